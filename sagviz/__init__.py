@@ -1,0 +1,44 @@
+"""sagviz: Self-Attention Guidance, made visible. See DESIGN in the README; `sv.load()`, `sv.trace(...)`, `sv.report(...)` to begin.
+
+The public names are loaded when first used, so that `import sagviz` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sagviz import plot as plot
+    from sagviz.comparison import compare as compare
+    from sagviz.errors import SagvizError as SagvizError
+    from sagviz.errors import SagvizWarning as SagvizWarning
+    from sagviz.guidance import CFG as CFG
+    from sagviz.guidance import SAG as SAG
+    from sagviz.models import Model as Model
+    from sagviz.models import load as load
+    from sagviz.reports import report as report
+    from sagviz.sampling import steps as steps
+    from sagviz.sampling import trace as trace
+    from sagviz.traces import Step as Step
+    from sagviz.traces import Trace as Trace
+
+_HOME = {
+    "CFG": "guidance", "SAG": "guidance", "Model": "models", "SagvizError": "errors", "SagvizWarning": "errors",
+    "Step": "traces", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
+    "steps": "sampling", "trace": "sampling",
+}  # fmt: skip
+
+__all__ = [*_HOME, "plot"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("sagviz.plot")
+    if name not in _HOME:
+        raise AttributeError(f"module 'sagviz' has no attribute {name!r}")
+    return getattr(import_module(f"sagviz.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

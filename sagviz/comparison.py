@@ -1,0 +1,43 @@
+"""The same prompt and noise under several guidances, side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagviz.errors import ArgumentError
+from sagviz.guidance import CFG, SAG
+from sagviz.models import Model
+from sagviz.sampling import collect, prepare
+from sagviz.traces import Trace
+
+
+def compare(
+    model: Model,
+    prompt: str = "",
+    *,
+    cfg: float | CFG = 3.0,
+    sag: float | SAG = 1.0,
+    unguided: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> tuple[Trace, ...]:
+    """CFG and CFG+SAG of one prompt and one noise: (cfg, cfg_sag), or (plain, cfg, cfg_sag) with `unguided=True`.
+
+    The first step's joint pass is paid for once: the trace of CFG alone counts it as 0 calls.
+
+    Args:
+        cfg: CFG's scale, or a `CFG`.
+        sag: SAG's scale, or a `SAG` with its own threshold, blur ...
+        settings: those of `trace`, but for `guidance`.
+    """
+    if "guidance" in settings:
+        raise ArgumentError("compare makes its guidance from cfg= and sag=; give those, or use trace for any other guidance")
+    cfg, sag = cfg if isinstance(cfg, CFG) else CFG(cfg), sag if isinstance(sag, SAG) else SAG(sag)
+    options = {"keep": settings.pop("keep", None), "progress": progress}
+    run = prepare(model, prompt, guidance=cfg + sag, **settings)
+    settings["seed"] = run.settings.seed  # the one that was drawn, where none was given
+    with_sag = collect(run, **options)
+    shared = with_sag[0] if with_sag[0].index == 0 else None
+    only_cfg = collect(prepare(model, prompt, guidance=cfg, **settings), first=shared, **options)
+    plain = (collect(prepare(model, prompt, **settings), **options),) if unguided else ()
+    return (*plain, only_cfg, with_sag)

@@ -1,0 +1,79 @@
+"""Tensors to pictures and back: PIL images, PNG bytes, heat maps, and a linear preview of latents."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+MAP_COLOURS = "viridis"  # perceptually uniform and safe for the colour-blind
+
+
+def to_images(pixels: Tensor) -> list[Image.Image]:
+    """(B, 3, H, W) in [-1, 1] to PIL images."""
+    scaled = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return [Image.fromarray(array) for array in scaled.cpu().numpy()]
+
+
+def from_images(images: list[Image.Image]) -> Tensor:
+    """PIL images of equal size to (B, 3, H, W) in [-1, 1]."""
+    arrays = [np.asarray(image.convert("RGB")) for image in images]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_png(image: Image.Image, notes: dict[str, str] | None = None) -> bytes:
+    """PNG bytes; `notes` go into the file's text chunks."""
+    info, buffer = PngInfo(), io.BytesIO()
+    for key, value in (notes or {}).items():
+        info.add_itxt(key, value)
+    image.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def from_png(content: bytes) -> Image.Image:
+    """The picture in PNG bytes."""
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+def data_uri(png: bytes) -> str:
+    """PNG bytes as an address that a page can hold."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def fit_latent_rgb(latents: Tensor, images: list[Image.Image]) -> Tensor:
+    """Least-squares map from a latent's channels to colour, (C + 1, 3), fitted on pictures and their latents (B, C, H, W)."""
+    height, width = latents.shape[2:]
+    small = [image.convert("RGB").resize((width, height), Image.Resampling.BOX) for image in images]
+    colours = from_images(small).permute(0, 2, 3, 1).reshape(-1, 3)
+    numbers = latents.float().permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+    design = torch.cat([numbers, torch.ones(len(numbers), 1)], dim=1)
+    ridge = 1e-3 * len(design) * torch.eye(design.shape[1])  # a flat picture must not explode
+    return torch.linalg.solve(design.T @ design + ridge, design.T @ colours).contiguous()
+
+
+def preview(latents: Tensor, latent_rgb: Tensor) -> list[Image.Image]:
+    """Latents (B, C, H, W) as small pictures of H x W, without a decoder."""
+    flat = latents.float().permute(0, 2, 3, 1)
+    return to_images((flat @ latent_rgb[:-1] + latent_rgb[-1]).permute(0, 3, 1, 2))
+
+
+def enlarge(image: Image.Image, side: int) -> Image.Image:
+    """The picture with its shorter side at least `side`, by a whole factor, pixels kept square and sharp."""
+    factor = max(1, -(-side // min(image.size)))
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def heat_map(values: Tensor, low: float, high: float, colours: str = MAP_COLOURS) -> np.ndarray[Any, Any]:
+    """(h, w) to RGB uint8 (h, w, 3); the scale is given, so that maps can be compared."""
+    scaled = (values.float().numpy() - low) / (high - low or 1)
+    coloured = matplotlib.colormaps[colours](scaled.clip(0, 1))
+    return (coloured[..., :3] * 255).round().astype(np.uint8)

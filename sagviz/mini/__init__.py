@@ -1,0 +1,5 @@
+"""The bundled miniature: a latent diffusion model with Stable Diffusion's anatomy that runs on a laptop. See README.md here."""
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parent / "weights"

@@ -1,0 +1,257 @@
+"""The one door to third-party models: `load` finds a Stable Diffusion, and `Model` is all that the rest of sagviz sees of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sagviz import image
+from sagviz.errors import ArgumentError, ModelError, SagvizWarning
+from sagviz.mini import WEIGHTS
+
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+SCHEDULERS = {
+    "ddim": ("DDIMScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "dpm++ 2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "dpm++ 2m karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "euler": ("EulerDiscreteScheduler", {}),
+}
+
+
+class Model:
+    """A text-to-image latent diffusion model of the Stable Diffusion 1.x / 2.x kind.
+
+    Attributes:
+        name: what it was loaded from.
+        unet, vae, text_encoder, tokenizer, scheduler: diffusers' and transformers' own objects, left as they are.
+        device: where the U-Net is; `dtype`: its number format. Noise is drawn on the CPU and guidance computed in float32.
+        lock: held during each pass, so that widgets of one notebook can share the model.
+    """
+
+    def __init__(self, name: str, **parts: Any) -> None:
+        self.name = name
+        self.unet, self.vae = parts["unet"], parts["vae"]
+        self.text_encoder, self.tokenizer, self.scheduler = parts["text_encoder"], parts["tokenizer"], parts["scheduler"]
+        self.lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name} on {self.device}, {str(self.dtype).removeprefix('torch.')}>"
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.unet.parameters()).dtype  # type: ignore[no-any-return]
+
+    @property
+    def pixels_per_cell(self) -> int:
+        """Side of the square of pixels that one latent cell stands for."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)  # type: ignore[no-any-return]
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """(height, width) in pixels that the model was trained for."""
+        cells = self.unet.config.sample_size
+        height, width = (cells, cells) if isinstance(cells, int) else cells
+        return height * self.pixels_per_cell, width * self.pixels_per_cell
+
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """(C, H, W) of the latent for a picture of `size` = (height, width) pixels."""
+        cell = self.pixels_per_cell
+        ok = len(size) == 2 and all(isinstance(side, int) and side >= cell and side % cell == 0 for side in size)
+        if not ok:
+            raise ArgumentError(f"size is {size!r}; give (height, width) in pixels, multiples of {cell}, e.g. {self.default_size}")
+        return self.unet.config.in_channels, size[0] // cell, size[1] // cell
+
+    @torch.no_grad()
+    def embed(self, prompt: str) -> Tensor:
+        """Text to (1, tokens, width). A prompt that is too long is cut, with a warning that names the words."""
+        length = self.tokenizer.model_max_length
+        ids = self.tokenizer(prompt, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        every = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+        if len(every) > length:
+            cut = self.tokenizer.decode(every[length - 1 : -1]).strip()
+            shown = cut if len(cut) < 200 else cut[:200] + " ..."
+            warnings.warn(f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}", SagvizWarning, stacklevel=2)
+        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
+        mask = ids.attention_mask.to(self.text_encoder.device) if masked else None
+        with self.lock:
+            return self.text_encoder(ids.input_ids.to(self.text_encoder.device), attention_mask=mask)[0]  # type: ignore[no-any-return]
+
+    def predict(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
+        """One U-Net pass: the network's own output, float32. `x` (B, C, H, W) as `scale_model_input` made it."""
+        return self.unet(x.to(self.dtype), t, encoder_hidden_states=embeddings).sample.float()  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
+        """Pictures of equal size to latents (B, C, H, W), float32 on the CPU, unit variance."""
+        listed = [pictures] if isinstance(pictures, Image.Image) else list(pictures)
+        self.latent_shape((listed[0].height, listed[0].width))
+        with self.lock:
+            pixels = image.from_images(listed).to(self.vae.device, self.vae.dtype)
+            latents = self.vae.encode(pixels).latent_dist.mode().float().cpu()
+        shift = self.vae.config.get("shift_factor") or 0.0
+        return (latents - shift) * self.vae.config.scaling_factor  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        """Latents (B, C, H, W) to pictures."""
+        shift = self.vae.config.get("shift_factor") or 0.0
+        unscaled = latents.float() / self.vae.config.scaling_factor + shift
+        with self.lock:
+            parts = [self.vae.decode(row[None].to(self.vae.device, self.vae.dtype)).sample for row in unscaled]
+        return image.to_images(torch.cat(parts))
+
+    def add_noise(self, latents: Tensor, noise: Tensor, t: int) -> Tensor:
+        r"""Forward process: :math:`x_t = \sqrt{\bar\alpha_t} x_0 + \sqrt{1 - \bar\alpha_t}\epsilon`, t from 0 to 999."""
+        bars = self.scheduler.alphas_cumprod
+        if not isinstance(t, int) or not 0 <= t < len(bars):
+            raise ArgumentError(f"t is {t!r}; give a whole number from 0 to {len(bars) - 1}")
+        return math.sqrt(bars[t]) * latents + math.sqrt(1 - bars[t]) * noise
+
+
+def load(source: object = None, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Model:
+    """Open a model.
+
+    Args:
+        source: `None` for the bundled miniature (offline, no download), a folder in diffusers' format, a name on the
+            Hugging Face hub such as "stable-diffusion-v1-5/stable-diffusion-v1-5", or a diffusers pipeline in memory,
+            which is used as it is.
+        device: "cpu", "cuda" ...; by default a GPU where there is one, and the CPU for the miniature.
+        dtype: "float32", "float16", "bfloat16"; by default float16 on CUDA and float32 elsewhere.
+
+    Raises:
+        ModelError: there is no such model, or it is of a kind without a self-attention U-Net.
+    """
+    if source is not None and not isinstance(source, str | Path):
+        return _from_pipeline(source, device, dtype)
+    place = torch.device(device or ("cpu" if source is None else _best_device()))
+    kind = _dtype(dtype) if dtype else torch.float16 if place.type == "cuda" else torch.float32
+    folder = str(WEIGHTS if source is None else source)
+    parts = _load_parts(folder, kind)
+    for name in ("unet", "vae", "text_encoder"):
+        parts[name] = parts[name].to(place).eval().requires_grad_(False)
+    return Model("miniature" if source is None else str(source), **parts)
+
+
+def make_scheduler(model: Model, chosen: object = None) -> Any:
+    """A fresh scheduler of the model's noise schedule: its own kind, a kind by name, or the kind of an instance."""
+    import diffusers
+
+    if chosen is None or hasattr(chosen, "set_timesteps"):
+        template: Any = model.scheduler if chosen is None else chosen
+        return type(template).from_config(template.config)
+    name = str(chosen).lower()
+    if name not in SCHEDULERS:
+        raise ArgumentError(f"no scheduler {chosen!r}; there are {', '.join(SCHEDULERS)}, or give a diffusers scheduler")
+    kind, options = SCHEDULERS[name]
+    config = {key: value for key, value in model.scheduler.config.items() if key != "use_karras_sigmas"}
+    return getattr(diffusers, kind).from_config(config, **options)
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    found = getattr(torch, str(dtype).removeprefix("torch."), None)
+    if found not in (torch.float32, torch.float16, torch.bfloat16):
+        raise ArgumentError(f"dtype is {dtype!r}; give 'float32', 'float16' or 'bfloat16'")
+    return found  # type: ignore[no-any-return]
+
+
+def _from_pipeline(pipe: Any, device: object, dtype: object) -> Model:
+    missing = [part for part in PARTS if getattr(pipe, part, None) is None]
+    if missing:
+        raise ModelError(
+            f"{type(pipe).__name__} has no {', '.join(missing)}; give a folder, a hub name or a Stable Diffusion 1.x / 2.x pipeline"
+        )
+    if device is not None or dtype is not None:
+        raise ArgumentError("a pipeline is used as it is; move it with pipe.to(device, dtype) instead of device= and dtype=")
+    _refuse_other_families(pipe.unet.config, type(pipe).__name__)
+    return Model(type(pipe).__name__, **{part: getattr(pipe, part) for part in PARTS})
+
+
+def _load_parts(folder: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Each part by its own class, so that nothing else of a pipeline (safety checker, image processor) is fetched."""
+    index = _read_index(folder)
+    missing = [part for part in PARTS if index.get(part, [None])[0] is None]
+    if missing:
+        raise ModelError(
+            f"{folder} is a {index.get('_class_name', 'model')} without {', '.join(missing)}; "
+            "SAG needs the self-attention of a U-Net: use a Stable Diffusion 1.x or 2.x"
+        )
+    import diffusers
+    import transformers
+
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    options: dict[str, Any] = {"local_files_only": True} if Path(folder).is_dir() else {}
+    parts: dict[str, Any] = {}
+    with _quiet(transformers):
+        for part in PARTS:
+            library, kind = index[part]
+            weights = {} if part in ("tokenizer", "scheduler") else {"torch_dtype": dtype}
+            if part == "text_encoder":
+                weights = {"dtype": dtype} if int(transformers.__version__.split(".")[0]) >= 5 else weights
+            try:
+                parts[part] = getattr(libraries[library], kind).from_pretrained(folder, subfolder=part, **weights, **options)
+            except (OSError, ValueError, KeyError) as error:
+                raise ModelError(f"the {part} of {folder} cannot be read ({_first_line(error)}); check or fetch it again") from error
+    _refuse_other_families(parts["unet"].config, folder)
+    return parts
+
+
+def _read_index(folder: str) -> dict[str, Any]:
+    """`model_index.json` of a folder or of a hub repository."""
+    path = Path(folder) / "model_index.json"
+    if not path.is_file() and not Path(folder).exists() and folder.count("/") == 1:
+        from huggingface_hub import hf_hub_download
+
+        try:
+            path = Path(hf_hub_download(folder, "model_index.json"))
+        except Exception as error:  # the hub's client raises many kinds: offline, missing, gated
+            raise ModelError(
+                f"no folder {folder!r} here, and the hub does not deliver a model of that name ({_first_line(error)}); "
+                "give a folder in diffusers' format, a hub name, or nothing for the bundled miniature"
+            ) from error
+    if not path.is_file():
+        raise ModelError(f"no model at {folder!r}; give a folder with a model_index.json, a hub name, or nothing for the miniature")
+    index: dict[str, Any] = json.loads(path.read_text())
+    return index
+
+
+def _refuse_other_families(config: Any, name: str) -> None:
+    if config.get("addition_embed_type") == "text_time":
+        raise ModelError(f"{name} is of the SDXL kind, which sagviz does not run yet; use a Stable Diffusion 1.x or 2.x")
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """No progress bar for weights that load in a blink; the setting is put back."""
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,84 @@
+r"""Signal and noise amplitude of each evaluation, whatever the scheduler calls them.
+
+Every noisy latent is :math:`x_t = \alpha x_0 + \sigma \epsilon`. Variance preserving schedulers (DDIM, PNDM, DPM++ ...) have
+:math:`\alpha = \sqrt{\bar\alpha_t}, \sigma = \sqrt{1 - \bar\alpha_t}`; variance exploding ones (Euler ...) have
+:math:`\alpha = 1, \sigma = \sigma_i`. What the network predicts (epsilon, v or x_0) is converted with the same two numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from sagviz.errors import ArgumentError
+
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+@dataclass(frozen=True)
+class Level:
+    """One evaluation's time `t`, amplitudes `alpha` and `sigma`, and the network's kind of output.
+
+    v is defined for unit variance (Salimans & Ho 2022, arXiv 2202.00512), hence the normalization by sqrt(alpha^2 + sigma^2),
+    which is 1 for variance preserving schedulers.
+    """
+
+    t: float
+    alpha: float
+    sigma: float
+    prediction: str = "epsilon"
+
+    @property
+    def norm(self) -> float:
+        return math.hypot(self.alpha, self.sigma)
+
+    def x0(self, x: Tensor, output: Tensor) -> Tensor:
+        r"""The clean latent that the network's output implies; for epsilon :math:`(x - \sigma\epsilon)/\alpha`, SAG eq. 2."""
+        if self.prediction == "epsilon":
+            return (x - self.sigma * output) / self.alpha
+        if self.prediction == "sample":
+            return output
+        return (self.alpha * x / self.norm - self.sigma * output) / self.norm
+
+    def eps(self, x: Tensor, output: Tensor) -> Tensor:
+        """The noise that the network's output implies."""
+        if self.prediction == "epsilon":
+            return output
+        if self.prediction == "sample":
+            return (x - self.alpha * output) / self.sigma
+        return (self.sigma * x / self.norm + self.alpha * output) / self.norm
+
+    def output(self, x: Tensor, x0: Tensor) -> Tensor:
+        """The inverse of `x0`: what the network would have put out for this clean latent."""
+        if self.prediction == "epsilon":
+            return (x - self.alpha * x0) / self.sigma
+        if self.prediction == "sample":
+            return x0
+        return (self.alpha * x / self.norm - self.norm * x0) / self.sigma
+
+    def mix(self, x0: Tensor, eps: Tensor) -> Tensor:
+        """Forward process: alpha x_0 + sigma eps."""
+        return self.alpha * x0 + self.sigma * eps
+
+
+def levels(scheduler: Any) -> list[Level]:
+    """The level of every evaluation of a diffusers scheduler whose timesteps are set."""
+    prediction = scheduler.config.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS:
+        raise ArgumentError(f"the scheduler predicts {prediction!r}; sagviz knows {', '.join(PREDICTIONS)}")
+    times = scheduler.timesteps.tolist()
+    if is_exploding(scheduler):
+        return [Level(t, 1.0, float(sigma), prediction) for t, sigma in zip(times, scheduler.sigmas, strict=False)]
+    if scheduler.config.get("use_karras_sigmas"):  # here `sigmas` are the ratios sigma / alpha, and not those of `timesteps`
+        ratios = [float(ratio) for ratio, _ in zip(scheduler.sigmas, times, strict=False)]
+        return [Level(t, 1 / math.hypot(1, r), r / math.hypot(1, r), prediction) for t, r in zip(times, ratios, strict=True)]
+    bars = [float(scheduler.alphas_cumprod[int(t)]) for t in times]
+    return [Level(t, math.sqrt(bar), math.sqrt(1 - bar), prediction) for t, bar in zip(times, bars, strict=True)]
+
+
+def is_exploding(scheduler: Any) -> bool:
+    """Whether the scheduler's latents grow with the noise (VE) instead of keeping unit variance (VP)."""
+    return float(scheduler.init_noise_sigma) != 1.0
