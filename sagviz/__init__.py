@@ -1,4 +1,4 @@
-"""sagviz: Self-Attention Guidance, made visible. See DESIGN in the README; `sv.load()`, `sv.trace(...)`, `sv.report(...)` to begin.
+"""sagviz: Self-Attention Guidance, made visible. `sv.load()`, `sv.trace(...)`, `sv.compare(...)`, `sv.report(...)` to begin.
 
 The public names are loaded when first used, so that `import sagviz` costs nothing.
 """
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from sagviz.guidance import SAG as SAG
     from sagviz.models import Model as Model
     from sagviz.models import load as load
+    from sagviz.records import Step as Step
     from sagviz.reports import report as report
     from sagviz.sampling import steps as steps
     from sagviz.sampling import trace as trace
-    from sagviz.traces import Step as Step
     from sagviz.traces import Trace as Trace
 
 _HOME = {
     "CFG": "guidance", "SAG": "guidance", "Model": "models", "SagvizError": "errors", "SagvizWarning": "errors",
-    "Step": "traces", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
+    "Step": "records", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
     "steps": "sampling", "trace": "sampling",
 }  # fmt: skip
 

@@ -52,7 +52,9 @@ def grid_of(tokens: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 @contextmanager
-def capture(unet: nn.Module, layer: str, rows: int, size: tuple[int, int], heads: Sequence[int] | None = None) -> Iterator[list[Tensor]]:
+def capture(
+    unet: nn.Module, layer: str, rows: int, size: tuple[int, int], heads: Sequence[int] | None = None
+) -> Iterator[list[Tensor]]:
     """While open, each pass through `layer` appends its attention map A_t, (rows, h, w), to the list that is given.
 
     A hook sees the layer's input and repeats its two small projections; the layer itself runs as it always does, so the

@@ -7,7 +7,8 @@ from typing import Any
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, SAG
 from sagviz.models import Model
-from sagviz.sampling import collect, prepare
+from sagviz.runs import prepare
+from sagviz.sampling import collect
 from sagviz.traces import Trace
 
 

@@ -65,16 +65,16 @@ class CFG(Term):
     name: ClassVar[str] = "cfg"
 
     def in_noise(self, step: Any) -> Tensor:
-        return step.eps_cond - step.eps_uncond  # type: ignore[no-any-return]
+        return step.eps_cond - step.eps_uncond
 
     def in_clean(self, step: Any) -> Tensor:
         level, x_t = step.level, step.x_t
-        return level.x0(x_t, step.out_cond) - level.x0(x_t, step.out_uncond)  # type: ignore[no-any-return]
+        return level.x0(x_t, step.out_cond) - level.x0(x_t, step.out_uncond)
 
 
 @dataclass(frozen=True)
 class SAG(Term):
-    r"""Self-attention guidance (Hong et al., ICCV 2023, arXiv 2210.00939v6, eqs. 15-16): :math:`\epsilon(x_t) - \epsilon(\hat x_t)`.
+    r"""Self-attention guidance (Hong et al. 2023, arXiv 2210.00939v6, eqs. 15-16): :math:`\epsilon(x_t) - \epsilon(\hat x_t)`.
 
     Args:
         scale: the paper's s: 0 is off, negative is allowed. The original code's `guide_scale` is 1 + s.
@@ -114,7 +114,7 @@ class SAG(Term):
         return self.start <= fraction < self.stop
 
     def in_noise(self, step: Any) -> Tensor:
-        return step.eps_base - step.eps_degraded  # type: ignore[no-any-return]
+        return step.eps_base - step.eps_degraded
 
     def in_clean(self, step: Any) -> Tensor:
         partly_blurred = torch.where(step.mask > 0, step.x0_blurred, step.x0_hat)

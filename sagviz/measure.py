@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 from torch.nn import functional as F
 
-from sagviz.traces import Step
+if TYPE_CHECKING:
+    from sagviz.records import Step
 
 
 def rms(x: Tensor) -> float:

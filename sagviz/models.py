@@ -9,18 +9,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from sagviz import image
 from sagviz.errors import ArgumentError, ModelError, SagvizWarning
 from sagviz.mini import WEIGHTS
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-SCHEDULERS = {
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "dpm++ 2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
@@ -42,7 +44,11 @@ class Model:
     def __init__(self, name: str, **parts: Any) -> None:
         self.name = name
         self.unet, self.vae = parts["unet"], parts["vae"]
-        self.text_encoder, self.tokenizer, self.scheduler = parts["text_encoder"], parts["tokenizer"], parts["scheduler"]
+        self.text_encoder, self.tokenizer, self.scheduler = (
+            parts["text_encoder"],
+            parts["tokenizer"],
+            parts["scheduler"],
+        )
         self.lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -50,16 +56,16 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return next(self.unet.parameters()).device  # type: ignore[no-any-return]
+        return next(self.unet.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.unet.parameters()).dtype  # type: ignore[no-any-return]
+        return next(self.unet.parameters()).dtype
 
     @property
     def pixels_per_cell(self) -> int:
         """Side of the square of pixels that one latent cell stands for."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)  # type: ignore[no-any-return]
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def default_size(self) -> tuple[int, int]:
@@ -71,9 +77,15 @@ class Model:
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """(C, H, W) of the latent for a picture of `size` = (height, width) pixels."""
         cell = self.pixels_per_cell
-        ok = len(size) == 2 and all(isinstance(side, int) and side >= cell and side % cell == 0 for side in size)
+        ok = (
+            isinstance(size, Sequence)
+            and len(size) == 2
+            and all(isinstance(side, int) and side >= cell and side % cell == 0 for side in size)
+        )
         if not ok:
-            raise ArgumentError(f"size is {size!r}; give (height, width) in pixels, multiples of {cell}, e.g. {self.default_size}")
+            raise ArgumentError(
+                f"size is {size!r}; give (height, width) in pixels, multiples of {cell}, e.g. {self.default_size}"
+            )
         return self.unet.config.in_channels, size[0] // cell, size[1] // cell
 
     @torch.no_grad()
@@ -85,26 +97,30 @@ class Model:
         if len(every) > length:
             cut = self.tokenizer.decode(every[length - 1 : -1]).strip()
             shown = cut if len(cut) < 200 else cut[:200] + " ..."
-            warnings.warn(f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}", SagvizWarning, stacklevel=2)
+            warnings.warn(
+                f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}",
+                SagvizWarning,
+                stacklevel=2,
+            )
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         mask = ids.attention_mask.to(self.text_encoder.device) if masked else None
         with self.lock:
-            return self.text_encoder(ids.input_ids.to(self.text_encoder.device), attention_mask=mask)[0]  # type: ignore[no-any-return]
+            return self.text_encoder(ids.input_ids.to(self.text_encoder.device), attention_mask=mask)[0]
 
     def predict(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
         """One U-Net pass: the network's own output, float32. `x` (B, C, H, W) as `scale_model_input` made it."""
-        return self.unet(x.to(self.dtype), t, encoder_hidden_states=embeddings).sample.float()  # type: ignore[no-any-return]
+        return self.unet(x.to(self.dtype), t, encoder_hidden_states=embeddings).sample.float()
 
     @torch.no_grad()
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
         """Pictures of equal size to latents (B, C, H, W), float32 on the CPU, unit variance."""
-        listed = [pictures] if isinstance(pictures, Image.Image) else list(pictures)
+        listed = list(pictures) if isinstance(pictures, Sequence) else [pictures]
         self.latent_shape((listed[0].height, listed[0].width))
         with self.lock:
             pixels = image.from_images(listed).to(self.vae.device, self.vae.dtype)
             latents = self.vae.encode(pixels).latent_dist.mode().float().cpu()
         shift = self.vae.config.get("shift_factor") or 0.0
-        return (latents - shift) * self.vae.config.scaling_factor  # type: ignore[no-any-return]
+        return (latents - shift) * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
@@ -172,14 +188,14 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     found = getattr(torch, str(dtype).removeprefix("torch."), None)
     if found not in (torch.float32, torch.float16, torch.bfloat16):
         raise ArgumentError(f"dtype is {dtype!r}; give 'float32', 'float16' or 'bfloat16'")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _from_pipeline(pipe: Any, device: object, dtype: object) -> Model:
     missing = [part for part in PARTS if getattr(pipe, part, None) is None]
     if missing:
         raise ModelError(
-            f"{type(pipe).__name__} has no {', '.join(missing)}; give a folder, a hub name or a Stable Diffusion 1.x / 2.x pipeline"
+            f"{type(pipe).__name__} has no {', '.join(missing)}; give a Stable Diffusion 1.x / 2.x pipeline, folder or hub name"
         )
     if device is not None or dtype is not None:
         raise ArgumentError("a pipeline is used as it is; move it with pipe.to(device, dtype) instead of device= and dtype=")
@@ -211,7 +227,9 @@ def _load_parts(folder: str, dtype: torch.dtype) -> dict[str, Any]:
             try:
                 parts[part] = getattr(libraries[library], kind).from_pretrained(folder, subfolder=part, **weights, **options)
             except (OSError, ValueError, KeyError) as error:
-                raise ModelError(f"the {part} of {folder} cannot be read ({_first_line(error)}); check or fetch it again") from error
+                raise ModelError(
+                    f"the {part} of {folder} cannot be read ({_first_line(error)}); check or fetch it again"
+                ) from error
     _refuse_other_families(parts["unet"].config, folder)
     return parts
 
@@ -230,7 +248,9 @@ def _read_index(folder: str) -> dict[str, Any]:
                 "give a folder in diffusers' format, a hub name, or nothing for the bundled miniature"
             ) from error
     if not path.is_file():
-        raise ModelError(f"no model at {folder!r}; give a folder with a model_index.json, a hub name, or nothing for the miniature")
+        raise ModelError(
+            f"no model at {folder!r}; give a folder with a model_index.json, a hub name, or nothing for the miniature"
+        )
     index: dict[str, Any] = json.loads(path.read_text())
     return index
 

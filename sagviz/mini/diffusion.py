@@ -32,7 +32,7 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
     )
     bpe.train_from_iterator(words(), trainer)
     learned = json.loads(bpe.to_str())["model"]
-    tokens = sorted(set(learned["vocab"]) | {letter + "</w>" for letter in letters}) + [START, END]
+    tokens = [*sorted(set(learned["vocab"]) | {letter + "</w>" for letter in letters}), START, END]
     merges = [" ".join(pair) for pair in learned["merges"]]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False))

@@ -87,8 +87,8 @@ def fit(
         ended = step + 1 == plan.steps
         if ended or time.monotonic() - last_save > plan.save_every:
             seconds, last_save = spent + time.monotonic() - clock, time.monotonic()
-            state = {"module": module.state_dict(), "average": average.state_dict()}
-            state |= {"optimizer": optimizer.state_dict(), "step": step + 1, "seconds": seconds}
+            networks = {"module": module.state_dict(), "average": average.state_dict()}
+            state = {**networks, "optimizer": optimizer.state_dict(), "step": step + 1, "seconds": seconds}
             save_atomically(state, checkpoint)
             line = {"step": step + 1, "seconds": round(seconds), "loss": float(np.mean(losses))}
             line |= measure(average) if measure else {}

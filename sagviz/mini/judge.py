@@ -63,7 +63,8 @@ def accuracy(judge: Judge, images: Tensor, objects: Tensor) -> float:
 def train(scenes: Tensor, labels: tuple[Tensor, Tensor], held_out: Tensor, truth: Tensor, plan: Plan, checkpoint: Path) -> Judge:
     """Binary cross-entropy on the objects, cross-entropy on the background. `scenes` uint8 (N, H, W, 3)."""
     torch.manual_seed(0)
-    judge = Judge().to(memory_format=torch.channels_last)
+    judge = Judge()
+    judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss_at(rng: np.random.Generator) -> Tensor:
         chosen = torch.from_numpy(rng.integers(len(scenes), size=64))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from copy import deepcopy
 from dataclasses import replace
@@ -28,7 +29,7 @@ from sagviz.mini.world import SIZE, Scene, scene
 SCENES, HELD_OUT = 48_000, 2_000
 VAE_PLAN = Plan(steps=9_000, rate=3e-3)
 JUDGE_PLAN = Plan(steps=2_000, rate=3e-3, save_every=60)
-UNET_PLAN = Plan(steps=4_600, rate=8e-4, hold=0.5, ema=0.999)
+UNET_PLAN = Plan(steps=4_200, rate=8e-4, hold=0.5, ema=0.999)
 
 
 def render(count: int, seed: int, folder: Path) -> tuple[np.ndarray, list[dict[str, object]]]:
@@ -73,9 +74,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m sagviz.mini.train", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path(".mini"), help="folder of checkpoints and logs")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder for the finished model")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads; fewer leave room for other work")
     parser.add_argument("--export-now", action="store_true", help="export the last checkpoints, train nothing")
     arguments = parser.parse_args(argv)
-    torch.set_num_threads(2)
+    torch.set_num_threads(arguments.threads)
     work: Path = arguments.work
     scenes, labels = render(SCENES, 0, work / "scenes")
     held_out, held_out_labels = render(HELD_OUT, 1, work / "held_out")
@@ -88,7 +90,8 @@ def main(argv: list[str] | None = None) -> None:
     plan = replace(UNET_PLAN, steps=0) if arguments.export_now else UNET_PLAN
     denoiser = diffusion.train(latents, ids, diffusion.tokenize(tokenizer, [""]), plan, work / "unet.pt")
     export(work, vae, tokenizer, denoiser, arguments.out)
-    save_file({key: value.half() for key, value in judged.state_dict().items() if value.is_floating_point()}, arguments.out / "judge.safetensors")
+    numbers = {key: value.half().contiguous() for key, value in judged.state_dict().items() if value.is_floating_point()}
+    save_file(numbers, arguments.out / "judge.safetensors")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+# make demo    a report as HTML, from nothing but Python
+# make lab     JupyterLab on the notebooks
+# make test    all checks, as CI runs them
+# make lint    ruff and mypy only
+# make clean   removes what these made, virtual environments included
+# PYTHON=python3.12 make ... takes another interpreter than python3.
+
+PYTHON ?= python3
+BIN := .venv/bin
+COLAB := .venv-colab/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := demo
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: demo lab test test-colab lint chromium clean
+
+# Tests must neither reach for a hub nor for a display.
+test test-colab: export HF_HUB_OFFLINE := 1
+test test-colab: export TRANSFORMERS_OFFLINE := 1
+test test-colab: export MPLBACKEND := Agg
+
+apt = $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(1)
+# Debian's python3 comes without ensurepip, and venv needs it.
+venv = $(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call apt,python3-venv); }; $(PYTHON) -m venv $(1)
+
+demo: .venv/.report
+	$(BIN)/sagviz report report.html --prompt "a fox on a blue background" --seed 7 --steps 50
+
+lab: .venv/.lab .venv/.report
+	$(BIN)/jupyter lab notebooks
+
+# Colab's set comes first, so that the line that counts all tests is the last one.
+test: lint chromium
+	$(MAKE) test-colab
+	$(BIN)/pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The wheel as a user gets it, among Colab's versions; installed again each time because its version number stays the same.
+# No tests/conftest.py: it is made for the other environment.
+test-colab: $(COLAB)/python
+	rm -rf build/colab
+	$(COLAB)/pip wheel -q --no-deps -w build/colab .
+	$(COLAB)/pip install -q -c tests/colab/constraints.txt pytest "$$(echo build/colab/sagviz-*.whl)[report]"
+	$(COLAB)/pip install -q --no-deps --force-reinstall build/colab/sagviz-*.whl
+	$(COLAB)/pytest --confcutdir=tests/colab tests/colab
+
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	if command -v apt-get >/dev/null; then $(call apt,chromium); \
+	else echo "No chromium or google-chrome on PATH: the browser tests need one." >&2; fi
+
+# One environment, a stamp for each set of extras in it; `dev` holds the others.
+.venv/.report .venv/.lab .venv/.dev: .venv/.%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -c constraints.txt -e ".[$*]"
+	touch $@ $(if $(filter dev,$*),.venv/.report .venv/.lab)
+
+$(BIN)/python $(COLAB)/python:
+	$(call venv,$(@D:/bin=))
+
+clean:
+	rm -rf .venv .venv-colab build dist .mypy_cache .pytest_cache .ruff_cache report.html report.ipynb
+	find sagviz tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

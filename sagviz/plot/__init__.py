@@ -1,0 +1,14 @@
+"""Pictures of a run. Each function gives an object that a notebook shows, and that `save(path)` writes as PNG.
+
+Figures are `matplotlib.figure.Figure`, never pyplot: nothing global, nothing that leaks.
+"""
+
+from sagviz.plot.curves import guidance_curves as guidance_curves
+from sagviz.plot.display import Drawing as Drawing
+from sagviz.plot.display import Panel as Panel
+from sagviz.plot.display import Panels as Panels
+from sagviz.plot.display import Strip as Strip
+from sagviz.plot.panels import film_strip as film_strip
+from sagviz.plot.panels import step_panel as step_panel
+from sagviz.plot.panels import triptych as triptych
+from sagviz.plot.schematic import schematic as schematic

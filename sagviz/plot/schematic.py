@@ -1,0 +1,144 @@
+"""The method as a diagram, after Figure 2 of the paper (arXiv 2210.00939), with one step's own tensors in its boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from PIL import Image
+from torch import Tensor
+
+from sagviz import measure
+from sagviz.errors import TraceError
+from sagviz.image import heat_map, to_images
+from sagviz.models import Model
+from sagviz.plot.curves import COLOURS
+from sagviz.plot.display import Drawing, bare
+from sagviz.plot.panels import over, show, spotlight, top
+from sagviz.records import Step
+from sagviz.traces import Trace
+
+SIDE = 1.3  # of a box, in the diagram's units, which are inches
+TOP, BOTTOM, MIDDLE = 4.15, 1.25, 2.7
+
+
+@dataclass(frozen=True)
+class Box:
+    """A tensor's place in the diagram."""
+
+    x: float
+    y: float
+    title: str
+    note: str
+    image: Image.Image | None = None
+
+
+def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Drawing:
+    """How one step's pictures make each other: predict, attend, mask, blur, put the noise back, predict again, guide.
+
+    Args:
+        trace: a run with SAG.
+        step: position in the trace, or a step, at which SAG acts.
+        model: decodes the latents; without it the trace's linear preview is shown.
+    """
+    step = trace[step] if isinstance(step, int) else step
+    if step.out_degraded is None:
+        raise TraceError(
+            f"SAG does not act at step {step.index} of this trace; choose a step inside its window, in a run with SAG"
+        )
+    boxes = _boxes(trace, step, model)
+    figure = Figure(figsize=(13.0, 5.3))
+    axes = bare(figure.add_axes((0, 0, 1, 1)))
+    axes.set(xlim=(0, 13.0), ylim=(0, 5.3))
+    for box in boxes.values():
+        _draw(axes, box)
+    for start, end, side in _arrows(step):
+        _arrow(axes, boxes[start], boxes[end], side)
+    words = (
+        f"Diagram of step {step.index}: the U-Net predicts noise and attention from x_t; where attention is above the threshold "
+        f"({measure.coverage(step):.0%} of the latent) the prediction is blurred and the same noise put back; "
+        "the U-Net predicts again, and guidance moves away from that worse prediction."
+    )
+    return Drawing([figure], words, min_width=900)
+
+
+def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
+    sag, mask, attention, blurred = step.guidance.sag, step.mask, step.attention, step.x0_blurred
+    degraded, eps_degraded = step.x_degraded, step.eps_degraded
+    assert sag and mask is not None and attention is not None and blurred is not None
+    assert degraded is not None and eps_degraded is not None
+    clean = show(step.x0_hat, trace, model)
+    scales = " + ".join(f"{term.scale:g} {term.name.upper()}" for term in step.guidance.terms)
+    boxes = {
+        "x_t": Box(0.95, TOP, "$x_t$", f"noise σ = {step.sigma:.2f}", show(step.x_t, trace, model)),
+        "unet": Box(2.8, TOP, "U-Net", "first pass"),
+        "eps": Box(4.65, TOP, r"$\epsilon(x_t)$", "predicted noise", _noise(step.eps_base)),
+        "x0": Box(6.5, TOP, r"$\hat x_0$", r"$(x_t-\sigma\,\epsilon)/\alpha$", clean),
+        "blur": Box(8.35, TOP, r"$\tilde x_0$", f"Gaussian blur, σ = {sag.blur_sigma:g}", show(blurred, trace, model)),
+        "A": Box(2.8, BOTTOM, "$A_t$", "attention received", over(clean, heat_map(attention[0], 0, top(trace)))),
+        "M": Box(4.65, BOTTOM, "$M_t$", f"$A_t>{sag.threshold:g}$: {measure.coverage(step):.0%}", spotlight(clean, mask[0])),
+        "x_d": Box(6.5, BOTTOM, r"$\hat x_t$", "blurred in $M_t$, same noise", show(degraded, trace, model)),
+        "unet2": Box(8.35, BOTTOM, "U-Net", "second pass"),
+        "eps_d": Box(10.2, BOTTOM, r"$\epsilon(\hat x_t)$", "the worse prediction", _noise(eps_degraded)),
+        "guided": Box(12.05, MIDDLE, r"$\tilde\epsilon\;\to$ guided $\hat x_0$", scales, show(step.x0_guided, trace, model)),
+    }
+    if step.eps_cond is not None and step.guidance.cfg is not None:
+        boxes["eps_c"] = Box(10.2, TOP, r"$\epsilon(x_t,c)$", "with the prompt, first pass", _noise(step.eps_cond))
+    return boxes
+
+
+def _arrows(step: Step) -> list[tuple[str, str, str]]:
+    """(from, to, leaves by): a chain to the right, with turns downwards."""
+    chain = [("x_t", "unet"), ("unet", "eps"), ("eps", "x0"), ("x0", "blur"), ("A", "M"), ("M", "x_d")]
+    chain += [("x_d", "unet2"), ("unet2", "eps_d"), ("eps_d", "guided")]
+    arrows = [(start, end, "right") for start, end in chain]
+    arrows += [("unet", "A", "down"), ("blur", "x_d", "down"), ("eps", "guided", "over")]
+    if step.guidance.cfg is not None:
+        arrows.append(("eps_c", "guided", "right"))
+    return arrows
+
+
+def _noise(eps: Tensor) -> Image.Image:
+    """Three channels of a noise as colours, 3 standard deviations to each side."""
+    channels = eps[:1, :3] if eps.shape[1] >= 3 else eps[:1, :1].expand(-1, 3, -1, -1)
+    return to_images(torch.as_tensor(np.clip(channels.numpy() / 3, -1, 1)))[0]
+
+
+def _draw(axes: Axes, box: Box) -> None:
+    left, low = box.x - SIDE / 2, box.y - SIDE / 2
+    if box.image is None:
+        style = "round,pad=0,rounding_size=0.12"
+        axes.add_patch(
+            FancyBboxPatch((left, low + 0.2), SIDE, SIDE - 0.4, boxstyle=style, facecolor="#e8eef5", edgecolor="#44546a")
+        )
+        axes.text(box.x, box.y, box.title, ha="center", va="center", fontsize=14, weight="bold", color="#1f2d3d")
+        axes.text(box.x, low + 0.05, box.note, ha="center", va="top", fontsize=10.5, color="#333333")
+        return
+    axes.imshow(box.image, extent=(left, left + SIDE, low, low + SIDE), interpolation="nearest", zorder=2)
+    axes.text(box.x, low + SIDE + 0.07, box.title, ha="center", va="bottom", fontsize=14)
+    axes.text(box.x, low - 0.07, box.note, ha="center", va="top", fontsize=10.5, color="#333333")
+
+
+def _arrow(axes: Axes, start: Box, end: Box, side: str) -> None:
+    half, gap = SIDE / 2, 0.06
+    colour, bend = "#44546a", "arc3,rad=0"
+    if side == "right":
+        tail, head = (start.x + half + gap, start.y), (end.x - half - gap, end.y)
+    elif side == "down":
+        tail, head = (start.x, start.y - half - 0.34), (end.x, end.y + half + 0.36)
+    else:
+        tail, head = (start.x + 0.35, start.y - half - 0.34), (end.x - half - gap, end.y)
+        colour, bend = COLOURS["sag"], "arc3,rad=0.12"
+    arrow = {
+        "arrowstyle": "-|>",
+        "color": colour,
+        "linewidth": 1.6,
+        "connectionstyle": bend,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
+    axes.annotate("", xy=head, xytext=tail, arrowprops=arrow, zorder=3)

@@ -1,0 +1,171 @@
+r"""The records of a run: `Step`, one evaluation under the paper's letters, and `Settings`, all that the run depended on.
+
+A step stores only what cannot be recomputed: x_t, the network's own outputs and the attention map. Everything else is the
+method itself, written once, as properties; the sampler reads the same properties that the reader sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+from sagviz.degrade import attended, degrade, gaussian_blur
+from sagviz.guidance import Guidance
+from sagviz.schedule import Level
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Step:
+    r"""One evaluation. Tensors are (B, C, H, W) float32 in latent units unless said otherwise; `None` where not needed.
+
+    Attributes:
+        index: number of the evaluation, from 0.
+        level: its time and amplitudes; `t`, `alpha` and `sigma` are shortcuts.
+        guidance: the terms that act here.
+        x_t: noisy latent.
+        out_uncond, out_cond, out_degraded: the network's own outputs (epsilon, v or x_0) for x_t, and for \hat x_t.
+        attention: A_t, (B, h, w): attention received per cell of the layer's grid; its mean is 1.
+        x_next: the latent that the scheduler made of it.
+        forwards, samples: U-Net calls that this step cost, and batch rows in them.
+    """
+
+    index: int
+    level: Level
+    guidance: Guidance
+    x_t: Tensor
+    out_uncond: Tensor | None = None
+    out_cond: Tensor | None = None
+    attention: Tensor | None = None
+    out_degraded: Tensor | None = None
+    x_next: Tensor | None = None
+    forwards: int = 0
+    samples: int = 0
+
+    @property
+    def t(self) -> float:
+        return self.level.t
+
+    @property
+    def alpha(self) -> float:
+        return self.level.alpha
+
+    @property
+    def sigma(self) -> float:
+        return self.level.sigma
+
+    @property
+    def _out_base(self) -> Tensor:
+        """The output that guidance starts from: the unconditional one, or the only one."""
+        base = self.out_cond if self.out_uncond is None else self.out_uncond
+        assert base is not None, "a step without any prediction"
+        return base
+
+    @property
+    def eps_base(self) -> Tensor:
+        """The noise that guidance starts from: unconditional under CFG, else the single branch."""
+        return self.level.eps(self.x_t, self._out_base)
+
+    @property
+    def eps_uncond(self) -> Tensor | None:
+        """epsilon(x_t)."""
+        return None if self.out_uncond is None else self.level.eps(self.x_t, self.out_uncond)
+
+    @property
+    def eps_cond(self) -> Tensor | None:
+        """epsilon(x_t, c)."""
+        return None if self.out_cond is None else self.level.eps(self.x_t, self.out_cond)
+
+    @property
+    def x0_hat(self) -> Tensor:
+        r""":math:`\hat x_0 = (x_t - \sigma \epsilon_{base})/\alpha` (eq. 2)."""
+        return self.level.x0(self.x_t, self._out_base)
+
+    @property
+    def mask(self) -> Tensor | None:
+        """M_t = 1(A_t > psi), (B, 1, H, W), 0 or 1."""
+        sag = self.guidance.sag
+        if sag is None or self.attention is None:
+            return None
+        height, width = self.x_t.shape[2:]
+        return attended(self.attention, sag.threshold, (height, width))
+
+    @property
+    def x0_blurred(self) -> Tensor | None:
+        r""":math:`\tilde x_0`: all of x̂_0, blurred."""
+        sag = self.guidance.sag
+        return None if sag is None else gaussian_blur(self.x0_hat, sag.blur_sigma, sag.blur_kernel)
+
+    @property
+    def x_degraded(self) -> Tensor | None:
+        r""":math:`\hat x_t`: blurred where the mask is 1, with the same noise put back; exactly x_t elsewhere (eq. 15)."""
+        blurred, mask = self.x0_blurred, self.mask
+        if blurred is None or mask is None:
+            return None
+        return degrade(self.x_t, self.level.mix(blurred, self.eps_base), mask)
+
+    @property
+    def eps_degraded(self) -> Tensor | None:
+        r""":math:`\epsilon(\hat x_t)`, on the branch that guidance starts from."""
+        x_degraded = self.x_degraded
+        if x_degraded is None or self.out_degraded is None:
+            return None
+        return self.level.eps(x_degraded, self.out_degraded)
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """Each guidance term unscaled, in noise units: eps = eps_base + sum of scale x term."""
+        return {term.name: term.in_noise(self) for term in self.guidance.terms}
+
+    @property
+    def eps(self) -> Tensor:
+        r""":math:`\tilde\epsilon = \epsilon_{base} + \sum_k s_k term_k` (eq. 16 for SAG)."""
+        return self._sum(self.eps_base, self.terms)
+
+    @property
+    def x0_guided(self) -> Tensor:
+        r""":math:`(x_t - \sigma\tilde\epsilon)/\alpha`: the clean latent that the guided prediction means.
+
+        v- and x_0-models are guided in x_0 space, the same rule, because at alpha = 0 the noise has lost the image.
+        """
+        if self.level.prediction == "epsilon":
+            return self.level.x0(self.x_t, self.eps)
+        return self._sum(self.x0_hat, {term.name: term.in_clean(self) for term in self.guidance.terms})
+
+    @property
+    def output(self) -> Tensor:
+        """The guided prediction in the network's own kind: what the scheduler is given."""
+        return self.eps if self.level.prediction == "epsilon" else self.level.output(self.x_t, self.x0_guided)
+
+    def _sum(self, base: Tensor, terms: dict[str, Tensor]) -> Tensor:
+        for term in self.guidance.terms:
+            base = base + term.scale * terms[term.name]
+        return base
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All that a run depends on, beside the weights: the same settings give the same latents.
+
+    `size` is (height, width) in pixels; `scheduler` a class name with its configuration; image i of a batch uses seed + i.
+    """
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    guidance: Guidance
+    steps: int
+    seed: int
+    images: int
+    size: tuple[int, int]
+    scheduler: dict[str, Any]
+    eta: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "guidance": self.guidance.to_json()}
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> Settings:
+        changed = {"guidance": Guidance.from_json(content["guidance"]), "size": tuple(content["size"])}
+        return Settings(**{**content, **changed})

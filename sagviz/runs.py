@@ -1,0 +1,153 @@
+"""What is fixed before the first step: the arguments checked, the prompts embedded, the noise drawn, the schedule laid out."""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sagviz.attention import find_layer
+from sagviz.degrade import kernel_size
+from sagviz.errors import ArgumentError, SagvizWarning
+from sagviz.guidance import Guidance, Term, as_guidance, check_number
+from sagviz.models import Model, make_scheduler
+from sagviz.records import Settings
+from sagviz.schedule import Level, levels
+
+MAX_STEPS = 999
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """All that is fixed before the first step. `times` are what the scheduler is told, `device_times` what the U-Net is."""
+
+    model: Model
+    settings: Settings
+    scheduler: Any
+    step_options: frozenset[str]  # what its `step` can be given, such as eta and a generator
+    levels: list[Level]
+    times: list[Any]
+    device_times: Tensor
+    embeddings: tuple[Tensor, Tensor]
+    start: Tensor
+
+    @property
+    def evaluations(self) -> int:
+        """How many steps the run has: with PNDM one more than `settings.steps`."""
+        return len(self.levels)
+
+    @property
+    def single(self) -> Tensor:
+        """Embedding of the branch that works without CFG: the prompt's, or the empty one."""
+        return self.embeddings[bool(self.settings.prompt)]
+
+
+def prepare(
+    model: Model,
+    prompt: str = "",
+    *,
+    negative_prompt: str = "",
+    guidance: Guidance | Term | None = None,
+    steps: int = 50,
+    seed: int | None = 0,
+    images: int = 1,
+    size: tuple[int, int] | None = None,
+    scheduler: object = None,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+) -> Run:
+    """Check everything, embed the prompts, draw the noise. The arguments are those of `steps`."""
+    total = as_guidance(guidance)
+    check_steps(steps)
+    check_whole("images", images, 1, 4096)
+    check_whole("seed", seed if seed is not None else 0, 0, 2**63 - 4097)
+    check_number("eta", eta, 0, 1)
+    for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
+        if not isinstance(text, str):
+            raise ArgumentError(f"{name} is {text!r}; give a text, '' for none")
+    if negative_prompt and total.cfg is None:
+        warnings.warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance", SagvizWarning, stacklevel=3)
+    pixels = model.default_size if size is None else size
+    shape = model.latent_shape(pixels)
+    _check_sag(model, total, shape)
+    planner = make_scheduler(model, scheduler)
+    options = frozenset(inspect.signature(planner.step).parameters)
+    if eta and "eta" not in options:
+        raise ArgumentError(f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0")
+    planner.set_timesteps(steps)
+    planner.set_begin_index(0) if hasattr(planner, "set_begin_index") else None
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    settings = Settings(
+        model=model.name, prompt=prompt, negative_prompt=negative_prompt, guidance=total, steps=steps, seed=seed,
+        images=images, size=(pixels[0], pixels[1]), scheduler=_describe(planner), eta=float(eta),
+    )  # fmt: skip
+    unit = (
+        _draw(shape, [generator(seed + i) for i in range(images)]) if noise is None else _checked_noise(noise, (images, *shape))
+    )
+    whole = not planner.timesteps.is_floating_point()
+    return Run(
+        model=model,
+        settings=settings,
+        scheduler=planner,
+        step_options=options,
+        levels=levels(planner),
+        times=planner.timesteps.tolist() if whole else list(planner.timesteps),
+        device_times=planner.timesteps.to(model.device),
+        embeddings=(model.embed(negative_prompt if total.cfg else ""), model.embed(prompt)),
+        start=unit * float(planner.init_noise_sigma),
+    )
+
+
+def generator(*entropy: int) -> torch.Generator:
+    """A CPU generator: seeded plainly by one number, as users of diffusers expect, or by several mixed."""
+    state = entropy[0] if len(entropy) == 1 else int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state)
+
+
+def _draw(shape: tuple[int, int, int], generators: list[torch.Generator]) -> Tensor:
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+
+
+def _checked_noise(noise: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if tuple(noise.shape) != shape:
+        raise ArgumentError(f"noise has the shape {tuple(noise.shape)}; these settings need (images, C, H, W) = {shape}")
+    return noise.float().cpu()
+
+
+def check_steps(steps: object) -> None:
+    """Refuse what is not 1..999: a schedule of 1,000 training steps has no more."""
+    check_whole("steps", steps, 1, MAX_STEPS)
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise ArgumentError(f"{name} is {value!r}; give a whole number from {low} to {high}")
+
+
+def _check_sag(model: Model, guidance: Guidance, shape: tuple[int, int, int]) -> None:
+    """Refuse a layer that is not there and a blur that does not fit the latent, before anything runs."""
+    sag = guidance.sag
+    if sag is None:
+        return
+    find_layer(model.unet, sag.layer)
+    taps, side = kernel_size(sag.blur_sigma, sag.blur_kernel), min(shape[1:])
+    if taps // 2 >= side:
+        raise ArgumentError(
+            f"a blur of {taps} taps does not fit a latent of {shape[1]} x {shape[2]}; "
+            f"give blur_kernel={2 * side - 1} or less, or a larger size"
+        )
+
+
+def _describe(scheduler: Any) -> dict[str, Any]:
+    """Class name and configuration, as JSON would give them back."""
+    config = {key: value for key, value in dict(scheduler.config).items() if not key.startswith("_")}
+    return {
+        "class": type(scheduler).__name__,
+        **{k: v for k, v in config.items() if isinstance(v, str | int | float | None)},
+    }

@@ -1,0 +1,54 @@
+"""The wheel among Colab's versions, in an environment of its own: `make test-colab`."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from packaging.requirements import Requirement
+
+HERE = Path(__file__).parent
+NOTEBOOK = HERE.parents[1] / "notebooks" / "report.ipynb"
+LINES = [line.split("#")[0].strip() for line in (HERE / "constraints.txt").read_text().splitlines()]
+
+
+def python(code: str, cwd: Path) -> str:
+    """What a fresh interpreter prints, away from the repository so that only the installed package is in reach."""
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("pin", [line for line in LINES if line])
+def test_versions_are_colabs(pin: str) -> None:
+    wanted = Requirement(pin)
+    assert wanted.specifier.contains(version(wanted.name))  # 2.13.0+cpu is a 2.13.0
+
+
+def test_package_is_the_wheel_and_brings_the_notebook(tmp_path: Path) -> None:
+    folder = Path(python("import sagviz; print(sagviz.__path__[0])", tmp_path))
+    assert "site-packages" in folder.parts
+    assert (folder / "report.ipynb").read_bytes() == NOTEBOOK.read_bytes()
+
+
+def test_import_stays_light(tmp_path: Path) -> None:
+    heavy = ("torch", "diffusers", "transformers", "matplotlib")
+    assert python(f"import sagviz, sys; print(*set({heavy}) & set(sys.modules))", tmp_path) == ""
+
+
+def test_papermill_runs_the_report(tmp_path: Path) -> None:
+    """With parameters as Colab's user would pass them, on the bundled miniature; every picture is in the notebook."""
+    out = tmp_path / "out.ipynb"
+    papermill.execute_notebook(
+        str(NOTEBOOK),
+        str(out),
+        parameters={"prompt": "a fox on a blue background", "seed": 7, "steps": 3},
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=str(tmp_path),
+    )
+    notebook = nbformat.read(out, as_version=4)
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    shown = [output.data for output in outputs if "data" in output]
+    assert any("image/png" in data or "data:image" in data.get("text/html", "") for data in shown)
