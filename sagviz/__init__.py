@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from sagviz.sampling import steps as steps
     from sagviz.sampling import trace as trace
     from sagviz.traces import Trace as Trace
+    from sagviz.whatif import branch as branch
+    from sagviz.whatif import what_if as what_if
 
 _HOME = {
     "CFG": "guidance", "SAG": "guidance", "Model": "models", "SagvizError": "errors", "SagvizWarning": "errors",
     "Step": "records", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
-    "steps": "sampling", "trace": "sampling",
+    "branch": "whatif", "steps": "sampling", "trace": "sampling", "what_if": "whatif",
 }  # fmt: skip
 
 __all__ = [*_HOME, "plot"]

@@ -16,13 +16,16 @@ LAYERS = {"mid": "mid_block.attentions.0.transformer_blocks.0.attn1"}  # short n
 QUERY_BLOCK = 128  # queries at a time: a map of N x N is never held whole
 
 
-def find_layer(unet: nn.Module, layer: str) -> Any:
-    """The self-attention module of that name: "mid" or a dotted path that ends in `attn1`."""
+def find_layer(unet: nn.Module, layer: str, heads: Sequence[int] | None = None) -> Any:
+    """The self-attention module of that name, "mid" or a dotted path that ends in `attn1`; it has to have these heads."""
     path = LAYERS.get(layer, layer)
     known = [name for name, _ in unet.named_modules() if name.endswith("attn1")]
     if path not in known:
         raise ArgumentError(f"no self-attention layer {layer!r}; this U-Net has 'mid' and {', '.join(known) or 'none'}")
-    return unet.get_submodule(path)
+    module: Any = unet.get_submodule(path)
+    if heads is not None and not set(heads) <= set(range(module.heads)):
+        raise ArgumentError(f"heads {tuple(heads)} asked for, the layer {layer!r} has 0..{module.heads - 1}")
+    return module
 
 
 def column_mass(q: Tensor, k: Tensor, scale: float) -> Tensor:
@@ -65,9 +68,7 @@ def capture(
         size: (H, W) of the latent.
         heads: which heads to average; all where `None`.
     """
-    module = find_layer(unet, layer)
-    if heads is not None and not set(heads) <= set(range(module.heads)):
-        raise ArgumentError(f"heads {tuple(heads)} asked for, the layer {layer!r} has 0..{module.heads - 1}")
+    module = find_layer(unet, layer, heads)
     maps: list[Tensor] = []
 
     def read(attn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

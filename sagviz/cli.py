@@ -102,7 +102,7 @@ def _generate(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from sagviz.reports import report
 
-    print(report(arguments.out, progress=True, **_parameters(arguments)))
+    print(report(arguments.out, progress=True, **_parameters(arguments)).resolve())
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

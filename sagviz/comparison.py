@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG, SAG
+from sagviz.guidance import CFG, SAG, Guidance
 from sagviz.models import Model
 from sagviz.runs import prepare
 from sagviz.sampling import collect
@@ -38,7 +39,8 @@ def compare(
     run = prepare(model, prompt, guidance=cfg + sag, **settings)
     settings["seed"] = run.settings.seed  # the one that was drawn, where none was given
     with_sag = collect(run, **options)
-    shared = with_sag[0] if with_sag[0].index == 0 else None
+    first = with_sag[0]
+    shared = replace(first, guidance=Guidance((cfg,)), out_degraded=None, forwards=0, samples=0) if first.index == 0 else None
     only_cfg = collect(prepare(model, prompt, guidance=cfg, **settings), first=shared, **options)
     plain = (collect(prepare(model, prompt, **settings), **options),) if unguided else ()
     return (*plain, only_cfg, with_sag)

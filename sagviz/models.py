@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from sagviz import image
@@ -115,6 +117,9 @@ class Model:
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
         """Pictures of equal size to latents (B, C, H, W), float32 on the CPU, unit variance."""
         listed = list(pictures) if isinstance(pictures, Sequence) else [pictures]
+        sizes = {picture.size for picture in listed}
+        if len(sizes) != 1:
+            raise ArgumentError(f"encode got {len(listed)} pictures of {len(sizes)} sizes; give one or more, all of one size")
         self.latent_shape((listed[0].height, listed[0].width))
         with self.lock:
             pixels = image.from_images(listed).to(self.vae.device, self.vae.dtype)
@@ -154,7 +159,7 @@ def load(source: object = None, *, device: str | torch.device | None = None, dty
     """
     if source is not None and not isinstance(source, str | Path):
         return _from_pipeline(source, device, dtype)
-    place = torch.device(device or ("cpu" if source is None else _best_device()))
+    place = _device(device or ("cpu" if source is None else _best_device()))
     kind = _dtype(dtype) if dtype else torch.float16 if place.type == "cuda" else torch.float32
     folder = str(WEIGHTS if source is None else source)
     parts = _load_parts(folder, kind)
@@ -167,6 +172,8 @@ def make_scheduler(model: Model, chosen: object = None) -> Any:
     """A fresh scheduler of the model's noise schedule: its own kind, a kind by name, or the kind of an instance."""
     import diffusers
 
+    if isinstance(chosen, dict):  # as `Settings.scheduler` has it
+        return getattr(diffusers, chosen["class"]).from_config(chosen)
     if chosen is None or hasattr(chosen, "set_timesteps"):
         template: Any = model.scheduler if chosen is None else chosen
         return type(template).from_config(template.config)
@@ -182,6 +189,16 @@ def _best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # no such kind, none of that number, torch built without it
+        reason = _first_sentence(error)
+        raise ArgumentError(
+            f"device is {device!r}, which torch cannot use here ({reason}); give 'cpu' or leave it out"
+        ) from error
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
@@ -206,7 +223,7 @@ def _from_pipeline(pipe: Any, device: object, dtype: object) -> Model:
 def _load_parts(folder: str, dtype: torch.dtype) -> dict[str, Any]:
     """Each part by its own class, so that nothing else of a pipeline (safety checker, image processor) is fetched."""
     index = _read_index(folder)
-    missing = [part for part in PARTS if index.get(part, [None])[0] is None]
+    missing = [part for part in PARTS if not isinstance(index.get(part), list) or index[part][0] is None]
     if missing:
         raise ModelError(
             f"{folder} is a {index.get('_class_name', 'model')} without {', '.join(missing)}; "
@@ -226,9 +243,9 @@ def _load_parts(folder: str, dtype: torch.dtype) -> dict[str, Any]:
                 weights = {"dtype": dtype} if int(transformers.__version__.split(".")[0]) >= 5 else weights
             try:
                 parts[part] = getattr(libraries[library], kind).from_pretrained(folder, subfolder=part, **weights, **options)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
                 raise ModelError(
-                    f"the {part} of {folder} cannot be read ({_first_line(error)}); check or fetch it again"
+                    f"the {part} of {folder} cannot be read ({_first_sentence(error)}); check or fetch it again"
                 ) from error
     _refuse_other_families(parts["unet"].config, folder)
     return parts
@@ -244,14 +261,19 @@ def _read_index(folder: str) -> dict[str, Any]:
             path = Path(hf_hub_download(folder, "model_index.json"))
         except Exception as error:  # the hub's client raises many kinds: offline, missing, gated
             raise ModelError(
-                f"no folder {folder!r} here, and the hub does not deliver a model of that name ({_first_line(error)}); "
+                f"no folder {folder!r} here, and the hub does not deliver a model of that name ({_first_sentence(error)}); "
                 "give a folder in diffusers' format, a hub name, or nothing for the bundled miniature"
             ) from error
     if not path.is_file():
         raise ModelError(
             f"no model at {folder!r}; give a folder with a model_index.json, a hub name, or nothing for the miniature"
         )
-    index: dict[str, Any] = json.loads(path.read_text())
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({_first_sentence(error)}); check or fetch it again") from error
+    if not isinstance(index, dict):
+        raise ModelError(f"{path} does not list the parts of a model; check or fetch it again")
     return index
 
 
@@ -260,8 +282,11 @@ def _refuse_other_families(config: Any, name: str) -> None:
         raise ModelError(f"{name} is of the SDXL kind, which sagviz does not run yet; use a Stable Diffusion 1.x or 2.x")
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _first_sentence(error: BaseException) -> str:
+    """What a library's error says first, without its full stop, to stand inside a sentence of ours."""
+    lines = (line.strip() for line in str(error).splitlines())
+    line = next((line for line in lines if line), type(error).__name__)
+    return re.split(r"[.!?]\s+(?=[A-Z])", line)[0].rstrip(".")
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from sagviz.degrade import attended, degrade, gaussian_blur
 from sagviz.guidance import Guidance
 from sagviz.schedule import Level
 
+STORED = ("x_t", "out_uncond", "out_cond", "attention", "painted", "out_degraded", "x_next")  # what a step stores
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Step:
@@ -27,6 +29,7 @@ class Step:
         x_t: noisy latent.
         out_uncond, out_cond, out_degraded: the network's own outputs (epsilon, v or x_0) for x_t, and for \hat x_t.
         attention: A_t, (B, h, w): attention received per cell of the layer's grid; its mean is 1.
+        painted: a hand-made mask (B, 1, H, W) that takes the place of M_t.
         x_next: the latent that the scheduler made of it.
         forwards, samples: U-Net calls that this step cost, and batch rows in them.
     """
@@ -38,6 +41,7 @@ class Step:
     out_uncond: Tensor | None = None
     out_cond: Tensor | None = None
     attention: Tensor | None = None
+    painted: Tensor | None = None
     out_degraded: Tensor | None = None
     x_next: Tensor | None = None
     forwards: int = 0
@@ -63,6 +67,14 @@ class Step:
         return base
 
     @property
+    def lacks_prediction(self) -> bool:
+        """Whether the first pass has still to be made: a branch is missing, or the attention that a mask is made of."""
+        if self.guidance.sag is not None and self.attention is None and self.painted is None:
+            return True
+        missing = (self.out_uncond is None, self.out_cond is None)
+        return any(missing) if self.guidance.cfg is not None else all(missing)
+
+    @property
     def eps_base(self) -> Tensor:
         """The noise that guidance starts from: unconditional under CFG, else the single branch."""
         return self.level.eps(self.x_t, self._out_base)
@@ -84,9 +96,11 @@ class Step:
 
     @property
     def mask(self) -> Tensor | None:
-        """M_t = 1(A_t > psi), (B, 1, H, W), 0 or 1."""
+        """M_t = 1(A_t > psi), (B, 1, H, W), 0 or 1; or the hand-made one."""
         sag = self.guidance.sag
-        if sag is None or self.attention is None:
+        if sag is None or self.painted is not None:
+            return self.painted
+        if self.attention is None:
             return None
         height, width = self.x_t.shape[2:]
         return attended(self.attention, sag.threshold, (height, width))
@@ -149,6 +163,7 @@ class Settings:
     """All that a run depends on, beside the weights: the same settings give the same latents.
 
     `size` is (height, width) in pixels; `scheduler` a class name with its configuration; image i of a batch uses seed + i.
+    A branch has the settings of the trace that it left in `before`, and the index of its first own step in `branched_at`.
     """
 
     model: str
@@ -161,11 +176,16 @@ class Settings:
     size: tuple[int, int]
     scheduler: dict[str, Any]
     eta: float = 0.0
+    before: Settings | None = None
+    branched_at: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "guidance": self.guidance.to_json()}
+        before = None if self.before is None else self.before.to_json()
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "guidance": self.guidance.to_json(), "before": before}
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> Settings:
-        changed = {"guidance": Guidance.from_json(content["guidance"]), "size": tuple(content["size"])}
+        before = content["before"] and Settings.from_json(content["before"])
+        changed = {"guidance": Guidance.from_json(content["guidance"]), "size": tuple(content["size"]), "before": before}
         return Settings(**{**content, **changed})

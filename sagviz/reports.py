@@ -141,11 +141,11 @@ def to_html(notebook: Path, title: str) -> str:
     content = nbformat.read(notebook, as_version=4)
     content.cells = [cell for cell in content.cells if "hide" not in cell.metadata.get("tags", [])]
     body, _ = exporter.from_notebook_node(content)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<link rel="icon" href="data:,"><title>SAG report: {escape(title)}</title><style>{STYLE.read_text()}</style></head>\n'
-        f"<body><main>{body}</main></body></html>\n"
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+        f"<title>SAG report: {escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style>"
     )
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body><main>{body}</main></body></html>\n'
 
 
 @dataclass(frozen=True)
@@ -190,9 +190,14 @@ def _check_writable(out: Path) -> None:
 def _run(parameters: Parameters, executed: Path, progress: bool) -> None:
     try:
         import papermill
+        from traitlets.config import Config
     except ImportError as error:
         raise ReportError("reports need papermill and nbconvert; install them with pip install 'sagviz[report]'") from error
+    # Sockets on disk, where the system has them: parallel reports race for TCP ports, which anyone on the machine can read.
+    options = {} if os.name == "nt" else {"config": Config({"KernelManager": {"transport": "ipc"}})}
     try:
-        papermill.execute_notebook(NOTEBOOK, executed, asdict(parameters), progress_bar=progress, kernel_name="python3")
+        papermill.execute_notebook(
+            NOTEBOOK, executed, asdict(parameters), progress_bar=progress, kernel_name="python3", **options
+        )
     except papermill.PapermillExecutionError as error:
         raise ReportError(f"the report stopped: {error.evalue}") from error

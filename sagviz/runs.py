@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import secrets
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class Run:
     device_times: Tensor
     embeddings: tuple[Tensor, Tensor]
     start: Tensor
+    painted: Tensor | None = None  # a hand-made mask for all steps
 
     @property
     def evaluations(self) -> int:
@@ -82,7 +83,8 @@ def prepare(
         raise ArgumentError(f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0")
     planner.set_timesteps(steps)
     planner.set_begin_index(0) if hasattr(planner, "set_begin_index") else None
-    seed = secrets.randbelow(2**32) if seed is None else seed
+    seed = secrets.randbelow(2**32) if seed is None else int(seed)
+    steps, images = int(steps), int(images)  # NumPy's whole numbers cannot be written into a file of settings
     settings = Settings(
         model=model.name, prompt=prompt, negative_prompt=negative_prompt, guidance=total, steps=steps, seed=seed,
         images=images, size=(pixels[0], pixels[1]), scheduler=_describe(planner), eta=float(eta),
@@ -104,6 +106,12 @@ def prepare(
     )
 
 
+def resume(model: Model, settings: Settings) -> Run:
+    """The run of these settings, laid out anew. The start noise is not that of a run which was given its own."""
+    names = ("prompt", "negative_prompt", "guidance", "steps", "seed", "images", "size", "scheduler", "eta")
+    return replace(prepare(model, **{name: getattr(settings, name) for name in names}), settings=settings)
+
+
 def generator(*entropy: int) -> torch.Generator:
     """A CPU generator: seeded plainly by one number, as users of diffusers expect, or by several mixed."""
     state = entropy[0] if len(entropy) == 1 else int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
@@ -115,6 +123,8 @@ def _draw(shape: tuple[int, int, int], generators: list[torch.Generator]) -> Ten
 
 
 def _checked_noise(noise: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if not isinstance(noise, Tensor):
+        raise ArgumentError(f"noise is a {type(noise).__name__}; give a tensor (images, C, H, W) = {shape}, or None to draw it")
     if tuple(noise.shape) != shape:
         raise ArgumentError(f"noise has the shape {tuple(noise.shape)}; these settings need (images, C, H, W) = {shape}")
     return noise.float().cpu()
@@ -131,11 +141,11 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
 
 
 def _check_sag(model: Model, guidance: Guidance, shape: tuple[int, int, int]) -> None:
-    """Refuse a layer that is not there and a blur that does not fit the latent, before anything runs."""
+    """Refuse a layer or a head that is not there and a blur that does not fit the latent, before anything runs."""
     sag = guidance.sag
     if sag is None:
         return
-    find_layer(model.unet, sag.layer)
+    find_layer(model.unet, sag.layer, sag.heads)
     taps, side = kernel_size(sag.blur_sigma, sag.blur_kernel), min(shape[1:])
     if taps // 2 >= side:
         raise ArgumentError(
@@ -149,5 +159,5 @@ def _describe(scheduler: Any) -> dict[str, Any]:
     config = {key: value for key, value in dict(scheduler.config).items() if not key.startswith("_")}
     return {
         "class": type(scheduler).__name__,
-        **{k: v for k, v in config.items() if isinstance(v, str | int | float | None)},
+        **{k: v for k, v in config.items() if isinstance(v, str | int | float | list | None)},
     }

@@ -16,7 +16,7 @@ from sagviz.attention import capture
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance, Term
 from sagviz.models import Model
-from sagviz.records import Step
+from sagviz.records import STORED, Step
 from sagviz.runs import Run, check_whole, generator, prepare
 from sagviz.traces import Trace
 
@@ -79,16 +79,18 @@ def trace(
 
 
 def walk(run: Run, first: Step | None = None) -> Iterator[Step]:
-    """Yield every step of a run. `first` is a step 0 that another run of the same prompt and noise has already paid for."""
-    x_host, x_t = run.start, run.start.to(run.model.device)
-    for index in range(run.evaluations):
-        known = first if index == 0 else None
-        step = evaluate(run, index, x_t, known)
-        x_t = advance(run, step)
-        record = to_host(replace(step, x_next=x_t), x_host)
-        assert record.x_next is not None
-        x_host = record.x_next
+    """Yield every step of a run from `first` on, whose predictions, where it has them, are not computed again."""
+    step = begin(run, 0, run.start) if first is None else first
+    x_host, step = step.x_t, on_device(step, run.model.device)
+    while True:
+        done = complete(run, step)
+        x_next = advance(run, done)
+        record = to_host(replace(done, x_next=x_next), x_host)
         yield record
+        if record.index + 1 == run.evaluations:
+            return
+        assert record.x_next is not None
+        x_host, step = record.x_next, begin(run, record.index + 1, x_next)
 
 
 def collect(run: Run, *, keep: int | Collection[int] | None = None, progress: bool = True, first: Step | None = None) -> Trace:
@@ -101,7 +103,8 @@ def collect(run: Run, *, keep: int | Collection[int] | None = None, progress: bo
         for step in walk(run, first):
             bar.update()
             if step.index in kept:
-                records.append(step)
+                alone = step.index - 1 not in kept  # then x_t must not keep the memory of the step before, which it is part of
+                records.append(replace(step, x_t=step.x_t.clone()) if alone else step)
         last = step.x_next
         assert last is not None
         pictures = run.model.decode(last)
@@ -114,23 +117,20 @@ def collect(run: Run, *, keep: int | Collection[int] | None = None, progress: bo
     return Trace(run.settings, tuple(records), run.evaluations, tuple(map(image.to_png, pictures)), rgb)
 
 
-@torch.no_grad()
-def evaluate(run: Run, index: int, x_t: Tensor, known: Step | None = None) -> Step:
-    """All predictions that the guidance needs at x_t, on the model's device; what `known` has is not computed again."""
+def begin(run: Run, index: int, x_t: Tensor) -> Step:
+    """A step without predictions yet."""
     guidance = run.settings.guidance.at(index / run.evaluations)
-    if known is None:
-        step = _first_pass(run, Step(index=index, level=run.levels[index], guidance=guidance, x_t=x_t))
-    else:
-        step = Step(
-            index=index,
-            level=run.levels[index],
-            guidance=guidance,
-            x_t=x_t,
-            out_uncond=_to(known.out_uncond, x_t.device),
-            out_cond=_to(known.out_cond, x_t.device),
-            attention=_to(known.attention, x_t.device),
-        )
-    return step if guidance.sag is None else _second_pass(run, step)
+    return Step(index=index, level=run.levels[index], guidance=guidance, x_t=x_t, painted=run.painted)
+
+
+@torch.no_grad()
+def complete(run: Run, step: Step) -> Step:
+    """The step with all predictions that its guidance needs; those that it has already cost nothing."""
+    if step.lacks_prediction:
+        step = _first_pass(run, step)
+    if step.guidance.sag is not None and step.out_degraded is None:
+        step = _second_pass(run, step)
+    return step
 
 
 def advance(run: Run, step: Step) -> Tensor:
@@ -144,9 +144,14 @@ def advance(run: Run, step: Step) -> Tensor:
     return run.scheduler.step(step.output, run.times[step.index], step.x_t, **extra).prev_sample
 
 
+def on_device(step: Step, device: torch.device) -> Step:
+    """The step with its tensors where the model is."""
+    return replace(step, **{name: value.to(device) for name in STORED if (value := getattr(step, name)) is not None})
+
+
 def to_host(step: Step, x_t: Tensor) -> Step:
     """The step with its tensors on the CPU, moved in one copy: one synchronization a step. `x_t` is already there."""
-    names = [n for n in ("out_uncond", "out_cond", "attention", "out_degraded", "x_next") if getattr(step, n) is not None]
+    names = [name for name in STORED if name != "x_t" and getattr(step, name) is not None]
     parts = [getattr(step, name) for name in names]
     flat = torch.cat([part.flatten() for part in parts]).to("cpu", copy=True)
     pieces = flat.split([part.numel() for part in parts])
@@ -188,16 +193,12 @@ def _second_pass(run: Run, step: Step) -> Step:
     return replace(step, out_degraded=output, forwards=step.forwards + 1, samples=step.samples + len(x))
 
 
-def _to(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if tensor is None else tensor.to(device)
-
-
 def _kept(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
     if keep is None:
         return set(range(evaluations))
-    if isinstance(keep, int):
+    if isinstance(keep, int | float | np.number):
         check_whole("keep", keep, 1, evaluations)
-        return {*range(0, evaluations, keep), evaluations - 1}
+        return {*range(0, evaluations, int(keep)), evaluations - 1}
     wrong = [index for index in keep if not isinstance(index, int | np.integer) or not 0 <= index < evaluations]
     if wrong:
         raise ArgumentError(f"keep names the steps {wrong}; this run has 0 to {evaluations - 1}")
@@ -205,11 +206,16 @@ def _kept(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
 
 
 def _check_memory(run: Run, kept: int) -> None:
-    outputs = 1 + (run.settings.guidance.cfg is not None) + (run.settings.guidance.sag is not None)
-    needed = kept * run.start.numel() * 4 * (1 + outputs)
-    if needed > MAX_TRACE_BYTES:
-        every = -(-needed // MAX_TRACE_BYTES)
-        raise ArgumentError(
-            f"{kept} steps of this size need {needed / 2**30:.1f} GiB of records, more than {MAX_TRACE_BYTES / 2**30:.0f}; "
-            f"keep fewer: keep={every} or more keeps every {every}th step"
-        )
+    """Refuse more records than fit: x_t, x_next and an output for each branch, in float32, and a map for SAG."""
+    guidance, latent = run.settings.guidance, run.start
+    tensors = 3 + (guidance.cfg is not None) + (guidance.sag is not None)
+    bytes_each = 4 * (tensors * latent.numel() + (guidance.sag is not None) * latent[:, 0].numel())
+    fitting = MAX_TRACE_BYTES // bytes_each
+    if kept <= fitting:
+        return
+    every = -(-(run.evaluations - 1) // max(1, fitting - 1))
+    advice = f"keep={every} or more keeps every {every}th step" if fitting > 1 else "make fewer images at once, or smaller ones"
+    raise ArgumentError(
+        f"{kept} steps of this size need {kept * bytes_each / 2**30:.1f} GiB of records, "
+        f"more than {MAX_TRACE_BYTES / 2**30:.0f}; {advice}"
+    )

@@ -75,7 +75,8 @@ def levels(scheduler: Any) -> list[Level]:
     if scheduler.config.get("use_karras_sigmas"):  # here `sigmas` are the ratios sigma / alpha, and not those of `timesteps`
         ratios = [float(ratio) for ratio, _ in zip(scheduler.sigmas, times, strict=False)]
         return [Level(t, 1 / math.hypot(1, r), r / math.hypot(1, r), prediction) for t, r in zip(times, ratios, strict=True)]
-    bars = [float(scheduler.alphas_cumprod[int(t)]) for t in times]
+    last = len(scheduler.alphas_cumprod) - 1  # DPM++ with leading spacing begins its 999 steps one beyond
+    bars = [float(scheduler.alphas_cumprod[min(int(t), last)]) for t in times]
     return [Level(t, math.sqrt(bar), math.sqrt(1 - bar), prediction) for t, bar in zip(times, bars, strict=True)]
 
 

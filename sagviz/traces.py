@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +19,8 @@ from torch import Tensor
 
 from sagviz import image
 from sagviz.errors import TraceError
-from sagviz.records import Settings, Step
+from sagviz.guidance import Guidance
+from sagviz.records import STORED, Settings, Step
 from sagviz.schedule import Level
 
 if TYPE_CHECKING:
@@ -82,8 +85,11 @@ class Trace(Sequence[Step]):
         """Batch rows in those calls."""
         return sum(step.samples for step in self.steps)
 
-    def _repr_png_(self) -> bytes | None:
-        return self.pictures[0] if self.pictures else None
+    def _repr_html_(self) -> str:
+        words = escape(repr(self).strip("<>"), quote=True)
+        sources = [image.data_uri(content) for content in self.pictures]
+        pictures = "".join(f'<img src="{source}" alt="{words}" style="width:192px;margin-right:8px">' for source in sources)
+        return f'<figure style="margin:0">{pictures}<figcaption style="font-size:13px">{words}</figcaption></figure>'
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file with a checksum: no pickle, nothing runs when it is loaded. The file is whole or absent."""
@@ -96,6 +102,9 @@ class Trace(Sequence[Step]):
             os.replace(part, path)
         except OSError as error:
             raise TraceError(f"cannot write the trace to {path}: {error.strerror}; give a folder that exists") from error
+        finally:
+            with suppress(OSError):
+                part.unlink()
         return path
 
     @staticmethod
@@ -110,13 +119,12 @@ class Trace(Sequence[Step]):
             raise TraceError(f"{path} cannot be read as a trace ({error}); give a file that Trace.save wrote") from error
         if notes.get("format") != FORMAT:
             raise TraceError(f"{path} is a {notes.get('format', 'safetensors')} file, not a {FORMAT}; make it with Trace.save")
-        if notes.get("sha256") != _checksum(tensors, notes["meta"]):
+        if notes.get("sha256") != _checksum(tensors, notes.get("meta", "")):
             raise TraceError(f"{path} is damaged: its checksum does not fit; copy it again or run the trace again")
         return _unpack(tensors, notes["meta"])
 
 
 FORMAT = "sagviz-trace-1"
-STORED = ("x_t", "out_uncond", "out_cond", "attention", "out_degraded", "x_next")
 
 
 def _pack(trace: Trace) -> tuple[dict[str, Tensor], str]:
@@ -134,25 +142,33 @@ def _pack(trace: Trace) -> tuple[dict[str, Tensor], str]:
         tensors[f"picture.{number}"] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     if trace.latent_rgb is not None:
         tensors["latent_rgb"] = trace.latent_rgb
-    rows = [{"index": s.index, **asdict(s.level), "forwards": s.forwards, "samples": s.samples} for s in trace.steps]
+    rows = [
+        {
+            "index": step.index,
+            "level": asdict(step.level),
+            "guidance": step.guidance.to_json(),
+            "forwards": step.forwards,
+            "samples": step.samples,
+        }
+        for step in trace.steps
+    ]
     meta = {"settings": trace.settings.to_json(), "evaluations": trace.evaluations, "steps": rows}
     return tensors, json.dumps(meta, sort_keys=True)
 
 
 def _unpack(tensors: dict[str, Tensor], meta: str) -> Trace:
     content = json.loads(meta)
-    settings, evaluations = Settings.from_json(content["settings"]), content["evaluations"]
     steps: list[Step] = []
     for position, row in reversed(list(enumerate(content["steps"]))):
-        fields_ = {name: tensors.get(f"{position}.{name}") for name in STORED}
-        if fields_["x_next"] is None:
-            fields_["x_next"] = steps[-1].x_t
-        index, counts = row.pop("index"), {key: row.pop(key) for key in ("forwards", "samples")}
-        guidance = settings.guidance.at(index / evaluations)
-        steps.append(Step(index=index, level=Level(**row), guidance=guidance, **fields_, **counts))  # type: ignore[arg-type]
+        stored: dict[str, Any] = {name: tensors.get(f"{position}.{name}") for name in STORED}
+        if stored["x_next"] is None:
+            stored["x_next"] = steps[-1].x_t
+        level, guidance = Level(**row.pop("level")), Guidance.from_json(row.pop("guidance"))
+        steps.append(Step(level=level, guidance=guidance, **row, **stored))
     count = sum(name.startswith("picture.") for name in tensors)
     pictures = tuple(tensors[f"picture.{number}"].numpy().tobytes() for number in range(count))
-    return Trace(settings, tuple(reversed(steps)), evaluations, pictures, tensors.get("latent_rgb"))
+    settings = Settings.from_json(content["settings"])
+    return Trace(settings, tuple(reversed(steps)), content["evaluations"], pictures, tensors.get("latent_rgb"))
 
 
 def _checksum(tensors: dict[str, Tensor], meta: str) -> str:

@@ -44,7 +44,7 @@ def render(count: int, seed: int, folder: Path) -> tuple[np.ndarray, list[dict[s
             labels.append({k: getattr(drawn, k) for k in ("caption", "objects", "background", "relation")})
         np.save(pixels_path, pixels)
         labels_path.write_text(json.dumps(labels))
-    return np.load(pixels_path, mmap_mode="r"), json.loads(labels_path.read_text())
+    return np.load(pixels_path, mmap_mode="c"), json.loads(labels_path.read_text())
 
 
 def encode_once(vae: AutoencoderKL, scenes: np.ndarray, path: Path) -> Tensor:

@@ -63,7 +63,7 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
         f"({measure.coverage(step):.0%} of the latent) the prediction is blurred and the same noise put back; "
         "the U-Net predicts again, and guidance moves away from that worse prediction."
     )
-    return Drawing([figure], words, min_width=900)
+    return Drawing([figure], words, min_width=780)
 
 
 def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
@@ -81,13 +81,13 @@ def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
         "blur": Box(8.35, TOP, r"$\tilde x_0$", f"Gaussian blur, σ = {sag.blur_sigma:g}", show(blurred, trace, model)),
         "A": Box(2.8, BOTTOM, "$A_t$", "attention received", over(clean, heat_map(attention[0], 0, top(trace)))),
         "M": Box(4.65, BOTTOM, "$M_t$", f"$A_t>{sag.threshold:g}$: {measure.coverage(step):.0%}", spotlight(clean, mask[0])),
-        "x_d": Box(6.5, BOTTOM, r"$\hat x_t$", "blurred in $M_t$, same noise", show(degraded, trace, model)),
+        "x_d": Box(6.5, BOTTOM, r"$\hat x_t$", "blurred, same noise", show(degraded, trace, model)),
         "unet2": Box(8.35, BOTTOM, "U-Net", "second pass"),
         "eps_d": Box(10.2, BOTTOM, r"$\epsilon(\hat x_t)$", "the worse prediction", _noise(eps_degraded)),
         "guided": Box(12.05, MIDDLE, r"$\tilde\epsilon\;\to$ guided $\hat x_0$", scales, show(step.x0_guided, trace, model)),
     }
     if step.eps_cond is not None and step.guidance.cfg is not None:
-        boxes["eps_c"] = Box(10.2, TOP, r"$\epsilon(x_t,c)$", "with the prompt, first pass", _noise(step.eps_cond))
+        boxes["eps_c"] = Box(10.2, TOP, r"$\epsilon(x_t,c)$", "with the prompt", _noise(step.eps_cond))
     return boxes
 
 
@@ -115,12 +115,12 @@ def _draw(axes: Axes, box: Box) -> None:
         axes.add_patch(
             FancyBboxPatch((left, low + 0.2), SIDE, SIDE - 0.4, boxstyle=style, facecolor="#e8eef5", edgecolor="#44546a")
         )
-        axes.text(box.x, box.y, box.title, ha="center", va="center", fontsize=14, weight="bold", color="#1f2d3d")
-        axes.text(box.x, low + 0.05, box.note, ha="center", va="top", fontsize=10.5, color="#333333")
+        axes.text(box.x, box.y, box.title, ha="center", va="center", fontsize=16, weight="bold", color="#1f2d3d")
+        axes.text(box.x, low + 0.05, box.note, ha="center", va="top", fontsize=12, color="#333333")
         return
     axes.imshow(box.image, extent=(left, left + SIDE, low, low + SIDE), interpolation="nearest", zorder=2)
-    axes.text(box.x, low + SIDE + 0.07, box.title, ha="center", va="bottom", fontsize=14)
-    axes.text(box.x, low - 0.07, box.note, ha="center", va="top", fontsize=10.5, color="#333333")
+    axes.text(box.x, low + SIDE + 0.07, box.title, ha="center", va="bottom", fontsize=17)
+    axes.text(box.x, low - 0.07, box.note, ha="center", va="top", fontsize=12, color="#333333")
 
 
 def _arrow(axes: Axes, start: Box, end: Box, side: str) -> None:

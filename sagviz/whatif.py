@@ -1,0 +1,142 @@
+"""What if, at this step: other scales, another mask, another blur. Nothing that the trace knows is computed again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+from sagviz.errors import ArgumentError, TraceError
+from sagviz.guidance import SAG, Guidance, Term, as_guidance
+from sagviz.models import Model
+from sagviz.records import Step
+from sagviz.runs import Run, resume
+from sagviz.sampling import advance, collect, complete, on_device, to_host
+from sagviz.traces import Trace
+
+MEMORYLESS = ("DDIMScheduler", "EulerDiscreteScheduler")  # the next latent depends on this step alone
+
+
+def what_if(
+    model: Model,
+    trace: Trace,
+    index: int,
+    *,
+    guidance: Guidance | Term | EllipsisType | None = ...,
+    mask: Tensor | EllipsisType | None = ...,
+) -> Step:
+    """One step of a trace under another guidance, from the same x_t.
+
+    Another scale costs no U-Net call, another threshold, blur or mask one (none where the mask comes out the same), another
+    layer or a branch that the trace lacks also its first pass: `forwards` and `samples` of the result say so.
+
+    Args:
+        index: position in the trace; -1 is the last.
+        guidance: what to use instead; `...` keeps the trace's, `None` is unguided.
+        mask: a hand-made mask for SAG, (H, W), (1, H, W) or (B, 1, H, W) in latent cells, 0 or 1; `...` keeps the
+            trace's, `None` is the attention's own.
+
+    Raises:
+        TraceError: the scheduler has a memory and the trace does not hold the steps before.
+    """
+    run, first = _branch_off(model, trace, index, guidance, mask)
+    done = complete(run, on_device(first, model.device))
+    return to_host(replace(done, x_next=advance(run, done)), first.x_t)
+
+
+def branch(
+    model: Model,
+    trace: Trace,
+    index: int,
+    *,
+    guidance: Guidance | Term | EllipsisType | None = ...,
+    mask: Tensor | EllipsisType | None = ...,
+    progress: bool = True,
+) -> Trace:
+    """A trace that goes with the old one up to step `index` and from there on its own way.
+
+    The steps before are the old trace's records; a hand-made mask holds for all steps from `index` on.
+
+    Args:
+        index: position in the trace of the first step that may differ.
+        guidance, mask: as for `what_if`.
+        progress: whether to show a progress bar.
+    """
+    run, first = _branch_off(model, trace, index, guidance, mask)
+    rest = collect(run, progress=progress, first=first)
+    return replace(rest, steps=(*trace.steps[: _position(trace, index)], *rest.steps))
+
+
+def _branch_off(
+    model: Model,
+    trace: Trace,
+    index: int,
+    guidance: Guidance | Term | EllipsisType | None,
+    mask: Tensor | EllipsisType | None,
+) -> tuple[Run, Step]:
+    """The run under the new guidance, its scheduler brought to the step, and the step with all that still holds."""
+    position = _position(trace, index)
+    step, old = trace[position], trace.settings
+    if model.name != old.model:
+        raise ArgumentError(f"the trace was made by {old.model}, not by {model.name}; load that model")
+    total = old.guidance if isinstance(guidance, EllipsisType) else as_guidance(guidance)
+    painted = step.painted if isinstance(mask, EllipsisType) else _as_mask(mask, step.x_t)
+    if isinstance(mask, Tensor) and total.sag is None:
+        raise ArgumentError("a mask does nothing without SAG; add SAG(1.0) to the guidance")
+    run = replace(resume(model, replace(old, guidance=total, before=old, branched_at=step.index)), painted=painted)
+    _replay(run, trace, position)
+    return run, _reuse(step, total.at(step.index / run.evaluations), painted, old.prompt)
+
+
+def _replay(run: Run, trace: Trace, position: int) -> None:
+    """Bring the scheduler to the state that it had before the step, from the stored predictions alone."""
+    before, index = trace.steps[:position], trace[position].index
+    if type(run.scheduler).__name__ in MEMORYLESS:
+        if hasattr(run.scheduler, "set_begin_index"):
+            run.scheduler.set_begin_index(index)
+        return
+    if [step.index for step in before] != list(range(index)):
+        raise TraceError(f"step {index} needs all steps before it, and this trace was told to keep fewer; run it without keep=")
+    for step in before:
+        advance(run, on_device(step, run.model.device))
+
+
+def _reuse(step: Step, active: Guidance, painted: Tensor | None, prompt: str) -> Step:
+    """The step under new terms, with those predictions that are the same for them."""
+    same_base = (active.cfg is None) == (step.guidance.cfg is None)
+    kept_uncond = step.out_uncond if active.cfg or not prompt else None
+    kept_cond = step.out_cond if active.cfg or prompt else None
+    same_layer = same_base and _reads(active.sag) == _reads(step.guidance.sag)
+    new = replace(
+        step, guidance=active, out_uncond=kept_uncond, out_cond=kept_cond, painted=painted, x_next=None, forwards=0, samples=0,
+        attention=step.attention if same_layer and active.sag else None, out_degraded=None,
+    )  # fmt: skip
+    if new.lacks_prediction or step.out_degraded is None or not same_base or active.sag is None:
+        return new
+    assert new.x_degraded is not None and step.x_degraded is not None
+    return replace(new, out_degraded=step.out_degraded if torch.equal(new.x_degraded, step.x_degraded) else None)
+
+
+def _reads(sag: SAG | None) -> tuple[object, ...]:
+    """Which attention a term reads."""
+    return () if sag is None else (sag.layer, sag.heads)
+
+
+def _position(trace: Trace, index: int) -> int:
+    if not -len(trace) <= index < len(trace):
+        raise ArgumentError(f"index is {index}; this trace has steps 0 to {len(trace) - 1}")
+    return index % len(trace)
+
+
+def _as_mask(mask: Tensor | None, x_t: Tensor) -> Tensor | None:
+    """A hand-made mask as (B, 1, H, W) of 0 and 1."""
+    if mask is None:
+        return None
+    rows, _, height, width = x_t.shape
+    if mask.shape[-2:] != (height, width) or mask.dim() not in (2, 3, 4) or not torch.isin(mask, torch.tensor([0, 1])).all():
+        raise ArgumentError(
+            f"the mask has the shape {tuple(mask.shape)}; give 0 and 1 in latent cells, (H, W) = ({height}, {width})"
+        )
+    return mask.float().reshape(-1, 1, height, width).expand(rows, -1, -1, -1)

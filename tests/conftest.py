@@ -1,0 +1,80 @@
+"""Fixtures of all tests: tiny random models, and no network."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from tiny import build_pipe
+
+import sagviz as sv
+
+torch.set_num_threads(1)  # the networks are too small to be worth a second thread
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model in diffusers' format: epsilon-prediction."""
+    path = tmp_path_factory.mktemp("model")
+    build_pipe(path / "words").save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pipe(folder: Path) -> StableDiffusionPipeline:
+    """diffusers' own pipeline on that folder: the oracle. It shares nothing with `model`."""
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="session")
+def model(folder: Path) -> sv.Model:
+    """That folder, loaded as a user loads it."""
+    return sv.load(folder)
+
+
+@pytest.fixture(scope="session")
+def v_model(tmp_path_factory: pytest.TempPathFactory) -> sv.Model:
+    """A model that predicts v, as Stable Diffusion 2.1 does."""
+    path = tmp_path_factory.mktemp("v_model")
+    build_pipe(path / "words", "v_prediction", seed=1).save_pretrained(path)
+    return sv.load(path)
+
+
+def is_local(address: Any) -> bool:
+    """Whether a socket's address stays on this machine: a path, or a loopback host."""
+    if not isinstance(address, tuple):
+        return True
+    host = str(address[0]).partition("%")[0]
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection or a look-up that leaves this machine fails the test, whatever exceptions the code catches."""
+
+    def guarded(function: Callable[..., Any], where: int) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            address = args[where] if where else (args[0] or "localhost",)
+            if not is_local(address):
+                pytest.fail(f"this test reaches for the network: {function.__name__} {address}")
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name), 1))
+    monkeypatch.setattr(socket, "getaddrinfo", guarded(socket.getaddrinfo, 0))

@@ -1,0 +1,289 @@
+"""Opening models, and what the rest of the package sees of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+from tiny import is_one_sentence, noise, residue
+
+import sagviz as sv
+from sagviz.errors import ArgumentError, ModelError, SagvizError
+from sagviz.models import SCHEDULERS, make_scheduler
+
+
+def refuses(kind: type[SagvizError], words: str, source: object, **options: Any) -> None:
+    with pytest.raises(kind, match=words) as error:
+        sv.load(source, **options)
+    assert is_one_sentence(error.value)
+
+
+@pytest.fixture
+def copied(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the model's folder to damage."""
+    return shutil.copytree(folder, tmp_path / "copied")
+
+
+# Opening.
+
+
+def test_a_folder_gives_diffusers_own_classes_ready_to_run(model: sv.Model, pipe: StableDiffusionPipeline) -> None:
+    for part in ("unet", "vae", "text_encoder"):
+        loaded, theirs = getattr(model, part), getattr(pipe, part)
+        assert type(loaded) is type(theirs)
+        assert not loaded.training
+        for (name, mine), other in zip(loaded.named_parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(mine, other), name
+            assert not mine.requires_grad
+    assert model.tokenizer.get_vocab() == pipe.tokenizer.get_vocab()
+    assert repr(model).endswith("on cpu, float32>")
+
+
+def test_a_folder_is_read_as_text_or_as_path(folder: Path) -> None:
+    assert sv.load(str(folder)).name == sv.load(folder).name == str(folder)
+
+
+def test_a_pipeline_is_used_as_it_is(pipe: StableDiffusionPipeline) -> None:
+    before = residue(pipe.unet)
+    model = sv.load(pipe)
+    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+        assert getattr(model, part) is getattr(pipe, part)
+    assert residue(pipe.unet) == before
+
+
+def test_a_pipeline_runs_like_its_folder(model: sv.Model, pipe: StableDiffusionPipeline) -> None:
+    runs = [
+        sv.trace(opened, "a fox", steps=2, guidance=sv.CFG(3.0) + sv.SAG(1.0), progress=False)
+        for opened in (model, sv.load(pipe))
+    ]
+    assert torch.equal(runs[0].latents, runs[1].latents)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "torch.bfloat16", torch.bfloat16])
+def test_the_number_format_is_a_choice(folder: Path, dtype: Any) -> None:
+    model = sv.load(folder, dtype=dtype)
+    assert {p.dtype for part in (model.unet, model.vae, model.text_encoder) for p in part.parameters()} == {torch.bfloat16}
+
+
+def test_loading_leaves_transformers_progress_bars_as_they_were(folder: Path) -> None:
+    logging = transformers.utils.logging
+    assert logging.is_progress_bar_enabled()
+    sv.load(folder)
+    assert logging.is_progress_bar_enabled()
+
+
+@pytest.mark.parametrize("source", ["no/such-folder", "no-such-folder", "/no/such/folder", Path("no/such/folder"), ""])
+def test_a_model_that_is_not_there_is_refused(source: str | Path) -> None:
+    refuses(ModelError, "give a folder", source)
+
+
+def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
+    refuses(ModelError, "model_index.json", tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "", '"text"', "\xff"])
+def test_an_index_that_is_no_index_is_refused(copied: Path, content: str) -> None:
+    (copied / "model_index.json").write_bytes(content.encode("latin-1"))
+    refuses(ModelError, "copied", copied)
+
+
+def test_a_model_without_a_unet_is_refused(copied: Path) -> None:
+    path = copied / "model_index.json"
+    index = json.loads(path.read_text())
+    del index["unet"]
+    path.write_text(json.dumps({**index, "_class_name": "PixArtAlphaPipeline", "transformer": ["diffusers", "PixArt"]}))
+    refuses(ModelError, "PixArtAlphaPipeline without unet", copied)
+
+
+@pytest.mark.parametrize("unet", [["elsewhere", "OtherUNet"], ["diffusers", "OtherUNet"], [None, None], None, 3], ids=str)
+def test_a_part_of_an_unknown_class_is_refused(copied: Path, unet: Any) -> None:
+    path = copied / "model_index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "unet": unet}))
+    refuses(ModelError, "unet", copied)
+
+
+@pytest.mark.parametrize(
+    "name", ["unet/diffusion_pytorch_model.safetensors", "vae/config.json", "text_encoder/model.safetensors"]
+)
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_damaged_part_is_named(copied: Path, name: str, damage: str) -> None:
+    path, part = copied / name, name.partition("/")[0]
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    refuses(ModelError, f"the {part} of", copied)
+
+
+def test_sdxl_is_refused(copied: Path) -> None:
+    path = copied / "unet" / "config.json"
+    config = json.loads(path.read_text())
+    size_embedding = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 4,
+        "projection_class_embeddings_input_dim": 8,
+    }
+    UNet2DConditionModel.from_config({**config, **size_embedding}).save_pretrained(path.parent)
+    refuses(ModelError, "SDXL", copied)
+
+
+def test_what_is_no_model_is_refused(pipe: StableDiffusionPipeline) -> None:
+    refuses(ModelError, "int has no unet", 3)
+    refuses(ArgumentError, "as it is", pipe, device="cpu")
+    refuses(ArgumentError, "as it is", pipe, dtype="float16")
+
+
+@pytest.mark.parametrize(
+    "options", [{"dtype": "int8"}, {"dtype": "half a float"}, {"device": "toaster"}, {"device": "cuda:99"}], ids=str
+)
+def test_a_device_or_dtype_that_is_not_there_is_refused(folder: Path, options: dict[str, str]) -> None:
+    refuses(ArgumentError, next(iter(options.values())), folder, **options)
+
+
+# Text.
+
+
+@pytest.mark.parametrize("prompt", ["", "a fox", "A FOX", "two words, and more"])
+def test_a_prompt_is_embedded_as_diffusers_does(model: sv.Model, pipe: StableDiffusionPipeline, prompt: str) -> None:
+    expected, _ = pipe.encode_prompt(prompt, "cpu", 1, False)
+    assert torch.equal(model.embed(prompt), expected)
+
+
+def test_a_prompt_is_not_case_sensitive(model: sv.Model) -> None:
+    assert torch.equal(model.embed("A Fox on a BLUE background"), model.embed("a fox on a blue background"))
+    assert not torch.equal(model.embed("a fox"), model.embed("a tree"))
+
+
+def test_a_prompt_that_is_too_long_is_cut_with_a_warning_that_names_the_words(model: sv.Model) -> None:
+    kept = "a fox on a blue background and a tree on a red background"  # 13 of 14 tokens
+    with pytest.warns(sv.SagvizWarning, match=r"longer than 14 tokens.*: mushroom guitar$"):
+        embedded = model.embed(f"{kept} house mushroom guitar")
+    assert torch.equal(embedded, model.embed(f"{kept} house"))
+
+
+def test_five_hundred_words_warn_in_one_sentence(model: sv.Model) -> None:
+    with pytest.warns(sv.SagvizWarning, match="cut") as caught:
+        sv.trace(model, "fox " * 500, steps=1, progress=False)
+    (warning,) = caught
+    assert is_one_sentence(warning.message)
+    assert len(str(warning.message)) < 400
+
+
+def test_a_prompt_that_fits_does_not_warn(model: sv.Model) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.embed("fox " * 14)
+
+
+# Pictures and latents.
+
+
+def test_sizes_are_counted_in_cells(model: sv.Model) -> None:
+    assert model.pixels_per_cell == 2
+    assert model.default_size == (32, 32)
+    assert model.latent_shape((32, 48)) == (4, 16, 24)
+
+
+@pytest.mark.parametrize("size", [(32,), (32, 33), (0, 32), (-32, 32), (32.0, 32), (32, 32, 3), ("32", "32"), ()])
+def test_a_size_that_does_not_fit_the_cells_is_refused(model: sv.Model, size: Any) -> None:
+    with pytest.raises(ArgumentError, match="multiples of 2") as error:
+        model.latent_shape(size)
+    assert is_one_sentence(error.value)
+
+
+def picture(height: int = 32, width: int = 48) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def test_encode_is_the_scaled_mean_of_the_autoencoder(model: sv.Model) -> None:
+    latents = model.encode([picture(), picture().rotate(180)])
+    assert (latents.shape, latents.dtype, latents.device.type) == ((2, 4, 16, 24), torch.float32, "cpu")
+    pixels = torch.from_numpy(np.asarray(picture())).permute(2, 0, 1)[None].float() / 127.5 - 1
+    expected = model.vae.encode(pixels).latent_dist.mode() * model.vae.config.scaling_factor
+    torch.testing.assert_close(latents[:1], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.encode(picture()), latents[:1], rtol=1e-4, atol=1e-4)
+
+
+def test_decode_is_that_of_diffusers(model: sv.Model, pipe: StableDiffusionPipeline) -> None:
+    latents = noise(2, (16, 24))
+    expected = pipe.image_processor.postprocess(pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample.detach())
+    for mine, theirs in zip(model.decode(latents), expected, strict=True):
+        assert mine.size == (48, 32)
+        assert np.abs(np.asarray(mine, int) - np.asarray(theirs, int)).max() <= 1
+
+
+@pytest.mark.parametrize("pictures", [[], [picture(), picture(16, 16)], picture(33, 32)], ids=["none", "unequal", "odd"])
+def test_pictures_that_cannot_be_encoded_are_refused(model: sv.Model, pictures: Any) -> None:
+    with pytest.raises(ArgumentError) as error:
+        model.encode(pictures)
+    assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize("t", [0, 500, 999])
+def test_the_forward_process_is_that_of_diffusers(model: sv.Model, t: int) -> None:
+    x0, eps = noise(2), noise(2, seed=1)
+    torch.testing.assert_close(model.add_noise(x0, eps, t), model.scheduler.add_noise(x0, eps, torch.tensor([t])))
+
+
+@pytest.mark.parametrize("t", [-1, 1000, 0.5, "10", None])
+def test_a_time_outside_the_schedule_is_refused(model: sv.Model, t: Any) -> None:
+    with pytest.raises(ArgumentError, match="0 to 999") as error:
+        model.add_noise(noise(), noise(), t)
+    assert is_one_sentence(error.value)
+
+
+# Schedulers.
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ddim", DDIMScheduler), ("DDIM", DDIMScheduler), ("pndm", PNDMScheduler), ("dpm++ 2m", DPMSolverMultistepScheduler),
+        ("DPM++ 2M Karras", DPMSolverMultistepScheduler), ("euler", EulerDiscreteScheduler), (None, DDIMScheduler),
+    ],
+)  # fmt: skip
+def test_a_scheduler_by_name_has_the_models_schedule(model: sv.Model, name: str | None, kind: type) -> None:
+    made = make_scheduler(model, name)
+    assert type(made) is kind
+    assert made is not model.scheduler
+    assert torch.equal(made.alphas_cumprod, model.scheduler.alphas_cumprod)
+
+
+def test_a_scheduler_at_hand_is_copied(model: sv.Model) -> None:
+    """Its state stays the caller's."""
+    own = EulerDiscreteScheduler.from_config(model.scheduler.config)
+    own.set_timesteps(3)
+    times = own.timesteps.clone()
+    sv.trace(model, steps=5, scheduler=own, progress=False)
+    assert torch.equal(own.timesteps, times)
+    assert own.step_index is None
+
+
+def test_karras_spacing_is_asked_for_by_name_only(model: sv.Model, folder: Path) -> None:
+    karras = sv.load(folder)
+    karras.scheduler = make_scheduler(model, "dpm++ 2m karras")
+    assert not make_scheduler(karras, "dpm++ 2m").config.use_karras_sigmas
+    assert make_scheduler(karras).config.use_karras_sigmas
+
+
+@pytest.mark.parametrize("name", ["banana", "", "DDIMScheduler", 3])
+def test_an_unknown_scheduler_is_refused_with_the_known_ones(model: sv.Model, name: Any) -> None:
+    with pytest.raises(ArgumentError, match=", ".join(SCHEDULERS).replace("+", r"\+")) as error:
+        sv.trace(model, scheduler=name)
+    assert is_one_sentence(error.value)

@@ -1,0 +1,133 @@
+"""Our runs against diffusers' own pipelines, from the same noise, to the last latent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionSAGPipeline,
+)
+from tiny import MARGIN, difference, margin, noise
+from torch import Tensor
+
+import sagviz as sv
+from sagviz import CFG, SAG
+from sagviz.guidance import Guidance
+
+PROMPT = "a fox on a blue background"
+STEPS = 6
+BOUND = 1e-5
+INTEGER_TIMES = {  # the schedulers that diffusers' SAG accepts
+    "ddim": (DDIMScheduler, {}),
+    "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
+    "dpm++ 2m": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+}
+SCHEDULERS = {
+    **INTEGER_TIMES,
+    "dpm++ 2m karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
+    "euler": (EulerDiscreteScheduler, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def sag_pipe(pipe: StableDiffusionPipeline) -> StableDiffusionSAGPipeline:
+    """diffusers' SAG pipeline on the oracle's networks."""
+    made = StableDiffusionSAGPipeline(**{name: part for name, part in pipe.components.items() if name != "image_encoder"})
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def by_diffusers(pipe: StableDiffusionPipeline, scheduler: str, start: Tensor, prompt: str = PROMPT, **scales: float) -> Tensor:
+    """The last latents of diffusers' pipeline."""
+    kind, options = SCHEDULERS[scheduler]
+    images, _, height, width = start.shape
+    own = pipe.scheduler
+    pipe.scheduler = kind.from_config(own.config, **options)
+    try:
+        return pipe(
+            prompt, num_inference_steps=STEPS, num_images_per_prompt=images, latents=start, height=2 * height,
+            width=2 * width, output_type="latent", **scales,
+        ).images  # fmt: skip
+    finally:
+        pipe.scheduler = own
+
+
+def ours(model: sv.Model, scheduler: str, start: Tensor, guidance: Guidance | None, prompt: str = PROMPT) -> sv.Trace:
+    images, _, height, width = start.shape
+    return sv.trace(
+        model, prompt, steps=STEPS, guidance=guidance, scheduler=scheduler, noise=start, images=images,
+        size=(2 * height, 2 * width), progress=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("cells", [(16, 16), (16, 24)], ids=str)
+@pytest.mark.parametrize("scheduler", INTEGER_TIMES)
+@pytest.mark.parametrize(("cfg", "sag"), [(1.5, 0.0), (7.5, 0.0), (1.5, 0.75), (7.5, 1.0), (0.0, 1.0)])
+def test_a_run_is_that_of_diffusers(
+    model: sv.Model, pipe: StableDiffusionPipeline, sag_pipe: StableDiffusionSAGPipeline, cfg: float, sag: float,
+    scheduler: str, cells: tuple[int, int], images: int,
+) -> None:  # fmt: skip
+    """CFG, CFG+SAG and SAG alone (cfg 0), over three schedulers, shapes and batches."""
+    start = noise(images, cells)
+    if sag:
+        expected = by_diffusers(sag_pipe, scheduler, start, guidance_scale=cfg, sag_scale=sag)
+        guidance = CFG(cfg) + SAG(sag) if cfg else Guidance((SAG(sag),))
+    else:
+        expected = by_diffusers(pipe, scheduler, start, guidance_scale=cfg)
+        guidance = Guidance((CFG(cfg),))
+    trace = ours(model, scheduler, start, guidance)
+    assert not sag or margin(trace) > MARGIN, "rounding decides a cell of this mask: choose another noise"
+    assert difference(trace.latents, expected) < BOUND
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("prompt", [PROMPT, ""])
+def test_an_unguided_run_is_that_of_diffusers(
+    model: sv.Model, pipe: StableDiffusionPipeline, scheduler: str, prompt: str
+) -> None:
+    """The plain prediction given the prompt; diffusers' guidance scale 1 means the same."""
+    expected = by_diffusers(pipe, scheduler, noise(), prompt, guidance_scale=1.0)
+    assert difference(ours(model, scheduler, noise(), None, prompt).latents, expected) < BOUND
+
+
+@pytest.mark.parametrize("scheduler", ["euler", "dpm++ 2m karras"])
+def test_cfg_is_that_of_diffusers_where_diffusers_has_no_right_sag(
+    model: sv.Model, pipe: StableDiffusionPipeline, scheduler: str
+) -> None:
+    expected = by_diffusers(pipe, scheduler, noise(), guidance_scale=7.5)
+    assert difference(ours(model, scheduler, noise(), Guidance((CFG(7.5),))).latents, expected) < BOUND
+
+
+def test_a_v_model_runs_as_in_diffusers(v_model: sv.Model) -> None:
+    pipe = StableDiffusionPipeline(
+        **{part: getattr(v_model, part) for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")},
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipe.set_progress_bar_config(disable=True)
+    for scheduler in SCHEDULERS:
+        expected = by_diffusers(pipe, scheduler, noise(), guidance_scale=7.5)
+        assert difference(ours(v_model, scheduler, noise(), Guidance((CFG(7.5),))).latents, expected) < BOUND, scheduler
+
+
+def test_a_negative_prompt_is_that_of_diffusers(model: sv.Model, pipe: StableDiffusionPipeline) -> None:
+    expected = pipe(
+        PROMPT, negative_prompt="a tree", num_inference_steps=3, latents=noise(), guidance_scale=4.0, output_type="latent"
+    ).images  # fmt: skip
+    trace = sv.trace(model, PROMPT, negative_prompt="a tree", steps=3, noise=noise(), guidance=CFG(4.0), progress=False)
+    assert difference(trace.latents, expected) < BOUND
+
+
+def test_the_seed_draws_the_noise_of_diffusers(model: sv.Model, pipe: StableDiffusionPipeline) -> None:
+    """Image i is what diffusers makes of a CPU generator seeded with seed + i, picture included."""
+    generators = [torch.Generator().manual_seed(7 + i) for i in range(2)]
+    expected = pipe(PROMPT, num_inference_steps=3, num_images_per_prompt=2, generator=generators, guidance_scale=4.0).images
+    trace = sv.trace(model, PROMPT, steps=3, seed=7, images=2, guidance=CFG(4.0), progress=False)
+    for mine, theirs in zip(trace.images, expected, strict=True):
+        assert np.abs(np.asarray(mine, int) - np.asarray(theirs, int)).max() <= 1
