@@ -2,7 +2,7 @@
 # make lab     JupyterLab on the notebooks
 # make test    all checks, as CI runs them
 # make lint    ruff and mypy only
-# make pictures  the README's pictures, made again
+# make render  the README's pictures and the notebooks' outputs, made again
 # make clean   removes what these made, virtual environments included
 # PYTHON=python3.12 make ... takes another interpreter than python3.
 
@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo lab pictures test test-colab lint chromium clean
+.PHONY: demo lab render test test-colab lint chromium clean
 
 # Tests must neither reach for a hub nor for a display.
 test test-colab: export HF_HUB_OFFLINE := 1
@@ -32,8 +32,8 @@ demo: .venv/.report
 lab: .venv/.lab .venv/.report
 	$(BIN)/jupyter lab notebooks
 
-pictures: .venv/.report
-	$(BIN)/python docs/pictures.py
+render: .venv/.report
+	$(BIN)/python docs/render.py
 
 # Colab's set comes first, so that the line that counts all tests is the last one.
 test: lint chromium

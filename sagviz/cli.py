@@ -65,7 +65,7 @@ PURPOSES = {
     "sag_scale": "self-attention guidance: 0 is off",
     "threshold": "of the mask, in units of the mean attention",
     "blur_sigma": "of the blur, in latent pixels",
-    "scheduler": "'ddim', 'pndm', 'dpm++ 2m', 'euler'; '' is the model's own",
+    "scheduler": "'ddim', 'pndm', 'dpm++ 2m', 'euler', 'heun' ...; '' is the model's own",
     "explain_at": "which step is taken apart, as a fraction of the run",
 }
 

@@ -48,8 +48,8 @@ class Term:
         """The unscaled term of a `traces.Step`, as a difference of noises."""
         raise NotImplementedError
 
-    def in_clean(self, step: Any) -> Tensor:
-        """The same term as a difference of clean latents, -sigma / alpha times the other, also where alpha is 0."""
+    def in_output(self, step: Any) -> Tensor:
+        """The same term as a difference of network outputs for x_t: equal to `in_noise` where the network predicts noise."""
         raise NotImplementedError
 
 
@@ -67,9 +67,8 @@ class CFG(Term):
     def in_noise(self, step: Any) -> Tensor:
         return step.eps_cond - step.eps_uncond
 
-    def in_clean(self, step: Any) -> Tensor:
-        level, x_t = step.level, step.x_t
-        return level.x0(x_t, step.out_cond) - level.x0(x_t, step.out_uncond)
+    def in_output(self, step: Any) -> Tensor:
+        return step.out_cond - step.out_uncond
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,10 @@ class SAG(Term):
     def in_noise(self, step: Any) -> Tensor:
         return step.eps_base - step.eps_degraded
 
-    def in_clean(self, step: Any) -> Tensor:
+    def in_output(self, step: Any) -> Tensor:
+        # The second pass saw another input, so outputs cannot be subtracted; the clean latents that they mean can.
         partly_blurred = torch.where(step.mask > 0, step.x0_blurred, step.x0_hat)
-        return partly_blurred - step.level.x0(step.x_degraded, step.out_degraded)
+        return step.level.slope * (partly_blurred - step.level.x0(step.x_degraded, step.out_degraded))
 
 
 KINDS: dict[str, type[Term]] = {kind.name: kind for kind in (CFG, SAG)}

@@ -138,19 +138,19 @@ class Step:
         return self._sum(self.eps_base, self.terms)
 
     @property
-    def x0_guided(self) -> Tensor:
-        r""":math:`(x_t - \sigma\tilde\epsilon)/\alpha`: the clean latent that the guided prediction means.
+    def output(self) -> Tensor:
+        """The guided prediction in the network's own kind, which the scheduler is given.
 
-        v- and x_0-models are guided in x_0 space, the same rule, because at alpha = 0 the noise has lost the image.
+        v- and x_0-models are guided in their own kind, the same rule, because at alpha = 0 the noise has lost the image.
         """
         if self.level.prediction == "epsilon":
-            return self.level.x0(self.x_t, self.eps)
-        return self._sum(self.x0_hat, {term.name: term.in_clean(self) for term in self.guidance.terms})
+            return self.eps
+        return self._sum(self._out_base, {term.name: term.in_output(self) for term in self.guidance.terms})
 
     @property
-    def output(self) -> Tensor:
-        """The guided prediction in the network's own kind: what the scheduler is given."""
-        return self.eps if self.level.prediction == "epsilon" else self.level.output(self.x_t, self.x0_guided)
+    def x0_guided(self) -> Tensor:
+        r""":math:`(x_t - \sigma\tilde\epsilon)/\alpha`: the clean latent that the guided prediction means."""
+        return self.level.x0(self.x_t, self.output)
 
     def _sum(self, base: Tensor, terms: dict[str, Tensor]) -> Tensor:
         for term in self.guidance.terms:

@@ -51,13 +51,10 @@ class Level:
             return (x - self.alpha * output) / self.sigma
         return (self.sigma * x / self.norm + self.alpha * output) / self.norm
 
-    def output(self, x: Tensor, x0: Tensor) -> Tensor:
-        """The inverse of `x0`: what the network would have put out for this clean latent."""
-        if self.prediction == "epsilon":
-            return (x - self.alpha * x0) / self.sigma
-        if self.prediction == "sample":
-            return x0
-        return (self.alpha * x / self.norm - self.norm * x0) / self.sigma
+    @property
+    def slope(self) -> float:
+        """By how much the network's output changes with the clean latent, x being the same: the inverse of that of `x0`."""
+        return {"epsilon": -self.alpha / self.sigma, "v_prediction": -self.norm / self.sigma, "sample": 1.0}[self.prediction]
 
     def mix(self, x0: Tensor, eps: Tensor) -> Tensor:
         """Forward process: alpha x_0 + sigma eps."""
@@ -71,13 +68,21 @@ def levels(scheduler: Any) -> list[Level]:
         raise ArgumentError(f"the scheduler predicts {prediction!r}; sagviz knows {', '.join(PREDICTIONS)}")
     times = scheduler.timesteps.tolist()
     if is_exploding(scheduler):
-        return [Level(t, 1.0, float(sigma), prediction) for t, sigma in zip(times, scheduler.sigmas, strict=False)]
+        return [Level(t, 1.0, _sigma(scheduler, index), prediction) for index, t in enumerate(times)]
     if scheduler.config.get("use_karras_sigmas"):  # here `sigmas` are the ratios sigma / alpha, and not those of `timesteps`
         ratios = [float(ratio) for ratio, _ in zip(scheduler.sigmas, times, strict=False)]
         return [Level(t, 1 / math.hypot(1, r), r / math.hypot(1, r), prediction) for t, r in zip(times, ratios, strict=True)]
     last = len(scheduler.alphas_cumprod) - 1  # DPM++ with leading spacing begins its 999 steps one beyond
     bars = [float(scheduler.alphas_cumprod[min(int(t), last)]) for t in times]
     return [Level(t, math.sqrt(bar), math.sqrt(1 - bar), prediction) for t, bar in zip(times, bars, strict=True)]
+
+
+def _sigma(scheduler: Any, index: int) -> float:
+    """Noise of a VE scheduler's evaluation. KDPM2's odd ones stand between two sigmas; the two kinds count them differently."""
+    between = getattr(scheduler, "sigmas_interpol", None)
+    if between is None or index % 2 == 0:
+        return float(scheduler.sigmas[index])
+    return float(between[index - 1 if "Ancestral" in type(scheduler).__name__ else index])
 
 
 def is_exploding(scheduler: Any) -> bool:

@@ -67,9 +67,10 @@ def test_any_finite_scale_is_allowed(scale: float) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"threshold": NAN}, {"threshold": "1"}, {"blur_sigma": -1.0}, {"blur_sigma": NAN}, {"blur_sigma": INF}, {"blur_kernel": 8},
-        {"blur_kernel": 0}, {"blur_kernel": -3}, {"blur_kernel": 9.0}, {"heads": ()}, {"heads": 3}, {"heads": "01"},
-        {"heads": (0.5,)}, {"start": -0.1}, {"start": 1.1}, {"stop": 2.0}, {"start": 0.6, "stop": 0.5}, {"stop": NAN},
+        {"threshold": NAN}, {"threshold": "1"}, {"blur_sigma": -1.0}, {"blur_sigma": NAN}, {"blur_sigma": INF},
+        {"blur_kernel": 8}, {"blur_kernel": 0}, {"blur_kernel": -3}, {"blur_kernel": 9.0}, {"heads": ()}, {"heads": 3},
+        {"heads": "01"}, {"heads": (0.5,)}, {"start": -0.1}, {"start": 1.1}, {"stop": 2.0}, {"start": 0.6, "stop": 0.5},
+        {"stop": NAN},
     ],
     ids=str,
 )  # fmt: skip

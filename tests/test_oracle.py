@@ -7,11 +7,16 @@ import pytest
 import torch
 from diffusers import (
     DDIMScheduler,
+    DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    KDPM2DiscreteScheduler,
+    LMSDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
     StableDiffusionSAGPipeline,
+    UniPCMultistepScheduler,
 )
 from tiny import MARGIN, difference, margin, noise
 from torch import Tensor
@@ -27,11 +32,16 @@ INTEGER_TIMES = {  # the schedulers that diffusers' SAG accepts
     "ddim": (DDIMScheduler, {}),
     "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
     "dpm++ 2m": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "deis": (DEISMultistepScheduler, {}),
+    "unipc": (UniPCMultistepScheduler, {}),
 }
 SCHEDULERS = {
     **INTEGER_TIMES,
     "dpm++ 2m karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
     "euler": (EulerDiscreteScheduler, {}),
+    "lms": (LMSDiscreteScheduler, {}),
+    "heun": (HeunDiscreteScheduler, {}),
+    "kdpm2": (KDPM2DiscreteScheduler, {}),
 }
 
 
@@ -74,7 +84,7 @@ def test_a_run_is_that_of_diffusers(
     model: sv.Model, pipe: StableDiffusionPipeline, sag_pipe: StableDiffusionSAGPipeline, cfg: float, sag: float,
     scheduler: str, cells: tuple[int, int], images: int,
 ) -> None:  # fmt: skip
-    """CFG, CFG+SAG and SAG alone (cfg 0), over three schedulers, shapes and batches."""
+    """CFG, CFG+SAG and SAG alone (cfg 0), over schedulers, shapes and batches."""
     start = noise(images, cells)
     if sag:
         expected = by_diffusers(sag_pipe, scheduler, start, guidance_scale=cfg, sag_scale=sag)
@@ -97,7 +107,7 @@ def test_an_unguided_run_is_that_of_diffusers(
     assert difference(ours(model, scheduler, noise(), None, prompt).latents, expected) < BOUND
 
 
-@pytest.mark.parametrize("scheduler", ["euler", "dpm++ 2m karras"])
+@pytest.mark.parametrize("scheduler", sorted(set(SCHEDULERS) - set(INTEGER_TIMES)))
 def test_cfg_is_that_of_diffusers_where_diffusers_has_no_right_sag(
     model: sv.Model, pipe: StableDiffusionPipeline, scheduler: str
 ) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import sagviz as sv
 from sagviz import CFG, SAG
+from sagviz.models import SCHEDULERS
 
 PROMPT = "a fox on a blue background"
 STEPS = 5
@@ -67,17 +68,23 @@ class Paper:
         self.bars = (1 - betas).cumprod(0).tolist()
         self.is_v = self.model.scheduler.config.prediction_type == "v_prediction"
 
+    def bar_at(self, t: float, step: sv.Step) -> float:
+        """alpha bar of a VP scheduler's evaluation: that of its time, but for Karras' spacing, which rounds the time."""
+        bar = self.bars[round(t)]
+        return step.alpha**2 if abs(step.alpha**2 - bar) < 0.02 else bar
+
     @torch.no_grad()
-    def eps_of(self, x: Tensor, t: int, text: Tensor) -> Tensor:
+    def eps_of(self, x: Tensor, t: float, bar: float, text: Tensor) -> Tensor:
         out = self.unet(x, torch.tensor(t), encoder_hidden_states=text.expand(len(x), -1, -1)).sample
-        a, b = math.sqrt(self.bars[t]), math.sqrt(1 - self.bars[t])
+        a, b = math.sqrt(bar), math.sqrt(1 - bar)
         return a * out + b * x if self.is_v else out
 
-    def step(self, x: Tensor, t: int, t_next: int) -> dict[str, Tensor]:
-        a, b = math.sqrt(self.bars[t]), math.sqrt(1 - self.bars[t])
-        found = {"eps_cond": self.eps_of(x, t, self.prompt)}
+    def step(self, x: Tensor, t: float, bar: float, after: float = 1.0) -> dict[str, Tensor]:
+        """One step at time t, whose alpha bar is `bar`, to the one whose is `after`."""
+        a, b = math.sqrt(bar), math.sqrt(1 - bar)
+        found = {"eps_cond": self.eps_of(x, t, bar, self.prompt)}
         branch = self.prompt if self.cfg is None else self.empty
-        eps = self.eps_of(x, t, branch)
+        eps = self.eps_of(x, t, bar, branch)
         if self.cfg is not None:
             found["eps_uncond"] = eps
         received = self.dense.probabilities.mean(1).sum(1)  # by each key, from all queries
@@ -88,11 +95,10 @@ class Paper:
         x0 = (x - b * eps) / a  # eq. 2
         x0_blurred = torch.from_numpy(ndimage.gaussian_filter(x0.numpy(), (0, 0, self.blur, self.blur), mode="mirror"))
         x_degraded = (1 - mask) * x + mask * (a * x0_blurred + b * eps)  # eq. 15
-        eps_degraded = self.eps_of(x_degraded, t, branch)
+        eps_degraded = self.eps_of(x_degraded, t, bar, branch)
         guided = eps if self.cfg is None else eps + self.cfg * (found["eps_cond"] - eps)
         guided = guided + self.s * (eps - eps_degraded)  # eq. 16, and 25 with CFG
         x0_guided = (x - b * guided) / a
-        after = self.bars[max(t_next, 0)]
         x_next = math.sqrt(after) * x0_guided + math.sqrt(1 - after) * guided  # DDIM, eq. 12 of arXiv 2010.02502
         return {
             **found, "attention": attention, "mask": mask, "x0_hat": x0, "x0_blurred": x0_blurred, "x_degraded": x_degraded,
@@ -104,7 +110,7 @@ class Paper:
         x, steps = start.double(), []
         times = [1000 // STEPS * i + 1 for i in reversed(range(STEPS))]
         for t in times:
-            step = self.step(x, t, t - 1000 // STEPS)
+            step = self.step(x, t, self.bars[t], self.bars[max(t - 1000 // STEPS, 0)])
             x = step["x_next"]
             if exploding:
                 a, sigma = math.sqrt(self.bars[t]), math.sqrt(1 / self.bars[t] - 1)
@@ -149,3 +155,37 @@ def test_a_step_is_the_papers(
             assert (value is None) == (name not in truth), name
             if value is not None:
                 assert difference(value, truth[name]) < BOUND, (step.index, name)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("images", "cells"), [(1, (16, 16)), (2, (16, 24))], ids=str)
+@pytest.mark.parametrize("cfg", [None, 3.0])
+def test_sag_is_the_papers_on_every_scheduler(
+    model: sv.Model, v_model: sv.Model, prediction: str, scheduler: str, images: int, cells: tuple[int, int], cfg: float | None
+) -> None:
+    """At each evaluation, wherever the scheduler has put it: what the U-Net was really given is the paper's x_t and degraded x_t.
+
+    A VE scheduler scales what it gives to the U-Net; that factor, seen from outside, is the alpha of the evaluation.
+    """
+    network = model if prediction == "epsilon" else v_model
+    given: list[tuple[Tensor, float]] = []
+    hook = network.unet.register_forward_pre_hook(lambda _, inputs: given.append((inputs[0].double(), float(inputs[1]))))
+    try:
+        trace = sv.trace(
+            network, PROMPT, steps=3, guidance=SAG(0.8) if cfg is None else CFG(cfg) + SAG(0.8), noise=noise(images, cells),
+            images=images, size=(2 * cells[0], 2 * cells[1]), scheduler=scheduler, progress=False,
+        )  # fmt: skip
+    finally:
+        hook.remove()
+    assert margin(trace) > MARGIN, "rounding decides a cell of this mask: choose another noise"
+    paper = Paper(network, cfg, 0.8, 1.0, 1.0, MID)
+    for step, (x, t), (x_degraded, again) in zip(trace, given[::2], given[1::2], strict=True):
+        assert t == again == pytest.approx(step.t)
+        x = x[:images]
+        scale = float((x * step.x_t).sum() / step.x_t.double().square().sum())
+        truth = paper.step(x, t, scale**2 if step.alpha == 1 else paper.bar_at(t, step))
+        assert difference(x, step.x_t * scale) < BOUND
+        assert difference(x_degraded, truth["x_degraded"]) < BOUND
+        for name in ("attention", "mask", "x0_hat", "eps_degraded", "eps", "x0_guided"):
+            assert difference(getattr(step, name), truth[name]) < BOUND, (step.index, name)

@@ -60,7 +60,10 @@ def test_the_noise_form_is_the_clean_form(model: sv.Model, v_model: sv.Model, ki
         step = replace(record, **{n: v.double() for n in STORED if (v := getattr(record, n)) is not None})
         for term in step.guidance.terms:
             factor = -step.sigma / step.alpha
-            assert difference(term.in_clean(step), factor * term.in_noise(step)) < 1e-9, (term.name, step.index)
+            assert difference(term.in_output(step), step.level.slope * factor * term.in_noise(step)) < 1e-9, (
+                term.name,
+                step.index,
+            )
         assert difference(step.x0_guided, (step.x_t - step.sigma * step.eps) / step.alpha) < 1e-9
         assert difference(step.level.x0(step.x_t, step.output), step.x0_guided) < 1e-9
 
@@ -186,11 +189,12 @@ def test_a_truncated_file_is_refused(saved: Path) -> None:
 
 
 def test_a_flipped_byte_is_refused(model: sv.Model, tmp_path: Path) -> None:
-    """Wherever it is: every byte of the header and every 97th of the tensors, each time another bit."""
+    """Wherever it is: in every third byte of the header, in its keys, in the tensors; each time another bit."""
     saved = run(model, SAG(1.0), steps=1).save(tmp_path / "fox.sagtrace")
     content = saved.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
-    for number, place in enumerate([*range(header), *range(header, len(content), 97), len(content) - 1]):
+    keys = [content.index(key) for key in (b"meta", b"format", b"sha256", b"sagviz-trace")]
+    for number, place in enumerate([*range(0, header, 3), *keys, *range(header, len(content), 97), len(content) - 1]):
         damaged = bytearray(content)
         damaged[place] ^= 1 << number % 8
         saved.write_bytes(damaged)

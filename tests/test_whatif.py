@@ -13,6 +13,7 @@ from tiny import counted, is_one_sentence, same
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.guidance import as_guidance
+from sagviz.models import SCHEDULERS
 from sagviz.runs import resume
 from sagviz.sampling import begin, complete
 
@@ -73,13 +74,10 @@ def test_nothing_changed_is_the_step_itself(model: sv.Model, trace: sv.Trace) ->
     assert not calls
 
 
-SCHEDULERS: list[dict[str, Any]] = [
-    {"scheduler": "ddim"}, {"scheduler": "ddim", "eta": 0.7}, {"scheduler": "pndm"}, {"scheduler": "dpm++ 2m"},
-    {"scheduler": "dpm++ 2m karras"}, {"scheduler": "euler"},
-]  # fmt: skip
+RUNS: list[dict[str, Any]] = [{"scheduler": "ddim", "eta": 0.7}, *({"scheduler": name} for name in SCHEDULERS)]
 
 
-@pytest.mark.parametrize("settings", SCHEDULERS, ids=str)
+@pytest.mark.parametrize("settings", RUNS, ids=str)
 @pytest.mark.parametrize("index", [0, 3, -1])
 def test_a_branch_with_unchanged_settings_is_the_trace(model: sv.Model, settings: dict[str, Any], index: int) -> None:
     old = sv.trace(model, "a fox", guidance=BOTH, steps=6, seed=5, progress=False, **settings)
@@ -91,7 +89,7 @@ def test_a_branch_with_unchanged_settings_is_the_trace(model: sv.Model, settings
     assert len(calls) == 2 * (len(old) - 1 - index % len(old)), "its first step is known already"
 
 
-@pytest.mark.parametrize("settings", SCHEDULERS, ids=str)
+@pytest.mark.parametrize("settings", RUNS, ids=str)
 def test_a_branch_from_the_start_is_a_run_of_its_own(model: sv.Model, settings: dict[str, Any]) -> None:
     old = sv.trace(model, "a fox", guidance=BOTH, steps=4, seed=5, progress=False, **settings)
     other = CFG(5.0) + SAG(0.3, threshold=0.99, blur_sigma=1.5)

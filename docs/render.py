@@ -1,0 +1,38 @@
+"""Makes the pictures of the README and the outputs of the notebooks: `make render`."""
+
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+import sagviz as sv
+from sagviz import SAG
+
+DOCS = Path(__file__).parent
+PROMPT, SEED = "a fox on a blue background", 7
+
+
+def pictures() -> None:
+    """The README's: three guidances, one step as a diagram, one run as a strip."""
+    model = sv.load()
+    traces = sv.compare(model, PROMPT, cfg=3.0, sag=SAG(1.0), seed=SEED, steps=50, unguided=True)
+    sv.plot.triptych(traces).save(DOCS / "compare.png")
+    sv.plot.schematic(traces[-1], 20, model).save(DOCS / "schematic.png")
+    sv.plot.film_strip(traces[-1], model).save(DOCS / "strip.png")
+
+
+def run(path: Path) -> None:
+    """Execute a notebook in place, without the traces that running leaves in its metadata."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    pictures()
+    for notebook in sorted((DOCS.parent / "notebooks").glob("*.ipynb")):
+        run(notebook)

@@ -1,0 +1,32 @@
+"""The guard that keeps every test off the network can itself fail."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", "huggingface.co"])
+def test_a_connection_that_leaves_the_machine_fails_the_test(address: str) -> None:
+    """The outcome is not an `Exception`, so that no code under test can swallow it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as outward, pytest.raises(pytest.fail.Exception, match="network") as outcome:
+        outward.connect((address, 80))
+    assert not isinstance(outcome.value, Exception)
+    with pytest.raises(pytest.fail.Exception, match="network"):
+        socket.getaddrinfo(address, 80)
+
+
+def test_loopback_is_allowed() -> None:
+    """Jupyter's kernels need it."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as inward:
+        assert inward.getpeername() == server.getsockname()
+    assert socket.getaddrinfo("localhost", 80)
+
+
+def test_sockets_in_the_file_system_are_allowed() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        one.sendall(b"x")
+        assert other.recv(1) == b"x"
