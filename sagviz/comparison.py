@@ -39,8 +39,11 @@ def compare(
     run = prepare(model, prompt, guidance=cfg + sag, **settings)
     settings["seed"] = run.settings.seed  # the one that was drawn, where none was given
     with_sag = collect(run, **options)
-    first = with_sag[0]
-    shared = replace(first, guidance=Guidance((cfg,)), out_degraded=None, forwards=0, samples=0) if first.index == 0 else None
+    shared = None
+    if with_sag and with_sag[0].index == 0:
+        shared = replace(with_sag[0], guidance=Guidance((cfg,)), out_degraded=None, forwards=0, samples=0)
     only_cfg = collect(prepare(model, prompt, guidance=cfg, **settings), first=shared, **options)
-    plain = (collect(prepare(model, prompt, **settings), **options),) if unguided else ()
-    return (*plain, only_cfg, with_sag)
+    if not unguided:
+        return only_cfg, with_sag
+    settings["negative_prompt"] = ""  # it has no place without CFG
+    return collect(prepare(model, prompt, **settings), **options), only_cfg, with_sag

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
+import socket
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
@@ -250,7 +253,7 @@ def _load_parts(folder: str, dtype: torch.dtype) -> dict[str, Any]:
     import transformers
 
     libraries = {"diffusers": diffusers, "transformers": transformers}
-    options: dict[str, Any] = {"local_files_only": True} if Path(folder).is_dir() else {}
+    local = Path(folder).is_dir() or _is_offline()
     parts: dict[str, Any] = {}
     with _quiet(transformers):
         for part in PARTS:
@@ -259,13 +262,27 @@ def _load_parts(folder: str, dtype: torch.dtype) -> dict[str, Any]:
             if part == "text_encoder":
                 weights = {"dtype": dtype} if int(transformers.__version__.split(".")[0]) >= 5 else weights
             try:
-                parts[part] = getattr(libraries[library], kind).from_pretrained(folder, subfolder=part, **weights, **options)
+                parts[part] = getattr(libraries[library], kind).from_pretrained(
+                    folder, subfolder=part, local_files_only=local, **weights
+                )
             except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
                 raise ModelError(
                     f"the {part} of {folder} cannot be read ({_first_sentence(error)}); check or fetch it again"
                 ) from error
     _refuse_other_families(parts["unet"].config, folder)
     return parts
+
+
+def _is_offline() -> bool:
+    """Whether the hub's name cannot be looked up: its client would try for half a minute. A proxy does its own look-ups."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return True
+    try:
+        return not getproxies() and not socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return True
 
 
 def _read_index(folder: str) -> dict[str, Any]:
@@ -275,7 +292,7 @@ def _read_index(folder: str) -> dict[str, Any]:
         from huggingface_hub import hf_hub_download
 
         try:
-            path = Path(hf_hub_download(folder, "model_index.json"))
+            path = Path(hf_hub_download(folder, "model_index.json", local_files_only=_is_offline()))
         except Exception as error:  # the hub's client raises many kinds: offline, missing, gated
             raise ModelError(
                 f"no folder {folder!r} here, and the hub does not deliver a model of that name ({_first_sentence(error)}); "

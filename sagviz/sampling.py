@@ -135,12 +135,12 @@ def complete(run: Run, step: Step) -> Step:
 
 def advance(run: Run, step: Step) -> Tensor:
     """The scheduler's step on the guided output: x_next."""
-    extra: dict[str, Any] = {"eta": run.settings.eta} if "eta" in run.step_options else {}
-    if (
-        "generator" in run.step_options
-    ):  # the noise of a stochastic step comes from (seed of the image, index), so that branches reuse it
-        seeds = range(run.settings.seed, run.settings.seed + run.settings.images)
-        extra["generator"] = [generator(seed, step.index) for seed in seeds]
+    settings, extra = run.settings, dict[str, Any]()
+    if "eta" in run.step_options:
+        extra["eta"] = settings.eta
+    if "generator" in run.step_options:
+        # The noise of a stochastic step comes from (seed of the image, index), so that branches reuse it.
+        extra["generator"] = [generator(settings.seed + row, step.index) for row in range(settings.images)]
     return run.scheduler.step(step.output, run.times[step.index], step.x_t, **extra).prev_sample
 
 

@@ -110,3 +110,11 @@ def test_a_wrong_argument_is_refused(model: sv.Model, words: str, settings: dict
     with pytest.raises(ArgumentError, match=words) as error:
         compared(model, **settings)
     assert is_one_sentence(error.value)
+
+
+def test_a_negative_prompt_and_no_kept_step_are_no_trouble(model: sv.Model, recwarn: pytest.WarningsRecorder) -> None:
+    """The plain run has no use for a negative prompt and does not warn of it; the pictures come without any record."""
+    kept = sv.compare(model, "a fox", negative_prompt="a tree", steps=2, unguided=True, progress=False)
+    bare = sv.compare(model, "a fox", negative_prompt="a tree", steps=2, unguided=True, progress=False, keep=[])
+    assert [trace.pictures for trace in bare] == [trace.pictures for trace in kept]
+    assert not [warning for warning in recwarn if issubclass(warning.category, sv.SagvizWarning)]
