@@ -246,6 +246,8 @@ def test_records_are_float32_whatever_the_models_precision(folder: Path, model: 
         for name in ("x_t", "out_uncond", "out_cond", "out_degraded", "attention", "x_next", "x_degraded", "eps"):
             assert getattr(step, name).dtype == torch.float32, name
         assert step.x0_blurred.bfloat16().float().ne(step.x0_blurred).any()
+    for step, after in pairwise(trace):  # DDIM by hand, from the records
+        assert difference(after.x_t, after.alpha * step.x0_guided + after.sigma * step.eps) < 1e-5
     assert 0 < difference(trace[0].eps_uncond, run(model)[0].eps_uncond) < 0.1
     assert abs(float(trace[0].attention.mean()) - 1) < 1e-5
 
