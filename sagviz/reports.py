@@ -176,8 +176,15 @@ def markdown_with_math(source: str) -> str:
     from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
     html = markdown2html_mistune(source)
-    html = re.sub(r"\$\$(.+?)\$\$", lambda m: convert(unescape(m[1]).strip(), display="block"), html, flags=re.DOTALL)
+    html = re.sub(r"\$\$(.+?)\$\$", _display, html, flags=re.DOTALL)
     return re.sub(r"\$(.+?)\$", lambda m: convert(unescape(m[1]).strip()), html)
+
+
+def _display(formula: re.Match[str]) -> str:
+    """A formula on a line of its own, which a narrow page scrolls."""
+    from latex2mathml.converter import convert
+
+    return f'<span class="formula" tabindex="0">{convert(unescape(formula[1]).strip(), display="block")}</span>'
 
 
 def _check_writable(out: Path) -> None:

@@ -89,7 +89,7 @@ def test_curves_are_the_measures(traces: tuple[sv.Trace, ...]) -> None:
 
 def test_the_triptych_says_which_guidance_made_which_picture(traces: tuple[sv.Trace, ...]) -> None:
     panels = plot.triptych(traces).panels
-    assert [panel.title for panel in panels] == ["plain, no guidance", "CFG 3", "CFG 3 + SAG 1"]
+    assert [panel.title for panel in panels] == ["plain", "CFG 3", "CFG 3 + SAG 1"]
     assert [panel.image.tobytes() for panel in panels] == [trace.image.tobytes() for trace in traces]
 
 

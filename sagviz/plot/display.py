@@ -63,7 +63,7 @@ class Panels:
     def _repr_html_(self) -> str:
         figures = [
             '<figure style="margin:0">'
-            f'<figcaption style="font-weight:600;font-size:14px;margin-bottom:4px">{escape(panel.title)}</figcaption>'
+            f'<figcaption style="font-weight:600;font-size:13px;margin-bottom:4px">{escape(panel.title)}</figcaption>'
             + tag(panel.image, f"{panel.title}: {panel.words}", "100%", panel.exact)
             + f'<div style="font-size:13px;line-height:1.35;margin-top:4px">{escape(panel.words)}</div></figure>'
             for panel in self.panels

@@ -143,7 +143,7 @@ def triptych(traces: Sequence[Trace]) -> Panels:
 def _title(trace: Trace) -> tuple[str, str]:
     settings = trace.settings
     terms = settings.guidance.terms
-    title = " + ".join(f"{term.name.upper()} {term.scale:g}" for term in terms) or "plain, no guidance"
+    title = " + ".join(f"{term.name.upper()} {term.scale:g}" for term in terms) or "plain"
     return (
         title,
         f"“{settings.prompt}”, seed {settings.seed}, {settings.steps} steps"
