@@ -206,13 +206,16 @@ def test_a_seed_that_was_drawn_is_recorded(model: sv.Model) -> None:
     assert identical(run(model, seed=drawn.settings.seed), drawn)
 
 
-def test_given_noise_is_used_and_left_alone(model: sv.Model) -> None:
+@pytest.mark.parametrize("scheduler", ["ddim", "euler"])
+def test_given_noise_is_used_and_left_alone(model: sv.Model, scheduler: str) -> None:
+    """Also where the scheduler starts from more than unit variance."""
     given = noise(2, (16, 24))
-    trace = run(model, noise=given, images=2, size=(32, 48))
-    assert torch.equal(trace[0].x_t, noise(2, (16, 24)))
+    trace = run(model, noise=given, images=2, size=(32, 48), scheduler=scheduler)
     assert torch.equal(given, noise(2, (16, 24)))
     given.zero_()
-    assert torch.equal(trace[0].x_t, noise(2, (16, 24)))
+    scale = math.hypot(trace[0].alpha, trace[0].sigma)
+    assert scale > 2 if scheduler == "euler" else scale == pytest.approx(1)
+    assert difference(trace[0].x_t, noise(2, (16, 24)) * scale) < 1e-5
 
 
 @pytest.mark.parametrize("kind", [DDPMScheduler, EulerAncestralDiscreteScheduler, "eta"])
