@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,12 @@ QUERY_BLOCK = 128  # queries at a time: a map of N x N is never held whole
 
 def find_layer(unet: nn.Module, layer: str, heads: Sequence[int] | None = None) -> Any:
     """The self-attention module of that name, "mid" or a dotted path that ends in `attn1`; it has to have these heads."""
-    path = LAYERS.get(layer, layer)
-    known = [name for name, _ in unet.named_modules() if name.endswith("attn1")]
-    if path not in known:
+    path, module = LAYERS.get(layer, layer), None
+    with suppress(AttributeError):
+        module = cast(Any, unet.get_submodule(path))
+    if module is None or not path.endswith("attn1"):
+        known = [name for name, _ in unet.named_modules() if name.endswith("attn1")]
         raise ArgumentError(f"no self-attention layer {layer!r}; this U-Net has 'mid' and {', '.join(known) or 'none'}")
-    module: Any = unet.get_submodule(path)
     if heads is not None and not set(heads) <= set(range(module.heads)):
         raise ArgumentError(f"heads {tuple(heads)} asked for, the layer {layer!r} has 0..{module.heads - 1}")
     return module

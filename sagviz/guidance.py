@@ -1,7 +1,7 @@
 r"""The guidance terms as settings: small frozen records that add up, `CFG(3.0) + SAG(1.0)`.
 
 The guided noise is :math:`\tilde\epsilon = \epsilon_{base} + \sum_k s_k \cdot term_k`; each class says its term,
-unscaled, from the predictions that a `traces.Step` holds.
+unscaled, from the predictions that a `records.Step` holds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Term:
         return True
 
     def in_noise(self, step: Any) -> Tensor:
-        """The unscaled term of a `traces.Step`, as a difference of noises."""
+        """The unscaled term of a `records.Step`, as a difference of noises."""
         raise NotImplementedError
 
     def in_output(self, step: Any) -> Tensor:

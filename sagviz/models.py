@@ -57,11 +57,8 @@ class Model:
     def __init__(self, name: str, **parts: Any) -> None:
         self.name = name
         self.unet, self.vae = parts["unet"], parts["vae"]
-        self.text_encoder, self.tokenizer, self.scheduler = (
-            parts["text_encoder"],
-            parts["tokenizer"],
-            parts["scheduler"],
-        )
+        self.text_encoder, self.tokenizer = parts["text_encoder"], parts["tokenizer"]
+        self.scheduler = parts["scheduler"]
         self.lock = threading.RLock()
 
     def __repr__(self) -> str:

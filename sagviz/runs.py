@@ -82,7 +82,8 @@ def prepare(
     if eta and "eta" not in options:
         raise ArgumentError(f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0")
     planner.set_timesteps(steps)
-    planner.set_begin_index(0) if hasattr(planner, "set_begin_index") else None
+    if hasattr(planner, "set_begin_index"):
+        planner.set_begin_index(0)
     seed = secrets.randbelow(2**32) if seed is None else int(seed)
     steps, images = int(steps), int(images)  # NumPy's whole numbers cannot be written into a file of settings
     settings = Settings(

@@ -135,9 +135,8 @@ def _pack(trace: Trace) -> tuple[dict[str, Tensor], str]:
         for name in STORED:
             value = getattr(step, name)
             if value is not None and not (name == "x_next" and follows):
-                tensors[f"{position}.{name}"] = (
-                    value.clone().contiguous()
-                )  # fields of a step share memory, which safetensors refuses
+                # A copy: the fields of a step share memory, which safetensors refuses.
+                tensors[f"{position}.{name}"] = value.clone().contiguous()
     for number, content in enumerate(trace.pictures):
         tensors[f"picture.{number}"] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     if trace.latent_rgb is not None:

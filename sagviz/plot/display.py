@@ -19,10 +19,9 @@ FONT = "font-family:system-ui,sans-serif;color:inherit"
 DPI = 200  # pixels an inch of saved figures
 
 
-def tag(image: Image.Image, alt: str, width: str, exact: bool) -> str:
-    """An `<img>` that holds its picture; `exact` keeps pixels square, for latents and maps."""
-    sharp = "image-rendering:pixelated;" if exact else ""
-    style = f"width:{width};height:auto;display:block;{sharp}"
+def tag(image: Image.Image, alt: str) -> str:
+    """An `<img>` that holds its picture, as wide as its place; pixels stay square, as latents and maps need it."""
+    style = "width:100%;height:auto;display:block;image-rendering:pixelated;"
     return f'<img src="{data_uri(to_png(image))}" alt="{escape(alt, quote=True)}" style="{style}">'
 
 
@@ -49,7 +48,6 @@ class Panel:
     image: Image.Image
     title: str
     words: str = ""
-    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Panels:
         figures = [
             '<figure style="margin:0">'
             f'<figcaption style="font-weight:600;font-size:13px;margin-bottom:4px">{escape(panel.title)}</figcaption>'
-            + tag(panel.image, f"{panel.title}: {panel.words}", "100%", panel.exact)
+            + tag(panel.image, f"{panel.title}: {panel.words}")
             + f'<div style="font-size:13px;line-height:1.35;margin-top:4px">{escape(panel.words)}</div></figure>'
             for panel in self.panels
         ]
@@ -97,8 +95,7 @@ class Strip:
         head = "".join(f'<div style="font-size:13px;text-align:center">{escape(name)}</div>' for name in names)
         label = "font-size:14px;font-weight:600;align-self:center;position:sticky;left:0;background:var(--jp-layout-color0,#fff)"
         body = "".join(
-            f'<div style="{label}">{escape(name)}</div>'
-            + "".join(tag(panel.image, panel.words, "100%", panel.exact) for panel in panels)
+            f'<div style="{label}">{escape(name)}</div>' + "".join(tag(panel.image, panel.words) for panel in panels)
             for name, panels in self.rows
         )
         grid = f"display:grid;grid-template-columns:92px repeat({len(self.columns)},minmax(72px,1fr));gap:4px;min-width:100%"
