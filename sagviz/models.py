@@ -51,7 +51,7 @@ class Model:
         name: what it was loaded from.
         unet, vae, text_encoder, tokenizer, scheduler: diffusers' and transformers' own objects, left as they are.
         device: where the U-Net is; `dtype`: its number format. Noise is drawn on the CPU and guidance computed in float32.
-        lock: held during each pass, so that widgets of one notebook can share the model.
+        lock: held while the tokenizer or a network works, so that widgets of one notebook can share the model.
     """
 
     def __init__(self, name: str, **parts: Any) -> None:
@@ -102,8 +102,9 @@ class Model:
     def embed(self, prompt: str) -> Tensor:
         """Text to (1, tokens, width). A prompt that is too long is cut, with a warning that names the words."""
         length = self.tokenizer.model_max_length
-        ids = self.tokenizer(prompt, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-        every = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+        with self.lock:  # a fast tokenizer keeps padding and truncation as its own state, which threads would share
+            ids = self.tokenizer(prompt, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+            every = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
         if len(every) > length:
             cut = self.tokenizer.decode(every[length - 1 : -1]).strip()
             shown = cut if len(cut) < 200 else cut[:200] + " ..."

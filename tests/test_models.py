@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,12 @@ def test_an_unknown_scheduler_is_refused_with_the_known_ones(model: sv.Model, na
     with pytest.raises(ArgumentError, match=", ".join(SCHEDULERS).replace("+", r"\+")) as error:
         sv.trace(model, scheduler=name)
     assert is_one_sentence(error.value)
+
+
+def test_threads_do_not_share_the_tokenizers_state(model: sv.Model) -> None:
+    """Prompts embedded at the same time, by widgets of one notebook, are those embedded one by one."""
+    prompts = ["a fox", "", "a cat above an owl"] * 300
+    expected = {prompt: model.embed(prompt) for prompt in set(prompts)}
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(model.embed, prompts))
+    assert all(torch.equal(text, expected[prompt]) for text, prompt in zip(found, prompts, strict=True))
