@@ -23,8 +23,9 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {"sampling"},
     {"whatif", "comparison", "sweeps"},
     {"plot.*", "player"},
-    {"widgets.parts"},
+    {"widgets.parts", "widgets.worker"},
     {"widgets.*"},
+    {"widgets.playground"},  # its runs open in the others
     {"widgets"},
     {"reports"},
     {"cli"},

@@ -1,0 +1,59 @@
+"""Long work beside the notebook: one thread and a flag to stop it.
+
+A kernel handles no click while a cell of its main thread is busy, so that a Cancel button needs the work elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+from sagviz.errors import SagvizError
+
+
+class Worker:
+    """Does one piece of work at a time; `stop` is set when it should end early, and the work looks at it between steps."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, work: Callable[[], None], threaded: bool | None = None) -> None:
+        """Begin, in a thread where a kernel is there to go on meanwhile, else at once and to the end.
+
+        Args:
+            work: takes nothing, returns nothing, and shows its own errors.
+            threaded: whether to use a thread; `None` finds out.
+
+        Raises:
+            SagvizError: the last piece of work has not ended.
+        """
+        if self.busy:
+            raise SagvizError("a run is under way; wait for its end or cancel it")
+        self.stop.clear()
+        if has_kernel() if threaded is None else threaded:
+            self._thread = threading.Thread(target=work, name="sagviz", daemon=True)
+            self._thread.start()
+        else:
+            work()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end of the work; whether it came within the time."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return not self.busy
+
+    def cancel(self) -> None:
+        """Ask the work to end after its current step."""
+        self.stop.set()
+
+
+def has_kernel() -> bool:
+    """Whether this is a notebook's kernel, and not a script or a test."""
+    ipython = sys.modules.get("IPython")
+    return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None
