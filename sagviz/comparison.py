@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG, SAG, Guidance
+from sagviz.guidance import CFG, SAG
 from sagviz.models import Model
 from sagviz.runs import prepare
-from sagviz.sampling import collect
+from sagviz.sampling import collect_together
 from sagviz.traces import Trace
 
 
@@ -25,7 +24,7 @@ def compare(
 ) -> tuple[Trace, ...]:
     """CFG and CFG+SAG of one prompt and one noise: (cfg, cfg_sag), or (plain, cfg, cfg_sag) with `unguided=True`.
 
-    The first step's joint pass is paid for once: the trace of CFG alone counts it as 0 calls.
+    The runs share their U-Net calls and their first step: the trace with SAG counts every call, and the rows that it shares.
 
     Args:
         cfg: CFG's scale, or a `CFG`.
@@ -38,12 +37,9 @@ def compare(
     options = {"keep": settings.pop("keep", None), "progress": progress}
     run = prepare(model, prompt, guidance=cfg + sag, **settings)
     settings["seed"] = run.settings.seed  # the one that was drawn, where none was given
-    with_sag = collect(run, **options)
-    shared = None
-    if with_sag and with_sag[0].index == 0:
-        shared = replace(with_sag[0], guidance=Guidance((cfg,)), out_degraded=None, forwards=0, samples=0)
-    only_cfg = collect(prepare(model, prompt, guidance=cfg, **settings), first=shared, **options)
-    if not unguided:
-        return only_cfg, with_sag
-    settings["negative_prompt"] = ""  # it has no place without CFG
-    return collect(prepare(model, prompt, **settings), **options), only_cfg, with_sag
+    runs = [run, prepare(model, prompt, guidance=cfg, **settings)]
+    if unguided:
+        settings["negative_prompt"] = ""  # it has no place without CFG
+        runs.append(prepare(model, prompt, **settings))
+    with_sag, *others = collect_together(runs, **options)
+    return (*reversed(others), with_sag)

@@ -98,24 +98,26 @@ class Model:
             )
         return self.unet.config.in_channels, size[0] // cell, size[1] // cell
 
-    @torch.no_grad()
-    def embed(self, prompt: str) -> Tensor:
-        """Text to (1, tokens, width). A prompt that is too long is cut, with a warning that names the words."""
+    def check_prompt(self, prompt: str) -> None:
+        """Warn of a prompt that is too long, and name the words that `embed` cuts."""
         length = self.tokenizer.model_max_length
         with self.lock:  # a fast tokenizer keeps padding and truncation as its own state, which threads would share
-            ids = self.tokenizer(prompt, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-            every = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
-        if len(every) > length:
-            cut = self.tokenizer.decode(every[length - 1 : -1]).strip()
+            ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+        if len(ids) > length:
+            cut = self.tokenizer.decode(ids[length - 1 : -1]).strip()
             shown = cut if len(cut) < 200 else cut[:200] + " ..."
             warnings.warn(
-                f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}",
-                SagvizWarning,
-                stacklevel=2,
+                f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}", SagvizWarning, stacklevel=4
             )
+
+    @torch.no_grad()
+    def embed(self, prompt: str) -> Tensor:
+        """Text to (1, tokens, width). A prompt that is too long is cut."""
+        length = self.tokenizer.model_max_length
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
-        mask = ids.attention_mask.to(self.text_encoder.device) if masked else None
         with self.lock:
+            ids = self.tokenizer(prompt, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+            mask = ids.attention_mask.to(self.text_encoder.device) if masked else None
             return self.text_encoder(ids.input_ids.to(self.text_encoder.device), attention_mask=mask)[0]
 
     def predict(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:

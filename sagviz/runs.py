@@ -1,4 +1,4 @@
-"""What is fixed before the first step: the arguments checked, the prompts embedded, the noise drawn, the schedule laid out."""
+"""What is fixed before the first step: the arguments checked, the noise drawn, the schedule laid out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ class Run:
     levels: list[Level]
     times: list[Any]
     device_times: Tensor
-    embeddings: tuple[Tensor, Tensor]
     start: Tensor
     painted: Tensor | None = None  # a hand-made mask for all steps
 
@@ -42,11 +41,6 @@ class Run:
     def evaluations(self) -> int:
         """How many steps the run has: with PNDM one more than `settings.steps`."""
         return len(self.levels)
-
-    @property
-    def single(self) -> Tensor:
-        """Embedding of the branch that works without CFG: the prompt's, or the empty one."""
-        return self.embeddings[bool(self.settings.prompt)]
 
 
 def prepare(
@@ -63,7 +57,7 @@ def prepare(
     eta: float = 0.0,
     noise: Tensor | None = None,
 ) -> Run:
-    """Check everything, embed the prompts, draw the noise. The arguments are those of `steps`."""
+    """Check everything, lay out the schedule, draw the noise. The arguments are those of `steps`."""
     total = as_guidance(guidance)
     check_steps(steps)
     check_whole("images", images, 1, 4096)
@@ -72,6 +66,7 @@ def prepare(
     for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
         if not isinstance(text, str):
             raise ArgumentError(f"{name} is {text!r}; give a text, '' for none")
+        model.check_prompt(text)
     if negative_prompt and total.cfg is None:
         warnings.warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance", SagvizWarning, stacklevel=3)
     pixels = model.default_size if size is None else size
@@ -102,7 +97,6 @@ def prepare(
         levels=levels(planner),
         times=planner.timesteps.tolist() if whole else list(planner.timesteps),
         device_times=planner.timesteps.to(model.device),
-        embeddings=(model.embed(negative_prompt if total.cfg else ""), model.embed(prompt)),
         start=unit * float(planner.init_noise_sigma),
     )
 

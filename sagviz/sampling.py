@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +13,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sagviz import image
-from sagviz.attention import capture
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance, Term
 from sagviz.models import Model
+from sagviz.passes import Passes
 from sagviz.records import STORED, Step
 from sagviz.runs import Run, check_whole, generator, prepare
 from sagviz.traces import Trace
@@ -78,59 +79,98 @@ def trace(
     return collect(prepare(model, prompt, **settings), keep=keep, progress=progress)
 
 
-def walk(run: Run, first: Step | None = None) -> Iterator[Step]:
-    """Yield every step of a run from `first` on, whose predictions, where it has them, are not computed again."""
-    step = begin(run, 0, run.start) if first is None else first
-    x_host, step = step.x_t, on_device(step, run.model.device)
-    while True:
-        done = complete(run, step)
-        x_next = advance(run, done)
-        record = to_host(replace(done, x_next=x_next), x_host)
-        yield record
-        if record.index + 1 == run.evaluations:
-            return
-        assert record.x_next is not None
-        x_host, step = record.x_next, begin(run, record.index + 1, x_next)
+def walk(run: Run) -> Iterator[Step]:
+    """Yield every step of a run."""
+    for (step,) in walk_together([run]):
+        assert step is not None, "a run of its own ends with its last step"
+        yield step
+
+
+def walk_together(
+    runs: Sequence[Run], *, firsts: Sequence[Step] | None = None, max_rows: int | None = None
+) -> Iterator[list[Step | None]]:
+    """Walk several runs of one model in lockstep: their i-th evaluations share U-Net calls, and rows that are the same.
+
+    Yields one step a run, `None` for the runs that have ended. Of what is shared the first run bears the cost, so that the sum
+    of `forwards` over all steps is the number of U-Net calls. Batches of another shape round otherwise: the steps are those of
+    `walk` within 1e-6 or so, not to the bit.
+
+    Args:
+        runs: their latents have one size.
+        firsts: the steps to begin with, instead of evaluation 0 from noise; predictions that they have are not computed again.
+        max_rows: batch rows in one U-Net call at most; `None` is no bound.
+    """
+    passes, device = Passes(runs[0].model, max_rows), runs[0].model.device
+    if firsts is None:
+        firsts = [begin(run, 0, start) for run, start in zip(runs, _alike([run.start for run in runs]), strict=True)]
+    shared = {id(step.x_t): step.x_t.to(device) for step in firsts}
+    going = {place: (step.x_t, replace(on_device(step, device), x_t=shared[id(step.x_t)])) for place, step in enumerate(firsts)}
+    paths = [json.dumps({**run.settings.to_json(), "guidance": None}, sort_keys=True) for run in runs]
+    while going:
+        done = passes.complete([runs[place] for place in going], [step for _, step in going.values()])
+        records: list[Step | None] = [None] * len(runs)
+        same: dict[object, Tensor] = {}  # latents that went the same way so far are one object, which the passes recognize
+        for (place, (x_host, _)), step in zip(list(going.items()), done, strict=True):
+            run = runs[place]
+            x_next = same.setdefault((id(step.x_t), step.guidance, id(step.painted), paths[place]), advance(run, step))
+            record = records[place] = to_host(replace(step, x_next=x_next), x_host)
+            going.pop(place)
+            if record.index + 1 < run.evaluations:
+                assert record.x_next is not None
+                going[place] = record.x_next, begin(run, record.index + 1, x_next)
+        yield records
 
 
 def collect(run: Run, *, keep: int | Collection[int] | None = None, progress: bool = True, first: Step | None = None) -> Trace:
     """Walk to the end and keep the chosen steps."""
-    kept = _kept(keep, run.evaluations)
-    _check_memory(run, len(kept))
-    records: list[Step] = []
-    bar = tqdm(total=run.evaluations, desc=run.settings.prompt[:40] or "unconditional", disable=not progress)
+    (whole,) = collect_together([run], keep=keep, progress=progress, firsts=None if first is None else [first])
+    return whole
+
+
+def collect_together(
+    runs: Sequence[Run],
+    *,
+    keep: int | Collection[int] | None = None,
+    progress: bool = True,
+    firsts: Sequence[Step] | None = None,
+    max_rows: int | None = None,
+) -> list[Trace]:
+    """Walk several runs to their ends in lockstep and keep the chosen steps of each. The arguments are those of `walk_together`.
+
+    Raises:
+        BaseException: whatever stops the runs carries what they have so far as its attributes `traces` and `trace`, the first.
+    """
+    kept = [_kept(keep, run.evaluations) for run in runs]
+    _check_memory(runs, kept)
+    records: list[list[Step]] = [[] for _ in runs]
+    lasts: list[Tensor] = [run.start for run in runs]
+    bar = tqdm(
+        total=max(run.evaluations for run in runs), desc=runs[0].settings.prompt[:40] or "unconditional", disable=not progress
+    )
     try:
-        for step in walk(run, first):
+        for steps in walk_together(runs, firsts=firsts, max_rows=max_rows):
             bar.update()
-            if step.index in kept:
-                alone = step.index - 1 not in kept  # then x_t must not keep the memory of the step before, which it is part of
-                records.append(replace(step, x_t=step.x_t.clone()) if alone else step)
-        last = step.x_next
-        assert last is not None
-        pictures = run.model.decode(last)
+            for place, step in enumerate(steps):
+                if step is None:
+                    continue
+                assert step.x_next is not None
+                lasts[place] = step.x_next
+                if step.index in kept[place]:
+                    alone = step.index - 1 not in kept[place]  # then x_t must not hold the memory of the step before
+                    records[place].append(replace(step, x_t=step.x_t.clone()) if alone else step)
+        return [_ended(run, tuple(own), last) for run, own, last in zip(runs, records, lasts, strict=True)]
     except BaseException as stopped:
-        stopped.trace = Trace(run.settings, tuple(records), run.evaluations)  # type: ignore[attr-defined]
+        traces = [Trace(run.settings, tuple(own), run.evaluations) for run, own in zip(runs, records, strict=True)]
+        stopped.traces, stopped.trace = traces, traces[0]  # type: ignore[attr-defined]
         raise
     finally:
         bar.close()
-    rgb = image.fit_latent_rgb(last, pictures)
-    return Trace(run.settings, tuple(records), run.evaluations, tuple(map(image.to_png, pictures)), rgb)
 
 
 def begin(run: Run, index: int, x_t: Tensor) -> Step:
     """A step without predictions yet."""
     guidance = run.settings.guidance.at(index / run.evaluations)
     return Step(index=index, level=run.levels[index], guidance=guidance, x_t=x_t, painted=run.painted)
-
-
-@torch.no_grad()
-def complete(run: Run, step: Step) -> Step:
-    """The step with all predictions that its guidance needs; those that it has already cost nothing."""
-    if step.lacks_prediction:
-        step = _first_pass(run, step)
-    if step.guidance.sag is not None and step.out_degraded is None:
-        step = _second_pass(run, step)
-    return step
 
 
 def advance(run: Run, step: Step) -> Tensor:
@@ -158,39 +198,20 @@ def to_host(step: Step, x_t: Tensor) -> Step:
     return replace(step, x_t=x_t, **{n: piece.view(part.shape) for n, piece, part in zip(names, pieces, parts, strict=True)})
 
 
-def _first_pass(run: Run, step: Step) -> Step:
-    """Both branches in one pass under CFG, else the single one; the attention is read where SAG needs it."""
-    rows, both, sag = step.x_t.shape[0], step.guidance.cfg is not None, step.guidance.sag
-    texts = run.embeddings if both else (run.single,)
-    x = run.scheduler.scale_model_input(step.x_t, run.times[step.index])
-    arguments = (
-        torch.cat([x] * len(texts)),
-        run.device_times[step.index],
-        torch.cat([t.expand(rows, -1, -1) for t in texts]),
-    )
-    with run.model.lock:
-        attention: Tensor | None = None
-        if sag is None:
-            outputs = run.model.predict(*arguments)
-        else:
-            height, width = x.shape[2:]
-            with capture(run.model.unet, sag.layer, rows, (height, width), sag.heads) as maps:
-                outputs = run.model.predict(*arguments)
-            (attention,) = maps
-    parts: list[Tensor | None] = list(outputs.chunk(2)) if both else [None, outputs] if run.settings.prompt else [outputs, None]
-    counted = replace(step, forwards=step.forwards + 1, samples=step.samples + len(outputs))
-    return replace(counted, out_uncond=parts[0], out_cond=parts[1], attention=attention)
+def _ended(run: Run, steps: tuple[Step, ...], last: Tensor) -> Trace:
+    """The trace of a run that reached its end, with its pictures."""
+    pictures = run.model.decode(last)
+    rgb = image.fit_latent_rgb(last, pictures)
+    return Trace(run.settings, steps, run.evaluations, tuple(map(image.to_png, pictures)), rgb)
 
 
-def _second_pass(run: Run, step: Step) -> Step:
-    """SAG's own pass: the degraded latent, on the branch that guidance starts from."""
-    x_degraded = step.x_degraded
-    assert x_degraded is not None
-    text = run.embeddings[0] if step.guidance.cfg else run.single
-    x = run.scheduler.scale_model_input(x_degraded, run.times[step.index])
-    with run.model.lock:
-        output = run.model.predict(x, run.device_times[step.index], text.expand(len(x), -1, -1))
-    return replace(step, out_degraded=output, forwards=step.forwards + 1, samples=step.samples + len(x))
+def _alike(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors, those that are equal being the same object."""
+    distinct: list[Tensor] = []
+    for tensor in tensors:
+        if not any(torch.equal(tensor, other) for other in distinct):
+            distinct.append(tensor)
+    return [next(other for other in distinct if torch.equal(tensor, other)) for tensor in tensors]
 
 
 def _kept(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
@@ -205,17 +226,23 @@ def _kept(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
     return {int(index) for index in keep}
 
 
-def _check_memory(run: Run, kept: int) -> None:
-    """Refuse more records than fit: x_t, x_next and an output for each branch, in float32, and a map for SAG."""
-    guidance, latent = run.settings.guidance, run.start
-    tensors = 3 + (guidance.cfg is not None) + (guidance.sag is not None)
-    bytes_each = 4 * (tensors * latent.numel() + (guidance.sag is not None) * latent[:, 0].numel())
-    fitting = MAX_TRACE_BYTES // bytes_each
-    if kept <= fitting:
+def _check_memory(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
+    """Refuse more records than fit."""
+    needed = [len(indices) * _record_bytes(run) for run, indices in zip(runs, kept, strict=True)]
+    if sum(needed) <= MAX_TRACE_BYTES:
         return
+    run, steps = runs[0], max(map(len, kept))
+    fitting = MAX_TRACE_BYTES // sum(map(_record_bytes, runs))
     every = -(-(run.evaluations - 1) // max(1, fitting - 1))
     advice = f"keep={every} or more keeps every {every}th step" if fitting > 1 else "make fewer images at once, or smaller ones"
     raise ArgumentError(
-        f"{kept} steps of this size need {kept * bytes_each / 2**30:.1f} GiB of records, "
+        f"{steps} steps of this size need {sum(needed) / 2**30:.1f} GiB of records, "
         f"more than {MAX_TRACE_BYTES / 2**30:.0f}; {advice}"
     )
+
+
+def _record_bytes(run: Run) -> int:
+    """Memory of one step: x_t, x_next and an output for each branch, in float32, and a map for SAG."""
+    guidance, latent = run.settings.guidance, run.start
+    tensors = 3 + (guidance.cfg is not None) + (guidance.sag is not None)
+    return 4 * (tensors * latent.numel() + (guidance.sag is not None) * latent[:, 0].numel())

@@ -11,9 +11,10 @@ from torch import Tensor
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import SAG, Guidance, Term, as_guidance
 from sagviz.models import Model
+from sagviz.passes import Passes
 from sagviz.records import Step
 from sagviz.runs import Run, resume
-from sagviz.sampling import advance, collect, complete, on_device, to_host
+from sagviz.sampling import advance, collect, on_device, to_host
 from sagviz.traces import Trace
 
 MEMORYLESS = ("DDIMScheduler", "EulerDiscreteScheduler")  # the next latent depends on this step alone
@@ -42,7 +43,7 @@ def what_if(
         TraceError: the scheduler has a memory and the trace does not hold the steps before.
     """
     run, first = _branch_off(model, trace, index, guidance, mask)
-    done = complete(run, on_device(first, model.device))
+    (done,) = Passes(model).complete([run], [on_device(first, model.device)])
     return to_host(replace(done, x_next=advance(run, done)), first.x_t)
 
 

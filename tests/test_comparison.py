@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import counted, is_one_sentence, noise, same
+from tiny import counted, difference, is_one_sentence, margin, noise, same
 
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError
+from sagviz.records import STORED
 
 
 def compared(model: sv.Model, **settings: Any) -> tuple[sv.Trace, ...]:
@@ -20,6 +21,12 @@ def compared(model: sv.Model, **settings: Any) -> tuple[sv.Trace, ...]:
 def identical(a: sv.Trace, b: sv.Trace) -> bool:
     """Bit for bit, pictures included; what each step cost may differ."""
     return a.pictures == b.pictures and len(a) == len(b) and all(same(one, other) for one, other in zip(a, b, strict=True))
+
+
+def alike(a: sv.Trace, b: sv.Trace) -> bool:
+    """Every stored field within the rounding of another batch shape."""
+    pairs = [(getattr(x, name), getattr(y, name)) for x, y in zip(a, b, strict=True) for name in STORED]
+    return all(x is y if x is None or y is None else difference(x, y) < 1e-4 for x, y in pairs)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +42,14 @@ def identical(a: sv.Trace, b: sv.Trace) -> bool:
     ids=str,
 )
 def test_the_pair_is_that_of_two_traces(model: sv.Model, settings: dict[str, Any]) -> None:
-    """The shared step changes no bit but for the attention that came with it."""
+    """The joint passes change nothing but the rounding."""
     alone = [
         sv.trace(model, **{"prompt": "a fox", "steps": 4, "progress": False, **settings}, guidance=guidance)
         for guidance in (None, CFG(3.0), CFG(3.0) + SAG(1.0))
     ]
     plain, cfg, with_sag = compared(model, unguided=True, **settings)
-    assert identical(plain, alone[0])
-    assert identical(with_sag, alone[2])
-    assert cfg.pictures == alone[1].pictures
-    assert all(torch.equal(a.x_next, b.x_next) and torch.equal(a.eps, b.eps) for a, b in zip(cfg, alone[1], strict=True))
+    assert margin(alone[2]) > 1e-5, "rounding must not decide a mask"
+    assert all(alike(*pair) for pair in zip((plain, cfg, with_sag), alone, strict=True))
     assert [trace.settings for trace in (plain, cfg, with_sag)] == [trace.settings for trace in alone]
 
 
@@ -53,10 +58,10 @@ def test_the_first_step_is_paid_for_once(model: sv.Model, scheduler: str, evalua
     """The U-Net's own count, and what the traces say."""
     with counted(model.unet) as rows:
         cfg, with_sag = compared(model, scheduler=scheduler)
-    assert (len(rows), sum(rows)) == (3 * evaluations - 1, 5 * evaluations - 2)
+    assert rows == [2, 1] + [4, 1] * (evaluations - 1)
     assert (with_sag.forwards, with_sag.samples) == (2 * evaluations, 3 * evaluations)
-    assert (cfg.forwards, cfg.samples) == (evaluations - 1, 2 * evaluations - 2)
-    assert (cfg[0].forwards, cfg[0].samples) == (0, 0)
+    assert (cfg.forwards, cfg.samples) == (0, 2 * evaluations - 2)
+    assert cfg[0].samples == 0
 
 
 def test_the_first_step_of_cfg_is_a_step_of_cfg(model: sv.Model) -> None:

@@ -20,6 +20,7 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {"guidance", "degrade", "schedule", "attention", "image"},
     {"models", "records", "measure"},
     {"traces", "runs"},
+    {"passes"},
     {"sampling"},
     {"whatif", "comparison", "sweeps"},
     {"plot.*", "player"},

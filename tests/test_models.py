@@ -174,8 +174,8 @@ def test_a_prompt_is_not_case_sensitive(model: sv.Model) -> None:
 def test_a_prompt_that_is_too_long_is_cut_with_a_warning_that_names_the_words(model: sv.Model) -> None:
     kept = "a fox on a blue background and a tree on a red background"  # 13 of 14 tokens
     with pytest.warns(sv.SagvizWarning, match=r"longer than 14 tokens.*: mushroom guitar$"):
-        embedded = model.embed(f"{kept} house mushroom guitar")
-    assert torch.equal(embedded, model.embed(f"{kept} house"))
+        model.check_prompt(f"{kept} house mushroom guitar")
+    assert torch.equal(model.embed(f"{kept} house mushroom guitar"), model.embed(f"{kept} house"))
 
 
 def test_five_hundred_words_warn_in_one_sentence(model: sv.Model) -> None:
@@ -189,7 +189,7 @@ def test_five_hundred_words_warn_in_one_sentence(model: sv.Model) -> None:
 def test_a_prompt_that_fits_does_not_warn(model: sv.Model) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.embed("fox " * 14)
+        model.check_prompt("fox " * 14)
 
 
 # Pictures and latents.

@@ -277,7 +277,7 @@ class Gaussian(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, encoder_hidden_states: Tensor) -> SimpleNamespace:
         del encoder_hidden_states
-        bar = self.bars[t.long()]
+        bar = self.bars[t.long()].reshape(-1, 1, 1, 1)
         return SimpleNamespace(sample=(1 - bar).sqrt() * x / (4 * bar + 1 - bar))
 
 

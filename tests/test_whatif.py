@@ -14,8 +14,9 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.guidance import as_guidance
 from sagviz.models import SCHEDULERS
+from sagviz.passes import Passes
 from sagviz.runs import resume
-from sagviz.sampling import begin, complete
+from sagviz.sampling import begin
 
 BOTH = CFG(3.0) + SAG(1.0)
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
@@ -30,7 +31,7 @@ def trace(model: sv.Model) -> sv.Trace:
 def anew(model: sv.Model, trace: sv.Trace, index: int, guidance: Any) -> sv.Step:
     """The step computed from its x_t and nothing else."""
     run = resume(model, replace(trace.settings, guidance=as_guidance(guidance)))
-    return complete(run, begin(run, index, trace[index].x_t))
+    return Passes(model).complete([run], [begin(run, index, trace[index].x_t)])[0]
 
 
 @pytest.mark.parametrize(
