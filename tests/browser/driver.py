@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import nbformat
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync --disable-dev-shm-usage"
+)
+VIEWPORT = {"width": 1280, "height": 1000}
+FOLDERS = {
+    "JUPYTER_CONFIG_DIR": "config",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "IPYTHONDIR": "ipython",
+}
 
 
 class Notebook:
@@ -49,12 +72,86 @@ class Notebook:
         self.run(f"import json; print(json.dumps({expression}))", timeout)
         return json.loads("".join(output["text"] for output in self.outputs if output["output_type"] == "stream"))
 
+    def close(self) -> None:
+        """Leave no kernel and no page behind."""
+        self.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        self.page.close()
+
     def until(self, expression: str, timeout: float = 60) -> None:
         """Wait until an expression is true in the kernel, which stays free between two looks."""
         deadline = time.monotonic() + timeout
         while not self.value(f"bool({expression})"):
             assert time.monotonic() < deadline, f"not within {timeout} s: {expression}"
             time.sleep(0.1)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The system's own browser."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        raise RuntimeError("no chromium or google-chrome on PATH: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def jupyterlab(home: Path) -> Iterator[tuple[str, Path]]:
+    """A server with settings of its own under `home`: (address, folder of the notebooks)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # no pop-up over the notebook
+    root = home / "notebooks"
+    root.mkdir()
+    flags = (
+        f"--no-browser --allow-root --ip=127.0.0.1 --port={port} --ServerApp.port_retries=0 --ServerApp.root_dir={root} "
+        "--IdentityProvider.token= --ServerApp.password= --ServerApp.disable_check_xsrf=True --LabApp.expose_app_in_browser=True"
+    )
+    with open(home / "log", "w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *flags.split()],
+            env={**os.environ, **{name: str(home / folder) for name, folder in FOLDERS.items()}},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api/status", process, home / "log")
+        yield f"http://127.0.0.1:{port}", root
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(address, timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
+
+
+def new_notebook(context: BrowserContext, lab: tuple[str, Path], name: str, timeout: float = 90) -> Notebook:
+    """An empty notebook in a page of its own, its kernel idle."""
+    address, root = lab
+    content = nbformat.v4.new_notebook()
+    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(content, root / f"{name}.ipynb")
+    page = context.new_page()
+    page.set_default_timeout(timeout * 1000)
+    page.goto(f"{address}/lab/workspaces/{name}/tree/{name}.ipynb?reset")
+    page.wait_for_function("() => window.jupyterapp !== undefined")
+    page.wait_for_function("() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+    page.set_default_timeout(30_000)
+    return Notebook(page)
 
 
 Opener = Callable[..., Notebook]  # what the fixture open_notebook gives
