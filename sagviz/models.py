@@ -188,7 +188,7 @@ def make_scheduler(model: Model, chosen: object = None) -> Any:
     import diffusers
 
     if isinstance(chosen, dict):  # as `Settings.scheduler` has it
-        return getattr(diffusers, chosen["class"]).from_config(chosen)
+        return getattr(diffusers, chosen["class"]).from_config({k: v for k, v in chosen.items() if k != "class"})
     if chosen is None or hasattr(chosen, "set_timesteps"):
         template: Any = model.scheduler if chosen is None else chosen
         if type(template).__name__ not in {kind for kind, _ in SCHEDULERS.values()}:

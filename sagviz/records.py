@@ -122,10 +122,12 @@ class Step:
     @property
     def eps_degraded(self) -> Tensor | None:
         r""":math:`\epsilon(\hat x_t)`, on the branch that guidance starts from."""
-        x_degraded = self.x_degraded
-        if x_degraded is None or self.out_degraded is None:
+        if self.out_degraded is None:
             return None
-        return self.level.eps(x_degraded, self.out_degraded)
+        if self.level.prediction == "epsilon":
+            return self.out_degraded  # spares the blur, which only the other kinds need
+        assert self.x_degraded is not None, "an output for a latent that cannot be told"
+        return self.level.eps(self.x_degraded, self.out_degraded)
 
     @property
     def terms(self) -> dict[str, Tensor]:
