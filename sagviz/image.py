@@ -51,6 +51,11 @@ def to_jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def png_notes(content: bytes) -> dict[str, str]:
+    """The text chunks of PNG bytes, as `to_png` wrote them."""
+    return {key: value for key, value in from_png(content).info.items() if isinstance(value, str)}
+
+
 def data_uri(content: bytes) -> str:
     """An encoded picture (PNG, JPEG or WebP) as an address that a page can hold."""
     kind = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"RI": "webp"}[content[:2]]

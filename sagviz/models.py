@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -146,6 +147,14 @@ class Model:
         with self.lock:
             parts = [self.vae.decode(row[None].to(self.vae.device, self.vae.dtype)).sample for row in unscaled]
         return image.to_images(torch.cat(parts))
+
+    @cached_property
+    def latent_rgb(self) -> Tensor:
+        """A linear map from latents to colours for previews of a run that has no picture yet, fitted on smooth random latents."""
+        channels, height, width = self.latent_shape(self.default_size)
+        coarse = torch.randn(4, channels, 4, 4, generator=torch.Generator().manual_seed(0))
+        latents = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
+        return image.fit_latent_rgb(latents, self.decode(latents))
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: int) -> Tensor:
         r"""Forward process: :math:`x_t = \sqrt{\bar\alpha_t} x_0 + \sqrt{1 - \bar\alpha_t}\epsilon`, t from 0 to 999."""

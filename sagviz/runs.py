@@ -83,7 +83,7 @@ def prepare(
     steps, images = int(steps), int(images)  # NumPy's whole numbers cannot be written into a file of settings
     settings = Settings(
         model=model.name, prompt=prompt, negative_prompt=negative_prompt, guidance=total, steps=steps, seed=seed,
-        images=images, size=(pixels[0], pixels[1]), scheduler=_describe(planner), eta=float(eta),
+        images=images, size=(pixels[0], pixels[1]), scheduler=describe(planner), eta=float(eta),
     )  # fmt: skip
     unit = (
         _draw(shape, [generator(seed + i) for i in range(images)]) if noise is None else _checked_noise(noise, (images, *shape))
@@ -149,7 +149,7 @@ def _check_sag(model: Model, guidance: Guidance, shape: tuple[int, int, int]) ->
         )
 
 
-def _describe(scheduler: Any) -> dict[str, Any]:
+def describe(scheduler: Any) -> dict[str, Any]:
     """Class name and configuration, as JSON would give them back."""
     config = {key: value for key, value in dict(scheduler.config).items() if not key.startswith("_")}
     return {

@@ -141,7 +141,7 @@ def collect_together(
         BaseException: whatever stops the runs carries what they have so far as its attributes `traces` and `trace`, the first.
     """
     kept = [_kept(keep, run.evaluations) for run in runs]
-    _check_memory(runs, kept)
+    check_memory(runs, kept)
     records: list[list[Step]] = [[] for _ in runs]
     lasts: list[Tensor] = [run.start for run in runs]
     bar = tqdm(
@@ -158,7 +158,7 @@ def collect_together(
                 if step.index in kept[place]:
                     alone = step.index - 1 not in kept[place]  # then x_t must not hold the memory of the step before
                     records[place].append(replace(step, x_t=step.x_t.clone()) if alone else step)
-        return [_ended(run, tuple(own), last) for run, own, last in zip(runs, records, lasts, strict=True)]
+        return [ended(run, tuple(own), last) for run, own, last in zip(runs, records, lasts, strict=True)]
     except BaseException as stopped:
         traces = [Trace(run.settings, tuple(own), run.evaluations) for run, own in zip(runs, records, strict=True)]
         stopped.traces, stopped.trace = traces, traces[0]  # type: ignore[attr-defined]
@@ -198,7 +198,7 @@ def to_host(step: Step, x_t: Tensor) -> Step:
     return replace(step, x_t=x_t, **{n: piece.view(part.shape) for n, piece, part in zip(names, pieces, parts, strict=True)})
 
 
-def _ended(run: Run, steps: tuple[Step, ...], last: Tensor) -> Trace:
+def ended(run: Run, steps: tuple[Step, ...], last: Tensor) -> Trace:
     """The trace of a run that reached its end, with its pictures."""
     pictures = run.model.decode(last)
     rgb = image.fit_latent_rgb(last, pictures)
@@ -226,7 +226,7 @@ def _kept(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
     return {int(index) for index in keep}
 
 
-def _check_memory(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
+def check_memory(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
     """Refuse more records than fit."""
     needed = [len(indices) * _record_bytes(run) for run, indices in zip(runs, kept, strict=True)]
     if sum(needed) <= MAX_TRACE_BYTES:
