@@ -19,6 +19,7 @@ from sagviz.guidance import Guidance, Term, as_guidance, check_number
 from sagviz.models import Model, make_scheduler
 from sagviz.records import Settings
 from sagviz.schedule import Level, levels
+from sagviz.words import warn_of_unknown_words
 
 MAX_STEPS = 999
 
@@ -67,6 +68,7 @@ def prepare(
         if not isinstance(text, str):
             raise ArgumentError(f"{name} is {text!r}; give a text, '' for none")
         model.check_prompt(text)
+    warn_of_unknown_words(model, prompt, negative_prompt if total.cfg else "", stacklevel=3)
     if negative_prompt and total.cfg is None:
         warnings.warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance", SagvizWarning, stacklevel=3)
     pixels = model.default_size if size is None else size

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "sagviz"
 ROWS = (  # from the bottom up; "name.*" is all below a package that no row names itself
     {"errors", "mini.*"},
     {"guidance", "degrade", "schedule", "attention", "image"},
-    {"models", "records", "measure"},
+    {"models", "words", "records", "measure"},
     {"traces", "runs", "captions"},
     {"passes"},
     {"sampling"},
