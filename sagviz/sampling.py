@@ -99,7 +99,11 @@ def walk_together(
         runs: their latents have one size.
         firsts: the steps to begin with, instead of evaluation 0 from noise; predictions that they have are not computed again.
         max_rows: batch rows in one U-Net call at most; `None` is no bound.
+
+    Raises:
+        ArgumentError: there is no run, or they are not of one model and one size.
     """
+    _check_alike(runs)
     passes, device = Passes(runs[0].model, max_rows), runs[0].model.device
     if firsts is None:
         firsts = [begin(run, 0, start) for run, start in zip(runs, _alike([run.start for run in runs]), strict=True)]
@@ -140,6 +144,7 @@ def collect_together(
     Raises:
         BaseException: whatever stops the runs carries what they have so far as its attributes `traces` and `trace`, the first.
     """
+    _check_alike(runs)
     kept = [_kept(keep, run.evaluations) for run in runs]
     check_memory(runs, kept)
     records: list[list[Step]] = [[] for _ in runs]
@@ -212,6 +217,16 @@ def _alike(tensors: Sequence[Tensor]) -> list[Tensor]:
         if not any(torch.equal(tensor, other) for other in distinct):
             distinct.append(tensor)
     return [next(other for other in distinct if torch.equal(tensor, other)) for tensor in tensors]
+
+
+def _check_alike(runs: Sequence[Run]) -> None:
+    """Refuse runs that cannot share a U-Net call."""
+    models, sizes = {id(run.model) for run in runs}, {run.settings.size for run in runs}
+    if len(models) != 1 or len(sizes) != 1:
+        raise ArgumentError(
+            f"{len(runs)} runs of {len(models)} models and {len(sizes)} sizes cannot go in lockstep; "
+            "give one run or more, of one model and one size"
+        )
 
 
 def _kept(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
