@@ -1,0 +1,123 @@
+"""The player: runs as a page or a fragment of one, alive without a kernel, a server or a network.
+
+What it shows comes from `player.pack`; the drawing is a few hundred lines of plain script beside this file, joined as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from sagviz import captions
+from sagviz.errors import ArgumentError
+from sagviz.image import data_uri
+from sagviz.player.pack import pack, stills
+from sagviz.traces import Trace
+
+HERE = Path(__file__).parent
+STYLE = (HERE / "player.css").read_text(encoding="utf-8")
+SCRIPT = "\n".join(
+    (HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("planes", "panes", "curves", "layout", "player")
+)
+START = """
+for (const place of document.querySelectorAll(".sagviz-data:not([data-started])")) {
+  place.dataset.started = "";
+  render(place.previousElementSibling, JSON.parse(place.textContent));
+}
+"""
+PAGE_BYTES = 8_000_000  # of the planes: 50 steps of Stable Diffusion at 512 x 512 with CFG + SAG take less
+FRAGMENT_BYTES = 1_000_000  # 50 steps of the miniature fit; of Stable Diffusion seven
+STRIP = 6  # pictures that stand where no script runs
+
+
+def page(traces: Trace | Sequence[Trace], path: str | Path, *, max_bytes: int = PAGE_BYTES, image: int = 0) -> Path:
+    """Write one HTML file that shows the runs in lockstep: it opens from a disk, on a phone, offline.
+
+    Args:
+        traces: one, or several that are compared.
+        path: an .html file in a folder that exists.
+        max_bytes: bound on the stored tensors; where all steps would be more, fewer are shown, evenly spread.
+        image: which image of a batch, from 0.
+
+    Raises:
+        ArgumentError: the file cannot be written, there is no trace, or no such image.
+        TraceError: a trace without a step.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(f"the player is an HTML page; {path} does not end in .html")
+    data = pack(_several(traces), max_bytes, image)
+    script = SCRIPT + START
+    policy = f"default-src 'none'; img-src data:; script-src '{_digest(script)}'; style-src '{_digest(STYLE)}'"
+    html = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<title>{escape(data['title'])}: sagviz</title><style>{STYLE}</style></head>\n"
+        f'<body class="sagviz-page"><main><h1>{escape(data["title"])}</h1>{_place(_several(traces), data, image)}</main>'
+        f'<script type="module">{script}</script></body></html>\n'
+    )
+    return _write(path, html)
+
+
+def fragment(traces: Trace | Sequence[Trace], *, max_bytes: int = FRAGMENT_BYTES, image: int = 0) -> str:
+    """The same as a piece of a page, such as a notebook's output, which carries at most about a megabyte.
+
+    Where scripts and styles are taken out (untrusted notebooks, some exports) a strip of pictures with captions is left.
+    """
+    runs = _several(traces)
+    data = pack(runs, max_bytes, image)
+    return (
+        f"<style>{STYLE}</style><p><strong>{escape(data['title'])}</strong></p>{_place(runs, data, image)}"
+        f'<script type="module">{SCRIPT}{START}</script>'
+    )
+
+
+def _place(traces: Sequence[Trace], data: dict[str, Any], image: int) -> str:
+    """Where the player will stand, until then the strip, and its data."""
+    name = f"sagviz-{uuid.uuid4().hex[:12]}"
+    strips = "".join(_strip(trace, image) for trace in traces)
+    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return (
+        f'<div id="{name}" class="sagviz">{strips}</div>'
+        f'<script type="application/json" id="{name}-data" class="sagviz-data">{content}</script>'
+    )
+
+
+def _strip(trace: Trace, image: int) -> str:
+    """A few steps and the finished picture, in a table that reads well without any style."""
+    made = [(data_uri(png), words) for png, words in stills(trace, STRIP, image)]
+    if trace.pictures:
+        made.append((data_uri(trace.pictures[image]), "The finished picture."))
+    cells = "".join(
+        f'<td><img src="{source}" alt="{escape(words, quote=True)}" width="112"><p>{escape(words)}</p></td>'
+        for source, words in made
+    )
+    title = escape(captions.of_guidance(trace.settings.guidance))
+    return f'<table class="sagviz-strip"><caption>{title}: guided prediction</caption><tbody><tr>{cells}</tr></tbody></table>'
+
+
+def _several(traces: Trace | Sequence[Trace]) -> Sequence[Trace]:
+    return [traces] if isinstance(traces, Trace) else list(traces)
+
+
+def _digest(content: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
+
+
+def _write(path: Path, html: str) -> Path:
+    """The file is whole or absent."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(html, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise ArgumentError(f"cannot write {path}: {error.strerror}; give a folder that exists") from error
+    return path

@@ -1,0 +1,138 @@
+// What the player is made of: bar with slider, curves, captions, scales, pictures, choices.
+
+const THUMB = 20; // CSS pixels, as in player.css: the ends of a range input lie half a thumb inside
+const MAPS = new Set(["attention", "margin", "mask"]); // their pixels stay square whatever the reader chose
+const NOTE = "Latent preview of this one step, recomputed here from its stored terms. The steps after it would change too.";
+let players = 0; // of this page, so that their radio groups have different names
+
+// Controls that follow the step.
+function bar(player) {
+  player.playButton = make("button", { type: "button", class: "play", onclick: () => player.change("playing", !player.state.playing) });
+  player.slider = make("input", {
+    type: "range", min: 0, max: player.last, step: 1, class: "step", "aria-label": "Step",
+    oninput: () => player.change("index", player.slider.valueAsNumber),
+  });
+  const speeds = [2, 5, 10, 20].map((n) => make("option", { value: n, selected: n === player.state.speed }, `${n} steps a second`));
+  const speed = make("select", { "aria-label": "Speed", onchange: () => player.set("speed", Number(speed.value)) }, ...speeds);
+  player.readout = make("output", { class: "readout" });
+  const place = make("div", { class: "charts" });
+  player.moveCursor = curves(place, player.data);
+  place.addEventListener("pointerdown", (event) => scrub(player, place, event));
+  const line = make("div", { class: "line-up" }, player.playButton, player.readout, speed);
+  return make("div", { class: "bar" }, line, player.slider, place);
+}
+
+// A press on the curves goes to that step, and drags on.
+function scrub(player, place, event) {
+  const move = ({ clientX }) => {
+    const { left, width } = player.slider.getBoundingClientRect();
+    const share = (clientX - left - THUMB / 2) / (width - THUMB);
+    player.change("index", Math.round(share * player.last));
+  };
+  move(event);
+  place.setPointerCapture(event.pointerId);
+  place.addEventListener("pointermove", move);
+  place.addEventListener("lostpointercapture", () => place.removeEventListener("pointermove", move), { once: true });
+}
+
+// For each run its caption in words, and the scales of its terms.
+function columns(player) {
+  player.captions = player.runs.map(() => make("p", { class: "caption" }));
+  player.knobs = [];
+  const parts = player.runs.map((run) => {
+    const head = player.runs.length > 1 ? [make("h3", {}, player.label(run))] : [];
+    return make("section", { class: "run" }, ...head, player.captions[run.number], ...(run.terms.length ? [whatIf(player, run)] : []));
+  });
+  return make("div", { class: "runs" }, ...parts);
+}
+
+// Sliders for the scales of a run, from whose stored terms its guided prediction is made anew.
+function whatIf(player, run) {
+  const set = (scales) => player.change("scales", player.state.scales.with(run.number, scales));
+  const rows = run.terms.map((term) => knob(player, run, term, set));
+  const reset = make("button", { type: "button", onclick: () => set(scalesOf(run)) }, "As it ran");
+  const formula = ["x̂₀ + ", ...run.terms.flatMap((term, i) => [i ? " + " : "", make("b", { class: `of ${term.name}` }), ` Δ${term.title}`])];
+  const line = make("p", { class: "formula" }, "guided x̂₀ = ", ...formula);
+  player.knobs.push(...rows.map((row, i) => ({ ...row, number: line.querySelectorAll("b")[i] })));
+  const nodes = rows.map(({ node }) => node);
+  return make("fieldset", { class: "what-if" }, make("legend", {}, "What if?"), ...nodes, line, make("p", { class: "note" }, NOTE), reset);
+}
+
+function knob(player, run, term, set) {
+  const limits = { min: term.low, max: term.high, step: 0.05 };
+  const name = `${term.title} scale` + (player.runs.length > 1 ? ` of ${LETTERS[run.number]}` : "");
+  const slide = make("input", { type: "range", ...limits, "aria-label": name });
+  const box = make("input", { type: "number", ...limits, "aria-label": `${name} as a number` });
+  for (const input of [slide, box]) input.addEventListener("input", () => {
+    if (input.validity.valid && input.value) set({ ...player.state.scales[run.number], [term.name]: input.valueAsNumber });
+  });
+  const node = make("div", { class: `knob of ${term.name}` }, make("span", {}, `${term.title} scale`), slide, box);
+  return { node, run: run.number, term: term.name, slide, box };
+}
+
+// One figure for each quantity, with a canvas for each run and one for their difference.
+function figures(player) {
+  player.figures = player.data.panes.map(([name, title]) => {
+    const canvases = player.runs.map((run) => make("canvas", { role: "img", class: MAPS.has(name) ? "map" : "" }));
+    const apart = make("canvas", { role: "img", class: "map" });
+    const frames = player.runs.map((run, r) => frame(canvases[r], player.runs.length > 1 ? player.label(run) : ""));
+    const last = frame(apart, "");
+    const legend = make("div", { class: "legend" });
+    const words = make("p", { class: "words" });
+    const node = make("figure", { class: `pane ${name}` }, make("figcaption", {}, title), make("div", { class: "frames" }, ...frames, last), legend, words);
+    return { name, title, node, canvases, frames, apart, last, legend, words };
+  });
+  return make("div", { class: "panes" }, ...player.figures.map(({ node }) => node));
+}
+
+function frame(canvas, label) {
+  return make("div", { class: "frame" }, canvas, make("span", { class: "label" }, label));
+}
+
+// A colour bar with its two ends.
+function legendOf({ table, low, high }, tables) {
+  const stops = Array.from({ length: 9 }, (_, i) => tables[table].slice(96 * i - 3 * (i > 7), 96 * i - 3 * (i > 7) + 3).join(" "));
+  const strip = make("span", { class: "strip" });
+  strip.style.background = `linear-gradient(90deg, ${stops.map((stop) => `rgb(${stop})`).join()})`;
+  return [make("span", {}, low.toFixed(low ? 1 : 0)), strip, make("span", {}, high.toFixed(1))];
+}
+
+// What is shown, and how: folded away until it is wanted.
+function choices(player) {
+  const panes = player.data.panes.map(([name, title]) => tick(title, player.state.panes.includes(name), (on) => {
+    const names = player.data.panes.map(([other]) => other);
+    player.change("panes", names.filter((other) => (other === name ? on : player.state.panes.includes(other))));
+  }));
+  panes.forEach((label, i) => (label.dataset.pane = player.data.panes[i][0]));
+  const looks = [
+    ["smooth", "smooth previews"], ["over", "maps over the picture"], ["sized", "pushes as sizes, not colours"], ["own", "colour scale of this step alone"],
+  ].map(([name, words]) => tick(words, player.state[name], (on) => player.set(name, on)));
+  return make("details", { class: "choices" }, make("summary", {}, "Choose pictures"),
+    make("fieldset", {}, make("legend", {}, "Pictures"), ...panes), make("fieldset", {}, make("legend", {}, "How"), ...looks));
+}
+
+function tick(words, checked, then) {
+  const box = make("input", { type: "checkbox", checked, onchange: () => then(box.checked) });
+  return make("label", { class: "tick" }, box, words);
+}
+
+// Side by side, one in place of the other, or how far apart: only where there are several runs.
+function views(player) {
+  if (player.runs.length < 2) return "";
+  const name = `sagviz-view-${players++}`;
+  player.radios = [["beside", "side by side"], ["flip", "flip (F)"], ["difference", "difference (D)"]].map(([view, words]) => {
+    const radio = make("input", { type: "radio", name, value: view, onchange: () => player.change("view", view) });
+    return { view, radio, label: make("label", { class: "tick" }, radio, words) };
+  });
+  player.flipButton = make("button", { type: "button", onclick: () => player.flip() });
+  return make("fieldset", { class: "views" }, make("legend", {}, "Compare"), ...player.radios.map(({ label }) => label), player.flipButton);
+}
+
+function settings(player) {
+  const tables = player.runs.map((run) => {
+    const rows = run.settings.map(([name, value]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value)));
+    return make("table", {}, make("caption", {}, player.label(run)), make("tbody", {}, ...rows));
+  });
+  const keys = "Keys: ← → one step, Page Up and Down five, Home and End, space plays" + (player.runs.length > 1 ? ", F flips, D shows the difference." : ".");
+  return make("details", { class: "settings" }, make("summary", {}, "Settings and keys"), make("div", { class: "tables" }, ...tables), make("p", {}, keys));
+}

@@ -1,0 +1,114 @@
+// The numbers of a run: unpack its planes, put the guided prediction together, turn planes into pixels.
+// A plane is {channels, height, width, values}; colours are numbers from -1 (black) to 1 (white), three channels in a row.
+
+const GREY = [0.299, 0.587, 0.114]; // how bright the eye finds red, green and blue (ITU-R BT.601)
+
+function fromBase64(text) {
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+async function inflate(run) {
+  const stream = new Blob([fromBase64(run.packed)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  run.buffer = await new Response(stream).arrayBuffer();
+}
+
+// One stored quantity of a step, or null where the step has none.
+function plane(run, step, name) {
+  const at = step.at[name];
+  if (at === undefined) return null;
+  const { shape: [channels, height, width], bits, low, high } = run.planes[name];
+  const whole = new (bits === 16 ? Uint16Array : Uint8Array)(run.buffer, at, channels * height * width);
+  const unit = (high - low) / (2 ** bits - 1);
+  return { channels, height, width, values: Float32Array.from(whole, (q) => low + unit * q) };
+}
+
+// Guidance is linear: sum of scale times term over the terms that acted in this step.
+function push(run, step, scales, names) {
+  const base = plane(run, step, "x0_hat");
+  const values = new Float32Array(base.values.length);
+  for (const name of names) {
+    const term = plane(run, step, name);
+    if (term) values.forEach((_, i) => (values[i] += scales[name] * term.values[i]));
+  }
+  return { ...base, values };
+}
+
+// The clean picture that guidance makes with these scales: x0_guided = x0_hat + sum of scale times term.
+function guided(run, step, scales) {
+  const base = plane(run, step, "x0_hat");
+  const added = push(run, step, scales, Object.keys(scales));
+  return { ...base, values: base.values.map((value, i) => value + added.values[i]) };
+}
+
+// Length over the channels in each cell: for colours, how far the colour is from grey, or from another colour.
+function size({ channels, height, width, values }) {
+  const n = height * width;
+  const lengths = new Float32Array(n);
+  for (let i = 0; i < channels * n; i++) lengths[i % n] += values[i] ** 2;
+  return { channels: 1, height, width, values: lengths.map(Math.sqrt) };
+}
+
+function minus(a, b) {
+  return { ...a, values: a.values.map((value, i) => value - b.values[i]) };
+}
+
+// What a screen can show of it.
+function clipped(a) {
+  return { ...a, values: a.values.map((value) => Math.min(1, Math.max(-1, value))) };
+}
+
+function colourPixels({ height, width, values }) {
+  const image = new ImageData(width, height);
+  const n = height * width;
+  for (let i = 0; i < n; i++) {
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = (values[i + c * n] + 1) * 127.5; // rounds and clips by itself
+    image.data[4 * i + 3] = 255;
+  }
+  return image;
+}
+
+function mapPixels({ height, width, values }, low, high, table) {
+  const image = new ImageData(width, height);
+  values.forEach((value, i) => {
+    const row = 3 * Math.round(255 * Math.min(1, Math.max(0, (value - low) / (high - low || 1))));
+    image.data.set([table[row], table[row + 1], table[row + 2], 255], 4 * i);
+  });
+  return image;
+}
+
+// The picture where the mask is 1, faded to near white elsewhere.
+function spotlight(picture, mask) {
+  const image = colourPixels(picture);
+  mask.values.forEach((inside, i) => {
+    if (!inside) for (let c = 0; c < 3; c++) image.data[4 * i + c] = 255 - 0.15 * (255 - image.data[4 * i + c]);
+  });
+  return image;
+}
+
+// A coarse map laid over the grey picture.
+function overlay(map, picture) {
+  const image = colourPixels(picture);
+  for (let y = 0; y < image.height; y++) {
+    for (let x = 0; x < image.width; x++) {
+      const i = 4 * (y * image.width + x);
+      const cell = 4 * (Math.floor((y * map.height) / image.height) * map.width + Math.floor((x * map.width) / image.width));
+      const grey = GREY.reduce((sum, share, c) => sum + share * image.data[i + c], 0);
+      for (let c = 0; c < 3; c++) image.data[i + c] = 0.4 * grey + 0.6 * map.data[cell + c];
+    }
+  }
+  return image;
+}
+
+// A finished picture (a data: address) as a plane.
+async function decoded(address) {
+  const picture = new Image();
+  picture.src = address;
+  await picture.decode();
+  const { naturalWidth: width, naturalHeight: height } = picture;
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  context.drawImage(picture, 0, 0);
+  const { data } = context.getImageData(0, 0, width, height);
+  const n = width * height;
+  const values = Float32Array.from({ length: 3 * n }, (_, i) => data[4 * (i % n) + Math.floor(i / n)] / 127.5 - 1);
+  return { channels: 3, height, width, values };
+}

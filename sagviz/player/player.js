@@ -1,0 +1,162 @@
+// The player: draws runs into an element and follows slider, keys and scales. It needs no server, no library, no network.
+
+const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const KEYS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -5, PageUp: 5, Home: -Infinity, End: Infinity };
+
+function make(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name in node) node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+class Player {
+  // `state`: {index, panes, playing, view, front, scales ...}; what is not given has its default.
+  // `changed` is told the name and the value of what the reader changes.
+  constructor(el, data, state, changed) {
+    Object.assign(this, { data, changed, runs: data.runs, limits: limitsOf(data.runs) });
+    this.tables = Object.fromEntries(Object.entries(data.colours).map(([name, table]) => [name, fromBase64(table)]));
+    this.longest = this.runs.reduce((a, b) => (b.steps.length > a.steps.length ? b : a));
+    const looks = { smooth: false, over: false, sized: false, own: false };
+    this.state = { index: 0, panes: data.shown, playing: false, view: "beside", front: 0, speed: 10, scales: this.runs.map(scalesOf), ...looks, ...state };
+    this.root = make("div", { class: "sagviz-player", tabIndex: -1, "data-lm-suppress-shortcuts": "true" },
+      make("div", { class: "top" }, bar(this), columns(this)), views(this), figures(this), choices(this), settings(this));
+    this.root.addEventListener("keydown", (event) => this.key(event));
+    el.replaceChildren(this.root);
+    this.arrange();
+    if (this.state.playing) this.play(true);
+  }
+
+  get last() { return this.longest.steps.length - 1; }
+
+  // The step of a run beside the slider's: the same share of the way where runs have different lengths.
+  step(run) {
+    return run.steps[Math.round((this.state.index / Math.max(1, this.last)) * (run.steps.length - 1))];
+  }
+
+  label(run) {
+    return this.runs.length > 1 ? `${LETTERS[run.number]}: ${run.name}` : run.name;
+  }
+
+  // Sets a part of the state, from the page or from outside, and shows it.
+  set(name, value) {
+    if (name === "index") value = Math.min(this.last, Math.max(0, value));
+    if (name === "front") value = (value + this.runs.length) % this.runs.length;
+    this.state[name] = value;
+    if (name === "playing") this.play(value);
+    if (name === "index") this.show();
+    else this.arrange();
+  }
+
+  // The same, by the reader's hand.
+  change(name, value) {
+    this.set(name, value);
+    this.changed(name, this.state[name]);
+  }
+
+  play(on) {
+    clearInterval(this.timer);
+    if (!on) return;
+    if (this.state.index === this.last) this.change("index", 0);
+    this.timer = setInterval(() => {
+      if (!this.root.isConnected) return clearInterval(this.timer);
+      if (this.state.index === this.last) return this.change("playing", false);
+      this.change("index", this.state.index + 1);
+    }, 1000 / this.state.speed);
+  }
+
+  key(event) {
+    const { key, target } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input[type=number], input[type=radio], select")) return;
+    const isScale = target.matches("input[type=range]") && target !== this.slider;
+    if (key in KEYS && !isScale) this.change("index", this.state.index + KEYS[key]);
+    else if (key === " " && !target.matches("button, summary, input:not([type=range])")) this.change("playing", !this.state.playing);
+    else if (key === "f" && this.runs.length > 1) this.flip();
+    else if (key === "d" && this.runs.length > 1) this.change("view", this.state.view === "difference" ? "beside" : "difference");
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  flip() {
+    if (this.state.view === "flip") this.change("front", this.state.front + 1);
+    else this.change("view", "flip");
+  }
+
+  // What follows from a choice: which pictures stand there, with which scales; then the step itself.
+  arrange() {
+    const { view, front, panes, playing, smooth } = this.state;
+    this.root.classList.toggle("smooth", smooth);
+    this.playButton.textContent = playing ? "❚❚ Pause" : "▶ Play";
+    for (const { name, node, frames, last } of this.figures) {
+      node.hidden = !panes.includes(name);
+      frames.forEach((frame, r) => (frame.hidden = view === "difference" || (view === "flip" && r !== front)));
+      last.hidden = view !== "difference";
+    }
+    for (const label of this.root.querySelectorAll("[data-pane]")) label.firstChild.checked = panes.includes(label.dataset.pane);
+    for (const { run, term, slide, box, number } of this.knobs) {
+      const value = this.state.scales[run][term];
+      slide.value = value;
+      if (box !== document.activeElement) box.value = value;
+      number.textContent = `${value} ·`;
+    }
+    for (const { view: own, radio } of this.radios ?? []) radio.checked = own === view;
+    if (this.flipButton) this.flipButton.textContent = view === "flip" ? `Shown: ${this.label(this.runs[front])}` : "Flip";
+    this.show();
+  }
+
+  // Draws the step that the slider stands at.
+  show() {
+    const { index, playing, view, front } = this.state;
+    const steps = this.runs.map((run) => this.step(run));
+    const { t, sigma } = steps[0];
+    const place = `Step ${this.step(this.longest).index} of ${this.longest.evaluations}`;
+    this.slider.value = index;
+    this.slider.setAttribute("aria-valuetext", place);
+    this.readout.textContent = `${place} · t = ${Math.round(t)} · σ = ${sigma.toFixed(2)}`;
+    this.moveCursor(this.last ? index / this.last : 0, steps);
+    this.captions.forEach((caption, r) => {
+      caption.setAttribute("aria-live", playing ? "off" : "polite");
+      caption.textContent = steps[r].caption;
+    });
+    const look = { ...this.state, tables: this.tables, limits: this.limits };
+    const other = front || this.runs.length - 1; // what is compared with the first run
+    for (const figure of this.figures) {
+      if (figure.node.hidden) continue;
+      if (view === "difference") {
+        const apart = difference(figure.name, [this.runs[0], this.runs[other]], [steps[0], steps[other]], look);
+        this.fill(figure, figure.apart, apart, `how far ${LETTERS[0]} and ${LETTERS[other]} are apart`);
+      } else {
+        this.runs.forEach((run, r) => {
+          if (figure.frames[r].hidden) return;
+          this.fill(figure, figure.canvases[r], picture(figure.name, run, steps[r], look), steps[r].words[figure.name]);
+        });
+      }
+    }
+  }
+
+  // Puts a picture, its legend and its words into a figure; an empty place where the step has no such quantity.
+  fill({ title, legend, words }, canvas, made, said) {
+    canvas.classList.toggle("none", !made);
+    canvas.setAttribute("aria-label", `${title}: ${made ? said : "not at this step"}`);
+    words.textContent = made ? said : "not at this step";
+    const key = JSON.stringify(made?.legend);
+    if (legend.key !== key) legend.replaceChildren(...(made?.legend ? legendOf(made.legend, this.tables) : []));
+    legend.key = key;
+    if (made) paint(canvas, made, this.data.near);
+  }
+}
+
+// Draws the data of `sagviz.player` into an element, once its planes are unpacked.
+async function render(el, data, state = {}, changed = () => {}) {
+  await Promise.all(data.runs.map(async (run, number) => {
+    run.number = number;
+    await inflate(run);
+    run.image = run.picture && (await decoded(run.picture));
+  }));
+  return new Player(el, data, state, changed);
+}
