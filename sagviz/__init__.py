@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from sagviz.traces import Trace as Trace
     from sagviz.whatif import branch as branch
     from sagviz.whatif import what_if as what_if
+    from sagviz.widgets import Playground as Playground
+    from sagviz.widgets import Preference as Preference
     from sagviz.words import vocabulary as vocabulary
 
 _HOME = {
     "CFG": "guidance", "SAG": "guidance", "Model": "models", "SagvizError": "errors", "SagvizWarning": "errors",
     "Step": "records", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
     "branch": "whatif", "steps": "sampling", "trace": "sampling", "vocabulary": "words", "what_if": "whatif",
+    "Playground": "widgets", "Preference": "widgets",
 }  # fmt: skip
 
 __all__ = [*_HOME, "plot"]
