@@ -22,10 +22,12 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {"traces", "runs", "captions"},
     {"passes"},
     {"sampling"},
-    {"whatif", "comparison", "sweeps"},
+    {"whatif", "comparison", "sweeps", "votes"},
     {"plot.*", "player.pack"},
     {"player"},
     {"widgets.parts", "widgets.worker"},
+    {"widgets.form", "widgets.screen"},
+    {"widgets.history"},
     {"widgets.*"},
     {"widgets.playground"},  # its runs open in the others
     {"widgets"},
