@@ -85,6 +85,11 @@ class Trace(Sequence[Step]):
         """Batch rows in those calls."""
         return sum(step.samples for step in self.steps)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the steps hold in memory."""
+        return sum(value.nbytes for step in self.steps for name in STORED if (value := getattr(step, name)) is not None)
+
     def _repr_html_(self) -> str:
         words = escape(repr(self).strip("<>"), quote=True)
         sources = [image.data_uri(content) for content in self.pictures]

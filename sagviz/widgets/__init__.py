@@ -1,9 +1,13 @@
 """The widgets: records made visible and adjustable in a notebook. They show numbers and compute none."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOME: dict[str, str] = {}  # name: module, loaded when first used
+if TYPE_CHECKING:
+    from sagviz.widgets.playground import Playground as Playground
+    from sagviz.widgets.preference import Preference as Preference
+
+_HOME = {"Playground": "playground", "Preference": "preference"}
 
 __all__ = [*_HOME]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -22,7 +22,8 @@ from sagviz.image import data_uri
 from sagviz.runs import check_whole
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-LABEL = "120px"  # width of the words before a control, so that controls in a column stand in line
+NOTHING: Mapping[Any, str] = {}
+LABEL = "110px"  # width of the words before a control, so that controls in a column stand in line
 
 
 class Amount(traitlets.Float):
@@ -79,13 +80,15 @@ class Number(W.HBox):
         whole = isinstance(value, int) and isinstance(step, int)
         limits = {"min": low, "max": high, "step": step, "value": value}
         self.box = (W.BoundedIntText if whole else W.BoundedFloatText)(description=label, **limits)
-        labelled(self.box, words, "210px" if slider else "250px").layout.flex = "0 0 auto"
+        labelled(self.box, words, "210px").layout.flex = "0 0 auto"
         parts = [self.box]
         if slider:
             self.slider = (W.IntSlider if whole else W.FloatSlider)(readout=False, **limits)
             self.slider.layout = W.Layout(flex="1 1 100px", min_width="100px", max_width="300px", width="auto", margin="0")
             parts.append(tip(self.slider, f"{label}: {words}"))
-        super().__init__(parts, value=value, layout=W.Layout(flex_flow="row wrap", width="100%", margin="0"))
+        super().__init__(
+            parts, value=value, layout=W.Layout(flex_flow="row wrap", width="100%" if slider else "auto", margin="0")
+        )
         for part in parts:
             traitlets.link((self, "value"), (part, "value"))
         self.add_class("sag-number")
@@ -108,7 +111,8 @@ def flow(*children: W.Widget, name: str = "") -> W.Box:
 
 def column(*children: W.Widget, width: str = "100%") -> W.VBox:
     """Children one under the other, in a column that takes `width` in a `flow` and shrinks on narrow pages."""
-    made = W.VBox(children, layout=W.Layout(flex=f"1 1 {width}", width="auto", max_width="100%", overflow="visible"))
+    made = W.VBox(children, layout=W.Layout(flex=f"1 1 {width}", width="auto", max_width="100%", grid_gap="8px"))
+    made.layout.overflow = "visible"
     made.layout.min_width = f"min({width}, 100%)"
     return made
 
@@ -216,13 +220,23 @@ class View(W.VBox):
         style.add_class("sag-style")
         self.children = (style, *children, self.notice)
 
-    def control(self, name: str, label: str, step: float = 1, *, slider: bool = True) -> W.DOMWidget:
-        """The control of one trait, linked both ways: its help is the tooltip, its class on the page is `sag-NAME`."""
+    def control(
+        self, name: str, label: str, step: float = 1, *, slider: bool = True, names: Mapping[Any, str] = NOTHING
+    ) -> W.DOMWidget:
+        """The control of one trait, linked both ways: its help is the tooltip, its class on the page is `sag-NAME`.
+
+        Args:
+            label: a word or two.
+            step: of a number.
+            slider: whether a number has one beside its box.
+            names: what the values of a choice are called, where they do not speak for themselves.
+        """
         trait, value = self.traits()[name], getattr(self, name)
         if isinstance(trait, Amount | Whole):
             made: W.DOMWidget = Number(label, value, trait.min, trait.max, step, words=trait.help, slider=slider)
         elif isinstance(trait, Choice):
-            made = labelled(W.Dropdown(description=label, options=list(trait.values or ()), value=value), trait.help)
+            options = [(names.get(each, str(each)), each) for each in trait.values or ()]
+            made = labelled(W.Dropdown(description=label, options=options, value=value), trait.help)
         elif isinstance(trait, traitlets.Bool):
             made = tip(W.Checkbox(description=label, value=value, indent=False), trait.help)
             made.layout.width, made.layout.margin = "auto", "0"
@@ -236,15 +250,24 @@ class View(W.VBox):
     def guarded(self) -> Iterator[None]:
         """Around what a control sets off: an error is shown under the widget, which stays usable; so are our warnings."""
         self.notice.clear()
+        try:
+            with self.heard():
+                yield
+        except Exception as error:
+            self.notice.fail(error)
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Show our warnings under the widget. Keep it short in a thread: what warns elsewhere meanwhile is heard as well."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SagvizWarning)
-            try:
-                yield
-            except Exception as error:
-                self.notice.fail(error)
-                return
-        if caught:
-            self.notice.warn(*(str(warning.message) for warning in caught))
+            yield
+        ours = [each for each in caught if issubclass(each.category, SagvizWarning)]
+        for each in caught:
+            if each not in ours:
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        if ours:
+            self.notice.warn(*dict.fromkeys(str(each.message) for each in ours))
 
     def static_html(self) -> str:
         """What the widget shows where there are no widgets: reopened, exported and untrusted notebooks."""

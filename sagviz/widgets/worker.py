@@ -17,33 +17,34 @@ class Worker:
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self._at_work = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @property
     def busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return self._at_work.locked()
 
     def start(self, work: Callable[[], None], threaded: bool | None = None) -> None:
         """Begin, in a thread where a kernel is there to go on meanwhile, else at once and to the end.
 
         Args:
-            work: takes nothing, returns nothing, and shows its own errors.
+            work: takes nothing and returns nothing; in a thread it has to show its own errors.
             threaded: whether to use a thread; `None` finds out.
 
         Raises:
             SagvizError: the last piece of work has not ended.
         """
-        if self.busy:
+        if not self._at_work.acquire(blocking=False):
             raise SagvizError("a run is under way; wait for its end or cancel it")
         self.stop.clear()
         if has_kernel() if threaded is None else threaded:
-            self._thread = threading.Thread(target=work, name="sagviz", daemon=True)
+            self._thread = threading.Thread(target=self._do, args=(work,), name="sagviz", daemon=True)
             self._thread.start()
         else:
-            work()
+            self._do(work)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the end of the work; whether it came within the time."""
+        """Wait for the end of the work in a thread; whether it came within the time."""
         if self._thread is not None:
             self._thread.join(seconds)
         return not self.busy
@@ -51,6 +52,12 @@ class Worker:
     def cancel(self) -> None:
         """Ask the work to end after its current step."""
         self.stop.set()
+
+    def _do(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            self._at_work.release()
 
 
 def has_kernel() -> bool:

@@ -1,0 +1,152 @@
+"""A blind vote on pairs of pictures: which side shows what, what was voted, and what follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import binomtest
+
+from sagviz.errors import ArgumentError
+from sagviz.files import write_whole
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LEFT, RIGHT, TIE = "left", "right", "tie"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Votes counted. Ties stand apart: share, interval and p-value are of the votes that chose.
+
+    Attributes:
+        names: of the two kinds of picture.
+        wins: votes for each of them.
+        ties: votes for neither.
+        share: of the second name among those who chose, 0..1; `None` where nobody did.
+        interval: its Wilson interval at 95 %.
+        p_value: how probable a count at least as uneven is if both are equally good (two-sided binomial test).
+    """
+
+    names: tuple[str, str]
+    wins: tuple[int, int]
+    ties: int
+    share: float | None = None
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+
+    def __str__(self) -> str:
+        counts = f"{self.names[0]} {self.wins[0]}, {self.names[1]} {self.wins[1]}, tie {self.ties}."
+        if self.share is None or self.interval is None:
+            return f"{counts} Nobody chose, so there is no share to tell."
+        low, high = self.interval
+        apart = "50 % is outside: more than chance." if low > 0.5 or high < 0.5 else "50 % is inside: it may be chance."
+        share = f"{100 * self.share:.0f} % of the choices (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+        return f"{counts} {self.names[1]} was preferred in {share}. {apart}"
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Votes on pairs of pictures, each a side or a tie, in the order of the pairs.
+
+    Attributes:
+        names: of the two kinds of picture, hidden from who votes.
+        fingerprint: of all the pictures, so that votes are never counted for others.
+        seed: decides which kind stands on which side.
+        given: the votes so far.
+    """
+
+    names: tuple[str, str]
+    fingerprint: str
+    pairs: int
+    seed: int
+    given: tuple[str, ...] = ()
+
+    @property
+    def swapped(self) -> list[bool]:
+        """For each pair whether the second kind stands on the left."""
+        return (np.random.default_rng(self.seed).random(self.pairs) < 0.5).tolist()
+
+    @property
+    def done(self) -> bool:
+        return len(self.given) == self.pairs
+
+    def add(self, vote: str) -> Votes:
+        """One more vote.
+
+        Raises:
+            ArgumentError: it is none of left, right and tie, or all pairs have theirs.
+        """
+        if vote not in (LEFT, RIGHT, TIE):
+            raise ArgumentError(f"a vote is {vote!r}; give 'left', 'right' or 'tie'")
+        if self.done:
+            raise ArgumentError(f"all {self.pairs} pairs have their votes; undo the last one to change it")
+        return replace(self, given=(*self.given, vote))
+
+    def undo(self) -> Votes:
+        """Without the last vote."""
+        return replace(self, given=self.given[:-1])
+
+    def choices(self) -> list[str]:
+        """Each vote as the name that it went to, or "tie"."""
+        return [
+            TIE if vote == TIE else self.names[(vote == LEFT) == swapped]
+            for vote, swapped in zip(self.given, self.swapped, strict=False)
+        ]
+
+    def result(self) -> Result:
+        """What the votes so far say."""
+        choices = self.choices()
+        wins = (choices.count(self.names[0]), choices.count(self.names[1]))
+        ties = choices.count(TIE)
+        if not sum(wins):
+            return Result(self.names, wins, ties)
+        test = binomtest(wins[1], sum(wins))
+        interval = test.proportion_ci(method="wilson")
+        return Result(self.names, wins, ties, test.statistic, (interval.low, interval.high), test.pvalue)
+
+    def save(self, path: str | Path) -> Path:
+        """Write JSON; the file is the old one or the new one, whatever happens."""
+        content = {"format": FORMAT, **asdict(self), "choices": self.choices()}
+        try:
+            return write_whole(path, json.dumps(content, indent=1).encode())
+        except OSError as error:
+            raise ArgumentError(f"cannot write the votes to {path}: {error.strerror}; give a folder that exists") from error
+
+    def resume(self, path: str | Path) -> Votes:
+        """The votes in a file, where there is one, which must be on these very pairs.
+
+        Raises:
+            ArgumentError: the file is damaged, or its votes are on other pictures.
+        """
+        if not Path(path).exists():
+            return self
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            same = (FORMAT, self.fingerprint, list(self.names)) == (content["format"], content["fingerprint"], content["names"])
+            stored = replace(self, seed=content["seed"])
+            for vote in content["given"]:
+                stored = stored.add(vote)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArgumentError(f"{path} cannot be read as votes; give another path, or move that file away") from error
+        if not same:
+            raise ArgumentError(f"{path} holds votes on other pictures; give another path, or the pairs that it was made with")
+        return stored
+
+
+FORMAT = "sagviz-votes-1"
+
+
+def fingerprint(pairs: Sequence[Sequence[Image]]) -> str:
+    """SHA-256 over all pixels, in order."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for picture in pair:
+            digest.update(f"{picture.size}".encode() + picture.convert("RGB").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,156 @@
+"""`Preference`: a blind vote on pairs of pictures; names are shown, and counted, only after the last vote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as W
+
+from sagviz.errors import ArgumentError
+from sagviz.image import to_png
+from sagviz.traces import Trace
+from sagviz.votes import LEFT, RIGHT, TIE, Result, Votes, fingerprint
+from sagviz.widgets.parts import Picture, View, button, flow, image_tag, labelled
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+KEYS = {"l": LEFT, "r": RIGHT, "t": TIE}
+PAPER = (
+    "Hong et al. (2023) asked the same of Stable Diffusion's pictures: their raters preferred those with self-attention guidance "
+    "84 % of the time. Yours is a small sample of another model: mind the interval."
+)
+
+
+class Preference(View):
+    """Vote on pairs without knowing which is which: by the buttons, or by the keys L, R and T.
+
+    Args:
+        pairs: of traces or of pictures, such as `compare` gives: the same prompt and noise under two guidances.
+        names: of the first and the second of each pair; shown after the last vote.
+        seed: decides which of a pair stands on the left.
+        path: a JSON file that is written after every vote; where it exists already, the vote goes on from there.
+
+    Attributes:
+        votes: those given so far.
+
+    Raises:
+        ArgumentError: no pairs, or the file is about other pictures.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Sequence[Trace | Image]],
+        *,
+        names: tuple[str, str] = ("CFG", "CFG + SAG"),
+        seed: int = 0,
+        path: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        pictures = [_pictures(pair) for pair in pairs]
+        if not pictures:
+            raise ArgumentError(
+                "pairs is empty; give pairs of traces, e.g. [sv.compare(model, prompt, seed=i) for i in range(10)]"
+            )
+        self.path = path
+        self.votes = Votes((names[0], names[1]), fingerprint(pictures), len(pictures), seed)
+        if path is not None:
+            self.votes = self.votes.resume(path)
+        self.shown = [tuple(to_png(picture) for picture in pair) for pair in pictures]
+        width, height = pictures[0][0].size
+        self.sides = [Picture(side, 320, height / width) for side in ("Left", "Right")]
+        self.heading, self.end = W.HTML(), W.HTML()
+        self.bar = W.IntProgress(min=0, max=len(pictures), layout=W.Layout(width="100%", height="10px", margin="0"))
+        self.typed = W.Text(description="Keys", placeholder="L, R, T or U", layout=W.Layout(width="auto"))
+        labelled(self.typed, "Put the cursor here and vote by keys: L for left, R for right, T for a tie, U to undo", "230px")
+        self.typed.style.description_width = "50px"
+        self.typed.observe(self._key, "value")
+        self.buttons = {
+            LEFT: button("Left is better (L)", "vote for the left picture", "primary"),
+            TIE: button("No difference (T)", "vote for neither"),
+            RIGHT: button("Right is better (R)", "vote for the right picture", "primary"),
+            "undo": button("Undo (U)", "take the last vote back"),
+        }
+        for name, made in self.buttons.items():
+            made.on_click(lambda _, name=name: self._act(name))
+            made.add_class(f"sag-{name}")
+        self.booth = W.VBox([flow(*self.sides), flow(*self.buttons.values(), self.typed)], layout=W.Layout(grid_gap="10px"))
+        self.fill(self.heading, self.bar, self.booth, self.end)
+        self._show()
+
+    def vote(self, side: str) -> None:
+        """Vote "left", "right" or "tie" on the pair that is shown; saved before the next is."""
+        self._set(self.votes.add(side))
+
+    def undo(self) -> None:
+        """Take the last vote back."""
+        self._set(self.votes.undo())
+
+    @property
+    def result(self) -> Result:
+        """The count so far. Looking at it before the last vote spoils the vote."""
+        return self.votes.result()
+
+    def static_html(self) -> str:
+        return self.end.value or f"<p>A blind vote on {self.votes.pairs} pairs. Run this notebook in Jupyter to take part.</p>"
+
+    def _set(self, votes: Votes) -> None:
+        if self.path is not None:
+            votes.save(self.path)
+        self.votes = votes
+        self._show()
+
+    def _act(self, name: str) -> None:
+        with self.guarded():
+            self.undo() if name == "undo" else self.vote(name)
+
+    def _key(self, change: Any) -> None:
+        """The last key only: what was typed before has been counted, even where the box was not emptied in time."""
+        key = change["new"][-1:].lower()
+        self.typed.value = ""
+        if key == "u" or key in KEYS:
+            self._act(KEYS.get(key, "undo"))
+
+    def _show(self) -> None:
+        """The next pair, or after the last one the result."""
+        number, total, done = len(self.votes.given), self.votes.pairs, self.votes.done
+        self.bar.value = number
+        title = "Which picture is better?" if not done else "The vote is over"
+        count = f"Pair {number + 1} of {total}" if not done else ""
+        self.heading.value = f'<h3>{title}</h3><p role="status">{count}</p>'
+        self.end.value = self._ending() if done else ""
+        for side in self.sides:
+            side.layout.display = "none" if done else None
+        for name in (LEFT, TIE, RIGHT):
+            self.buttons[name].layout.display = "none" if done else None
+        self.buttons["undo"].disabled = not number
+        if not done:
+            for side, content in zip(self.sides, self._sides(number), strict=True):
+                side.show(content, f"picture of pair {number + 1}")
+
+    def _sides(self, number: int) -> tuple[bytes, ...]:
+        pair = self.shown[number]
+        return pair[::-1] if self.votes.swapped[number] else pair
+
+    def _ending(self) -> str:
+        """The result, the paper's, and every pair with its names and vote."""
+        rows = [self._row(number, choice) for number, choice in enumerate(self.votes.choices())]
+        return f"<p><b>{escape(str(self.result))}</b></p><p>{PAPER}</p><div class='sag-pairs'>{''.join(rows)}</div>"
+
+    def _row(self, number: int, choice: str) -> str:
+        figures = ""
+        for name, content in zip(self.votes.names, self.shown[number], strict=True):
+            words = f"<b>{escape(name)}, chosen</b>" if name == choice else escape(name)
+            image = image_tag(content, f"{name}, pair {number + 1}", "width:96px")
+            figures += f"<figure>{image}<figcaption>{words}</figcaption></figure>"
+        return f'<div class="sag-pair">{figures}</div>'
+
+
+def _pictures(pair: Sequence[Trace | Image]) -> list[Image]:
+    if not isinstance(pair, Sequence) or len(pair) != 2:
+        raise ArgumentError(f"a pair is {pair!r:.80}; give two traces or two pictures, such as sv.compare makes")
+    return [one.image if isinstance(one, Trace) else one for one in pair]
