@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from sagviz import measure as measure
     from sagviz import plot as plot
     from sagviz.comparison import compare as compare
     from sagviz.errors import SagvizError as SagvizError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from sagviz.reports import report as report
     from sagviz.sampling import steps as steps
     from sagviz.sampling import trace as trace
+    from sagviz.sweeps import Sweep as Sweep
+    from sagviz.sweeps import sweep as sweep
     from sagviz.traces import Trace as Trace
     from sagviz.whatif import branch as branch
     from sagviz.whatif import what_if as what_if
@@ -31,16 +34,17 @@ if TYPE_CHECKING:
 _HOME = {
     "CFG": "guidance", "SAG": "guidance", "Model": "models", "SagvizError": "errors", "SagvizWarning": "errors",
     "Step": "records", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
-    "branch": "whatif", "steps": "sampling", "trace": "sampling", "vocabulary": "words", "what_if": "whatif",
+    "Sweep": "sweeps", "branch": "whatif", "steps": "sampling", "sweep": "sweeps", "trace": "sampling", "vocabulary": "words",
+    "what_if": "whatif",
     "Playground": "widgets", "Preference": "widgets",
 }  # fmt: skip
 
-__all__ = [*_HOME, "plot"]
+__all__ = [*_HOME, "measure", "plot"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plot":
-        return import_module("sagviz.plot")
+    if name in ("measure", "plot"):
+        return import_module(f"sagviz.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'sagviz' has no attribute {name!r}")
     return getattr(import_module(f"sagviz.{_HOME[name]}"), name)

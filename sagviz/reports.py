@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sagviz.errors import ReportError
+from sagviz.files import write_whole
 from sagviz.guidance import CFG, SAG, check_number
 from sagviz.models import Model, load
 from sagviz.runs import check_steps
@@ -125,10 +126,7 @@ def report(out: str | Path, *, progress: bool = False, **parameters: object) -> 
         _run(checked, executed, progress)
         page = to_html(executed, title=checked.prompt or "unconditional")
         out.with_suffix(".ipynb").write_bytes(executed.read_bytes())
-    part = out.with_name(out.name + ".part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, out)
-    return out
+    return write_whole(out, page.encode())
 
 
 def to_html(notebook: Path, title: str) -> str:

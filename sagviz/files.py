@@ -1,0 +1,32 @@
+"""Files that are whole or absent: no reader, and no run after a crash, meets half of one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+PART = ".part"  # how the name of a temporary file ends
+
+
+def write_whole(path: str | Path, content: bytes) -> Path:
+    """Write a file under a temporary name in the same folder, bring it to the disk, then give it its name.
+
+    The temporary file is `.<name>.<process>-<random>.part`; only a killed process leaves it behind.
+
+    Raises:
+        OSError: the folder is missing, full or closed to writing; what was at `path` is as before.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    return path

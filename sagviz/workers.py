@@ -1,0 +1,134 @@
+"""Making the cells of a sweep: `run` settles them one after the other, `work` makes some in joint passes."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from sagviz import image, measure
+from sagviz.errors import ArgumentError, SagvizError
+from sagviz.models import Model
+from sagviz.plans import Cell, Plan, fingerprint
+from sagviz.runs import Run, check_whole, resume
+from sagviz.sampling import collect_together
+from sagviz.store import Failure, Store
+from sagviz.traces import Trace
+
+BATCH_CELLS = 2**14  # latent cells of the runs in one batch: 4 of Stable Diffusion 1.x at 512 x 512 pixels
+MAX_BATCH = 16
+POLL = 0.2  # seconds between two looks at cells that other processes have
+
+
+def run(model: Model, plan: Plan, store: Store, cells: Sequence[Cell], *, batch: int | None = None) -> Iterator[Cell]:
+    """Settle these cells of a plan, and yield each as soon as it is: made here, made or failed in another process, or failed.
+
+    Stop whenever you like: what was yielded is stored, and no cell stays claimed. A cell that failed before is tried again.
+
+    Raises:
+        ArgumentError: the model is not the plan's, or `batch` is no number of cells.
+    """
+    if fingerprint(model) != plan.weights:
+        raise ArgumentError(f"the sweep was laid out for other weights, of {plan.model}, than those of {model.name}; load them")
+    size = batch_size(model, plan) if batch is None else batch
+    check_whole("batch", size, 1, 4096)
+    store.begin(plan.to_json())
+    before = {cell: store.failure(cell.key) for cell in cells}
+    left = list(cells)
+    while left:
+        settled, left = _turn(model, store, left, before, size)
+        yield from settled
+        if left and not settled:  # other processes have them all
+            time.sleep(POLL)
+
+
+def batch_size(model: Model, plan: Plan) -> int:
+    """How many cells run together: as many as make 2^14 latent cells, counting every image, and 16 at most."""
+    latent = plan.images * math.prod(model.latent_shape(plan.size)[1:])
+    return max(1, min(MAX_BATCH, BATCH_CELLS // latent))
+
+
+def _turn(
+    model: Model, store: Store, cells: list[Cell], before: dict[Cell, Failure | None], size: int
+) -> tuple[list[Cell], list[Cell]]:
+    """Claim as many cells as run together, and work on them: (those that are settled now, those that are left)."""
+    claimed, settled, left = list[Cell](), list[Cell](), list[Cell]()
+    with ExitStack() as claims:
+        for cell in cells:
+            claim = store.claim(cell.key) if len(claimed) < size else None
+            if claim is None:
+                left.append(cell)
+                continue
+            claims.enter_context(claim)
+            by_others = store.holds(cell.key) or store.failure(cell.key) not in (None, before[cell])
+            (settled if by_others else claimed).append(cell)
+        work(model, claimed, store)
+    return settled + claimed, left
+
+
+def work(model: Model, cells: Sequence[Cell], store: Store) -> None:
+    """Make these cells in joint passes, and write each, or the reason why it failed, to the store.
+
+    When they fail together, each is tried alone: one that asks too much must not cost the others.
+    """
+    runs = dict[Cell, Run]()
+    for cell in cells:
+        prepared = _prepared(model, cell)
+        if isinstance(prepared, str):
+            store.fail(cell.key, prepared)
+        else:
+            runs[cell] = prepared
+    made = _made(runs)
+    if isinstance(made, list):
+        for cell, trace in zip(runs, made, strict=True):
+            store.save(cell.key, trace)
+    elif len(runs) == 1:
+        store.fail(next(iter(runs)).key, made)
+    else:
+        for cell in runs:
+            work(model, [cell], store)
+
+
+def _prepared(model: Model, cell: Cell) -> Run | str:
+    """The run of a cell, or why there is none."""
+    try:
+        return resume(model, cell.settings)
+    except Exception as error:
+        return _sentence(error)
+
+
+def _made(runs: dict[Cell, Run]) -> list[Trace] | str:
+    """The finished cells, or what went wrong. The error itself is let go of, because it holds the memory of the runs."""
+    try:
+        traces = collect_together(list(runs.values()), progress=False) if runs else []
+        return [_finished(cell, trace) for cell, trace in zip(runs, traces, strict=True)]
+    except Exception as error:
+        return _sentence(error)
+
+
+def _finished(cell: Cell, trace: Trace) -> Trace:
+    """The trace with the steps that the cell keeps, and with settings and measures written into its pictures."""
+    kept = cell.kept(trace.evaluations)
+    # A copy of x_t, which else holds the memory of the step before.
+    steps = tuple(replace(step, x_t=step.x_t.clone()) for step in trace if step.index in kept)
+    numbers, settings = measure.of_run(trace), json.dumps(trace.settings.to_json())
+    pictures = [
+        image.to_png(picture, {"sagviz": settings, "measures": json.dumps({**measure.of_picture(picture), **numbers})})
+        for picture in trace.images
+    ]
+    return replace(trace, steps=steps, pictures=tuple(pictures))
+
+
+def measures(trace: Trace) -> list[dict[str, Any]]:
+    """What was measured of each picture of a cell and of its run when it was made."""
+    return [json.loads(picture.info["measures"]) for picture in trace.images]
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong, on one line."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, SagvizError) else f"{type(error).__name__}: {said}"
