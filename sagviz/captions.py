@@ -38,7 +38,7 @@ def of_panes(step: Step) -> dict[str, str]:
     words = {
         "x_t": f"what goes in: noise of strength {step.sigma:.2f} over a picture of strength {step.alpha:.2f}",
         "x0_hat": "what the network takes the clean picture to be, before guidance",
-        "x0_guided": f"the clean picture after guidance, {of_guidance(step.guidance)}",
+        "x0_guided": "what guidance makes of the prediction",
         "image": "what the decoder makes of the last latent",
     }
     for term in step.guidance.terms:

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sagviz", description="Self-Attention Guidance, made visible.")
-    commands = parser.add_subparsers(required=True, metavar="generate | report")
+    commands = parser.add_subparsers(required=True, metavar="generate | report | sweep | show")
     generate = commands.add_parser("generate", help="make a picture", description="Make a picture with CFG + SAG.")
     generate.add_argument("prompt", nargs="?", default="", help="what to draw; nothing for an unconditional picture")
     generate.add_argument("-o", "--out", type=Path, default=Path("sagviz.png"), help="PNG file (sagviz.png)")
@@ -40,6 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("out", type=Path, nargs="?", default=Path("report.html"), help="HTML file (report.html)")
     _add_settings(report)
     report.set_defaults(run=_report)
+    sweep = commands.add_parser("sweep", help="make every combination of settings", description=ABOUT_SWEEP)
+    _add_axes(sweep)
+    sweep.set_defaults(run=_sweep)
+    show = commands.add_parser("show", help="show saved runs in one HTML file", description="Show saved runs side by side.")
+    show.add_argument("traces", type=Path, nargs="+", metavar="FILE.sagtrace", help="what Trace.save wrote; several are compared")
+    show.add_argument("-o", "--out", type=Path, help="HTML file (the first file's name with .html)")
+    show.set_defaults(run=_show)
     return parser
 
 
@@ -53,6 +60,30 @@ def _add_settings(parser: argparse.ArgumentParser, skip: tuple[str, ...] = ()) -
             flag = f"--{field.name.replace('_', '-')}"
             text = f"{PURPOSES[field.name]} ({field.default!r})".replace("%", "%%")
             parser.add_argument(flag, type=kinds[str(field.type)], default=field.default, help=text)
+
+
+ABOUT_SWEEP = "Make every combination of the settings and write a table of measures. The same command goes on where it stopped."
+
+
+def _add_axes(parser: argparse.ArgumentParser) -> None:
+    """The flags of a sweep: those that take several values are its axes."""
+
+    def axis(flag: str, kind: type, default: object, text: str) -> None:
+        parser.add_argument(flag, type=kind, nargs="+", default=[default], help=f"{text} ({default!r})")
+
+    axis("--prompts", str, "", "what to draw, each in quotes")
+    axis("--seeds", int, 0, "of the start noise")
+    axis("--steps", int, 50, PURPOSES["steps"])
+    axis("--cfg-scale", float, 3.0, PURPOSES["cfg_scale"])
+    axis("--sag-scale", float, 1.0, PURPOSES["sag_scale"])
+    axis("--threshold", float, 1.0, PURPOSES["threshold"])
+    axis("--blur-sigma", float, 1.0, PURPOSES["blur_sigma"])
+    axis("--schedulers", str, "", PURPOSES["scheduler"])
+    parser.add_argument("--negative-prompt", default="", help=PURPOSES["negative_prompt"])
+    parser.add_argument("--model", default="miniature", help=PURPOSES["model"])
+    parser.add_argument("--images", type=int, default=1, help="how many in each cell; image i uses seed + i (1)")
+    parser.add_argument("--batch", type=int, help="how many cells run together (as fits the latent's size)")
+    parser.add_argument("--store", type=Path, default=Path("runs"), help="folder of the cells and of table.csv (runs)")
 
 
 PURPOSES = {
@@ -103,6 +134,37 @@ def _report(arguments: argparse.Namespace) -> None:
     from sagviz.reports import report
 
     print(report(arguments.out, progress=True, **_parameters(arguments)).resolve())
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from sagviz.player import page
+    from sagviz.traces import Trace
+
+    out = arguments.out or arguments.traces[0].with_suffix(".html")
+    print(page([Trace.load(path) for path in arguments.traces], out).resolve())
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    from itertools import product
+
+    from sagviz.files import write_whole
+    from sagviz.guidance import CFG, SAG
+    from sagviz.models import load
+    from sagviz.sweeps import sweep
+
+    scales = product(arguments.cfg_scale, arguments.sag_scale, arguments.threshold, arguments.blur_sigma)
+    guidance = [CFG(cfg) + SAG(sag, threshold=psi, blur_sigma=sigma) for cfg, sag, psi, sigma in scales]
+    names = ("prompts", "seeds", "steps", "negative_prompt", "images", "batch", "store")
+    made = sweep(
+        load(None if arguments.model in ("", "miniature") else arguments.model),
+        guidance=guidance,
+        schedulers=[name or None for name in arguments.schedulers],
+        **{name: getattr(arguments, name) for name in names},
+    )
+    for cell, reason in made.failed.items():
+        settings = ", ".join(f"{name} {value!r}" for name, value in made.shown(cell).items())
+        print(f"sagviz: failed: {settings}: {reason}", file=sys.stderr)
+    print(write_whole(arguments.store / "table.csv", made.table().to_csv(index=False).encode()))
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

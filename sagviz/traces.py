@@ -91,10 +91,24 @@ class Trace(Sequence[Step]):
         return sum(value.nbytes for step in self.steps for name in STORED if (value := getattr(step, name)) is not None)
 
     def _repr_html_(self) -> str:
+        """The player, about a megabyte at most; without any kept step the finished pictures."""
+        from sagviz.player import fragment
+
+        if self.steps:
+            return fragment(self)
         words = escape(repr(self).strip("<>"), quote=True)
-        sources = [image.data_uri(content) for content in self.pictures]
-        pictures = "".join(f'<img src="{source}" alt="{words}" style="width:192px;margin-right:8px">' for source in sources)
-        return f'<figure style="margin:0">{pictures}<figcaption style="font-size:13px">{words}</figcaption></figure>'
+        return "".join(f'<img src="{image.data_uri(content)}" alt="{words}">' for content in self.pictures) or f"<p>{words}</p>"
+
+    def to_html(self, path: str | Path, **options: Any) -> Path:
+        """Write the player: one HTML file that shows every step, needs no kernel and no network, and opens on a phone.
+
+        Args:
+            path: an .html file in a folder that exists.
+            options: `max_bytes` bounds the stored tensors (8 MB: fewer steps where all are more), `image` chooses one of a batch.
+        """
+        from sagviz.player import page
+
+        return page(self, path, **options)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file with a checksum: no pickle, nothing runs when it is loaded. The file is whole or absent."""

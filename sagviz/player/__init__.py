@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -82,13 +81,9 @@ def fragment(traces: Trace | Sequence[Trace], *, max_bytes: int = FRAGMENT_BYTES
 
 def _place(traces: Sequence[Trace], data: dict[str, Any], image: int) -> str:
     """Where the player will stand, until then the strip, and its data."""
-    name = f"sagviz-{uuid.uuid4().hex[:12]}"
     strips = "".join(_strip(trace, image) for trace in traces)
     content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return (
-        f'<div id="{name}" class="sagviz">{strips}</div>'
-        f'<script type="application/json" id="{name}-data" class="sagviz-data">{content}</script>'
-    )
+    return f'<div class="sagviz">{strips}</div><script type="application/json" class="sagviz-data">{content}</script>'
 
 
 def _strip(trace: Trace, image: int) -> str:

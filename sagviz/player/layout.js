@@ -3,23 +3,26 @@
 const THUMB = 20; // CSS pixels, as in player.css: the ends of a range input lie half a thumb inside
 const MAPS = new Set(["attention", "margin", "mask"]); // their pixels stay square whatever the reader chose
 const NOTE = "Latent preview of this one step, recomputed here from its stored terms. The steps after it would change too.";
-let players = 0; // of this page, so that their radio groups have different names
 
-// Controls that follow the step.
+// What follows the step: play, slider, curves, and the step in words.
 function bar(player) {
   player.playButton = make("button", { type: "button", class: "play", onclick: () => player.change("playing", !player.state.playing) });
   player.slider = make("input", {
     type: "range", min: 0, max: player.last, step: 1, class: "step", "aria-label": "Step",
     oninput: () => player.change("index", player.slider.valueAsNumber),
   });
-  const speeds = [2, 5, 10, 20].map((n) => make("option", { value: n, selected: n === player.state.speed }, `${n} steps a second`));
-  const speed = make("select", { "aria-label": "Speed", onchange: () => player.set("speed", Number(speed.value)) }, ...speeds);
   player.readout = make("output", { class: "readout" });
+  player.times = make("span", { class: "times" });
+  const speeds = [2, 5, 10, 20].map((n) => make("option", { value: n, selected: n === player.state.speed }, `${n} / s`));
+  const speed = make("select", { "aria-label": "Speed in steps a second", onchange: () => player.set("speed", Number(speed.value)) }, ...speeds);
   const place = make("div", { class: "charts" });
   player.moveCursor = curves(place, player.data);
   place.addEventListener("pointerdown", (event) => scrub(player, place, event));
-  const line = make("div", { class: "line-up" }, player.playButton, player.readout, speed);
-  return make("div", { class: "bar" }, line, player.slider, place);
+  player.captions = player.runs.map(() => make("span", {}));
+  const captions = player.runs.map((run, r) =>
+    make("p", { class: "caption" }, ...(player.runs.length > 1 ? [make("b", {}, `${player.label(run)}. `)] : []), player.captions[r]));
+  const line = make("div", { class: "line-up" }, player.playButton, player.readout, player.times, speed);
+  return make("div", { class: "bar" }, make("div", { class: "control" }, line, player.slider), place, ...captions);
 }
 
 // A press on the curves goes to that step, and drags on.
@@ -35,39 +38,34 @@ function scrub(player, place, event) {
   place.addEventListener("lostpointercapture", () => place.removeEventListener("pointermove", move), { once: true });
 }
 
-// For each run its caption in words, and the scales of its terms.
-function columns(player) {
-  player.captions = player.runs.map(() => make("p", { class: "caption" }));
-  player.knobs = [];
-  const parts = player.runs.map((run) => {
+// Sliders for the scales of each run, from whose stored terms its guided prediction is made anew.
+function whatIf(player) {
+  const guided = player.runs.filter((run) => run.terms.length);
+  if (!guided.length) return "";
+  const rows = guided.map((run) => {
+    const set = (scales) => player.change("scales", player.state.scales.with(run.number, scales));
+    const knobs = run.terms.map((term) => knob(player, run, term, set));
+    const parts = run.terms.flatMap((term, i) => [i ? " + " : "", knobs[i].number, ` Δ${term.title}`]);
     const head = player.runs.length > 1 ? [make("h3", {}, player.label(run))] : [];
-    return make("section", { class: "run" }, ...head, player.captions[run.number], ...(run.terms.length ? [whatIf(player, run)] : []));
+    return make("div", {}, ...head, ...knobs.map(({ node }) => node), make("p", { class: "formula" }, "guided x̂₀ = x̂₀ + ", ...parts));
   });
-  return make("div", { class: "runs" }, ...parts);
-}
-
-// Sliders for the scales of a run, from whose stored terms its guided prediction is made anew.
-function whatIf(player, run) {
-  const set = (scales) => player.change("scales", player.state.scales.with(run.number, scales));
-  const rows = run.terms.map((term) => knob(player, run, term, set));
-  const reset = make("button", { type: "button", onclick: () => set(scalesOf(run)) }, "As it ran");
-  const formula = ["x̂₀ + ", ...run.terms.flatMap((term, i) => [i ? " + " : "", make("b", { class: `of ${term.name}` }), ` Δ${term.title}`])];
-  const line = make("p", { class: "formula" }, "guided x̂₀ = ", ...formula);
-  player.knobs.push(...rows.map((row, i) => ({ ...row, number: line.querySelectorAll("b")[i] })));
-  const nodes = rows.map(({ node }) => node);
-  return make("fieldset", { class: "what-if" }, make("legend", {}, "What if?"), ...nodes, line, make("p", { class: "note" }, NOTE), reset);
+  const reset = make("button", { type: "button", onclick: () => player.change("scales", player.runs.map(scalesOf)) }, "As it ran");
+  return make("fieldset", { class: "what-if" }, make("legend", {}, "What if?"), ...rows, make("p", { class: "note" }, NOTE), reset);
 }
 
 function knob(player, run, term, set) {
   const limits = { min: term.low, max: term.high, step: 0.05 };
-  const name = `${term.title} scale` + (player.runs.length > 1 ? ` of ${LETTERS[run.number]}` : "");
+  const name = `${term.title} scale${player.runs.length > 1 ? ` of ${LETTERS[run.number]}` : ""}`;
   const slide = make("input", { type: "range", ...limits, "aria-label": name });
   const box = make("input", { type: "number", ...limits, "aria-label": `${name} as a number` });
   for (const input of [slide, box]) input.addEventListener("input", () => {
     if (input.validity.valid && input.value) set({ ...player.state.scales[run.number], [term.name]: input.valueAsNumber });
   });
   const node = make("div", { class: `knob of ${term.name}` }, make("span", {}, `${term.title} scale`), slide, box);
-  return { node, run: run.number, term: term.name, slide, box };
+  const number = make("b", { class: `of ${term.name}` });
+  const made = { node, run: run.number, term: term.name, slide, box, number };
+  player.knobs.push(made);
+  return made;
 }
 
 // One figure for each quantity, with a canvas for each run and one for their difference.
@@ -119,7 +117,7 @@ function tick(words, checked, then) {
 // Side by side, one in place of the other, or how far apart: only where there are several runs.
 function views(player) {
   if (player.runs.length < 2) return "";
-  const name = `sagviz-view-${players++}`;
+  const name = `sagviz-${Math.random()}`; // a group of its own beside other players of the page
   player.radios = [["beside", "side by side"], ["flip", "flip (F)"], ["difference", "difference (D)"]].map(([view, words]) => {
     const radio = make("input", { type: "radio", name, value: view, onchange: () => player.change("view", view) });
     return { view, radio, label: make("label", { class: "tick" }, radio, words) };

@@ -96,3 +96,9 @@ function paint(canvas, { image, margin }, near) {
     context.stroke();
   });
 }
+
+// An empty canvas that takes the place of a picture of this shape.
+function blank(canvas, [, height, width]) {
+  canvas.width = width;
+  canvas.height = height;
+}

@@ -23,8 +23,9 @@ class Player {
     this.longest = this.runs.reduce((a, b) => (b.steps.length > a.steps.length ? b : a));
     const looks = { smooth: false, over: false, sized: false, own: false };
     this.state = { index: 0, panes: data.shown, playing: false, view: "beside", front: 0, speed: 10, scales: this.runs.map(scalesOf), ...looks, ...state };
-    this.root = make("div", { class: "sagviz-player", tabIndex: -1, "data-lm-suppress-shortcuts": "true" },
-      make("div", { class: "top" }, bar(this), columns(this)), views(this), figures(this), choices(this), settings(this));
+    this.knobs = [];
+    const parts = [bar(this), whatIf(this), make("div", { class: "stage" }, views(this), figures(this)), choices(this), settings(this)];
+    this.root = make("div", { class: "sagviz-player", tabIndex: -1, "data-lm-suppress-shortcuts": "true" }, ...parts);
     this.root.addEventListener("keydown", (event) => this.key(event));
     el.replaceChildren(this.root);
     this.arrange();
@@ -113,41 +114,44 @@ class Player {
   show() {
     const { index, playing, view, front } = this.state;
     const steps = this.runs.map((run) => this.step(run));
-    const { t, sigma } = steps[0];
     const place = `Step ${this.step(this.longest).index} of ${this.longest.evaluations}`;
     this.slider.value = index;
     this.slider.setAttribute("aria-valuetext", place);
-    this.readout.textContent = `${place} · t = ${Math.round(t)} · σ = ${sigma.toFixed(2)}`;
+    this.readout.textContent = place;
+    this.times.textContent = `t = ${Math.round(steps[0].t)}, σ = ${steps[0].sigma.toFixed(2)}`;
     this.moveCursor(this.last ? index / this.last : 0, steps);
     this.captions.forEach((caption, r) => {
       caption.setAttribute("aria-live", playing ? "off" : "polite");
       caption.textContent = steps[r].caption;
     });
-    const look = { ...this.state, tables: this.tables, limits: this.limits };
-    const other = front || this.runs.length - 1; // what is compared with the first run
-    for (const figure of this.figures) {
-      if (figure.node.hidden) continue;
-      if (view === "difference") {
-        const apart = difference(figure.name, [this.runs[0], this.runs[other]], [steps[0], steps[other]], look);
-        this.fill(figure, figure.apart, apart, `how far ${LETTERS[0]} and ${LETTERS[other]} are apart`);
-      } else {
-        this.runs.forEach((run, r) => {
-          if (figure.frames[r].hidden) return;
-          this.fill(figure, figure.canvases[r], picture(figure.name, run, steps[r], look), steps[r].words[figure.name]);
-        });
-      }
-    }
+    for (const figure of this.figures.filter(({ node }) => !node.hidden)) this.draw(figure, steps);
   }
 
-  // Puts a picture, its legend and its words into a figure; an empty place where the step has no such quantity.
-  fill({ title, legend, words }, canvas, made, said) {
-    canvas.classList.toggle("none", !made);
-    canvas.setAttribute("aria-label", `${title}: ${made ? said : "not at this step"}`);
-    words.textContent = made ? said : "not at this step";
-    const key = JSON.stringify(made?.legend);
-    if (legend.key !== key) legend.replaceChildren(...(made?.legend ? legendOf(made.legend, this.tables) : []));
+  // The pictures of one quantity: a run's own, or how far two runs are apart.
+  draw({ name, title, canvases, frames, apart, legend, words }, steps) {
+    const look = { ...this.state, tables: this.tables, limits: this.limits };
+    let seen, said;
+    const fill = (canvas, made, what, run) => {
+      canvas.setAttribute("aria-label", `${title}${run ? ` of ${run}` : ""}: ${made ? what : "none at this step"}`);
+      canvas.classList.toggle("none", !made);
+      if (!made) return blank(canvas, this.runs[0].planes.x0_hat.shape);
+      paint(canvas, made, this.data.near);
+      [seen, said] = [made, what];
+    };
+    if (this.state.view === "difference") {
+      const other = this.state.front || this.runs.length - 1; // what is compared with the first run
+      const pair = [0, other];
+      const made = difference(name, pair.map((r) => this.runs[r]), pair.map((r) => steps[r]), look);
+      fill(apart, made, `how far ${pair.map((r) => this.label(this.runs[r])).join(" and ")} are apart`);
+    } else {
+      this.runs.forEach((run, r) => {
+        if (!frames[r].hidden) fill(canvases[r], picture(name, run, steps[r], look), steps[r].words[name], this.runs.length > 1 && this.label(run));
+      });
+    }
+    words.textContent = said ?? "none at this step";
+    const key = JSON.stringify(seen?.legend);
+    if (legend.key !== key) legend.replaceChildren(...(seen?.legend ? legendOf(seen.legend, this.tables) : []));
     legend.key = key;
-    if (made) paint(canvas, made, this.data.near);
   }
 }
 
