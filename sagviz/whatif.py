@@ -42,7 +42,7 @@ def what_if(
     Raises:
         TraceError: the scheduler has a memory and the trace does not hold the steps before.
     """
-    run, first = _branch_off(model, trace, index, guidance, mask)
+    run, first = depart(model, trace, index, guidance, mask)
     (done,) = Passes(model).complete([run], [on_device(first, model.device)])
     return to_host(replace(done, x_next=advance(run, done)), first.x_t)
 
@@ -65,19 +65,22 @@ def branch(
         guidance, mask: as for `what_if`.
         progress: whether to show a progress bar.
     """
-    run, first = _branch_off(model, trace, index, guidance, mask)
+    run, first = depart(model, trace, index, guidance, mask)
     rest = collect(run, progress=progress, first=first)
     return replace(rest, steps=(*trace.steps[: _position(trace, index)], *rest.steps))
 
 
-def _branch_off(
+def depart(
     model: Model,
     trace: Trace,
     index: int,
-    guidance: Guidance | Term | EllipsisType | None,
-    mask: Tensor | EllipsisType | None,
+    guidance: Guidance | Term | EllipsisType | None = ...,
+    mask: Tensor | EllipsisType | None = ...,
 ) -> tuple[Run, Step]:
-    """The run under the new guidance, its scheduler brought to the step, and the step with all that still holds."""
+    """For whoever walks a branch step by step: its run, and its first step with all predictions that still hold.
+
+    Takes what `branch` takes. The run's scheduler has been brought to the step.
+    """
     position = _position(trace, index)
     step, old = trace[position], trace.settings
     if model.name != old.model:

@@ -3,6 +3,7 @@
 The measures of a step are plain floats; NaN stands where a step has not what is measured.
 """
 
+from sagviz.measure.masks import iou as iou
 from sagviz.measure.pictures import contrast as contrast
 from sagviz.measure.pictures import of_picture as of_picture
 from sagviz.measure.pictures import saturation as saturation
