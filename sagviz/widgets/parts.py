@@ -83,8 +83,8 @@ class Number(W.HBox):
         labelled(self.box, words, "210px").layout.flex = "0 0 auto"
         parts = [self.box]
         if slider:
-            self.slider = (W.IntSlider if whole else W.FloatSlider)(readout=False, **limits)
-            self.slider.layout = W.Layout(flex="1 1 100px", min_width="100px", max_width="300px", width="auto", margin="0")
+            room = W.Layout(flex="1 1 100px", min_width="100px", max_width="300px", width="auto", margin="0")
+            self.slider = (W.IntSlider if whole else W.FloatSlider)(readout=False, layout=room, **limits)
             parts.append(tip(self.slider, f"{label}: {words}"))
         super().__init__(
             parts, value=value, layout=W.Layout(flex_flow="row wrap", width="100%" if slider else "auto", margin="0")
@@ -133,9 +133,8 @@ class Picture(W.HTML):
     """
 
     def __init__(self, title: str = "", width: int = 256, ratio: float = 1.0, sharp: bool = False) -> None:
-        super().__init__()
+        super().__init__(layout=W.Layout(width=f"{width}px", max_width="100%", margin="0"))
         self.title, self.ratio = title, ratio
-        self.layout = W.Layout(width=f"{width}px", max_width="100%", margin="0")
         for name in ("sag-picture", *(["sag-sharp"] if sharp else [])):
             self.add_class(name)
         self.clear()

@@ -69,7 +69,7 @@ class Playground(Form):
             BaseException: whatever stops the run, Ctrl-C included; the steps so far are in `traces`.
         """
         runs = self._ready()
-        self.worker.start(lambda: self._run(runs), threaded=False)
+        self.worker.start(lambda: self._run(runs), here=True)
         return self.traces
 
     def show(self, made: Made) -> None:

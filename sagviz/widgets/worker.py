@@ -13,9 +13,14 @@ from sagviz.errors import SagvizError
 
 
 class Worker:
-    """Does one piece of work at a time; `stop` is set when it should end early, and the work looks at it between steps."""
+    """Does one piece of work at a time; `stop` is set when it should end early, and the work looks at it between steps.
 
-    def __init__(self) -> None:
+    Args:
+        threaded: whether to use a thread; `None` is where a kernel is there to go on meanwhile.
+    """
+
+    def __init__(self, threaded: bool | None = None) -> None:
+        self.threaded = threaded
         self.stop = threading.Event()
         self._at_work = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -24,12 +29,12 @@ class Worker:
     def busy(self) -> bool:
         return self._at_work.locked()
 
-    def start(self, work: Callable[[], None], threaded: bool | None = None) -> None:
-        """Begin, in a thread where a kernel is there to go on meanwhile, else at once and to the end.
+    def start(self, work: Callable[[], None], *, here: bool = False) -> None:
+        """Begin in the thread, or do all of it here, which is also the way where there is no kernel.
 
         Args:
             work: takes nothing and returns nothing; in a thread it has to show its own errors.
-            threaded: whether to use a thread; `None` finds out.
+            here: whether to come back only at its end.
 
         Raises:
             SagvizError: the last piece of work has not ended.
@@ -37,7 +42,7 @@ class Worker:
         if not self._at_work.acquire(blocking=False):
             raise SagvizError("a run is under way; wait for its end or cancel it")
         self.stop.clear()
-        if has_kernel() if threaded is None else threaded:
+        if not here and (has_kernel() if self.threaded is None else self.threaded):
             self._thread = threading.Thread(target=self._do, args=(work,), name="sagviz", daemon=True)
             self._thread.start()
         else:
