@@ -25,6 +25,7 @@ STYLE = (HERE / "player.css").read_text(encoding="utf-8")
 SCRIPT = "\n".join(
     (HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("planes", "panes", "curves", "layout", "player")
 )
+WIDGET = (HERE / "widget.js").read_text(encoding="utf-8")  # joined in front by a widget, in place of START
 START = """
 for (const place of document.querySelectorAll(".sagviz-data:not([data-started])")) {
   place.dataset.started = "";

@@ -76,11 +76,9 @@ def pack(traces: Sequence[Trace], max_bytes: int, image: int = 0) -> dict[str, A
         if not 0 <= image < len(trace[0].x_t):
             raise ArgumentError(f"image is {image!r}; this trace has {len(trace[0].x_t)}, counted from 0")
     steps = [[_one(step, image) for step in trace] for trace in traces]
-    colours = [_colours(trace, traces) for trace in traces]
+    maps = [colours(trace, traces) for trace in traces]
     cost = sum(max(_cost(step) for step in run) for run in steps)
-    runs = [
-        _run(trace, _spread(run, max_bytes // cost), rgb, image) for trace, run, rgb in zip(traces, steps, colours, strict=True)
-    ]
+    runs = [_run(trace, _spread(run, max_bytes // cost), rgb, image) for trace, run, rgb in zip(traces, steps, maps, strict=True)]
     panes = _panes(runs)
     return {
         "runs": runs,
@@ -95,7 +93,7 @@ def pack(traces: Sequence[Trace], max_bytes: int, image: int = 0) -> dict[str, A
 
 def stills(trace: Trace, count: int, image: int = 0) -> list[tuple[bytes, str]]:
     """Guided predictions (PNG) of a few steps, evenly spread, each with its caption."""
-    rgb = _colours(trace, [trace])
+    rgb = colours(trace, [trace])
     steps = _spread([_one(step, image) for step in trace], count)
     pictures = [to_png(enlarge(preview(step.x0_guided, rgb)[0], 112)) for step in steps]
     return [(png, captions.of_step(step, trace.evaluations)) for png, step in zip(pictures, steps, strict=True)]
@@ -120,7 +118,7 @@ def _cost(step: Step) -> int:
     return (cells * (6 + 6 * len(step.guidance.terms) + 3 + degraded) + grid) * 4 // 3 + 1
 
 
-def _colours(trace: Trace, traces: Sequence[Trace]) -> Tensor:
+def colours(trace: Trace, traces: Sequence[Trace]) -> Tensor:
     """One map from latents to colours for all runs of a model: the last finished run's. A run that nothing finished beside
     shows its first three channels."""
     same = [other.latent_rgb for other in (*traces, trace) if other.settings.model == trace.settings.model]

@@ -7,9 +7,10 @@ function fromBase64(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
-async function inflate(run) {
-  const stream = new Blob([fromBase64(run.packed)]).stream().pipeThrough(new DecompressionStream("deflate"));
-  run.buffer = await new Response(stream).arrayBuffer();
+// zlib's format, in base64, to an ArrayBuffer.
+function inflate(packed) {
+  const stream = new Blob([fromBase64(packed)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).arrayBuffer();
 }
 
 // One stored quantity of a step, or null where the step has none.

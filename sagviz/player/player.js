@@ -157,10 +157,8 @@ class Player {
 
 // Draws the data of `sagviz.player` into an element, once its planes are unpacked.
 async function render(el, data, state = {}, changed = () => {}) {
-  await Promise.all(data.runs.map(async (run, number) => {
-    run.number = number;
-    await inflate(run);
-    run.image = run.picture && (await decoded(run.picture));
-  }));
-  return new Player(el, data, state, changed);
+  const runs = await Promise.all(data.runs.map(async (run, number) => ({
+    ...run, number, buffer: await inflate(run.packed), image: run.picture && (await decoded(run.picture)),
+  })));
+  return new Player(el, { ...data, runs }, state, changed);
 }

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sagviz.widgets.playground import Playground as Playground
     from sagviz.widgets.preference import Preference as Preference
+    from sagviz.widgets.scrubber import Scrubber as Scrubber
 
-_HOME = {"Playground": "playground", "Preference": "preference"}
+_HOME = {"Playground": "playground", "Preference": "preference", "Scrubber": "scrubber"}
 
 __all__ = [*_HOME]
 

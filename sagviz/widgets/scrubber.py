@@ -1,0 +1,167 @@
+"""`Scrubber`: the player as a widget. Moving through the steps happens in the page and asks nothing of the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import ipywidgets as W
+import traitlets
+
+from sagviz import captions
+from sagviz.errors import ArgumentError
+from sagviz.player import PAGE_BYTES, SCRIPT, STYLE, WIDGET, fragment
+from sagviz.player.pack import colours, pack
+from sagviz.plot.panels import step_panel
+from sagviz.traces import Trace
+from sagviz.widgets.parts import Choice, Number, View, Whole, flow
+
+try:
+    from anywidget import AnyWidget
+except ImportError:  # the plain composition does nearly the same, with the kernel's help
+    AnyWidget = None
+
+FOLLOWED = ("index", "panes", "playing", "view", "front")  # the same names in Python, in the page and in `widget.js`
+
+
+class Scrubber(View):
+    """The steps of one run, or of several in lockstep: slider, play, keys, pictures of one's choice, curves and words.
+
+    With anywidget everything happens in the page. Python's traits then follow the page only while something observes this
+    widget (`scrubber.observe(...)`), so that a step costs no message; setting them from Python always works. Without anywidget
+    plain ipywidgets show the pictures with the kernel's help: no difference view, no scale sliders.
+
+    Args:
+        traces: one trace, or several of the same kind of model; loaded ones will do, no model is needed.
+        options: the traits below.
+
+    Attributes:
+        index: position among the shown steps, from 0 (0).
+        panes: names of the pictures, e.g. ["x_t", "attention", "x0_guided"] (eight of them); `choices` lists all.
+        playing: whether it plays (False).
+        view: of several runs: "beside" each other, "flip" or "difference" ("beside").
+        front: which run, from 0, is seen in the flip view, and is compared with the first in the difference view (0).
+
+    Raises:
+        ArgumentError: no trace, an unknown option or pane, an index beyond the end.
+        TraceError: a trace without a step.
+    """
+
+    index = Whole(0, min=0, max=998, help="position among the shown steps, from 0 (0)")
+    panes = traitlets.List(traitlets.Unicode(), help="names of the pictures that are shown")
+    playing = traitlets.Bool(False, help="whether it plays (False)")
+    view = Choice(["beside", "flip", "difference"], "beside", help="how several runs are shown (beside)")
+    front = Whole(0, min=0, max=998, help="which run is seen in the flip view, from 0 (0)")
+
+    def __init__(self, traces: Trace | Sequence[Trace], **options: Any) -> None:
+        self.traces = [traces] if isinstance(traces, Trace) else list(traces)
+        self._data = pack(self.traces, PAGE_BYTES)
+        self._watched = False
+        super().__init__(**options)
+        stage = PlainStage if AnyWidget is None else Stage
+        self.stage = stage(self, **{name: getattr(self, name) for name in FOLLOWED})
+        for name in FOLLOWED:
+            traitlets.link((self, name), (self.stage, name))
+        self.fill(self.stage)
+        self._watched = True
+
+    @property
+    def choices(self) -> list[str]:
+        """Names of all pictures that these traces have."""
+        return [name for name, _ in self._data["panes"]]
+
+    def observe(self, *args: Any, **options: Any) -> None:
+        """As every widget's; from now on the page tells the kernel about each step."""
+        super().observe(*args, **options)
+        if getattr(self, "_watched", False):
+            self.stage.watched = True
+
+    @traitlets.default("panes")
+    def _default_panes(self) -> list[str]:
+        return list(self._data["shown"])
+
+    @traitlets.validate("panes")
+    def _known(self, proposal: Any) -> list[str]:
+        unknown = [name for name in proposal["value"] if name not in self.choices]
+        if unknown:
+            raise ArgumentError(f"panes has {', '.join(unknown)}; these traces have {', '.join(self.choices)}")
+        return proposal["value"]
+
+    @traitlets.validate("index")
+    def _within(self, proposal: Any) -> int:
+        return self._bounded("index", proposal["value"], max(len(run["steps"]) for run in self._data["runs"]), "steps")
+
+    @traitlets.validate("front")
+    def _present(self, proposal: Any) -> int:
+        return self._bounded("front", proposal["value"], len(self.traces), "runs")
+
+    def _bounded(self, name: str, value: int, count: int, things: str) -> int:
+        if value >= count:
+            raise ArgumentError(f"{name} is {value}; there are {count} {things} to show, counted from 0")
+        return value
+
+    def static_html(self) -> str:
+        return fragment(self.traces)
+
+
+class Followed(traitlets.HasTraits):
+    """What both kinds of stage share with the Scrubber."""
+
+    index = traitlets.Int(0).tag(sync=True)
+    panes = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    playing = traitlets.Bool(False).tag(sync=True)
+    view = traitlets.Unicode("beside").tag(sync=True)
+    front = traitlets.Int(0).tag(sync=True)
+    watched = traitlets.Bool(False, help="whether the page reports what the reader does").tag(sync=True)
+
+
+class PlainStage(W.VBox, Followed):
+    """Slider, number box, play button and pictures from the kernel, for notebooks without anywidget."""
+
+    def __init__(self, scrubber: Scrubber, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.scrubber, last = scrubber, max(len(trace) for trace in scrubber.traces) - 1
+        self.traces = [replace(trace, latent_rgb=colours(trace, scrubber.traces)) for trace in scrubber.traces]
+        self.step = Number("Step", self.index, 0, last, words="which of the steps is shown, from 0")
+        self.play = W.Play(value=self.index, min=0, max=last, interval=200, description="play the steps")
+        traitlets.link((self, "index"), (self.step, "value"))
+        traitlets.link((self.play, "value"), (self.step, "value"))
+        traitlets.link(
+            (self, "playing"), (self.play, "playing" if self.play.has_trait("playing") else "_playing")
+        )  # ipywidgets 7
+        self.pictures = W.HTML(layout=W.Layout(width="100%"))
+        self.children = (flow(self.play, self.step), self.pictures)
+        self.observe(self._draw, names=["index", "panes", "view", "front"])
+        self._draw(None)
+
+    def _draw(self, _: object) -> None:
+        with self.scrubber.guarded():
+            runs = [self.traces[self.front]] if self.view == "flip" else self.traces
+            self.pictures.value = "".join(map(self._run, runs))
+
+    def _run(self, trace: Trace) -> str:
+        share = self.index / max(1, self.step.slider.max)
+        step = trace[round(share * (len(trace) - 1))]
+        panels = step_panel(trace, step)
+        names = ["x_t", "x0_hat", *(["attention", "mask", "x0_blurred", "x_degraded"] if step.mask is not None else [])]
+        names += [*step.terms, "x0_guided"]
+        chosen = tuple(panel for name, panel in zip(names, panels.panels, strict=True) if name in self.panes)
+        words = (
+            f"<b>{escape(captions.of_guidance(trace.settings.guidance))}.</b> {escape(captions.of_step(step, trace.evaluations))}"
+        )
+        return f"<p>{words}</p>{replace(panels, panels=chosen)._repr_html_()}"
+
+
+if AnyWidget is not None:
+
+    class Stage(AnyWidget, Followed):
+        """The player itself, run by the page from data that is sent once."""
+
+        _esm = SCRIPT + WIDGET
+        _css = STYLE
+        data = traitlets.Dict(help="see `player.pack`").tag(sync=True)
+
+        def __init__(self, scrubber: Scrubber, **traits: Any) -> None:
+            super().__init__(data=scrubber._data, **traits)
