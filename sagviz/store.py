@@ -98,12 +98,15 @@ class Folder:
 
     def begin(self, plan: dict[str, Any]) -> None:
         """Write the plan down, and clear what killed processes left half-written."""
-        while (claim := self.claim(PLAN)) is None:
-            time.sleep(0.01)
-        with claim:
-            write_whole(self.path / PLAN, json.dumps(plan, sort_keys=True).encode())
-        for part in self.path.glob(f"*{PART}"):
-            self._clear(part)
+        try:
+            while (claim := self.claim(PLAN)) is None:
+                time.sleep(0.01)
+            with claim:
+                write_whole(self.path / PLAN, json.dumps(plan, sort_keys=True).encode())
+            for part in self.path.glob(f"*{PART}"):
+                self._clear(part)
+        except OSError as error:
+            raise ArgumentError(f"cannot write to the store {self.path} ({error.strerror}); give another folder") from error
 
     def plan(self) -> dict[str, Any]:
         """What `begin` wrote down."""

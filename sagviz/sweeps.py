@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -127,17 +128,21 @@ class Sweep:
         """
         import pandas as pd
 
-        names = self._shown()
         rows = [
-            {**{name: cell.columns.get(name) for name in names}, **({"image": number} if self.plan.images > 1 else {}), **row}
+            {**self.shown(cell), **({"image": number} if self.plan.images > 1 else {}), **row}
             for cell in self.cells
             if self.status(cell) == "done"
             for number, row in enumerate(measures(self.store.load(cell.key)))
         ]
-        return pd.DataFrame(rows, columns=None if rows else names)
+        return pd.DataFrame(rows, columns=None if rows else self._columns)
 
-    def _shown(self) -> list[str]:
-        """The columns of settings that a table has: the main ones, the scales, and what varies."""
+    def shown(self, cell: Cell) -> dict[str, Any]:
+        """The settings that the table has of a cell; `None` for those of a term that the cell has not."""
+        return {name: cell.columns.get(name) for name in self._columns}
+
+    @cached_property
+    def _columns(self) -> list[str]:
+        """The main settings, the scales, and what varies."""
         every = [cell.columns for cell in self.cells]
         names = dict.fromkeys(name for columns in every for name in columns)
         varies = {name for name in names if len({json.dumps(c[name]) for c in every if name in c}) > 1}

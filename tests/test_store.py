@@ -1,0 +1,147 @@
+"""The folder of a sweep's cells, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import sagviz as sv
+from sagviz.files import write_whole
+from sagviz.store import Failure, Folder, Memory, Store
+
+
+@pytest.fixture(scope="module")
+def trace(model: sv.Model) -> sv.Trace:
+    return sv.trace(model, "a fox", steps=1, progress=False)
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Folder(tmp_path / "a" / "b") if request.param == "folder" else Memory()
+
+
+def test_a_cell_is_pending_then_failed_then_done(store: Store, trace: sv.Trace) -> None:
+    store.begin({})
+    assert (store.status("k"), store.holds("k"), store.failure("k")) == ("pending", False, None)
+    store.fail("k", "no room")
+    first = store.failure("k")
+    assert first is not None
+    assert (store.status("k"), store.holds("k"), first.error) == ("failed", False, "no room")
+    store.fail("k", "no room")
+    assert store.failure("k") != first  # another attempt
+    store.save("k", trace)
+    assert (store.status("k"), store.holds("k"), store.failure("k")) == ("done", True, None)
+    assert store.load("k").pictures == trace.pictures
+    assert store.status("other") == "pending"
+
+
+def test_one_claim_at_a_time(tmp_path: Path) -> None:
+    one, two = Folder(tmp_path), Folder(tmp_path)
+    claim = one.claim("k")
+    assert claim is not None
+    with claim:
+        assert two.claim("k") is None
+        assert two.status("k") == one.status("k") == "running"
+        other = two.claim("other")
+        assert other is not None
+        with other:
+            pass
+    assert one.status("k") == "pending"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from sagviz.store import Folder; c = Folder(sys.argv[1]).claim('k'); print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        folder = Folder(tmp_path)
+        held = folder.status("k"), folder.claim("k")
+        part = tmp_path / ".k.sagtrace.1-a.part"
+        part.touch()
+        folder.begin({})
+        spared = part.exists()
+        process.kill()
+    assert held == ("running", None)
+    assert spared  # it may still be writing it
+    assert folder.status("k") == "pending"
+    folder.begin({})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.json"]
+
+
+@pytest.mark.parametrize("name", [".k.sagtrace.12-ab.part", "k.sagtrace.part", ".k.failed.12-ab.part", ".sweep.json.12-ab.part"])
+def test_what_a_killed_process_left_half_written_is_cleared(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "notes.txt").touch()
+    Folder(tmp_path).begin({"plan": 1})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "sweep.json"]
+
+
+def test_an_unreadable_reason_is_none(tmp_path: Path) -> None:
+    for content in ("", "{", '{"error": "x"}', "3"):
+        (tmp_path / "k.failed").write_text(content)
+        assert Folder(tmp_path).failure("k") is None
+
+
+def test_a_failure_is_told_to_other_processes(tmp_path: Path) -> None:
+    Folder(tmp_path).fail("k", "it 'broke' at β")
+    found = Folder(tmp_path).failure("k")
+    assert isinstance(found, Failure)
+    assert found.error == "it 'broke' at β"
+
+
+def test_a_store_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(sv.SagvizError, match="cannot be made"):
+        Folder(tmp_path / "file" / "store")
+    folder = Folder(tmp_path / "gone")
+    folder.path.rmdir()
+    folder.path.touch()
+    with pytest.raises(sv.SagvizError, match="cannot write to the store"):
+        folder.begin({})
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    assert write_whole(path, b"one") == path
+    write_whole(str(path), b"two")
+    assert path.read_bytes() == b"two"
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode  # readable for whom other files are
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.bin"
+    write_whole(path, b"one")
+
+    def full(descriptor: int) -> None:
+        del descriptor
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        write_whole(path, b"two")
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a.bin", b"one")]
+
+
+def test_many_writers_of_one_file_do_no_harm(tmp_path: Path) -> None:
+    path, contents = tmp_path / "a.bin", [bytes([number]) * 100_000 for number in range(8)]
+
+    def write(content: bytes) -> None:
+        for _ in range(10):
+            write_whole(path, content)
+            assert path.read_bytes() in contents
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, contents))
+    assert [each.name for each in tmp_path.iterdir()] == ["a.bin"]
+    assert path.read_bytes() in contents
