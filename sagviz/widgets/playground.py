@@ -84,11 +84,11 @@ class Playground(Form):
 
     def explain(self) -> None:
         """Open the Microscope on the run that is shown, below."""
-        from sagviz.widgets.microscope import Microscope
-
         self._check_idle()
         if not self.traces or not len(self.traces[-1]):
             raise SagvizError("there are no steps to explain; press Run first")
+        from sagviz.widgets.microscope import Microscope
+
         close_all(self.more.children)
         self.more.children = (Microscope(self.model, self.traces[-1]),)
 
