@@ -1,0 +1,196 @@
+"""The Playground in a real page: typed, dragged, run, cancelled, downloaded, brought back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from driver import Notebook, Opener, pixels, serious_faults
+from playwright.sync_api import Locator
+
+SETUP = """
+import torch
+torch.set_num_threads(1)
+import sagviz as sv
+model = sv.load()
+playground = sv.Playground(model, prompt="a fox on a blue background", seed=7, steps=5)
+playground
+"""
+
+
+@pytest.fixture(scope="module")
+def notebook(open_notebook: Opener) -> Notebook:
+    return open_notebook("playground", SETUP)
+
+
+def press(notebook: Notebook, name: str) -> None:
+    notebook.page.locator(".sag-view").get_by_role("button", name=name, exact=True).click()
+
+
+def run(notebook: Notebook) -> None:
+    """Press Run and wait for the end."""
+    press(notebook, "Run")
+    notebook.page.wait_for_timeout(100)
+    notebook.until("not playground.worker.busy", timeout=120)
+    notebook.page.get_by_role("button", name="Run", exact=True).and_(notebook.page.locator(":enabled")).wait_for()
+
+
+def picture(notebook: Notebook, side: str) -> Locator:
+    return notebook.page.locator(".sag-picture img[alt^='" + side + ":']")
+
+
+def shown(notebook: Notebook) -> list[str]:
+    return [pixels(picture(notebook, side)) for side in ("CFG", "CFG + SAG")]
+
+
+def test_typed_prompt_and_moved_sliders_change_the_pictures(notebook: Notebook) -> None:
+    page = notebook.page
+    run(notebook)
+    first = shown(notebook)
+    assert first[0] != first[1]
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a penguin on a yellow background")
+    prompt.press("Enter")
+    run(notebook)
+    second = shown(notebook)
+    assert not set(first) & set(second)
+    for name in ("steps", "cfg-scale", "sag-scale"):
+        handle = page.locator(f".sag-{name} .noUi-handle")
+        handle.focus()
+        handle.press("ArrowRight")
+        handle.press("ArrowRight")
+    notebook.until("(playground.steps, playground.cfg_scale, playground.sag_scale) == (7, 3.2, 1.1)")
+    run(notebook)
+    assert not {*first, *second} & set(shown(notebook))
+
+
+def test_every_slider_and_box_of_the_other_settings_moves_its_trait(notebook: Notebook) -> None:
+    page = notebook.page
+    page.get_by_text("More settings").click()
+    for name, trait in (("eta", "eta"), ("threshold", "threshold"), ("blur-sigma", "blur_sigma")):
+        before = notebook.value(f"playground.{trait}")
+        handle = page.locator(f".sag-{name} .noUi-handle")
+        handle.focus()
+        handle.press("ArrowRight")
+        notebook.until(f"playground.{trait} > {before}")
+    for label, text, trait in (("Height", "72", "height"), ("Width", "56", "width"), ("Seed", "12", "seed")):
+        box = page.get_by_label(label, exact=True)
+        box.fill(text)
+        box.press("Enter")
+        notebook.until(f"playground.{trait} == {text}")
+    page.get_by_label("Scheduler").select_option("ddim")
+    page.get_by_label("Not to draw").fill("a cat")
+    page.get_by_label("Not to draw").press("Enter")
+    page.get_by_label("randomize").check()
+    notebook.until("(playground.scheduler, playground.negative_prompt, playground.randomize) == ('ddim', 'a cat', True)")
+
+
+def test_axe_finds_nothing_serious_with_all_doors_open(notebook: Notebook) -> None:
+    assert serious_faults(notebook.page, ".sag-view") == []
+
+
+def test_reset_and_an_example_fill_the_form(notebook: Notebook) -> None:
+    press(notebook, "Reset")
+    notebook.until("(playground.steps, playground.width, playground.randomize, playground.eta) == (5, 64, True, 0)")
+    notebook.page.get_by_text("More settings").click()
+    press(notebook, "a rocket on a black background")
+    box = notebook.page.get_by_label("Prompt", exact=True)
+    notebook.page.wait_for_function("box => box.value.includes('rocket')", arg=box.element_handle())
+    assert notebook.value("[playground.seed, playground.cfg_scale, playground.randomize]") == [3, 5, False]
+
+
+def test_run_shows_each_step_and_cancel_frees_the_kernel(notebook: Notebook) -> None:
+    """The time from the click to the end of the run, measured in the kernel, against that of a step plus 200 ms."""
+    page = notebook.page
+    notebook.run("playground.steps = 999")
+    notebook.run("""
+import time
+ended = []
+def watch():
+    playground.worker.stop.wait()
+    asked = time.monotonic()
+    playground.worker.wait()
+    ended.append(time.monotonic() - asked)
+import threading
+""")
+    press(notebook, "Run")
+    page.locator(".sag-status", has_text="left").wait_for()
+    previews = set()
+    for _ in range(6):
+        previews.add(pixels(picture(notebook, "CFG + SAG")))
+        page.wait_for_timeout(250)
+    assert len(previews) >= 3, "the picture grows step by step"
+    assert notebook.value("1 + 1") == 2, "the kernel works meanwhile"
+    notebook.run("began = time.monotonic(); at = playground.screen.bar.value; threading.Thread(target=watch).start()")
+    page.wait_for_timeout(1000)
+    notebook.run("seconds_a_step = (time.monotonic() - began) / max(1, playground.screen.bar.value - at)")
+    press(notebook, "Cancel")
+    notebook.until("ended", timeout=20)
+    measured, step = notebook.value("[ended[0], seconds_a_step]")
+    print(f"cancel took {1000 * measured:.0f} ms, a step {1000 * step:.0f} ms")
+    assert measured < step + 0.2
+    assert 0 < notebook.value("len(playground.traces[1])") < 500
+    page.locator(".sag-status", has_text="stopped after").wait_for()
+
+
+def test_the_partial_trace_is_whole_and_the_next_run_works(notebook: Notebook) -> None:
+    notebook.run("step = playground.traces[1][-1]; assert step.eps.isfinite().all() and step.x_next is not None")
+    notebook.run("playground.steps = 5")
+    run(notebook)
+    assert notebook.value("[len(trace.pictures) for trace in playground.traces]") == [1, 1]
+
+
+def test_history_brings_a_run_back(notebook: Notebook) -> None:
+    page = notebook.page
+    before = shown(notebook)
+    seed = notebook.value("playground.seed")
+    box = page.get_by_label("Seed", exact=True)
+    box.fill("99")
+    box.press("Enter")
+    notebook.until("playground.seed == 99")
+    run(notebook)
+    assert not set(before) & set(shown(notebook))
+    page.locator(".sag-run button:visible").nth(1).click()
+    notebook.until(f"playground.seed == {seed}")
+    page.wait_for_timeout(300)
+    assert shown(notebook) == before
+
+
+def test_download_carries_the_settings_and_upload_restores_them(notebook: Notebook, tmp_path: Path) -> None:
+    page = notebook.page
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the CFG + SAG picture").click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    assert path.name == f"sagviz-seed-{notebook.value('playground.seed')}-cfg-sag.png"
+    wanted = notebook.value("playground.traces[1].settings.to_json()")
+    press(notebook, "Reset")
+    notebook.until("playground.randomize")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Load settings").click()
+    chooser.value.set_files(path)
+    notebook.until("not playground.randomize")
+    runs = "[run.settings.to_json() for run in playground.prepare()]"
+    assert notebook.value(runs)[1] == wanted
+
+
+def test_errors_stand_under_the_widget(notebook: Notebook) -> None:
+    notebook.run("playground.height = 66")
+    press(notebook, "Run")
+    alert = notebook.page.get_by_role("alert")
+    alert.wait_for()
+    assert "multiples of 4" in alert.inner_text()
+    press(notebook, "Reset")
+    alert.wait_for(state="detached")
+
+
+def test_narrow_pages_wrap(notebook: Notebook) -> None:
+    page = notebook.page
+    page.set_viewport_size({"width": 700, "height": 1000})
+    page.wait_for_timeout(400)
+    overflow = page.evaluate(
+        """() => { const view = document.querySelector('.sag-view'), edge = view.parentElement.getBoundingClientRect().right;
+            return [...view.querySelectorAll('*')].filter(part => part.getBoundingClientRect().right > edge + 1)
+                .map(part => part.tagName + '.' + part.className); }"""
+    )
+    assert overflow == []
