@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sagviz.traces import Trace as Trace
     from sagviz.whatif import branch as branch
     from sagviz.whatif import what_if as what_if
+    from sagviz.widgets import Microscope as Microscope
     from sagviz.widgets import Playground as Playground
     from sagviz.widgets import Preference as Preference
     from sagviz.widgets import Scrubber as Scrubber
@@ -37,7 +38,7 @@ _HOME = {
     "Step": "records", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
     "Sweep": "sweeps", "branch": "whatif", "steps": "sampling", "sweep": "sweeps", "trace": "sampling", "vocabulary": "words",
     "what_if": "whatif",
-    "Playground": "widgets", "Preference": "widgets", "Scrubber": "widgets",
+    "Microscope": "widgets", "Playground": "widgets", "Preference": "widgets", "Scrubber": "widgets",
 }  # fmt: skip
 
 __all__ = [*_HOME, "measure", "plot"]

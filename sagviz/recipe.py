@@ -77,7 +77,7 @@ def _run(model: Model, trace: Trace) -> list[str]:
     lines = [_call("trace = sv.trace", ["model", repr(root.prompt), *_options(model, root)])]
     for settings, mask in zip(branches, _masks(trace), strict=True):
         given = [f"guidance={guidance_code(settings.guidance)}", *(["mask=mask"] if mask is not None else [])]
-        lines += _mask_lines(mask) + [_call("trace = sv.branch", ["model", "trace", str(settings.branched_at), *given])]
+        lines += [*_mask_lines(mask), _call("trace = sv.branch", ["model", "trace", str(settings.branched_at), *given])]
     return lines
 
 

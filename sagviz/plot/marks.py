@@ -38,7 +38,7 @@ def marked(content: bytes, grid: tuple[int, int], place: tuple[int, ...] = (), p
 
 
 def overlap(first: Tensor, second: Tensor) -> Image.Image:
-    """Two masks (H, W) of 0 and 1 in one picture of H x W: orange is in the first only, blue in the second only, green in both."""
+    """Two masks (H, W) of 0 and 1 in one picture: orange is the first alone, blue the second alone, green both."""
     colours = np.array([NEITHER, ONLY_SECOND, ONLY_FIRST, BOTH], np.uint8)
     return Image.fromarray(colours[(2 * first.bool().int() + second.bool().int()).numpy()])
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as W
 import traitlets
 
-from sagviz.image import data_uri
 from sagviz.plot.marks import marked
 from sagviz.widgets.parts import image_tag
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-try:
-    from anywidget import AnyWidget
-except ImportError:  # the controls beside it do the same
-    AnyWidget = None
+anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None  # the controls beside it do the same
 
 HINTS = {
     "point": "Click a place, or move it with the arrow keys.",
@@ -56,9 +51,9 @@ class PlainSurface(W.HTML, Marks):
             self.value = image_tag(content, self.alt, "width:100%;display:block;image-rendering:pixelated")
 
 
-if AnyWidget is not None:
+if anywidget is not None:
 
-    class Surface(AnyWidget, Marks):
+    class Surface(anywidget.AnyWidget, Marks):
         """The picture with a canvas over it."""
 
         _esm = Path(__file__).parent / "static" / "surface.js"
@@ -66,7 +61,7 @@ if AnyWidget is not None:
 
 def surface(mode: str, rows: int, columns: int) -> Any:
     """A surface of the kind that works here, in its size on the page."""
-    kind = PlainSurface if AnyWidget is None else Surface
+    kind = PlainSurface if anywidget is None else Surface
     made = kind(mode=mode, rows=rows, columns=columns, hint=HINTS[mode], painted="0" * (rows * columns))
     made.layout = W.Layout(width="300px", max_width="100%", margin="0")
     return made

@@ -1,0 +1,137 @@
+"""A mask painted by hand: guess where SAG will look, see how far the guess overlaps, and let SAG use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import ipywidgets as W
+import torch
+import traitlets
+from torch import Tensor
+from torch.nn import functional as F
+
+from sagviz import measure
+from sagviz.image import enlarge, preview, to_png
+from sagviz.plot.marks import overlap
+from sagviz.widgets.parts import Picture, button, column, flow, labelled, tip
+from sagviz.widgets.surface import surface
+
+if TYPE_CHECKING:
+    from sagviz.widgets.microscope import Microscope
+
+LEGEND = "orange: only painted; blue: only Mₜ; green: both"
+
+
+class Painting(W.VBox):
+    """The tab of the Microscope where a mask is painted, guessed with, and used."""
+
+    def __init__(self, scope: Microscope) -> None:
+        self.scope, self._seed = scope, 0
+        self.height, self.width = scope.trace[0].x_t.shape[2:]
+        self.surface = surface("paint", self.height, self.width)
+        self.revealed = Picture("Overlap with Mₜ", 260, ratio=self.height / self.width, sharp=True)
+        self.words = W.HTML("<p>Paint where you expect the mask, then reveal it.</p>")
+        self.words.add_class("sag-overlap-words")
+        self.surface.observe(lambda _: self.forget(), "painted")
+        super().__init__([flow(self.surface, column(*self._controls(), width="300px"), self.revealed)])
+        self.forget()
+
+    @property
+    def cells(self) -> Tensor:
+        """What is painted, (H, W) of 0 and 1."""
+        return torch.tensor([float(cell) for cell in self.surface.painted]).reshape(self.height, self.width)
+
+    @cells.setter
+    def cells(self, cells: Tensor) -> None:
+        self.surface.painted = "".join(str(int(cell)) for cell in cells.flatten())
+
+    def refresh(self) -> None:
+        """Show the step's prediction under the brush; what was revealed of another step is covered again."""
+        step, trace = self.scope.shown, self.scope.trace
+        assert trace.latent_rgb is not None, "the Microscope sees to it"
+        self.surface.alt = f"prediction x̂₀ at step {step.index}, to paint on"
+        self.surface.picture = to_png(enlarge(preview(step.x0_hat, trace.latent_rgb)[0], 128))
+        if self._compared is not step.attention:
+            self.forget()
+
+    def forget(self) -> None:
+        """Cover the overlap: it is no longer that of what is painted."""
+        self._compared: Tensor | None = None
+        self.revealed.clear("press Reveal")
+
+    def reveal(self) -> None:
+        """Show map and mask again, and how far the painted cells overlap with the attention's own mask."""
+        own = self.scope.attended
+        if own is None:
+            self.words.value = "<p>There is no mask: let SAG act at this step first.</p>"
+            return
+        self.scope.hidden = False
+        self._compared = self.scope.shown.attention
+        share, both = measure.iou(self.cells, own), overlap(self.cells, own)
+        self.revealed.show(to_png(both), LEGEND)
+        score = "both are empty" if share != share else f"intersection over union (IoU) is <b>{share:.2f}</b>"
+        self.words.value = f"<p>{score[0].upper()}{score[1:]} ({LEGEND}).</p>"
+
+    def use_random(self) -> None:
+        """Another random mask of M_t's area with each click."""
+        own = self.scope.attended
+        if own is not None:
+            self._seed += 1
+            self._use(measure.shuffled(own, self._seed))
+
+    def use_inverted(self) -> None:
+        """The least attended cells, as many as M_t has."""
+        own, attention = self.scope.attended, self.scope.shown.attention
+        if own is not None and attention is not None:
+            self._use(measure.least(F.interpolate(attention[:, None], own.shape)[0, 0], own))
+
+    def _fill(self, value: float) -> None:
+        self.cells = torch.full((self.height, self.width), value)
+
+    def _rectangle(self, value: float) -> None:
+        top, left, height, width = (box.value for box in self.boxes)
+        cells = self.cells
+        cells[top : top + height, left : left + width] = value
+        self.cells = cells
+
+    def _use(self, mask: Tensor | None) -> None:
+        with self.scope.guarded():
+            self.scope.mask = mask
+
+    def _controls(self) -> list[W.Widget]:
+        limits = {"row": self.height, "column": self.width, "rows": self.height, "columns": self.width}
+        self.boxes = [
+            labelled(
+                W.BoundedIntText(description=name, value=int(name[-1] == "s"), min=int(name[-1] == "s"), max=most), name, "170px"
+            )
+            for name, most in limits.items()
+        ]
+        self.hide = tip(W.Checkbox(description="cover map and mask", indent=False), "guess first: Reveal uncovers them")
+        traitlets.link((self.scope, "hidden"), (self.hide, "value"))
+        self.brush = labelled(W.BoundedIntText(description="brush", value=1, min=1, max=9), "side of the brush in cells", "170px")
+        self.eraser = tip(W.Checkbox(description="erase", indent=False), "take away instead of painting")
+        traitlets.link((self.brush, "value"), (self.surface, "brush"))
+        traitlets.link((self.eraser, "value"), (self.surface, "erase"))
+        return [
+            flow(self.hide, self._button("Reveal", "uncover the mask and compare", self.reveal, "primary")),
+            flow(self.brush, self.eraser, self._button("Clear", "paint nothing", lambda: self._fill(0))),
+            flow(*self.boxes),
+            flow(
+                self._button("Paint rectangle", "paint the cells of these rows and columns", lambda: self._rectangle(1)),
+                self._button("Erase rectangle", "erase the cells of these rows and columns", lambda: self._rectangle(0)),
+            ),
+            flow(
+                self._button("Use what is painted", "blur these cells; 1 U-Net call", lambda: self._use(self.cells), "primary"),
+                self._button("Random, equal area", "as many cells as Mₜ has, anywhere; 1 call", self.use_random),
+                self._button("Inverted, equal area", "as many cells as Mₜ has, the least attended; 1 call", self.use_inverted),
+                self._button("Mₜ again", "the attention's own mask", lambda: self._use(None)),
+            ),
+            self.words,
+        ]  # fmt: skip
+
+    def _button(self, label: str, words: str, deed: Callable[[], None], look: str = "") -> W.Button:
+        made = button(label, words, look)
+        made.on_click(lambda _: deed())
+        made.add_class(f"sag-{label.split(',')[0].lower().replace(' ', '-')}")
+        return made
