@@ -21,15 +21,14 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {"models", "words", "records", "measure.*"},
     {"traces", "runs", "captions"},
     {"passes"},
-    {"sampling", "plans", "store"},
-    {"workers"},
-    {"whatif", "comparison", "recipe", "sweeps", "votes"},
+    {"sampling"},
+    {"whatif", "comparison", "recipe", "sweeps.*", "votes"},
     {"plot.*", "player.pack"},
     {"player"},
     {"widgets.parts", "widgets.worker"},
-    {"widgets.surface", "widgets.bench"},
+    {"widgets.surface", "widgets.later"},
     {"widgets.form", "widgets.screen"},
-    {"widgets.history"},
+    {"widgets.history", "widgets.looking", "widgets.painting", "widgets.going_on"},
     {"widgets.*"},
     {"widgets.playground"},  # its runs open in the others
     {"widgets"},
@@ -38,7 +37,7 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {""},  # sagviz/__init__.py, the front door: no file inside goes through it
     {"__main__", "mini.evaluate"},
 )
-SAME_ROW = {"", "measure", "mini", "plot"}  # packages whose files may import each other
+SAME_ROW = {"", "measure", "mini", "plot", "sweeps"}  # packages whose files may import each other
 UPWARD = {  # (module, function, target): late, and the only ones
     ("traces", "Trace.to_html", "player"),
     ("traces", "Trace._repr_html_", "player"),

@@ -12,7 +12,7 @@ import pytest
 
 import sagviz as sv
 from sagviz.files import write_whole
-from sagviz.store import Failure, Folder, Memory, Store
+from sagviz.sweeps.store import Failure, Folder, Memory, Store
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,8 @@ def test_one_claim_at_a_time(tmp_path: Path) -> None:
 
 def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from sagviz.store import Folder; c = Folder(sys.argv[1]).claim('k'); print(flush=True); time.sleep(60)"
+        "import sys, time; from sagviz.sweeps.store import Folder; claim = Folder(sys.argv[1]).claim('k')\n"
+        "print(flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

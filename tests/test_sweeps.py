@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
@@ -19,13 +20,14 @@ from tiny import counted
 
 import sagviz as sv
 from sagviz import CFG, SAG, measure
+from sagviz.cli import main
 from sagviz.guidance import Guidance
-from sagviz.plans import fingerprint
 from sagviz.records import Settings
 from sagviz.runs import Run, resume
-from sagviz.store import Folder
 from sagviz.sweeps import begin
-from sagviz.workers import batch_size
+from sagviz.sweeps.axes import fingerprint
+from sagviz.sweeps.store import Folder
+from sagviz.sweeps.workers import batch_size
 
 SMALL: dict[str, Any] = {"prompts": ["a fox", "a cat"], "seeds": [0, 1], "steps": 2, "guidance": [CFG(3.0), CFG(3.0) + SAG(1.0)]}
 
@@ -309,7 +311,7 @@ def test_a_failed_cell_costs_only_itself_and_is_tried_again(
         tries.append(settings.guidance)
         return resume(model, settings)
 
-    monkeypatch.setattr("sagviz.workers.resume", noted)
+    monkeypatch.setattr("sagviz.sweeps.workers.resume", noted)
     with pytest.warns(sv.SagvizWarning, match="4 of 12 cells failed"):
         sweep(model, guidance=guidance, store=tmp_path)
     assert tries == [Guidance((guidance[1],))] * 4
@@ -362,6 +364,47 @@ def test_an_interrupt_leaves_everything_whole(model: sv.Model, tmp_path: Path, m
     assert names(tmp_path) == {".sagtrace": 3, ".json": 1}
     monkeypatch.undo()
     assert len(list(sweep(model, store=tmp_path))) == 8
+
+
+# From the command line
+
+
+def test_the_command_makes_the_same_sweep(
+    model: sv.Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--prompts", "a fox", "a cat", "--seeds", "0", "1", "--steps", "2", "--cfg-scale", "1", "3", "--sag-scale", "0.5"]
+    settings = ["--model", str(folder), "--schedulers", "", "euler", "--store", str(tmp_path / "runs")]
+    assert main(["sweep", *flags, *settings]) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(tmp_path / "runs" / "table.csv")
+    table = pd.read_csv(said.out.strip())
+    made = sweep(model, guidance=[CFG(1.0) + SAG(0.5), CFG(3.0) + SAG(0.5)], schedulers=[None, "euler"], store=tmp_path / "runs")
+    assert len(table) == len(made) == 16
+    pd.testing.assert_frame_equal(table, made.table())
+    assert names(tmp_path / "runs") == {".sagtrace": 16, ".json": 1, ".csv": 1}
+
+
+@pytest.mark.filterwarnings("ignore:.*cells failed")
+def test_the_command_lists_what_failed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blur = ["--blur-sigma", "1", "100", "--sag-scale", "1"]  # more taps than the latent has cells
+    assert main(["sweep", "--model", str(folder), "--steps", "1", *blur, "--store", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    (line,) = [line for line in said.err.splitlines() if line.startswith("sagviz: failed: ")]
+    assert "sag_blur_sigma 100.0" in line
+    assert "a blur of 801 taps does not fit" in line
+    assert len(pd.read_csv(tmp_path / "table.csv")) == 1
+
+
+@pytest.mark.parametrize("wrong", [["--steps", "0"], ["--seeds", "-1"], ["--schedulers", "dream"], ["--cfg-scale", "nan"]])
+def test_the_command_refuses_in_one_line(wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", *wrong, "--store", str(tmp_path / "runs")]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("sagviz: ")
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+# What a store survives when its processes are killed
 
 
 @pytest.mark.slow

@@ -13,10 +13,11 @@ from typing import Any
 from sagviz import image, measure
 from sagviz.errors import ArgumentError, SagvizError
 from sagviz.models import Model
-from sagviz.plans import Cell, Plan, fingerprint
 from sagviz.runs import Run, check_whole, resume
 from sagviz.sampling import collect_together
-from sagviz.store import Failure, Store
+from sagviz.sweeps.axes import fingerprint
+from sagviz.sweeps.cells import Cell, Plan
+from sagviz.sweeps.store import Failure, Store
 from sagviz.traces import Trace
 
 BATCH_CELLS = 2**14  # latent cells of the runs in one batch: 4 of Stable Diffusion 1.x at 512 x 512 pixels
