@@ -1,0 +1,186 @@
+"""What the engine costs beside bare U-Net passes and beside diffusers' pipelines: `make bench`.
+
+Everything is timed in one process, the peers in turn, and told as a ratio of medians: the machine may be busy, the ratio holds.
+The pictures of both sides are compared, too. No weights are downloaded: the large network is Stable Diffusion 1.5's U-Net with
+random numbers, at latents of 32 x 32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionSAGPipeline
+from diffusers.utils import logging
+from tiny import build_pipe, build_unet
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+import sagviz as sv
+from sagviz import CFG, SAG, image
+from sagviz.guidance import Guidance
+from sagviz.runs import prepare
+from sagviz.sampling import collect_together
+
+PROMPT = "a fox on a blue background"
+SCALES = [(w, s) for w in (1.5, 3.0, 5.0, 7.5) for s in (0.25, 0.5, 0.75, 1.0)]
+
+
+def medians(repeats: int, *actions: Callable[[], object]) -> list[float]:
+    """Median seconds of each action; they take turns, after one round that does not count."""
+    times: list[list[float]] = [[] for _ in actions]
+    for turn in range(repeats + 1):
+        for own, action in zip(times, actions, strict=True):
+            start = time.perf_counter()
+            action()
+            if turn:
+                own.append(time.perf_counter() - start)
+    return [statistics.median(own) for own in times]
+
+
+def large_pipe(folder: Any) -> StableDiffusionPipeline:
+    """Stable Diffusion 1.5's U-Net of random weights; text encoder and VAE fit it, and are small."""
+    pipe = build_pipe(folder)
+    pipe.unet = build_unet(
+        sample_size=32, block_out_channels=(320, 640, 1280, 1280), layers_per_block=2, attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), norm_num_groups=32, cross_attention_dim=768,
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    )  # fmt: skip
+    words = pipe.text_encoder.config
+    pipe.text_encoder = CLIPTextModel(
+        CLIPTextConfig(**{**words.to_dict(), "hidden_size": 768, "intermediate_size": 768, "num_attention_heads": 12})
+    ).eval()
+    pipe.vae = AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=4, sample_size=256,
+    ).eval()  # fmt: skip
+    return pipe
+
+
+class Bench:
+    """One model on both sides: ours, and diffusers' two pipelines on the same networks."""
+
+    def __init__(self, name: str, model: sv.Model, steps: int, repeats: int) -> None:
+        self.name, self.model, self.steps, self.repeats = name, model, steps, repeats
+        parts = {part: getattr(model, part) for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")}
+        rest: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        self.pipes = [kind(**parts, **rest) for kind in (StableDiffusionPipeline, StableDiffusionSAGPipeline)]
+        for pipe in self.pipes:
+            pipe.set_progress_bar_config(disable=True)
+        self.noise = torch.randn(1, *model.latent_shape(model.default_size), generator=torch.Generator().manual_seed(7))
+        self.settings: dict[str, Any] = {"steps": steps, "noise": self.noise, "progress": False}
+
+    def row(self, what: str, ours: float, peer: float, of: str, aim: str, ratio: float, note: str = "") -> None:
+        print(f"| {self.name} | {what} | {1e3 * ours:,.1f} ms | {1e3 * peer:,.1f} ms, {of} | {ratio:.2f} | {aim} | {note} |")
+
+    def theirs(self, cfg: float, sag: float | None) -> np.ndarray[Any, Any]:
+        """diffusers' picture, (H, W, 3) from 0 to 1."""
+        extra = {} if sag is None else {"sag_scale": sag}
+        height, width = self.model.default_size
+        done = self.pipes[sag is not None](
+            PROMPT, num_inference_steps=self.steps, guidance_scale=cfg, latents=self.noise, height=height, width=width,
+            output_type="np", **extra,
+        )  # fmt: skip
+        return np.asarray(done.images[0])
+
+    def difference(self, traces: Sequence[sv.Trace], pictures: Sequence[np.ndarray[Any, Any]]) -> str:
+        """Largest difference of any colour of any picture, both sides from 0 to 1, before rounding to bytes."""
+        with torch.no_grad():
+            decoded = [self.model.vae.decode(t.latents / self.model.vae.config.scaling_factor).sample[0] for t in traces]
+        ours = [((pixels / 2 + 0.5).clamp(0, 1)).permute(1, 2, 0).numpy() for pixels in decoded]
+        return f"pictures within {max(float(np.abs(a - b).max()) for a, b in zip(ours, pictures, strict=True)):.0e}"
+
+    @torch.no_grad()
+    def bare(self) -> None:
+        """The U-Net calls of CFG + SAG and nothing else."""
+        text = self.model.embed(PROMPT).expand(2, -1, -1)
+        t = torch.tensor(500)
+        for _ in range(self.steps):
+            self.model.unet(self.noise.expand(2, -1, -1, -1), t, encoder_hidden_states=text)
+            self.model.unet(self.noise, t, encoder_hidden_states=text[:1])
+
+    def overhead(self, aim: str) -> None:
+        """A trace of CFG + SAG, with all its records, over its bare passes."""
+        run = lambda: list(sv.steps(self.model, PROMPT, guidance=CFG(3.0) + SAG(1.0), steps=self.steps, noise=self.noise))  # noqa: E731
+        ours, bare = medians(self.repeats, run, self.bare)
+        self.row(f"{self.steps} steps of CFG + SAG", ours, bare, "bare passes", aim, ours / bare)
+
+    def compare(self, aim: str) -> None:
+        """CFG beside CFG + SAG."""
+        pictures = [self.theirs(3.0, None), self.theirs(3.0, 1.0)]
+        traces = sv.compare(self.model, PROMPT, cfg=3, sag=1, **self.settings)
+        ours, peer = medians(
+            self.repeats,
+            lambda: sv.compare(self.model, PROMPT, cfg=3, sag=1, **self.settings),
+            lambda: (self.theirs(3.0, None), self.theirs(3.0, 1.0)),
+        )
+        note = self.difference(traces, pictures)
+        self.row(f"compare, {self.steps} steps", ours, peer, "diffusers' two pipelines", aim, peer / ours, note)
+
+    def grid(self, aim: str) -> None:
+        """16 cells of scales from one noise."""
+
+        def ours() -> list[sv.Trace]:
+            guidances: list[Guidance] = [CFG(w) + SAG(s) for w, s in SCALES]
+            runs = [prepare(self.model, PROMPT, guidance=g, steps=self.steps, noise=self.noise) for g in guidances]
+            return collect_together(runs, keep=self.steps, progress=False)
+
+        def theirs() -> list[np.ndarray[Any, Any]]:
+            return [self.theirs(w, s) for w, s in SCALES]
+
+        note = self.difference(ours(), theirs())
+        mine, peer = medians(max(1, self.repeats // 3), ours, theirs)
+        self.row(f"4 x 4 grid of scales, {self.steps} steps", mine, peer, "diffusers' SAG, 16 times", aim, peer / mine, note)
+
+    def what_if(self, aim: str) -> None:
+        """Other scales at the middle of a trace, with the new preview."""
+        trace = sv.trace(self.model, PROMPT, guidance=CFG(3.0) + SAG(1.0), **self.settings)
+        middle = self.steps // 2
+
+        def ours() -> object:
+            step = sv.what_if(self.model, trace, middle, guidance=CFG(5.0) + SAG(0.5))
+            assert step.forwards == 0
+            assert trace.latent_rgb is not None
+            return image.preview(step.x0_guided, trace.latent_rgb)
+
+        mine, peer = medians(max(3, self.repeats), ours, lambda: self.theirs(5.0, 0.5))
+        self.row(f"what-if at step {middle} of {self.steps}", mine, peer, "diffusers again from the start", aim, peer / mine)
+
+
+def loud(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    return pipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds (5)")
+    parser.add_argument("--only", choices=("miniature", "large"), help="one of the two models")
+    arguments = parser.parse_args()
+    logging.set_verbosity_error()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {arguments.repeats}\n")
+    print("| model | what | sagviz | peer | ratio | aim | |\n|---|---|---|---|---|---|---|")
+    if arguments.only != "large":
+        bench = Bench("miniature", sv.load(), 50, arguments.repeats)
+        bench.overhead("<= 1.25")
+        bench.compare(">= 1.2")
+        bench.grid(">= 2")
+        bench.what_if(">= 100")
+    if arguments.only != "miniature":
+        import tempfile
+        from pathlib import Path
+
+        with tempfile.TemporaryDirectory() as folder:
+            model = sv.load(large_pipe(Path(folder) / "words"))
+        bench = Bench("SD-1.5 size, random", model, 3, max(2, arguments.repeats // 2))
+        bench.overhead("<= 1.05")
+        bench.compare(">= 1")
+        bench.grid(">= 1")
+
+
+if __name__ == "__main__":
+    main()
