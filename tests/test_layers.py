@@ -26,9 +26,9 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {"plot.*", "player.pack"},
     {"player"},
     {"widgets.parts", "widgets.worker"},
-    {"widgets.surface", "widgets.later"},
+    {"widgets.surface", "widgets.later", "widgets.dials"},
     {"widgets.form", "widgets.screen"},
-    {"widgets.history", "widgets.looking", "widgets.painting", "widgets.going_on"},
+    {"widgets.history", "widgets.looking", "widgets.painting", "widgets.going_on", "widgets.controls"},
     {"widgets.*"},
     {"widgets.playground"},  # its runs open in the others
     {"widgets"},

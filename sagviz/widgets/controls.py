@@ -1,0 +1,122 @@
+"""The controls of the Microscope: each tied to its trait, and set back by a button beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as W
+
+from sagviz.attention import LAYERS, find_layer
+from sagviz.widgets.dials import same
+from sagviz.widgets.later import Later
+from sagviz.widgets.parts import Number, button, labelled
+
+if TYPE_CHECKING:
+    from sagviz.widgets.microscope import Microscope
+
+LABELS: dict[str, tuple[str, float]] = {  # and the slider's step
+    "index": ("Step", 1), "image": ("Image", 1), "cfg_scale": ("CFG scale w", 0.1), "sag_scale": ("SAG scale s", 0.05),
+    "threshold": ("threshold ψ", 0.05), "blur_sigma": ("blur σ", 0.1),
+}  # fmt: skip
+AT_ONCE = ("index", "image", "cfg_scale", "sag_scale")  # a change of the others waits until the hand rests
+WIDEST = 25  # taps that the menu goes up to: those of sigma = 3
+
+
+class Controls(W.VBox):
+    """All controls of what a step of the run has its own value of, one under the other."""
+
+    def __init__(self, scope: Microscope) -> None:
+        self.scope, self.later = scope, Later()
+        self.resets: dict[str, W.Button] = {}
+        self.heads = self._menu("heads", "heads", self._heads())
+        limits = scope.limits()
+        rows = []
+        for switch, name, words in (("use_cfg", "cfg_scale", "CFG acts"), ("use_sag", "sag_scale", "SAG acts")):
+            rows += [self._row(switch, scope.control(switch, words)), self._row(name, self.number(name, *limits[name]))]
+        rows += [self._row(name, self.number(name, *limits[name])) for name in ("threshold", "blur_sigma")]
+        rows += [self._row("blur_kernel", self._menu("blur_kernel", "blur taps", self._taps()))]
+        rows += [self._row("layer", self._menu("layer", "layer", self._layers())), self._row("heads", self.heads)]
+        scope.observe(self._offer_heads, "layer")
+        super().__init__(rows, layout=W.Layout(width="100%", overflow="visible", grid_gap="6px"))
+
+    def refresh(self) -> None:
+        """A button is dim where there is nothing to set back."""
+        own = self.scope.own(self.scope.index)
+        for name, again in self.resets.items():
+            again.disabled = same(getattr(self.scope, name), own[name])
+
+    def number(self, name: str, low: float, high: float) -> Number:
+        """Box and slider of a trait that is a number."""
+        label, step = LABELS[name]
+        words = self.scope.traits()[name].help
+        return self._tied(name, Number(label, getattr(self.scope, name), low, high, step, words=words))
+
+    def _menu(self, name: str, label: str, offers: list[tuple[str, Any]]) -> W.Dropdown:
+        """Menu of a trait; a value that it does not offer is added."""
+        return self._tied(name, labelled(W.Dropdown(description=label, options=offers), self.scope.traits()[name].help))
+
+    def _row(self, name: str, control: W.Widget) -> W.Widget:
+        """A control and the button that sets it back."""
+        again = self.resets[name] = button("Reset", f"set {name} to the run's own value")
+        again.on_click(lambda _: self.scope.reset(name))
+        again.add_class(f"sag-reset-{name.replace('_', '-')}")
+        again.layout.flex = "0 0 auto"
+        control.layout.flex, control.layout.width, control.layout.min_width = "1 1 auto", "auto", "0"
+        return W.HBox([control, again], layout=W.Layout(width="100%", overflow="visible", align_items="center", grid_gap="8px"))
+
+    def _tied(self, name: str, control: Any) -> Any:
+        """Tie a control to its trait. What may need a U-Net call waits until the hand rests."""
+
+        def to_trait(change: Any) -> None:
+            if same(change.new, getattr(self.scope, name)):
+                return
+            if name in AT_ONCE:
+                self._set(name, change.new)
+            else:
+                self.later.do(lambda: self._set(name, change.new))
+
+        def to_control(_: object = None) -> None:
+            value = getattr(self.scope, name)
+            if isinstance(control, W.Dropdown) and value not in [offered for _, offered in control.options]:
+                control.options = (*control.options, (str(value), value))
+            if not self.later.pending:  # else the hand is already further
+                control.value = value
+
+        to_control()
+        control.observe(to_trait, "value")
+        self.scope.observe(to_control, name)
+        control.add_class(f"sag-{name.replace('_', '-')}")
+        return control
+
+    def _set(self, name: str, value: Any) -> None:
+        with self.scope.guarded():
+            setattr(self.scope, name, value)
+
+    def _layers(self) -> list[tuple[str, Any]]:
+        paths = [path for path, _ in self.scope.model.unet.named_modules() if path.endswith("attn1")]
+        return [("middle block", "mid"), *((_layer_words(path), path) for path in paths if path != LAYERS["mid"])]
+
+    def _heads(self) -> list[tuple[str, Any]]:
+        count = find_layer(self.scope.model.unet, self.scope.layer).heads
+        return [("all", None), *((f"head {head}", (head,)) for head in range(count))]
+
+    def _taps(self) -> list[tuple[str, Any]]:
+        most = min(2 * min(self.scope.trace[0].x_t.shape[2:]) - 1, WIDEST)
+        return [("automatic", None), *((str(taps), taps) for taps in range(1, most + 1, 2))]
+
+    def _offer_heads(self, _: object) -> None:
+        """Another layer may have fewer heads: those that it has not are given up for all."""
+        with self.scope.guarded(), self.scope.held():
+            offers, chosen = self._heads(), self.scope.heads
+            self.heads.options = offers
+            self.scope.heads = chosen if chosen is None or set(chosen) <= set(range(len(offers) - 1)) else None
+            self.heads.value = self.scope.heads
+
+
+def _layer_words(path: str) -> str:
+    """`down_blocks.1.attentions.0.transformer_blocks.0.attn1` as people say it."""
+    numbers = [int(part) for part in path.split(".") if part.isdigit()]
+    side = path.partition("_")[0]
+    where = "middle block" if side == "mid" else f"{side} block {numbers[0]}"
+    rest = numbers if side == "mid" else numbers[1:]
+    return f"{where}, attention {' / '.join(map(str, rest))}"
