@@ -92,7 +92,7 @@ def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
     name, size, cfg = term.name.upper(), numbers[term.name], step.guidance.cfg
     if not term.scale:
         return f"{name}'s scale is 0: it adds nothing."
-    if term.name != "sag" or cfg is None or not cfg.scale:
+    if term.name != "sag" or cfg is None or not numbers["cfg"]:
         return f"{name}'s push is {size:.0%} of the prediction's length."
     cosine = math.copysign(numbers["cosine"], numbers["cosine"] * term.scale * cfg.scale)  # of what is added, signs and all
     way = next(way for most, way in WAYS if cosine <= most)

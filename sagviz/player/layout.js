@@ -45,7 +45,7 @@ function whatIf(player) {
   const rows = guided.map((run) => {
     const set = (scales) => player.change("scales", player.state.scales.with(run.number, scales));
     const knobs = run.terms.map((term) => knob(player, run, term, set));
-    const parts = run.terms.flatMap((term, i) => [i ? " + " : "", knobs[i].number, ` Δ${term.title}`]);
+    const parts = run.terms.flatMap((term, i) => [i ? " + " : "", knobs[i].number, ` · Δ${term.title}`]);
     const head = player.runs.length > 1 ? [make("h3", {}, player.label(run))] : [];
     return make("div", {}, ...head, ...knobs.map(({ node }) => node), make("p", { class: "formula" }, "guided x̂₀ = x̂₀ + ", ...parts));
   });

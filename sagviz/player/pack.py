@@ -113,7 +113,7 @@ def _spread(steps: list[Step], count: int) -> list[Step]:
 def _cost(step: Step) -> int:
     """Bytes of a step at most, in base64: three colours of 16 bits for x̂_0 and each term, of 8 for the other latents."""
     cells = step.x_t[0, 0].numel()
-    degraded = 0 if step.mask is None else 7
+    degraded = 0 if step.mask is None else 6  # the mask itself packs to almost nothing
     grid = 0 if step.attention is None else 2 * step.attention.numel()
     return (cells * (6 + 6 * len(step.guidance.terms) + 3 + degraded) + grid) * 4 // 3 + 1
 
@@ -121,7 +121,7 @@ def _cost(step: Step) -> int:
 def colours(trace: Trace, traces: Sequence[Trace]) -> Tensor:
     """One map from latents to colours for all runs of a model: the last finished run's. A run that nothing finished beside
     shows its first three channels."""
-    same = [other.latent_rgb for other in (*traces, trace) if other.settings.model == trace.settings.model]
+    same = [other.latent_rgb for other in (trace, *traces) if other.settings.model == trace.settings.model]
     found = [rgb for rgb in same if rgb is not None]
     if found:
         return found[-1]
@@ -148,13 +148,16 @@ def _run(trace: Trace, steps: list[Step], rgb: Tensor, image: int) -> dict[str, 
         "steps": rows,
         "planes": {n: {"shape": p.shape, "bits": p.bits, "low": p.low, "high": p.high} for n, p in planes.items()},
         "packed": base64.b64encode(zlib.compress(bytes(blob), 9)).decode(),
-        "picture": _picture(trace.pictures[image]) if trace.pictures else None,
+        "picture": picture(trace, image),
     }
 
 
-def _picture(png: bytes) -> str:
-    """The finished picture as an address: as it is where it is small, else as WebP, which takes a tenth."""
-    return data_uri(png if len(png) <= 50_000 else to_webp(from_png(png)))
+def picture(trace: Trace, image: int, longest: int | None = None) -> str | None:
+    """The finished picture as an address, if there is one: as it is where it is small, else as WebP, which takes a tenth."""
+    if not trace.pictures:
+        return None
+    png = trace.pictures[image]
+    return data_uri(png if len(png) <= 50_000 else to_webp(from_png(png), longest))
 
 
 def _planes(steps: list[Step], rgb: Tensor) -> dict[str, Plane]:

@@ -103,7 +103,7 @@ class Player {
       const value = this.state.scales[run][term];
       slide.value = value;
       if (box !== document.activeElement) box.value = value;
-      number.textContent = `${value} ·`;
+      number.textContent = String(value);
     }
     for (const { view: own, radio } of this.radios ?? []) radio.checked = own === view;
     if (this.flipButton) this.flipButton.textContent = view === "flip" ? `Shown: ${this.label(this.runs[front])}` : "Flip";
