@@ -32,8 +32,9 @@ demo: .venv/.report
 lab: .venv/.lab .venv/.report
 	$(BIN)/jupyter lab notebooks
 
-render: .venv/.report
+render: .venv/.dev chromium
 	$(BIN)/python docs/render.py
+	$(BIN)/python docs/screenshots.py
 
 # Colab's set comes first, so that the line that counts all tests is the last one.
 test: lint chromium

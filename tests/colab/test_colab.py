@@ -52,3 +52,57 @@ def test_papermill_runs_the_report(tmp_path: Path) -> None:
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     shown = [output.data for output in outputs if "data" in output]
     assert any("image/png" in data or "data:image" in data.get("text/html", "") for data in shown)
+
+
+WIDGETS = """
+import torch
+torch.set_num_threads(1)
+import ipywidgets, sagviz as sv
+from IPython.core.formatters import DisplayFormatter
+
+model = sv.load()
+pair = sv.compare(model, "a fox on a blue background", seed=7, steps=3, progress=False)
+MAKE = {
+    "Playground": lambda: sv.Playground(model, prompt="a fox on a blue background", seed=7, steps=3),
+    "Preference": lambda: sv.Preference([pair]),
+    "Scrubber": lambda: sv.Scrubber(pair[1]),
+    "Microscope": lambda: sv.Microscope(model, pair[1]),
+}
+
+def parts(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from parts(child)
+
+def move(part):
+    if isinstance(part, (ipywidgets.IntSlider, ipywidgets.FloatSlider, ipywidgets.BoundedIntText, ipywidgets.BoundedFloatText)):
+        old, part.value = part.value, min(part.max, part.value + part.step)
+        part.value = old
+    elif isinstance(part, ipywidgets.Checkbox):
+        part.value = not part.value
+        part.value = not part.value
+    elif isinstance(part, ipywidgets.Dropdown):
+        part.index, part.index = len(part.options) - 1, part.index
+
+widget = MAKE[NAME]()
+data, _ = DisplayFormatter().format(widget)
+assert {"application/vnd.jupyter.widget-view+json", "text/html"} <= set(data), data
+for part in list(parts(widget)):
+    move(part)
+if NAME == "Playground":
+    widget.buttons["run"].click()
+    assert widget.notice.value == "", widget.notice.value
+    assert [trace.pictures for trace in widget.traces] == [trace.pictures for trace in pair]
+    widget._uploaded({"fox.png": {"content": widget.history.runs[0].pictures[1]}})
+    assert "Run makes it again" in widget.notice.value
+if NAME == "Preference":
+    widget.typed.value = "l"
+    assert "was preferred" in widget.end.value
+widget.close()
+print(ipywidgets.__version__)
+"""
+
+
+@pytest.mark.parametrize("name", ["Playground", "Preference", "Scrubber", "Microscope"])
+def test_widgets_are_built_shown_and_moved(name: str, tmp_path: Path) -> None:
+    assert python(f"NAME = {name!r}\n{WIDGETS}", tmp_path).splitlines()[-1] == "7.7.1"
