@@ -1,0 +1,282 @@
+"""The player in a browser without a network: it shows what the records hold and makes the guided prediction anew."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from driver import serious_faults
+from playwright.sync_api import Browser, Page
+
+import sagviz as sv
+from sagviz import CFG, SAG, captions, measure
+from sagviz.image import from_png, heat_map, preview
+from sagviz.player import fragment, page
+from sagviz.player.pack import PANES
+
+EVIL = "</script><script>alert(1)</script> \"quoted\" 'too' <!-- & é"
+BOTH = CFG(3.0) + SAG(1.0)
+
+
+@pytest.fixture(scope="module")
+def traces(model: sv.Model) -> tuple[sv.Trace, ...]:
+    """CFG, and CFG + SAG."""
+    return sv.compare(model, "a fox", steps=5, seed=3, progress=False)
+
+
+class Reader:
+    """A page that is open without a network, and what it complained about."""
+
+    def __init__(self, browser: Browser, file: Path, width: int = 1280, dark: bool = False) -> None:
+        scheme = {"color_scheme": "dark" if dark else "light"}
+        self.context = browser.new_context(offline=True, viewport={"width": width, "height": 900}, bypass_csp=True, **scheme)
+        self.page: Page = self.context.new_page()
+        self.faults: list[str] = []
+        self.page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.faults.append("a dialog"), dialog.dismiss()))
+        self.page.on("request", lambda request: self._note(request.url, file))
+        self.page.goto(file.as_uri())
+        self.page.locator(".sagviz-player").first.wait_for()
+
+    def _note(self, address: str, file: Path) -> None:
+        if address != file.as_uri() and not address.startswith("data:"):
+            self.faults.append(f"a request to {address}")
+
+    def text(self, selector: str) -> str:
+        return self.page.locator(selector).first.inner_text()
+
+    def show(self, *panes: str) -> None:
+        """Only these pictures."""
+        for box in self.page.locator("[data-pane] input").all():
+            name = box.evaluate("box => box.parentElement.dataset.pane")
+            box.evaluate("(box, on) => box.checked === on || box.click()", name in panes)
+
+    def pixels(self, pane: str, number: int = 0) -> np.ndarray:
+        """(h, w, 3) of a canvas."""
+        address = self.page.locator(f".pane.{pane} canvas").nth(number).evaluate("canvas => canvas.toDataURL('image/png')")
+        return np.asarray(from_png(b64decode(address.partition(",")[2])).convert("RGB"), dtype=int)
+
+    def go(self, index: int) -> None:
+        self._set(".step", index)
+
+    def scale(self, term: str, value: float) -> None:
+        self._set(f".knob.{term} input[type=number]", value)
+
+    def _set(self, selector: str, value: float) -> None:
+        self.page.locator(selector).first.evaluate(
+            "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value
+        )
+
+
+Opener = Callable[..., Reader]
+
+
+@pytest.fixture
+def reader(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
+    """reader(traces, **how): the player of these traces, opened; a page without complaints at the end."""
+    opened: list[Reader] = []
+
+    def open_(traces: Any, **how: Any) -> Reader:
+        opened.append(Reader(browser, page(traces, tmp_path / f"{len(opened)}.html"), **how))
+        return opened[-1]
+
+    yield open_
+    for one in opened:
+        one.context.close()
+        assert not one.faults
+
+
+@pytest.mark.parametrize("kind", ["model", "v_model"])
+def test_other_scales_are_recomputed_as_python_does(kind: str, request: pytest.FixtureRequest, reader: Opener) -> None:
+    trace = sv.trace(request.getfixturevalue(kind), "a fox", steps=5, seed=3, guidance=BOTH, progress=False)
+    rgb = trace.latent_rgb
+    assert rgb is not None
+    shown = reader(trace)
+    for index, step in enumerate(trace):
+        shown.go(index)
+        for cfg, sag in ((3.0, 1.0), (0.0, 0.0), (7.5, -0.45), (10.0, 2.0)):
+            shown.scale("cfg", cfg)
+            shown.scale("sag", sag)
+            wanted = np.asarray(preview(replace(step, guidance=CFG(cfg) + SAG(sag)).x0_guided, rgb)[0], dtype=int)
+            assert np.abs(shown.pixels("x0_guided") - wanted).max() <= 1
+    assert shown.text(".formula") == "guided x̂₀ = x̂₀ + 10 · ΔCFG + 2 · ΔSAG"
+    shown.page.get_by_role("button", name="As it ran").click()
+    assert np.abs(shown.pixels("x0_guided") - np.asarray(preview(step.x0_guided, rgb)[0], dtype=int)).max() <= 1
+
+
+def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    trace = traces[1]
+    step, rgb = trace[2], trace.latent_rgb
+    assert rgb is not None
+    shown = reader(trace)
+    shown.show(*PANES, "cfg", "sag")
+    shown.go(2)
+    for name in ("x_t", "x0_hat", "x0_blurred", "x_degraded"):
+        assert np.abs(shown.pixels(name) - np.asarray(preview(getattr(step, name), rgb)[0], dtype=int)).max() <= 1, name
+    top = max(float(other.attention.max()) for other in trace)
+    assert np.abs(shown.pixels("attention") - heat_map(step.attention[0], 0, top)).max() <= 3
+    pushes = {name: shown.pixels(name) - 127.5 for name in ("cfg", "sag", "sum")}
+    free = np.abs(pushes["sum"]) < 126  # not clipped
+    assert np.abs(pushes["sum"] - pushes["cfg"] - pushes["sag"])[free].max() <= 2
+    assert np.array_equal(shown.pixels("image"), np.asarray(trace.image))
+    inside = step.mask[0, 0].bool().numpy()
+    assert np.array_equal(shown.pixels("mask")[inside], shown.pixels("x0_hat")[inside])
+    assert shown.pixels("mask")[~inside].min() >= 216
+
+
+def test_the_margin_marks_the_cells_that_may_flip(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    trace = traces[1]
+    shown = reader(trace)
+    shown.show("margin")
+    for index, step in enumerate(trace):
+        shown.go(index)
+        centres = shown.pixels("margin")[16::32, 16::32]
+        near = (step.attention[0] - 1).abs().numpy() <= captions.NEAR
+        assert near.any()
+        assert np.array_equal((centres == 0).all(-1), near)
+        assert f"{int(near.sum())} cells" in shown.text(".pane.margin .words")
+
+
+def test_words_and_numbers_follow_the_step(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    trace = traces[1]
+    shown = reader(trace)
+    for index, step in enumerate(trace):
+        shown.go(index)
+        assert shown.text(".caption") == captions.of_step(step, 5)
+        assert f"{measure.of_step(step)['cfg']:.2f}" in shown.text(".key")
+        assert shown.page.locator(".step").get_attribute("aria-valuetext") == f"Step {index} of 5"
+        assert shown.page.locator(".cursor").first.get_attribute("x1") == str(250 * index)
+        for canvas in shown.page.locator("canvas:visible").all():
+            assert re.match(r".+: .+", canvas.get_attribute("aria-label"))
+
+
+def test_keys_move_play_and_stop(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    shown = reader(traces[1])
+    shown.page.locator(".step").focus()
+    for key, index in (
+        ("ArrowRight", 1),
+        ("End", 4),
+        ("ArrowRight", 4),
+        ("ArrowLeft", 3),
+        ("Home", 0),
+        ("PageUp", 4),
+        ("PageDown", 0),
+    ):
+        shown.page.keyboard.press(key)
+        assert shown.text(".readout") == f"Step {index} of 5", key
+    shown.page.keyboard.press("Space")
+    assert "Pause" in shown.text(".play")
+    shown.page.get_by_text("Step 4 of 5").first.wait_for()
+    shown.page.get_by_role("button", name="Play").wait_for()
+    place = shown.page.locator(".charts").bounding_box()
+    shown.page.mouse.click(place["x"] + place["width"] / 2, place["y"] + 20)
+    assert shown.text(".readout") == "Step 2 of 5"
+
+
+def test_one_scale_of_colours_unless_the_reader_asks(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    shown = reader(traces[1])
+    legends = {(shown.go(index), shown.text(".pane.attention .legend"))[1] for index in range(5)}
+    assert len(legends) == 1
+    shown.page.get_by_text("Choose pictures").click()
+    shown.page.get_by_label("colour scale of this step alone").check()
+    low, high = shown.text(".pane.attention .legend").split()
+    assert (low, high) == ("0", f"{float(traces[1][4].attention.max()):.1f}")
+    plain = shown.pixels("attention").shape
+    shown.page.get_by_label("maps over the picture").check()
+    assert shown.pixels("attention").shape > plain
+    shown.page.get_by_label("pushes as sizes").check()
+    assert shown.text(".pane.cfg .legend").startswith("0")
+
+
+def test_several_runs_stand_beside_each_other_flip_and_differ(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    shown = reader([*traces, traces[0]])
+    first, second = shown.pixels("image", 0), shown.pixels("image", 1)
+    assert not np.array_equal(first, second)
+    shown.page.locator(".step").focus()
+    shown.page.keyboard.press("f")
+    for label in ("A: CFG 3", "B: CFG 3 + SAG 1", "C: CFG 3", "A: CFG 3"):
+        visible = [text for text in shown.page.locator(".pane.x0_hat .label:visible").all_inner_texts() if text]
+        assert visible == [label]
+        shown.page.keyboard.press("f")
+    shown.page.keyboard.press("d")  # B in front, against A
+    pixels = shown.pixels("image", 3)
+    apart = np.linalg.norm((first - second) / 127.5, axis=-1).clip(0, 1)
+    assert np.abs(pixels - heat_map(torch.tensor(apart), 0, 1, "magma")).max() <= 4
+    assert np.abs(shown.pixels("x0_hat", 3) - heat_map(torch.zeros(1, 1), 0, 1, "magma")).max() <= 2  # the first step is shared
+    shown.go(4)
+    assert shown.pixels("x0_hat", 3).max() > 10
+
+
+def test_runs_of_different_lengths_keep_step(model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    short = sv.trace(model, "a fox", steps=2, seed=3, progress=False)
+    shown = reader([short, traces[1]])
+    for index, words in ((0, "Step 0 of 2"), (1, "Step 0 of 2"), (4, "Step 1 of 2")):
+        shown.go(index)
+        assert words in shown.text(".caption")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_it_is_accessible_and_fits(traces: tuple[sv.Trace, ...], reader: Opener, width: int, dark: bool) -> None:
+    shown = reader(list(traces), width=width, dark=dark)
+    shown.page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    assert serious_faults(shown.page, "body") == []
+    assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+    ground = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) is dark
+    assert all(canvas.bounding_box()["width"] >= 70 for canvas in shown.page.locator("canvas:visible").all())
+    shown.page.locator(".step").focus()
+    shown.page.keyboard.press("End")
+    assert shown.page.locator(".step").is_visible()
+
+
+def test_evil_words_are_shown_as_words(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    settings = replace(traces[1].settings, prompt=EVIL, negative_prompt=EVIL, model=EVIL)
+    shown = reader(replace(traces[1], settings=settings))
+    assert EVIL in shown.text("h1")
+    shown.page.get_by_text("Settings and keys").click()
+    assert shown.page.get_by_role("cell", name=EVIL).count() == 3
+
+
+def test_fragments_live_side_by_side(traces: tuple[sv.Trace, ...], browser: Browser, tmp_path: Path) -> None:
+    both = [traces[1]._repr_html_(), fragment(list(traces)), fragment(list(traces))]
+    assert "<html" not in both[0]
+    assert ' id="' not in both[0]
+    file = tmp_path / "both.html"
+    file.write_text(f'<!DOCTYPE html><meta charset="utf-8"><link rel="icon" href="data:,">{"".join(both)}', encoding="utf-8")
+    shown = Reader(browser, file)
+    players = shown.page.locator(".sagviz-player")
+    players.nth(2).wait_for()
+    assert players.count() == 3
+    players.nth(1).get_by_label("difference (D)").check()
+    players.nth(2).get_by_label("flip (F)").check()
+    assert players.nth(1).get_by_label("difference (D)").is_checked()
+    players.nth(2).locator(".step").focus()
+    shown.page.keyboard.press("End")
+    assert [player.locator(".readout").inner_text() for player in players.all()] == ["Step 0 of 5", "Step 0 of 5", "Step 4 of 5"]
+    assert not shown.faults
+    shown.context.close()
+
+
+@pytest.mark.parametrize("what", ["interrupted", "unguided", "infinite threshold", "no mask at some steps", "one step"])
+def test_unusual_traces_open(model: sv.Model, traces: tuple[sv.Trace, ...], what: str, reader: Opener) -> None:
+    changed = {
+        "interrupted": lambda: replace(traces[1], pictures=(), latent_rgb=None, steps=traces[1].steps[:3]),
+        "unguided": lambda: sv.trace(model, "", steps=2, progress=False),
+        "infinite threshold": lambda: sv.trace(model, "", steps=2, guidance=SAG(1, threshold=float("inf")), progress=False),
+        "no mask at some steps": lambda: sv.trace(model, "", steps=4, guidance=CFG(3) + SAG(1, stop=0.5), progress=False),
+        "one step": lambda: sv.trace(model, "", steps=4, keep=[2], progress=False),
+    }
+    trace = changed[what]()
+    shown = reader(trace)
+    shown.show(*PANES, *(term.name for term in trace.settings.guidance.terms))
+    for index, step in enumerate(trace):
+        shown.go(index)
+        assert shown.text(".caption") == captions.of_step(step, trace.evaluations)
