@@ -265,6 +265,12 @@ def test_a_changed_setting_is_a_new_cell(model: sv.Model, changed: dict[str, Any
     assert a.key == b.key != c.key
 
 
+def test_a_whole_number_is_the_same_scale(model: sv.Model) -> None:
+    whole, real = (begin(model, guidance=CFG(kind(3)) + SAG(kind(1), heads=(0, 1))) for kind in (int, float))
+    assert whole.cells == real.cells
+    assert whole.cells != begin(model, guidance=CFG(3.0) + SAG(1.0, heads=(0, 2))).cells
+
+
 def test_other_weights_are_other_cells(model: sv.Model, v_model: sv.Model, folder: Path) -> None:
     assert fingerprint(model) == fingerprint(sv.load(folder)) != fingerprint(v_model)
     assert fingerprint(sv.load(folder, dtype="bfloat16")) != fingerprint(model)
