@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from sagviz import measure as measure
     from sagviz import plot as plot
+    from sagviz.captures import Capture as Capture
+    from sagviz.captures import Captured as Captured
     from sagviz.comparison import compare as compare
     from sagviz.errors import SagvizError as SagvizError
     from sagviz.errors import SagvizWarning as SagvizWarning
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from sagviz.models import Model as Model
     from sagviz.models import load as load
     from sagviz.records import Step as Step
+    from sagviz.probe import attend as attend
     from sagviz.reports import report as report
     from sagviz.sampling import steps as steps
     from sagviz.sampling import trace as trace
@@ -38,6 +41,7 @@ _HOME = {
     "Step": "records", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
     "Sweep": "sweeps", "branch": "whatif", "steps": "sampling", "sweep": "sweeps", "trace": "sampling", "vocabulary": "words",
     "what_if": "whatif",
+    "Capture": "captures", "Captured": "captures", "attend": "probe",
     "Microscope": "widgets", "Playground": "widgets", "Preference": "widgets", "Scrubber": "widgets",
 }  # fmt: skip
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sagviz.attention import capture
+from sagviz.attention import Reading, capture
+from sagviz.captures import captured_of
 from sagviz.models import Model
 from sagviz.records import Step
 from sagviz.runs import Run
-
-Reading = tuple[str, tuple[int, ...] | None]  # an attention map: its layer, its heads
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +68,7 @@ class Passes:
         answers: dict[Hashable, Answer] = {}
         for group in self._groups(_merged([question for each in asked for question in each.values()])):
             answers |= self._call(group)
-        return [_filled(step, questions, answers) for step, questions in zip(steps, asked, strict=True)]
+        return [_filled(run, step, questions, answers) for run, step, questions in zip(runs, steps, asked, strict=True)]
 
     def _groups(self, questions: Sequence[Question]) -> Iterator[list[Question]]:
         """The questions in their order, as many together as a call may hold."""
@@ -85,24 +83,26 @@ class Passes:
             yield group
 
     def _call(self, group: Sequence[Question]) -> dict[Hashable, Answer]:
-        """One U-Net call. The questions that read attention stand first, so that their rows are the leading ones."""
+        """One U-Net call, and what it is to read of the rows of each question."""
         sizes = [len(question.x) for question in group]
-        leading = [len(question.x) for question in group if question.readings]
         x = torch.cat([question.x for question in group])
         t = torch.cat([question.t.expand(rows) for question, rows in zip(group, sizes, strict=True)])
         texts = torch.cat([self._embed(question.text).expand(rows, -1, -1) for question, rows in zip(group, sizes, strict=True)])
         height, width = x.shape[2:]
-        with self.model.lock, ExitStack() as hooks:
-            read = {
-                reading: hooks.enter_context(capture(self.model.unet, reading[0], sum(leading), (height, width), reading[1]))
-                for reading in {reading: None for question in group for reading in question.readings}
-            }
+        rows = dict(zip(group, torch.arange(len(x)).split(sizes), strict=True))
+        readers: dict[Reading, list[Question]] = {}
+        for question in group:
+            for reading in question.readings:
+                readers.setdefault(reading, []).append(question)
+        wanted = {reading: torch.cat([rows[each] for each in asking]).tolist() for reading, asking in readers.items()}
+        with self.model.lock, capture(self.model.unet, wanted, (height, width)) as read:
             outputs = self.model.predict(x, t, texts).split(sizes)
-        maps = {reading: found[0].split(leading) for reading, found in read.items()}
+        maps: dict[Question, dict[Reading, Tensor]] = {question: {} for question in group}
+        for reading, asking in readers.items():
+            for question, part in zip(asking, read[reading].split([len(each.x) for each in asking]), strict=True):
+                maps[question][reading] = part
         return {
-            question.key: Answer(
-                output, {reading: maps[reading][place] for reading in question.readings}, int(place == 0), len(output)
-            )
+            question.key: Answer(output, maps[question], int(place == 0), len(output))
             for place, (question, output) in enumerate(zip(group, outputs, strict=True))
         }
 
@@ -116,13 +116,25 @@ def _of_branches(run: Run, step: Step) -> dict[str, Question]:
     """Both branches under CFG, else the single one; the attention is read where guidance starts from."""
     if not step.lacks_prediction:
         return {}
-    sag, t = step.guidance.sag, run.device_times[step.index]
+    t, texts = run.device_times[step.index], _texts(run, step)
     x = run.scheduler.scale_model_input(step.x_t, run.times[step.index])
-    read = frozenset([(sag.layer, sag.heads)] if sag is not None else [])
+    base, told = next(iter(texts)), list(texts)[-1]
+    own, words = (_captures(run, step, words=words) for words in (False, True))
+    read = {name: [*_sags(step), *own] * (name == base) + [*words] * (name == told) for name in texts}
     return {
-        name: Question((name, id(step.x_t), step.level, text), x, t, text, read if place == 0 else frozenset())
-        for place, (name, text) in enumerate(_texts(run, step).items())
+        name: Question((name, id(step.x_t), step.level, text), x, t, text, frozenset(read[name])) for name, text in texts.items()
     }
+
+
+def _sags(step: Step) -> list[Reading]:
+    """The map that SAG reads, where guidance starts from."""
+    sag = step.guidance.sag
+    return [] if sag is None else [Reading(sag.layer, heads=sag.heads)]
+
+
+def _captures(run: Run, step: Step, *, words: bool) -> tuple[Reading, ...]:
+    """What the run's capture reads in this step, of the branch that guidance starts from or of the one with the prompt."""
+    return run.capture.readings(words=words) if run.capture is not None and run.capture.acts(step.index) else ()
 
 
 def _of_degraded(run: Run, step: Step) -> dict[str, Question]:
@@ -146,22 +158,27 @@ def _texts(run: Run, step: Step) -> dict[str, str]:
 
 
 def _merged(questions: Sequence[Question]) -> list[Question]:
-    """Each question once, with all that anyone wants to read; those that read come first."""
+    """Each question once, with all that anyone wants to read."""
     unique: dict[Hashable, Question] = {}
     for question in questions:
         known = unique.get(question.key, question)
         unique[question.key] = replace(known, readings=known.readings | question.readings)
-    return sorted(unique.values(), key=lambda question: not question.readings)
+    return list(unique.values())
 
 
-def _filled(step: Step, questions: dict[str, Question], answers: dict[Hashable, Answer]) -> Step:
+def _filled(run: Run, step: Step, questions: dict[str, Question], answers: dict[Hashable, Answer]) -> Step:
     """The step with the answers to its questions, and their cost."""
-    forwards, samples, fields = step.forwards, step.samples, dict[str, Any]()
+    forwards, samples, fields, read = step.forwards, step.samples, dict[str, Any](), dict[Reading, Tensor]()
     for name, question in questions.items():
         answer = answers[question.key]
         fields[name] = answer.output
-        for reading in question.readings:
-            fields["attention"] = answer.maps[reading]
+        read |= answer.maps
         calls, rows = answer.cost()
         forwards, samples = forwards + calls, samples + rows
-    return replace(step, forwards=forwards, samples=samples, **fields) if fields else step
+    if not fields:
+        return step
+    if read:
+        own = (*_captures(run, step, words=False), *_captures(run, step, words=True))
+        fields["captured"] = captured_of({reading: read[reading] for reading in own}, run.words)
+        fields["attention"] = next((read[reading] for reading in _sags(step)), None)
+    return replace(step, forwards=forwards, samples=samples, **fields)

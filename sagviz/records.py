@@ -6,11 +6,13 @@ method itself, written once, as properties; the sampler reads the same propertie
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
 
+from sagviz.captures import Captured
 from sagviz.degrade import attended, degrade, gaussian_blur
 from sagviz.guidance import Guidance
 from sagviz.schedule import Level
@@ -32,6 +34,8 @@ class Step:
         painted: a hand-made mask (B, 1, H, W) that takes the place of M_t.
         x_next: the latent that the scheduler made of it.
         forwards, samples: U-Net calls that this step cost, and batch rows in them.
+        captured: what a `Capture` asked for, by the layer's name; empty in steps that it did not ask about.
+        seed: that of the first image; image i has seed + i, and its random mask comes from it and the index.
     """
 
     index: int
@@ -46,6 +50,8 @@ class Step:
     x_next: Tensor | None = None
     forwards: int = 0
     samples: int = 0
+    captured: Mapping[str, Captured] = field(default_factory=dict)
+    seed: int = 0
 
     @property
     def t(self) -> float:
@@ -183,7 +189,7 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         before = None if self.before is None else self.before.to_json()
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {**values, "guidance": self.guidance.to_json(), "before": before}
 
     @staticmethod

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sagviz.attention import find_layer
+from sagviz.captures import Capture, Word, words_of
 from sagviz.degrade import kernel_size
 from sagviz.errors import ArgumentError, SagvizWarning
 from sagviz.guidance import Guidance, Term, as_guidance, check_number
@@ -37,6 +38,8 @@ class Run:
     device_times: Tensor
     start: Tensor
     painted: Tensor | None = None  # a hand-made mask for all steps
+    capture: Capture | None = None
+    words: tuple[Word, ...] = ()  # the tokens of each word of the prompt, where attention to words is captured
 
     @property
     def evaluations(self) -> int:
@@ -57,6 +60,7 @@ def prepare(
     scheduler: object = None,
     eta: float = 0.0,
     noise: Tensor | None = None,
+    capture: Capture | None = None,
 ) -> Run:
     """Check everything, lay out the schedule, draw the noise. The arguments are those of `steps`."""
     total = as_guidance(guidance)
@@ -74,6 +78,8 @@ def prepare(
     pixels = model.default_size if size is None else size
     shape = model.latent_shape(pixels)
     _check_sag(model, total, shape)
+    if capture is not None:
+        capture = _check_capture(model, capture, prompt, pixels, images)
     planner = make_scheduler(model, scheduler)
     options = frozenset(inspect.signature(planner.step).parameters)
     if eta and "eta" not in options:
@@ -100,6 +106,8 @@ def prepare(
         times=planner.timesteps.tolist() if whole else list(planner.timesteps),
         device_times=planner.timesteps.to(model.device),
         start=unit * float(planner.init_noise_sigma),
+        capture=capture,
+        words=tuple(words_of(model, prompt)) if capture is not None and "words" in capture.what else (),
     )
 
 
@@ -149,6 +157,15 @@ def _check_sag(model: Model, guidance: Guidance, shape: tuple[int, int, int]) ->
             f"a blur of {taps} taps does not fit a latent of {shape[1]} x {shape[2]}; "
             f"give blur_kernel={2 * side - 1} or less, or a larger size"
         )
+
+
+def _check_capture(model: Model, capture: object, prompt: str, pixels: tuple[int, int], images: int) -> Capture:
+    """The capture with its layers spelt out; refuses one of another kind, of layers that are not there, or too large."""
+    if not isinstance(capture, Capture):
+        raise ArgumentError(f"capture is {capture!r}; give sagviz.Capture(...), or None")
+    _, height, width = model.latent_shape(pixels)
+    capture.check(capture.bytes(model, prompt, size=pixels, images=images), "one step")
+    return capture.resolved(model, (height, width))
 
 
 def describe(scheduler: Any) -> dict[str, Any]:

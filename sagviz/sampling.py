@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sagviz import image
+from sagviz.captures import Capture
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance, Term
 from sagviz.models import Model
@@ -37,6 +38,7 @@ def steps(
     scheduler: object = None,
     eta: float = 0.0,
     noise: Tensor | None = None,
+    capture: Capture | None = None,
 ) -> Iterator[Step]:
     """Run a model step by step; stop whenever you like, nothing stays attached to it.
 
@@ -52,13 +54,14 @@ def steps(
         scheduler: a name such as "ddim", "pndm", "dpm++ 2m", "euler", a diffusers scheduler, or the model's own.
         eta: DDIM's eta, 0 (deterministic) to 1 (as noisy as DDPM).
         noise: the start noise, (images, C, H, W) of unit variance; drawn from the seeds where `None`.
+        capture: what to read of the attention into `Step.captured`, at any layers, heads and steps.
 
     Raises:
         ArgumentError: before anything is computed.
     """
     run = prepare(
         model, prompt, negative_prompt=negative_prompt, guidance=guidance, steps=steps, seed=seed, images=images,
-        size=size, scheduler=scheduler, eta=eta, noise=noise,
+        size=size, scheduler=scheduler, eta=eta, noise=noise, capture=capture,
     )  # fmt: skip
     return walk(run)
 
@@ -175,7 +178,7 @@ def collect_together(
 def begin(run: Run, index: int, x_t: Tensor) -> Step:
     """A step without predictions yet."""
     guidance = run.settings.guidance.at(index / run.evaluations)
-    return Step(index=index, level=run.levels[index], guidance=guidance, x_t=x_t, painted=run.painted)
+    return Step(index=index, level=run.levels[index], guidance=guidance, x_t=x_t, painted=run.painted, seed=run.settings.seed)
 
 
 def advance(run: Run, step: Step) -> Tensor:
@@ -197,10 +200,14 @@ def on_device(step: Step, device: torch.device) -> Step:
 def to_host(step: Step, x_t: Tensor) -> Step:
     """The step with its tensors on the CPU, moved in one copy: one synchronization a step. `x_t` is already there."""
     names = [name for name in STORED if name != "x_t" and getattr(step, name) is not None]
-    parts = [getattr(step, name) for name in names]
-    flat = torch.cat([part.flatten() for part in parts]).to("cpu", copy=True)
-    pieces = flat.split([part.numel() for part in parts])
-    return replace(step, x_t=x_t, **{n: piece.view(part.shape) for n, piece, part in zip(names, pieces, parts, strict=True)})
+    read = [(layer, kind, part) for layer, found in step.captured.items() for kind, part in found.tensors.items()]
+    parts = [getattr(step, name) for name in names] + [part for _, _, part in read]
+    flat = torch.cat([part.to(step.x_t.device).flatten() for part in parts]).to("cpu", copy=True)
+    pieces = [piece.view(part.shape) for piece, part in zip(flat.split([part.numel() for part in parts]), parts, strict=True)]
+    captured = dict(step.captured)
+    for (layer, kind, _), piece in zip(read, pieces[len(names) :], strict=True):
+        captured[layer] = replace(captured[layer], **{kind: piece})
+    return replace(step, x_t=x_t, captured=captured, **dict(zip(names, pieces, strict=False)))
 
 
 def ended(run: Run, steps: tuple[Step, ...], last: Tensor) -> Trace:
@@ -242,7 +249,8 @@ def _kept(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
 
 
 def check_memory(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
-    """Refuse more records than fit."""
+    """Refuse more records than fit, or more of the attention than was allowed."""
+    _check_captures(runs, kept)
     needed = [len(indices) * _record_bytes(run) for run, indices in zip(runs, kept, strict=True)]
     if sum(needed) <= MAX_TRACE_BYTES:
         return
@@ -254,6 +262,16 @@ def check_memory(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
         f"{steps} steps of this size need {sum(needed) / 2**30:.1f} GiB of records, "
         f"more than {MAX_TRACE_BYTES / 2**30:.0f}; {advice}"
     )
+
+
+def _check_captures(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
+    """Refuse more of the attention than the captures allow together."""
+    needed = 0
+    for run, indices in zip(runs, kept, strict=True):
+        if run.capture is not None:
+            s, steps = run.settings, sum(map(run.capture.acts, indices))
+            needed += run.capture.bytes(run.model, s.prompt, size=s.size, images=s.images, evaluations=steps)
+            run.capture.check(needed, f"{steps} steps" + f" of {len(runs)} runs" * (len(runs) > 1))
 
 
 def _record_bytes(run: Run) -> int:

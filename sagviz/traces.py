@@ -18,6 +18,8 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from sagviz import image
+from sagviz.attention import KINDS
+from sagviz.captures import Captured
 from sagviz.errors import TraceError
 from sagviz.guidance import Guidance
 from sagviz.records import STORED, Settings, Step
@@ -91,7 +93,7 @@ class Trace(Sequence[Step]):
         return sum(value.nbytes for step in self.steps for name in STORED if (value := getattr(step, name)) is not None)
 
     def _repr_html_(self) -> str:
-        """The player, about a megabyte at most; without any kept step the finished pictures."""
+        """The player of at most 20 steps and a megabyte (`to_html` has all); without any kept step the finished pictures."""
         from sagviz.player import fragment
 
         if self.steps:
@@ -156,6 +158,9 @@ def _pack(trace: Trace) -> tuple[dict[str, Tensor], str]:
             if value is not None and not (name == "x_next" and follows):
                 # A copy: the fields of a step share memory, which safetensors refuses.
                 tensors[f"{position}.{name}"] = value.clone().contiguous()
+        for number, found in enumerate(step.captured.values()):
+            for kind, value in found.tensors.items():
+                tensors[f"{position}.captured.{number}.{kind}"] = value.clone().contiguous()
     for number, content in enumerate(trace.pictures):
         tensors[f"picture.{number}"] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     if trace.latent_rgb is not None:
@@ -167,6 +172,7 @@ def _pack(trace: Trace) -> tuple[dict[str, Tensor], str]:
             "guidance": step.guidance.to_json(),
             "forwards": step.forwards,
             "samples": step.samples,
+            "captured": [{"layer": c.layer, "names": c.names, "place": c.place} for c in step.captured.values()],
         }
         for step in trace.steps
     ]
@@ -182,11 +188,23 @@ def _unpack(tensors: dict[str, Tensor], meta: str) -> Trace:
         if stored["x_next"] is None:
             stored["x_next"] = steps[-1].x_t
         level, guidance = Level(**row.pop("level")), Guidance.from_json(row.pop("guidance"))
-        steps.append(Step(level=level, guidance=guidance, **row, **stored))
+        captured = _captured(tensors, position, row.pop("captured", []))  # files of earlier versions have none
+        seed = content["settings"]["seed"]
+        steps.append(Step(level=level, guidance=guidance, captured=captured, seed=seed, **row, **stored))
     count = sum(name.startswith("picture.") for name in tensors)
     pictures = tuple(tensors[f"picture.{number}"].numpy().tobytes() for number in range(count))
     settings = Settings.from_json(content["settings"])
     return Trace(settings, tuple(reversed(steps)), content["evaluations"], pictures, tensors.get("latent_rgb"))
+
+
+def _captured(tensors: dict[str, Tensor], position: int, rows: list[dict[str, Any]]) -> dict[str, Captured]:
+    """What was captured in one step, by layer."""
+    found: dict[str, Captured] = {}
+    for number, row in enumerate(rows):
+        kinds = {kind: tensors.get(f"{position}.captured.{number}.{kind}") for kind in KINDS}
+        place = row["place"] and (row["place"][0], row["place"][1])
+        found[row["layer"]] = Captured(layer=row["layer"], names=tuple(row["names"]), place=place, **kinds)
+    return found
 
 
 def _checksum(tensors: dict[str, Tensor], meta: str) -> str:

@@ -116,6 +116,7 @@ def _reuse(step: Step, active: Guidance, painted: Tensor | None, prompt: str) ->
     new = replace(
         step, guidance=active, out_uncond=kept_uncond, out_cond=kept_cond, painted=painted, x_next=None, forwards=0, samples=0,
         attention=step.attention if same_layer and active.sag else None, out_degraded=None,
+        captured=step.captured if same_base else {},
     )  # fmt: skip
     if new.lacks_prediction or step.out_degraded is None or not same_base or active.sag is None:
         return new

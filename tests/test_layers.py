@@ -18,11 +18,12 @@ PACKAGE = Path(__file__).parents[1] / "sagviz"
 ROWS = (  # from the bottom up; "name.*" is all below a package that no row names itself
     {"errors", "files", "mini.*"},
     {"guidance", "degrade", "schedule", "attention", "image"},
+    {"captures"},
     {"models", "words", "records", "measure.*"},
     {"traces", "runs", "captions"},
     {"passes"},
     {"sampling"},
-    {"whatif", "comparison", "recipe", "sweeps.*", "votes"},
+    {"whatif", "probe", "comparison", "recipe", "sweeps.*", "votes"},
     {"plot.*", "player.pack"},
     {"player"},
     {"widgets.parts", "widgets.worker"},
