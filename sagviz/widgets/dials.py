@@ -23,7 +23,7 @@ OWN = ("use_cfg", "use_sag", "cfg_scale", "sag_scale", *OF_SAG, "mask")  # what 
 LIGHT = 5_000_000  # parameters of a decoder that is quick on any machine
 
 
-class Mask(traitlets.TraitType[Any, Any]):
+class Mask(traitlets.TraitType):  # not subscriptable in Colab's traitlets
     """`None`, or cells of 0 and 1, (H, W), as a tensor, an array or nested lists."""
 
     def validate(self, _obj: Any, value: Any) -> Tensor | None:

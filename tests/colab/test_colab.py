@@ -17,7 +17,9 @@ LINES = [line.split("#")[0].strip() for line in (HERE / "constraints.txt").read_
 
 def python(code: str, cwd: Path) -> str:
     """What a fresh interpreter prints, away from the repository so that only the installed package is in reach."""
-    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 @pytest.mark.parametrize("pin", [line for line in LINES if line])
