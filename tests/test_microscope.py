@@ -16,6 +16,7 @@ from torch import Tensor
 import sagviz as sv
 from sagviz import CFG, SAG, Microscope, Trace, image, measure
 from sagviz.errors import ArgumentError, TraceError
+from sagviz.probe import attend
 from sagviz.widgets import surface
 
 STEPS = 6
@@ -109,11 +110,12 @@ def test_controls_and_traits_are_one(scope: Microscope) -> None:
     assert scope.threshold == box.value == 1.25
     scope.threshold = 0.75
     assert slider.value == 0.75
-    find(scope, "sag-layer").value = DOWN_LAYER
+    find(scope, "sag-layer").value = "down block 0, attention 0 / 0"
     assert scope.layer == DOWN_LAYER
     assert scope.step.guidance.sag.layer == DOWN_LAYER
     find(scope, "sag-use-sag").value = False
-    assert not scope.use_sag and "sag" not in scope.step.terms
+    assert not scope.use_sag
+    assert "sag" not in scope.step.terms
 
 
 def test_reset(scope: Microscope, trace: Trace) -> None:
@@ -362,3 +364,29 @@ def find(scope: Microscope, name: str) -> Any:
     """The widget of that class on the page."""
     (found,) = [each for each in walk(scope) if name in getattr(each, "_dom_classes", ())]
     return found
+
+
+def test_place(scope: Microscope, trace: Trace) -> None:
+    with counted(scope.model.unet) as rows:
+        scope.looking.surface.place = [5, 9]  # as a click does
+    assert scope.place == (5, 9)
+    assert len(rows) == 1 == cost(scope)
+    found = attend(scope.model, trace, scope.index, (5, 9))
+    assert found.words is not None
+    assert scope.looking.found is not None
+    assert torch.equal(scope.looking.found.row, found.row)
+    assert [box.value for box in scope.looking.boxes] == [5, 9]
+    shares = dict(zip(found.names, found.words[0, :, 2, 4].tolist(), strict=True))  # of the 8 x 8 grid's cell
+    assert f"{shares['fox']:.1%}" in scope.looking.bars.value
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+    assert len(pictures(scope.looking.map)) == 1
+    with counted(scope.model.unet) as rows:
+        scope.image = 1  # known already
+        scope.cfg_scale = 2.0
+    assert rows == []
+    scope.looking.boxes[0].value = 6
+    assert scope.place == (6, 9)
+    scope.layer = DOWN_LAYER
+    assert scope.looking.found.row.shape[1:] == (16, 16)
+    scope.place = ()
+    assert "choose a place" in scope.looking.map.value

@@ -77,12 +77,11 @@ def _summand(part: Part, is_base: bool) -> str:
 
 
 def _block(symbol: str, numbers: str, colour: str) -> str:
-    """A summand over its numbers, underlined in its colour."""
-    return (
-        f'<div><div style="font:italic 20px/1.5 Georgia,serif;white-space:nowrap;border-bottom:3px solid {colour}">{symbol}</div>'
-        f'<div style="font-size:13px;line-height:1.7;white-space:nowrap">{numbers}</div></div>'
-    )
+    """A summand over its numbers, underlined in its colour; of one height, with or without subscripts."""
+    style = f"font:italic 20px/34px Georgia,serif;height:34px;white-space:nowrap;border-bottom:3px solid {colour}"
+    below = f'<div style="font-size:13px;line-height:1.7;white-space:nowrap">{numbers}</div>'
+    return f'<div><div style="{style}">{symbol}</div>{below}</div>'
 
 
 def _sign(sign: str) -> str:
-    return f'<div style="font:20px/1.5 Georgia,serif">{sign}</div>'
+    return f'<div style="font:20px/34px Georgia,serif">{sign}</div>'

@@ -28,6 +28,7 @@ class Controls(W.VBox):
     def __init__(self, scope: Microscope) -> None:
         self.scope, self.later = scope, Later()
         self.resets: dict[str, W.Button] = {}
+        self.offers: dict[str, dict[str, Any]] = {}  # of each menu: words and the value that they stand for
         self.heads = self._menu("heads", "heads", self._heads())
         limits = scope.limits()
         rows = []
@@ -51,9 +52,27 @@ class Controls(W.VBox):
         words = self.scope.traits()[name].help
         return self._tied(name, Number(label, getattr(self.scope, name), low, high, step, words=words))
 
-    def _menu(self, name: str, label: str, offers: list[tuple[str, Any]]) -> W.Dropdown:
-        """Menu of a trait; a value that it does not offer is added."""
-        return self._tied(name, labelled(W.Dropdown(description=label, options=offers), self.scope.traits()[name].help))
+    def _menu(self, name: str, label: str, offers: dict[str, Any]) -> W.Dropdown:
+        """Menu of a trait: words for its values; those that it does not offer are added as they are."""
+        menu = labelled(W.Dropdown(description=label, options=list(offers)), self.scope.traits()[name].help)
+        self.offers[name] = offers
+
+        def to_menu(_: object = None) -> None:
+            value = getattr(self.scope, name)
+            if not any(same(value, offered) for offered in self.offers[name].values()):
+                self.offers[name] = {**self.offers[name], str(value): value}
+            menu.options = list(self.offers[name])
+            menu.value = next(words for words, offered in self.offers[name].items() if same(value, offered))
+
+        def to_trait(change: Any) -> None:
+            if change.new is not None and not same(self.offers[name][change.new], getattr(self.scope, name)):
+                self.later.do(lambda: self._set(name, self.offers[name][change.new]))
+
+        to_menu()
+        menu.observe(to_trait, "value")
+        self.scope.observe(to_menu, name)
+        menu.add_class(f"sag-{name.replace('_', '-')}")
+        return menu
 
     def _row(self, name: str, control: W.Widget) -> W.Widget:
         """A control and the button that sets it back."""
@@ -76,11 +95,8 @@ class Controls(W.VBox):
                 self.later.do(lambda: self._set(name, change.new))
 
         def to_control(_: object = None) -> None:
-            value = getattr(self.scope, name)
-            if isinstance(control, W.Dropdown) and value not in [offered for _, offered in control.options]:
-                control.options = (*control.options, (str(value), value))
             if not self.later.pending:  # else the hand is already further
-                control.value = value
+                control.value = getattr(self.scope, name)
 
         to_control()
         control.observe(to_trait, "value")
@@ -92,25 +108,24 @@ class Controls(W.VBox):
         with self.scope.guarded():
             setattr(self.scope, name, value)
 
-    def _layers(self) -> list[tuple[str, Any]]:
+    def _layers(self) -> dict[str, Any]:
         paths = [path for path, _ in self.scope.model.unet.named_modules() if path.endswith("attn1")]
-        return [("middle block", "mid"), *((_layer_words(path), path) for path in paths if path != LAYERS["mid"])]
+        return {"middle block": "mid", **{_layer_words(path): path for path in paths if path != LAYERS["mid"]}}
 
-    def _heads(self) -> list[tuple[str, Any]]:
+    def _heads(self) -> dict[str, Any]:
         count = find_layer(self.scope.model.unet, self.scope.layer).heads
-        return [("all", None), *((f"head {head}", (head,)) for head in range(count))]
+        return {"all": None, **{f"head {head}": (head,) for head in range(count)}}
 
-    def _taps(self) -> list[tuple[str, Any]]:
+    def _taps(self) -> dict[str, Any]:
         most = min(2 * min(self.scope.trace[0].x_t.shape[2:]) - 1, WIDEST)
-        return [("automatic", None), *((str(taps), taps) for taps in range(1, most + 1, 2))]
+        return {"automatic": None, **{str(taps): taps for taps in range(1, most + 1, 2)}}
 
     def _offer_heads(self, _: object) -> None:
-        """Another layer may have fewer heads: those that it has not are given up for all."""
+        """Another layer may have other heads: a choice of heads is given up for all."""
         with self.scope.guarded(), self.scope.held():
-            offers, chosen = self._heads(), self.scope.heads
-            self.heads.options = offers
-            self.scope.heads = chosen if chosen is None or set(chosen) <= set(range(len(offers) - 1)) else None
-            self.heads.value = self.scope.heads
+            self.scope.heads = None
+            self.offers["heads"] = self._heads()
+            self.heads.options = list(self.offers["heads"])
 
 
 def _layer_words(path: str) -> str:

@@ -82,9 +82,12 @@ class Microscope(Dials):
             began = time.perf_counter()
             self.step = self._look()
             self._draw()
-            milliseconds = 1000 * (time.perf_counter() - began)
-            calls = f"{self.step.forwards} U-Net call{'s' * (self.step.forwards != 1)}"
-            self._cost.value = f"<p>The last change cost <b>{calls}</b>, {milliseconds:.0f} ms with its pictures.</p>"
+            self.tell(self.step.forwards, time.perf_counter() - began)
+
+    def tell(self, forwards: int, seconds: float) -> None:
+        """Say what the last change cost."""
+        calls = f"{forwards} U-Net call{'s' * (forwards != 1)}"
+        self._cost.value = f"<p>The last change cost <b>{calls}</b>, {1000 * seconds:.0f} ms with its pictures.</p>"
 
     def static_html(self) -> str:
         words = escape(captions.of_step(self._one(self.step), self.trace.evaluations))

@@ -34,7 +34,7 @@ class Painting(W.VBox):
         self.words = W.HTML("<p>Paint where you expect the mask, then reveal it.</p>")
         self.words.add_class("sag-overlap-words")
         self.surface.observe(lambda _: self.forget(), "painted")
-        super().__init__([flow(self.surface, column(*self._controls(), width="300px"), self.revealed)])
+        super().__init__([flow(self.surface, self.revealed, column(*self._controls(), width="260px"))])
         self.forget()
 
     @property
@@ -107,10 +107,10 @@ class Painting(W.VBox):
             )
             for name, most in limits.items()
         ]
-        self.hide = tip(W.Checkbox(description="cover map and mask", indent=False), "guess first: Reveal uncovers them")
+        self.hide = _checkbox("cover map and mask", "guess first: Reveal uncovers them")
         traitlets.link((self.scope, "hidden"), (self.hide, "value"))
         self.brush = labelled(W.BoundedIntText(description="brush", value=1, min=1, max=9), "side of the brush in cells", "170px")
-        self.eraser = tip(W.Checkbox(description="erase", indent=False), "take away instead of painting")
+        self.eraser = _checkbox("erase", "take away instead of painting")
         traitlets.link((self.brush, "value"), (self.surface, "brush"))
         traitlets.link((self.eraser, "value"), (self.surface, "erase"))
         return [
@@ -135,3 +135,9 @@ class Painting(W.VBox):
         made.on_click(lambda _: deed())
         made.add_class(f"sag-{label.split(',')[0].lower().replace(' ', '-')}")
         return made
+
+
+def _checkbox(label: str, words: str) -> W.Checkbox:
+    made = tip(W.Checkbox(description=label, indent=False), words)
+    made.layout.width, made.layout.margin = "auto", "0"
+    return made

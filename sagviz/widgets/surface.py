@@ -57,11 +57,12 @@ if anywidget is not None:
         """The picture with a canvas over it."""
 
         _esm = Path(__file__).parent / "static" / "surface.js"
+        _css = Path(__file__).parent / "static" / "surface.css"
 
 
 def surface(mode: str, rows: int, columns: int) -> Any:
     """A surface of the kind that works here, in its size on the page."""
     kind = PlainSurface if anywidget is None else Surface
     made = kind(mode=mode, rows=rows, columns=columns, hint=HINTS[mode], painted="0" * (rows * columns))
-    made.layout = W.Layout(width="300px", max_width="100%", margin="0")
+    made.layout = W.Layout(width="260px", max_width="100%", margin="0")
     return made
