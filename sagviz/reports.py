@@ -130,7 +130,7 @@ def report(out: str | Path, *, progress: bool = False, **parameters: object) -> 
 
 
 def to_html(notebook: Path, title: str) -> str:
-    """An executed notebook as one page without code: formulas as MathML, pictures as data, no script, no link to load."""
+    """An executed notebook as one page without code: formulas as MathML, pictures as data, nothing to load."""
     import nbformat
     from nbconvert import HTMLExporter
 

@@ -33,7 +33,8 @@ for (const place of document.querySelectorAll(".sagviz-data:not([data-started])"
 }
 """
 PAGE_BYTES = 7_400_000  # of the planes, before they are packed: 50 steps of Stable Diffusion at 512 x 512 with CFG + SAG
-FRAGMENT_BYTES = 1_000_000  # 50 steps of the miniature fit; of Stable Diffusion seven
+FRAGMENT_BYTES = 1_000_000  # for notebooks, which carry every output: six steps of Stable Diffusion
+FRAGMENT_STEPS = 20  # or fewer; of the miniature they take a fifth of a megabyte
 STRIP = 6  # pictures that stand where no script runs
 
 
@@ -53,7 +54,7 @@ def page(traces: Trace | Sequence[Trace], path: str | Path, *, max_bytes: int = 
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ArgumentError(f"the player is an HTML page; {path} does not end in .html")
-    data = pack(_several(traces), max_bytes, image)
+    data = pack(_several(traces), max_bytes, image=image)
     script = SCRIPT + START
     policy = f"default-src 'none'; img-src data:; script-src '{_digest(script)}'; style-src '{_digest(STYLE)}'"
     html = (
@@ -67,13 +68,15 @@ def page(traces: Trace | Sequence[Trace], path: str | Path, *, max_bytes: int = 
     return _write(path, html)
 
 
-def fragment(traces: Trace | Sequence[Trace], *, max_bytes: int = FRAGMENT_BYTES, image: int = 0) -> str:
-    """The same as a piece of a page, such as a notebook's output, which carries at most about a megabyte.
+def fragment(
+    traces: Trace | Sequence[Trace], *, max_bytes: int = FRAGMENT_BYTES, max_steps: int = FRAGMENT_STEPS, image: int = 0
+) -> str:
+    """The same as a piece of a page, such as a notebook's output: 20 steps, evenly spread, and a megabyte at most.
 
     Where scripts and styles are taken out (untrusted notebooks, some exports) a strip of pictures with captions is left.
     """
     runs = _several(traces)
-    data = pack(runs, max_bytes, image)
+    data = pack(runs, max_bytes, max_steps, image)
     return (
         f"<style>{STYLE}</style><p><strong>{escape(data['title'])}</strong></p>{_place(runs, data, image)}"
         f'<script type="module">{SCRIPT}{START}</script>'

@@ -56,12 +56,13 @@ class Plane:
         return whole + b"\0" * (len(whole) % 2)
 
 
-def pack(traces: Sequence[Trace], max_bytes: int, image: int = 0) -> dict[str, Any]:
+def pack(traces: Sequence[Trace], max_bytes: int, max_steps: int = 999, image: int = 0) -> dict[str, Any]:
     """The player's data, ready for JSON.
 
     Args:
         traces: runs that are shown in lockstep.
         max_bytes: bound on the packed planes; fewer steps, evenly spread, are taken where all would be more.
+        max_steps: bound on the steps of each run.
         image: which image of a batch.
 
     Raises:
@@ -78,7 +79,8 @@ def pack(traces: Sequence[Trace], max_bytes: int, image: int = 0) -> dict[str, A
     steps = [[_one(step, image) for step in trace] for trace in traces]
     maps = [colours(trace, traces) for trace in traces]
     cost = sum(max(_cost(step) for step in run) for run in steps)
-    runs = [_run(trace, _spread(run, max_bytes // cost), rgb, image) for trace, run, rgb in zip(traces, steps, maps, strict=True)]
+    count = min(max_steps, max_bytes // cost)
+    runs = [_run(trace, _spread(run, count), rgb, image) for trace, run, rgb in zip(traces, steps, maps, strict=True)]
     panes = _panes(runs)
     return {
         "runs": runs,
@@ -131,20 +133,22 @@ def colours(trace: Trace, traces: Sequence[Trace]) -> Tensor:
 
 def _run(trace: Trace, steps: list[Step], rgb: Tensor, image: int) -> dict[str, Any]:
     planes = _planes(steps, rgb)
-    blob, rows = bytearray(), []
+    blob, rows, words = bytearray(), [], captions.of_panes(steps[0])
     for position, step in enumerate(steps):
         at = {}
         for name, plane in planes.items():
             if position in plane.values:
                 at[name] = len(blob)
                 blob += plane.packed(position)
-        rows.append({"at": at, **_numbers(step, trace.evaluations)})
+        new = {name: said for name, said in captions.of_panes(step).items() if words.get(name) != said}
+        rows.append({"at": at, **_numbers(step, trace.evaluations), "words": new})
     return {
         "name": captions.of_guidance(trace.settings.guidance),
         "settings": _settings(trace),
         "terms": [_term(term) for term in trace.settings.guidance.terms],
         "evaluations": trace.evaluations,
         "kept": len(trace),
+        "words": words,  # of the first step; the others say only what differs
         "steps": rows,
         "planes": {n: {"shape": p.shape, "bits": p.bits, "low": p.low, "high": p.high} for n, p in planes.items()},
         "packed": base64.b64encode(zlib.compress(bytes(blob), 9)).decode(),
@@ -210,7 +214,6 @@ def _numbers(step: Step, evaluations: int) -> dict[str, Any]:
         "threshold": sag.threshold if sag is not None and math.isfinite(sag.threshold) else None,
         "measures": measures,
         "caption": captions.of_step(step, evaluations),
-        "words": captions.of_panes(step),
     }
 
 

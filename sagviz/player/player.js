@@ -145,7 +145,7 @@ class Player {
       fill(apart, made, `how far ${pair.map((r) => this.label(this.runs[r])).join(" and ")} are apart`);
     } else {
       this.runs.forEach((run, r) => {
-        if (!frames[r].hidden) fill(canvases[r], picture(name, run, steps[r], look), steps[r].words[name], this.runs.length > 1 && this.label(run));
+        if (!frames[r].hidden) fill(canvases[r], picture(name, run, steps[r], look), steps[r].words[name] ?? run.words[name], this.runs.length > 1 && this.label(run));
       });
     }
     words.textContent = said ?? "none at this step";
