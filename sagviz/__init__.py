@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sagviz.guidance import SAG as SAG
     from sagviz.models import Model as Model
     from sagviz.models import load as load
-    from sagviz.records import Step as Step
     from sagviz.probe import attend as attend
+    from sagviz.records import Step as Step
     from sagviz.reports import report as report
     from sagviz.sampling import steps as steps
     from sagviz.sampling import trace as trace

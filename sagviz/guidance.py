@@ -71,6 +71,9 @@ class CFG(Term):
         return step.out_cond - step.out_uncond
 
 
+MASK_SOURCES = ("attention", "none", "random", "high-frequency", "inverted")
+
+
 @dataclass(frozen=True)
 class SAG(Term):
     r"""Self-attention guidance (Hong et al. 2023, arXiv 2210.00939v6, eqs. 15-16): :math:`\epsilon(x_t) - \epsilon(\hat x_t)`.
@@ -82,6 +85,11 @@ class SAG(Term):
         blur_kernel: taps of the blur, odd; `None` is 2 ceil(4 sigma) + 1, which is 9 at sigma = 1.
         layer: self-attention layer that is read: "mid" or a dotted path that ends in `attn1`.
         heads: which heads to average; all where `None`.
+        mask_source: what is blurred, so that the attention's own part can be told (the paper's ablation of the mask has the
+            first four): "attention", the cells whose attention exceeds psi; "none", the whole latent: a global blur; and three
+            that take as many cells of the same grid as the attention's own mask has in that image at that step: "random",
+            drawn from the image's seed and the step's index; "high-frequency", those where the blur takes most from
+            :math:`\hat x_0` (mean of the absolute difference over channels); "inverted", those of least attention.
         start: fraction of the evaluations (0..1) at which SAG begins.
         stop: fraction at which it ends; evaluation i of n is guided where start <= i / n < stop.
     """
@@ -92,6 +100,7 @@ class SAG(Term):
     blur_kernel: int | None = None
     layer: str = "mid"
     heads: tuple[int, ...] | None = None
+    mask_source: str = "attention"
     start: float = 0.0
     stop: float = 1.0
 
@@ -101,6 +110,8 @@ class SAG(Term):
         check_number("blur_sigma", self.blur_sigma, 0, 1000)
         check_number("start", self.start, 0, 1)
         check_number("stop", self.stop, self.start, 1)
+        if self.mask_source not in MASK_SOURCES:
+            raise ArgumentError(f"mask_source is {self.mask_source!r}; give one of {', '.join(map(repr, MASK_SOURCES))}")
         kernel = self.blur_kernel
         if kernel is not None and (not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0):
             raise ArgumentError(f"blur_kernel is {kernel!r}; give an odd number of taps such as 9, or None")

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sagviz.captures import Captured
-from sagviz.degrade import attended, degrade, gaussian_blur
-from sagviz.guidance import Guidance
+from sagviz.degrade import degrade, detail, gaussian_blur, highest, random_scores, upsampled
+from sagviz.guidance import SAG, Guidance
 from sagviz.schedule import Level
 
 STORED = ("x_t", "out_uncond", "out_cond", "attention", "painted", "out_degraded", "x_next")  # what a step stores
@@ -102,14 +103,28 @@ class Step:
 
     @property
     def mask(self) -> Tensor | None:
-        """M_t = 1(A_t > psi), (B, 1, H, W), 0 or 1; or the hand-made one."""
+        """M_t = 1(A_t > psi), (B, 1, H, W), 0 or 1; or that of another source; or the hand-made one before both."""
         sag = self.guidance.sag
         if sag is None or self.painted is not None:
             return self.painted
         if self.attention is None:
             return None
         height, width = self.x_t.shape[2:]
-        return attended(self.attention, sag.threshold, (height, width))
+        return upsampled(self._cells(self.attention, sag), (height, width))
+
+    def _cells(self, attention: Tensor, sag: SAG) -> Tensor:
+        """Which cells of the map's grid the mask takes, (B, h, w)."""
+        taken = attention > sag.threshold
+        if sag.mask_source == "attention":
+            return taken
+        if sag.mask_source == "none":
+            return torch.ones_like(taken)
+        if sag.mask_source == "random":
+            return highest(random_scores(attention, self.seed, self.index), taken)
+        if sag.mask_source == "inverted":
+            return highest(-attention, taken)
+        blurred = gaussian_blur(self.x0_hat, sag.blur_sigma, sag.blur_kernel)
+        return highest(detail(self.x0_hat, blurred, (attention.shape[1], attention.shape[2])), taken)
 
     @property
     def x0_blurred(self) -> Tensor | None:

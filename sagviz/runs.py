@@ -20,6 +20,7 @@ from sagviz.guidance import Guidance, Term, as_guidance, check_number
 from sagviz.models import Model, make_scheduler
 from sagviz.records import Settings
 from sagviz.schedule import Level, levels
+from sagviz.seeds import generator
 from sagviz.words import warn_of_unknown_words
 
 MAX_STEPS = 999
@@ -115,12 +116,6 @@ def resume(model: Model, settings: Settings) -> Run:
     """The run of these settings, laid out anew. The start noise is not that of a run which was given its own."""
     names = ("prompt", "negative_prompt", "guidance", "steps", "seed", "images", "size", "scheduler", "eta")
     return replace(prepare(model, **{name: getattr(settings, name) for name in names}), settings=settings)
-
-
-def generator(*entropy: int) -> torch.Generator:
-    """A CPU generator: seeded plainly by one number, as users of diffusers expect, or by several mixed."""
-    state = entropy[0] if len(entropy) == 1 else int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state)
 
 
 def _draw(shape: tuple[int, int, int], generators: list[torch.Generator]) -> Tensor:

@@ -19,7 +19,8 @@ from sagviz.guidance import Guidance, Term
 from sagviz.models import Model
 from sagviz.passes import Passes
 from sagviz.records import STORED, Step
-from sagviz.runs import Run, check_whole, generator, prepare
+from sagviz.runs import Run, check_whole, prepare
+from sagviz.seeds import generator
 from sagviz.traces import Trace
 
 MAX_TRACE_BYTES = 4 * 2**30
