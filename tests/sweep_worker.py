@@ -50,13 +50,17 @@ def finished(child: int) -> int:
 
 
 def killed_at_random(work: Callable[[], object], store: Path, rng: random.Random) -> dict[str, Any]:
-    """Start the sweep and kill it, again and again: now at a random time from its start, now just after some cell was written."""
+    """Start the sweep and kill it, again and again.
+
+    One time in four at a random moment from its start, one in four when it is seen writing a file, else a random while after
+    some more cells.
+    """
     ends, strays, done = [], 0, [0]
     for number in range(KILLS):
         child, target = forked(work), done[-1] + rng.randrange(1, 12) if number % 4 else 0
-        while count(store) < target:
-            time.sleep(0.001)
-        time.sleep(rng.random() * 0.06)
+        while count(store) < target and not (number % 4 == 1 and any(store.glob("*.part"))):
+            time.sleep(0.0005)
+        time.sleep(0 if number % 4 == 1 else rng.random() * 0.06)
         os.kill(child, signal.SIGKILL)
         ends.append(finished(child))
         done.append(count(store))

@@ -76,6 +76,8 @@ def test_the_margin_is_the_nearest_cell_to_the_threshold() -> None:
     painted = replace(step, painted=torch.ones(1, 1, 16, 16))
     assert math.isnan(margin(painted))
     assert math.isnan(undecided(painted))
+    assert math.isnan(margin(replace(step, guidance=CFG(0) + SAG(1.0, mask_source="none"))))
+    assert margin(replace(step, guidance=CFG(0) + SAG(1.0, mask_source="random"))) == margin(step)
 
 
 def test_the_entropy_is_that_of_the_attention_over_the_cells() -> None:

@@ -36,7 +36,7 @@ def coverage(step: Step) -> float:
 def margin(step: Step) -> float:
     """The smallest |A_t - psi| of the map's cells, in units of the mean attention; NaN where no threshold makes the mask.
 
-    Where it is tiny, rounding decides on which side of the mask a cell falls.
+    Where it is tiny, rounding decides on which side of the mask a cell falls; of the sources of equal area, how large that is.
     """
     distance = _to_threshold(step)
     return NAN if distance is None else float(distance.min())
@@ -50,7 +50,7 @@ def undecided(step: Step, within: float = CLOSE) -> float:
 
 def _to_threshold(step: Step) -> Tensor | None:
     sag = step.guidance.sag
-    if sag is None or step.attention is None or step.painted is not None:
+    if sag is None or sag.mask_source == "none" or step.attention is None or step.painted is not None:
         return None
     return (step.attention - sag.threshold).abs()
 
