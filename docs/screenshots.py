@@ -14,7 +14,7 @@ from sagviz import CFG, SAG
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests" / "browser"))
-from driver import chromium, jupyterlab, new_notebook  # noqa: E402
+from driver import chromium, jupyter, new_notebook  # noqa: E402
 
 VIEWPORT = {"width": 1360, "height": 2600}  # tall, so that no widget has to be scrolled
 MAX_BYTES = 300_000
@@ -81,7 +81,7 @@ def shoot_player(context: BrowserContext) -> None:
 
 
 def main() -> None:
-    with chromium() as browser, tempfile.TemporaryDirectory() as folder, jupyterlab(Path(folder)) as lab:
+    with chromium() as browser, tempfile.TemporaryDirectory() as folder, jupyter(Path(folder)) as lab:
         context = browser.new_context(viewport=VIEWPORT)
         shoot_widgets(context, lab)
         shoot_player(context)

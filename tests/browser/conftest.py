@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driver import VIEWPORT, Notebook, Opener, chromium, jupyterlab, new_notebook
+from driver import VIEWPORT, Notebook, Opener, chromium, jupyter, new_notebook
 from playwright.sync_api import Browser, BrowserContext
 
 
@@ -33,7 +33,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """(address, root folder) of a JupyterLab that only these tests use."""
-    with jupyterlab(tmp_path_factory.mktemp("lab")) as lab:
+    with jupyter(tmp_path_factory.mktemp("lab")) as lab:
         yield lab
 
 

@@ -98,8 +98,8 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def jupyterlab(home: Path) -> Iterator[tuple[str, Path]]:
-    """A server with settings of its own under `home`: (address, folder of the notebooks)."""
+def jupyter(home: Path, app: str = "lab") -> Iterator[tuple[str, Path]]:
+    """JupyterLab ("lab") or Notebook 7 ("notebook") with settings of its own under `home`: (address, folder of the notebooks)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -110,18 +110,19 @@ def jupyterlab(home: Path) -> Iterator[tuple[str, Path]]:
     root.mkdir()
     flags = (
         f"--no-browser --allow-root --ip=127.0.0.1 --port={port} --ServerApp.port_retries=0 --ServerApp.root_dir={root} "
-        "--IdentityProvider.token= --ServerApp.password= --ServerApp.disable_check_xsrf=True --LabApp.expose_app_in_browser=True"
+        "--IdentityProvider.token= --ServerApp.password= --ServerApp.disable_check_xsrf=True "
+        "--LabApp.expose_app_in_browser=True --JupyterNotebookApp.expose_app_in_browser=True"
     )
     with open(home / "log", "w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *flags.split()],
+            [sys.executable, "-m", {"lab": "jupyterlab"}.get(app, app), *flags.split()],
             env={**os.environ, **{name: str(home / folder) for name, folder in FOLDERS.items()}},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     try:
         _wait_for(f"http://127.0.0.1:{port}/api/status", process, home / "log")
-        yield f"http://127.0.0.1:{port}", root
+        yield f"http://127.0.0.1:{port}/{app}", root
     finally:
         process.terminate()
         process.wait(20)
@@ -136,7 +137,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
             return
         except OSError:
             time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
+    raise RuntimeError(f"Jupyter did not start:\n{log.read_text()}")
 
 
 def new_notebook(context: BrowserContext, lab: tuple[str, Path], name: str, timeout: float = 90) -> Notebook:
@@ -147,7 +148,7 @@ def new_notebook(context: BrowserContext, lab: tuple[str, Path], name: str, time
     nbformat.write(content, root / f"{name}.ipynb")
     page = context.new_page()
     page.set_default_timeout(timeout * 1000)
-    page.goto(f"{address}/lab/workspaces/{name}/tree/{name}.ipynb?reset")
+    page.goto(f"{address}/workspaces/{name}/tree/{name}.ipynb?reset" if address.endswith("/lab") else f"{address}s/{name}.ipynb")
     page.wait_for_function("() => window.jupyterapp !== undefined")
     page.wait_for_function("() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
     page.set_default_timeout(30_000)

@@ -1,0 +1,175 @@
+"""The Microscope in a real page: every slider, the pointer, the brush, a branch and its end."""
+
+from __future__ import annotations
+
+import pytest
+from driver import Notebook, Opener, pixels, serious_faults
+
+SETUP = """
+import torch; torch.set_num_threads(1)
+import sagviz as sv
+from sagviz import CFG, SAG
+model = sv.load()
+trace = sv.trace(model, "a fox on a blue background", seed=7, steps=12, guidance=CFG(3.0) + SAG(1.0), progress=False)
+"""
+OPEN = "scope = sv.Microscope(model, trace)\nscope"
+CHANGED = '.sag-results img[alt^="under these settings"]'
+MASK = '.sag-panes img[alt^="mask"]'
+
+
+@pytest.fixture(scope="module")
+def notebook(open_notebook: Opener) -> Notebook:
+    notebook = open_notebook("microscope", SETUP, OPEN)
+    notebook.page.locator(CHANGED).wait_for()
+    return notebook
+
+
+@pytest.fixture(autouse=True)
+def fresh(notebook: Notebook) -> None:
+    notebook.run("scope.reset()\nscope.hidden = False\nscope.index = 6")
+
+
+def tab(notebook: Notebook, name: str) -> None:
+    notebook.page.get_by_role("tab", name=name).click()
+
+
+def changes(notebook: Notebook, picture: str, before: str) -> None:
+    """Wait until a picture has other pixels."""
+    for _ in range(100):
+        if pixels(notebook.page.locator(picture)) != before:
+            return
+        notebook.page.wait_for_timeout(100)
+    raise AssertionError(f"{picture} stayed as it was")
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"), [("cfg-scale", 0), ("sag-scale", 0), ("threshold", 1), ("blur-sigma", 1), ("index", 0)]
+)
+def test_every_slider(notebook: Notebook, name: str, calls: int) -> None:
+    before = pixels(notebook.page.locator(CHANGED))
+    handle = notebook.page.locator(f".sag-{name} .noUi-handle")
+    handle.focus()
+    for _ in range(4):
+        handle.press("ArrowRight")
+    changes(notebook, CHANGED, before)
+    notebook.page.locator(".sag-cost", has_text=f"{calls} U-Net call").wait_for()
+    trait = name.replace("-", "_")
+    box = notebook.page.locator(f".sag-{name} input")
+    assert float(box.input_value()) == pytest.approx(notebook.value(f"scope.{trait}"))
+    if name != "index":
+        notebook.page.locator(f".sag-reset-{name}").click()
+        notebook.until(f"scope.{trait} == scope.own(6)['{trait}']")
+
+
+def test_menus(notebook: Notebook) -> None:
+    before = pixels(notebook.page.locator(MASK))
+    notebook.page.locator(".sag-layer select").select_option(index=1)
+    changes(notebook, MASK, before)
+    notebook.page.locator(".sag-heads select").select_option("head 2")
+    notebook.until("scope.heads == (2,)")
+    notebook.page.locator(".sag-blur-kernel select").select_option("3")
+    notebook.until("scope.step.guidance.sag.blur_kernel == 3")
+    notebook.page.locator(".sag-reset-all").click()
+    notebook.until("scope.layer == 'mid' and scope.heads is None and scope.blur_kernel is None")
+
+
+def test_terms_switch_off_and_on(notebook: Notebook) -> None:
+    notebook.page.get_by_label("SAG acts").uncheck()
+    notebook.page.locator(MASK).wait_for(state="detached")
+    notebook.page.get_by_label("SAG acts").check()
+    notebook.page.locator(MASK).wait_for()
+
+
+def test_pointer_and_keys_choose_a_place(notebook: Notebook) -> None:
+    tab(notebook, "Look from a place")
+    surface = notebook.page.locator(".sag-surface").first
+    box = surface.bounding_box()
+    assert box is not None
+    surface.click(position={"x": box["width"] * 9.5 / 16, "y": box["height"] * 5.5 / 16})
+    notebook.page.locator(".sag-place-bars", has_text="fox").wait_for()
+    assert notebook.value("scope.place") == [5, 9]
+    surface.press("ArrowDown")
+    notebook.until("scope.place == (6, 9)")
+    row = notebook.page.get_by_label("row", exact=True).first
+    row.fill("2")
+    row.press("Enter")
+    notebook.until("scope.place == (2, 9)")
+
+
+def test_predict_paint_reveal_use(notebook: Notebook) -> None:
+    page, whole = notebook.page, pixels(notebook.page.locator(MASK))
+    tab(notebook, "Paint the mask")
+    page.get_by_label("cover map and mask").check()
+    changes(notebook, MASK, whole)
+    box = page.locator(".sag-surface").nth(1).bounding_box()
+    assert box is not None
+    cell = box["width"] / 16
+    page.mouse.move(box["x"] + 4.5 * cell, box["y"] + 3.5 * cell)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 11.5 * cell, box["y"] + 3.5 * cell, steps=4)
+    page.mouse.up()
+    notebook.until("scope.painting.cells.sum() == 8 and scope.painting.cells[3, 4:12].sum() == 8")
+    page.locator(".sag-surface").nth(1).press("ArrowDown")
+    page.keyboard.press("Space")
+    notebook.until("scope.painting.cells.sum() == 9")
+    page.locator(".sag-reveal").click()
+    page.locator(".sag-overlap-words", has_text="IoU").wait_for()
+    share = notebook.value("sv.measure.iou(scope.painting.cells, scope.attended)")
+    assert f"{share:.2f}" in page.locator(".sag-overlap-words").inner_text()
+    assert pixels(page.locator(MASK)) == whole
+    page.locator(".sag-use-what-is-painted").click()
+    notebook.until("scope.mask is not None and scope.step.mask.sum() == 9")
+    for name in ("random", "inverted"):
+        page.locator(f".sag-{name}").click()
+        notebook.until("scope.mask.sum() == scope.attended.sum()")
+    page.get_by_role("button", name="Mₜ again").click()
+    notebook.until("scope.mask is None")
+
+
+def test_go_on_and_cancel(notebook: Notebook) -> None:
+    notebook.run("scope.cfg_scale = 8.0")
+    tab(notebook, "Go on from here")
+    notebook.page.locator(".sag-go-on").click()
+    notebook.page.locator(".sag-branch-words", has_text="From step 6 on: CFG 8").wait_for()
+    assert notebook.value("len(scope.branched)") == 12
+    assert notebook.page.locator(".jupyter-widget-tab-contents img:visible").count() == 2
+    notebook.run(
+        "long = sv.trace(model, 'a fox', seed=1, steps=999, keep=[0], guidance=CFG(3.0) + SAG(1.0), progress=False) if False else None\n"
+        "slow = sv.what_if  # the kernel stays free while the branch runs"
+    )
+    notebook.run("scope.index = 0\nscope.going_on.start()")
+    notebook.page.locator(".sag-cancel").click(force=True)
+    notebook.until("not scope.going_on.worker.busy")
+    assert notebook.value("len(scope.branched)") <= 12
+
+
+def test_code_is_shown(notebook: Notebook) -> None:
+    notebook.run("scope.sag_scale = 0.5")
+    tab(notebook, "As code")
+    text = notebook.page.locator(".sag-code textarea")
+    notebook.page.wait_for_function("() => document.querySelector('.sag-code textarea').value.includes('SAG(0.5)')")
+    assert notebook.value(f"scope._code.value == {text.input_value()!r}")
+
+
+def test_an_error_shows_below_and_the_next_change_works(notebook: Notebook) -> None:
+    notebook.run("scope.blur_kernel = 4")
+    notebook.page.locator(".sag-notice .sag-error", has_text="odd").wait_for()
+    notebook.page.locator(".sag-reset-blur-kernel").click()
+    notebook.page.locator(".sag-notice .sag-error").wait_for(state="detached")
+
+
+@pytest.mark.parametrize("width", [1280, 700, 480])
+def test_nothing_is_cut_off_and_axe_is_content(notebook: Notebook, width: int) -> None:
+    page = notebook.page
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.wait_for_timeout(500)
+    wide = page.evaluate(
+        """() => { const view = document.querySelector('.sag-view'), edge = view.getBoundingClientRect().right + 1;
+            return [...view.querySelectorAll('img, input, button, select, canvas, p')]
+                .filter(e => e.offsetParent && e.getBoundingClientRect().right > edge).map(e => e.outerHTML.slice(0, 120)); }"""
+    )
+    assert wide == []
+    for name in ("Look from a place", "Paint the mask", "Go on from here", "As code"):
+        tab(notebook, name)
+        assert serious_faults(page, ".sag-view") == []
+    page.set_viewport_size({"width": 1280, "height": 1000})
