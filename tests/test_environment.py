@@ -80,7 +80,8 @@ def test_conda_ends_with_the_package_itself(conda: dict) -> None:
 
 @pytest.mark.parametrize("file", ["constraints.txt", "tests/colab/constraints.txt"])
 def test_pins_satisfy_the_floors(file: str) -> None:
-    too_old = {n: v for n, v in pins(ROOT / file).items() if n in ALL and not ALL[n].contains(v)}
+    needed = USED if "colab" in file else ALL  # nobody develops there, and its notebook is older
+    too_old = {n: v for n, v in pins(ROOT / file).items() if n in needed and not needed[n].contains(v)}
     assert not too_old
 
 
