@@ -172,7 +172,7 @@ def _filled(run: Run, step: Step, questions: dict[str, Question], answers: dict[
     for name, question in questions.items():
         answer = answers[question.key]
         fields[name] = answer.output
-        read |= answer.maps
+        read |= {reading: answer.maps[reading] for reading in question.readings}  # its own: others may read more of these rows
         calls, rows = answer.cost()
         forwards, samples = forwards + calls, samples + rows
     if not fields:

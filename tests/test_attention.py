@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import UNet2DConditionModel, UNet2DModel
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from tiny import DOWN_LAYER, build_unet, noise, residue
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
-from sagviz.attention import LAYERS, QUERY_BLOCK, capture, column_mass, find_layer, grid_of
+from sagviz.attention import LAYERS, SCORES, Reading, capture, cell_of, column_mass, find_layer, grid_of, layers, mass_per_head
 from sagviz.errors import ArgumentError
 
 UP_LAYER = "up_blocks.1.attentions.1.transformer_blocks.0.attn1"
@@ -29,13 +37,13 @@ def forward(unet: UNet2DConditionModel, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def read(
-    unet: UNet2DConditionModel, x: Tensor, layer: str, rows: int | None = None, heads: tuple[int, ...] | None = None
+    unet: UNet2DConditionModel, x: Tensor, layer: str, rows: Sequence[int] | None = None, heads: tuple[int, ...] | None = None
 ) -> Tensor:
     height, width = x.shape[2:]
-    with capture(unet, layer, len(x) if rows is None else rows, (height, width), heads) as maps:
+    reading = Reading(layer, heads=heads)
+    with capture(unet, {reading: range(len(x)) if rows is None else rows}, (height, width)) as found:
         forward(unet, x)
-    (found,) = maps
-    return found
+    return found[reading]
 
 
 @pytest.mark.parametrize("cells", [(16, 16), (16, 24), (15, 17), (9, 5)], ids=str)
@@ -52,13 +60,14 @@ def test_a_map_averages_one(
     assert attention.std() > 0.05
 
 
-@pytest.mark.parametrize("tokens", [5, QUERY_BLOCK, QUERY_BLOCK + 1, 3 * QUERY_BLOCK - 1])
+@pytest.mark.parametrize("tokens", [5, 362, 512, 513, 1500])  # several heads at once, one head at once, parts of a head
 def test_blocks_of_queries_add_up_to_the_dense_map(tokens: int) -> None:
     generator = torch.Generator().manual_seed(0)
     q, k = (2 * torch.randn(2, 3, tokens, 8, generator=generator) for _ in range(2))
     dense = torch.softmax(q.double() @ k.double().mT / math.sqrt(8), dim=-1)
     expected = dense.mean(dim=1).sum(dim=1)
     torch.testing.assert_close(column_mass(q, k, 1 / math.sqrt(8)).double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mass_per_head(q, k, 1 / math.sqrt(8)).double(), dense.sum(dim=2), rtol=1e-5, atol=1e-5)
 
 
 def test_the_map_counts_attention_received_not_given() -> None:
@@ -81,27 +90,26 @@ def test_the_average_over_heads_is_that_of_the_single_heads(unet: UNet2DConditio
     assert not torch.allclose(single[0], single[1], atol=0.1)
 
 
-def test_only_the_leading_rows_are_read(unet: UNet2DConditionModel) -> None:
+def test_the_rows_that_are_asked_for_are_read(unet: UNet2DConditionModel) -> None:
     x = noise(3)
-    some = read(unet, x, "mid", rows=2)
-    assert len(some) == 2
-    torch.testing.assert_close(some, read(unet, x, "mid")[:2], rtol=1e-5, atol=1e-5)
+    some = read(unet, x, "mid", rows=[2, 0])
+    torch.testing.assert_close(some, read(unet, x, "mid")[[2, 0]], rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_each_pass_adds_a_map(unet: UNet2DConditionModel) -> None:
-    with capture(unet, "mid", 1, (16, 16)) as maps:
+def test_the_last_pass_counts(unet: UNet2DConditionModel) -> None:
+    with capture(unet, {Reading("mid"): [0]}, (16, 16)) as found:
         forward(unet, noise())
         forward(unet, noise(seed=1))
-    assert len(maps) == 2
-    assert not torch.equal(maps[0], maps[1])
+    torch.testing.assert_close(found[Reading("mid")], read(unet, noise(seed=1), "mid"))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("layer", ["mid", DOWN_LAYER])
 def test_reading_does_not_change_the_output(unet: UNet2DConditionModel, layer: str) -> None:
     before = forward(unet, noise(2))
-    with capture(unet, layer, 2, (16, 16)):
+    kinds = [Reading(layer), Reading(layer, "maps", per_head=True), Reading(layer, "words"), Reading(layer, "row", place=(3, 2))]
+    with capture(unet, {kind: [1] for kind in kinds}, (16, 16)):
         assert torch.equal(forward(unet, noise(2)), before)
 
 
@@ -110,7 +118,7 @@ def test_nothing_stays_behind_an_exception(unet: UNet2DConditionModel, stop: typ
     before = residue(unet)
 
     def break_off() -> None:
-        with capture(unet, "mid", 1, (16, 16)):
+        with capture(unet, {Reading("mid"): [0], Reading(DOWN_LAYER, "words"): [0]}, (16, 16)):
             assert residue(unet) != before
             raise stop
 
@@ -139,7 +147,7 @@ def test_a_layer_is_found_by_its_short_name_or_its_path(unet: UNet2DConditionMod
     assert find_layer(unet, UP_LAYER) is unet.up_blocks[1].attentions[1].transformer_blocks[0].attn1
 
 
-@pytest.mark.parametrize("layer", ["", "bottom", "mid_block", "mid_block.attentions.0.transformer_blocks.0.attn2"])
+@pytest.mark.parametrize("layer", ["", "bottom", "mid_block", "mid_block.attentions.0.transformer_blocks.0.attn2", "mid_block.."])
 def test_an_unknown_layer_is_refused_with_the_known_ones(unet: UNet2DConditionModel, layer: str) -> None:
     with pytest.raises(ArgumentError, match=r"'mid' and .*down_blocks\.0"):
         find_layer(unet, layer)
@@ -147,5 +155,152 @@ def test_an_unknown_layer_is_refused_with_the_known_ones(unet: UNet2DConditionMo
 
 @pytest.mark.parametrize("heads", [(4,), (-1,), (0, 7)])
 def test_heads_that_the_layer_has_not_are_refused(unet: UNet2DConditionModel, heads: tuple[int, ...]) -> None:
-    with pytest.raises(ArgumentError, match=r"0\.\.3"), capture(unet, "mid", 1, (16, 16), heads):
+    with pytest.raises(ArgumentError, match=r"0\.\.3"), capture(unet, {Reading("mid", heads=heads): [0]}, (16, 16)):
         pass
+
+
+def test_a_capture_that_is_refused_leaves_no_hook(unet: UNet2DConditionModel) -> None:
+    before = residue(unet)
+    with pytest.raises(ArgumentError), capture(unet, {Reading("mid"): [0], Reading("bottom"): [0]}, (16, 16)):
+        pass
+    assert residue(unet) == before
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("kind", "cells"), [("text", (15, 17)), ("text", (20, 32)), ("blocks", (9, 5)), ("pixels", (16, 24))], ids=str
+)
+def test_the_listed_grids_are_those_of_the_passes(kind: str, cells: tuple[int, int]) -> None:
+    """U-Nets with text, on pixels alone, and with several transformer blocks a layer; sides that do not halve evenly, too."""
+    deep = (
+        ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    )
+    network: Any = {
+        "text": build_unet,
+        "pixels": pixel_unet,
+        "blocks": lambda: build_unet(
+            block_out_channels=(16, 16, 32), down_block_types=deep[0], up_block_types=deep[1], transformer_layers_per_block=2
+        ),
+    }[kind]()
+    seen: dict[str, int] = {}
+    listed = layers(network, cells)
+
+    def watch(name: str) -> Callable[..., None]:
+        return lambda _module, args: seen.update({name: args[0].shape[2:].numel() if args[0].ndim == 4 else args[0].shape[1]})
+
+    for name in listed:
+        network.get_submodule(name).register_forward_pre_hook(watch(name))
+    network(noise(1, cells), torch.tensor(500), *([] if kind == "pixels" else [torch.zeros(1, 16, 32)]))
+    assert seen == {name: layer.tokens for name, layer in listed.items()}
+    assert len(listed) == {"text": 4, "pixels": 4, "blocks": 2 * 7}[kind]
+    assert all((layer.cross is None) == (kind == "pixels") for layer in listed.values())
+    assert find_layer(network, "mid") is network.get_submodule(next(name for name in listed if name.startswith("mid")))
+
+
+def pixel_unet() -> UNet2DModel:
+    """A denoiser on pixels: group norm and a residual inside its attention, and no text."""
+    network = UNet2DModel(
+        in_channels=4, out_channels=4, block_out_channels=(16, 32), layers_per_block=1, attention_head_dim=8, norm_num_groups=8,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    return network.eval()
+
+
+class Probabilities(AttnProcessor):
+    """diffusers' own processor that computes the probabilities, which keeps them, (B, heads, queries, keys)."""
+
+    def __call__(self, attn: Any, *args: Any, **kwargs: Any) -> Tensor:
+        computed = attn.get_attention_scores
+
+        def keep(*inputs: Any) -> Tensor:
+            self.found = computed(*inputs)
+            return self.found
+
+        attn.get_attention_scores = keep
+        try:
+            return super().__call__(attn, *args, **kwargs)
+        finally:
+            del attn.get_attention_scores
+            self.found = self.found.unflatten(0, (-1, attn.heads))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("place", ["mid_block.attentions.0", "up_blocks.0.attentions.1"])
+def test_attention_on_pixels_is_read_through_its_norm(place: str) -> None:
+    torch.manual_seed(0)
+    network, oracle = pixel_unet(), Probabilities()
+    module = network.get_submodule(place)
+    module.group_norm.weight.uniform_(0.5, 4)
+    x, readings = noise(2, (8, 12)), (Reading(place), Reading(place, "maps", per_head=True))
+    with capture(network, {reading: [0, 1] for reading in readings}, (8, 12)) as found:
+        network(x, torch.tensor(500))
+    module.set_processor(oracle)
+    network(x, torch.tensor(500))
+    torch.testing.assert_close(found[readings[1]], oracle.found, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found[readings[0]].flatten(1), oracle.found.mean(1).sum(1), rtol=1e-4, atol=1e-5)
+    assert oracle.found.std() > 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+def test_norms_of_queries_and_keys_are_kept(norm: str) -> None:
+    torch.manual_seed(0)
+    attn = Attention(32, heads=4, dim_head=8, qk_norm=norm).eval()
+    hidden, oracle = 3 * torch.randn(2, 24, 32), NormedProbabilities()
+    (q, k) = oracle(attn, hidden)
+    holder = nn.ModuleDict({"attn1": attn})
+    with capture(holder, {Reading("attn1", "maps", per_head=True): [0, 1]}, (4, 6)) as found:
+        attn(hidden)
+    dense = torch.softmax(q @ k.mT / math.sqrt(8), dim=-1)
+    torch.testing.assert_close(next(iter(found.values())), dense, rtol=1e-4, atol=1e-6)
+
+
+class NormedProbabilities:
+    """Queries and keys by the book, (B, heads, N, d), with their norms."""
+
+    def __call__(self, attn: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        q, k = (project(hidden).reshape(2, 24, 4, 8).permute(0, 2, 1, 3) for project in (attn.to_q, attn.to_k))
+        return attn.norm_q(q), attn.norm_k(k)
+
+
+def test_a_place_lies_in_the_cell_of_the_grid_that_covers_it() -> None:
+    assert [cell_of((y, x), (16, 24), (8, 12)) for y, x in ((0, 0), (15, 23), (7, 8))] == [(0, 0), (7, 11), (3, 4)]
+    assert cell_of((14, 16), (15, 17), (8, 9)) == (7, 8)
+
+
+def peak_memory(function: Callable[[], object]) -> int:
+    """Bytes that torch's own allocator held at once beyond those before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        function()
+    nodes, changes = list(profiler.profiler.kineto_results.experimental_event_tree()), []
+    while nodes:
+        node = nodes.pop()
+        nodes += node.children
+        if node.typed[0].name == "Allocation":
+            changes.append((node.start_time_ns, node.extra_fields.alloc_size))
+    return max(itertools.accumulate(change for _, change in sorted(changes)))
+
+
+def test_column_mass_of_4096_tokens_is_small_quick_and_right() -> None:
+    """At most 5 % of one N x N map in memory (of the eight heads' maps 0.6 %), at most three plain attentions in time."""
+    tokens, heads, width = 4096, 8, 40
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, tokens, 3 * heads * width, generator=generator)
+    q, k, v = (part.unflatten(2, (heads, width)).transpose(1, 2) for part in x.chunk(3, dim=2))
+    scale, found = 1 / math.sqrt(width), {}
+
+    def mass() -> None:
+        found["mass"] = column_mass(q, k, scale)
+
+    used = peak_memory(mass)
+    assert 4 * SCORES < used <= 0.05 * 4 * tokens**2
+    seconds: dict[str, list[float]] = {"plain": [], "mass": []}
+    for _ in range(5):
+        for name, function in (("plain", lambda: F.scaled_dot_product_attention(q, k, v)), ("mass", mass)):
+            began = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - began)
+    assert statistics.median(seconds["mass"]) <= 3 * statistics.median(seconds["plain"])
+    dense = sum(torch.softmax(scale * q[0, head] @ k[0, head].T, dim=-1).sum(dim=0) for head in range(heads)) / heads
+    torch.testing.assert_close(found["mass"][0], dense, rtol=0, atol=1e-5)
