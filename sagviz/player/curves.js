@@ -24,7 +24,7 @@ function path(run, name, low, high) {
 
 // Draws the charts into `place`; returns a function that moves the cursor to a share of the width and tells the numbers.
 function curves(place, data) {
-  const cursors = [];
+  const cursor = make("div", { class: "cursor" }); // over all charts: they need not be drawn anew when it moves
   const readouts = [];
   for (const names of data.charts) {
     const of = (name) => data.runs.flatMap((run) => run.steps.map((step) => step.measures[name] ?? 0));
@@ -41,20 +41,15 @@ function curves(place, data) {
       key.append(make("span", { class: `of ${name}` }, data.lines[name] + " ", number));
       readouts.push({ name, number });
     }
-    const cursor = svg("line", { y1: 0, y2: 100, class: "cursor" });
-    chart.append(cursor);
-    cursors.push(cursor);
     place.append(make("div", { class: "chart" }, key, chart));
   }
+  if (data.charts.length) place.append(cursor);
   return (share, steps) => {
-    for (const cursor of cursors) {
-      cursor.setAttribute("x1", 1000 * share);
-      cursor.setAttribute("x2", 1000 * share);
-    }
+    cursor.style.transform = `translateX(${100 * share}%)`;
     for (const { name, number } of readouts) {
       const said = steps.map((step) => step.measures[name]).filter((value) => value !== undefined);
       const written = said.map((value) => (name === "coverage" ? `${Math.round(100 * value)}%` : value.toFixed(2)));
-      number.textContent = [...new Set(written)].join(" · ") || "–";
+      say(number, [...new Set(written)].join(" · ") || "–");
     }
   };
 }

@@ -19,12 +19,12 @@ function quantity(name, run, step, look) {
 function picture(name, run, step, look) {
   const shown = quantity(name, run, step, look);
   if (!shown) return null;
-  const clean = plane(run, step, "x0_hat");
+  const below = look.over ? plane(run, step, "x0_hat") : null;
   const isPush = name === "sum" || name in look.scales[run.number];
-  if (name === "mask") return { image: spotlight(clean, shown) };
-  if (name === "attention") return coloured(shown, "viridis", look, clean);
-  if (name === "margin") return { ...coloured(shown, "PuOr", look, clean), margin: shown };
-  if (isPush && look.sized) return coloured(size(shown), "magma", look, clean);
+  if (name === "mask") return { image: spotlight(plane(run, step, "x0_hat"), shown) };
+  if (name === "attention") return coloured(shown, "viridis", look, below);
+  if (name === "margin") return { ...coloured(shown, "PuOr", look, below), margin: shown };
+  if (isPush && look.sized) return coloured(size(shown), "magma", look, below);
   return { image: colourPixels(shown) };
 }
 
@@ -33,13 +33,13 @@ function difference(name, runs, steps, look) {
   const [a, b] = runs.map((run, i) => quantity(name, run, steps[i], look));
   if (!a || !b || a.values.length !== b.values.length) return null;
   const apart = a.channels === 1 ? minus(a, b) : minus(clipped(a), clipped(b));
-  return coloured(size(apart), "magma", { ...look, over: false, limits: { magma: [0, 1] } });
+  return coloured(size(apart), "magma", { ...look, limits: { magma: [0, 1] } }, null);
 }
 
 function coloured(map, table, look, below) {
   const [low, high] = look.own ? ownRange(map.values, table) : look.limits[table];
   const image = mapPixels(map, low, high, look.tables[table]);
-  return { image: look.over ? overlay(image, below) : image, legend: { table, low, high } };
+  return { image: below ? overlay(image, below) : image, legend: { table, low, high } };
 }
 
 // The range of this step alone; around 0 where the map has a sign.

@@ -13,32 +13,36 @@ function inflate(packed) {
   return new Response(stream).arrayBuffer();
 }
 
-// One stored quantity of a step, or null where the step has none.
+// One stored quantity of a step, or null where the step has none. Plain loops here: `from` and `map` take ten times longer.
 function plane(run, step, name) {
   const at = step.at[name];
   if (at === undefined) return null;
   const { shape: [channels, height, width], bits, low, high } = run.planes[name];
   const whole = new (bits === 16 ? Uint16Array : Uint8Array)(run.buffer, at, channels * height * width);
   const unit = (high - low) / (2 ** bits - 1);
-  return { channels, height, width, values: Float32Array.from(whole, (q) => low + unit * q) };
+  const values = new Float32Array(whole.length);
+  for (let i = 0; i < values.length; i++) values[i] = low + unit * whole[i];
+  return { channels, height, width, values };
 }
 
-// Guidance is linear: sum of scale times term over the terms that acted in this step.
+// a + scale times b, into a.
+function add(a, scale, b) {
+  for (let i = 0; i < a.length; i++) a[i] += scale * b[i];
+}
+
+// Guidance is linear: the sum of scale times term over the terms that acted in this step.
 function push(run, step, scales, names) {
-  const base = plane(run, step, "x0_hat");
-  const values = new Float32Array(base.values.length);
-  for (const name of names) {
-    const term = plane(run, step, name);
-    if (term) values.forEach((_, i) => (values[i] += scales[name] * term.values[i]));
-  }
-  return { ...base, values };
+  const [channels, height, width] = run.planes.x0_hat.shape;
+  const values = new Float32Array(channels * height * width);
+  for (const name of names) if (name in step.at) add(values, scales[name], plane(run, step, name).values);
+  return { channels, height, width, values };
 }
 
-// The clean picture that guidance makes with these scales: x0_guided = x0_hat + sum of scale times term.
+// The clean picture that guidance makes with these scales: guided x0 = x0_hat + sum of scale times term.
 function guided(run, step, scales) {
-  const base = plane(run, step, "x0_hat");
-  const added = push(run, step, scales, Object.keys(scales));
-  return { ...base, values: base.values.map((value, i) => value + added.values[i]) };
+  const made = plane(run, step, "x0_hat");
+  add(made.values, 1, push(run, step, scales, Object.keys(scales)).values);
+  return made;
 }
 
 // Length over the channels in each cell: for colours, how far the colour is from grey, or from another colour.
@@ -70,10 +74,11 @@ function colourPixels({ height, width, values }) {
 
 function mapPixels({ height, width, values }, low, high, table) {
   const image = new ImageData(width, height);
-  values.forEach((value, i) => {
-    const row = 3 * Math.round(255 * Math.min(1, Math.max(0, (value - low) / (high - low || 1))));
-    image.data.set([table[row], table[row + 1], table[row + 2], 255], 4 * i);
-  });
+  for (let i = 0; i < values.length; i++) {
+    const row = 3 * Math.round(255 * Math.min(1, Math.max(0, (values[i] - low) / (high - low || 1))));
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = table[row + c];
+    image.data[4 * i + 3] = 255;
+  }
   return image;
 }
 

@@ -14,6 +14,11 @@ function make(tag, attributes, ...children) {
   return node;
 }
 
+// Changes a text only where it is another, so that the page need not be laid out anew.
+function say(node, words) {
+  if (node.textContent !== words) node.textContent = words;
+}
+
 class Player {
   // `state`: {index, panes, playing, view, front, scales ...}; what is not given has its default.
   // `changed` is told the name and the value of what the reader changes.
@@ -117,12 +122,12 @@ class Player {
     const place = `Step ${this.step(this.longest).index} of ${this.longest.evaluations}`;
     this.slider.value = index;
     this.slider.setAttribute("aria-valuetext", place);
-    this.readout.textContent = place;
-    this.times.textContent = `t = ${Math.round(steps[0].t)}, σ = ${steps[0].sigma.toFixed(2)}`;
+    say(this.readout, place);
+    say(this.times, `t = ${Math.round(steps[0].t)}, σ = ${steps[0].sigma.toFixed(2)}`);
     this.moveCursor(this.last ? index / this.last : 0, steps);
     this.captions.forEach((caption, r) => {
       caption.setAttribute("aria-live", playing ? "off" : "polite");
-      caption.textContent = steps[r].caption;
+      say(caption, steps[r].caption);
     });
     for (const figure of this.figures.filter(({ node }) => !node.hidden)) this.draw(figure, steps);
   }
@@ -148,7 +153,7 @@ class Player {
         if (!frames[r].hidden) fill(canvases[r], picture(name, run, steps[r], look), steps[r].words[name] ?? run.words[name], this.runs.length > 1 && this.label(run));
       });
     }
-    words.textContent = said ?? "none at this step";
+    say(words, said ?? "none at this step");
     const key = JSON.stringify(seen?.legend);
     if (legend.key !== key) legend.replaceChildren(...(seen?.legend ? legendOf(seen.legend, this.tables) : []));
     legend.key = key;
