@@ -67,6 +67,14 @@ def test_every_control_moves_its_trait_and_back() -> None:
     assert (sample.kind, sample.prompt, sample.fixed) == ("fancy", "a fox", True)
 
 
+def test_what_a_page_makes_of_a_number_does_not_change_it() -> None:
+    sample = Sample(scale=1.0)
+    sample.parts["scale"].slider.value = 0.9999999999999998
+    assert (sample.scale, sample.parts["scale"].box.value) == (1.0, 1.0)
+    sample.parts["scale"].slider.value = 0.1 + 0.2
+    assert (sample.scale, sample.parts["scale"].box.value) == (0.3, 0.3)
+
+
 def test_every_control_has_a_label_and_its_help_as_tooltip() -> None:
     sample = Sample()
     for name, part in sample.parts.items():

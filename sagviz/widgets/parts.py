@@ -93,6 +93,11 @@ class Number(W.HBox):
             traitlets.link((self, "value"), (part, "value"))
         self.add_class("sag-number")
 
+    @traitlets.validate("value")
+    def _rounded(self, proposal: Any) -> float:
+        """Without the last bits that a page adds: its slider makes 0.9999999999999998 of 1 as soon as it is shown."""
+        return round(proposal.value, 6)
+
 
 def button(label: str, words: str, look: str = "") -> W.Button:
     """A button with words on it; `look` is ipywidgets' button_style."""

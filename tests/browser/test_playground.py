@@ -45,6 +45,9 @@ def shown(notebook: Notebook) -> list[str]:
 
 def test_typed_prompt_and_moved_sliders_change_the_pictures(notebook: Notebook) -> None:
     page = notebook.page
+    assert notebook.value("playground.prepare()[1].settings.guidance == sv.CFG(3.0) + sv.SAG(1.0)"), (
+        "what is shown is what is set"
+    )
     run(notebook)
     first = shown(notebook)
     assert first[0] != first[1]
@@ -67,6 +70,8 @@ def test_typed_prompt_and_moved_sliders_change_the_pictures(notebook: Notebook) 
 def test_every_slider_and_box_of_the_other_settings_moves_its_trait(notebook: Notebook) -> None:
     page = notebook.page
     page.get_by_text("More settings").click()
+    page.locator(".sag-threshold .noUi-handle").wait_for()
+    assert notebook.value("[playground.threshold, playground.eta, playground.blur_sigma]") == [1, 0, 1], "opening changes nothing"
     for name, trait in (("eta", "eta"), ("threshold", "threshold"), ("blur-sigma", "blur_sigma")):
         before = notebook.value(f"playground.{trait}")
         handle = page.locator(f".sag-{name} .noUi-handle")
