@@ -10,7 +10,7 @@ from scipy import ndimage
 from tiny import noise
 from torch import Tensor
 
-from sagviz.degrade import attended, degrade, gaussian_blur, kernel_size
+from sagviz.degrade import attended, degrade, detail, gaussian_blur, highest, kernel_size, random_scores
 
 SHAPES = [(16, 16), (9, 24), (11, 13)]
 
@@ -85,3 +85,33 @@ def test_the_degraded_latent_is_exact_outside_the_mask() -> None:
     degraded = degrade(x_t, torch.where(inside, blurred, torch.nan), mask)
     assert torch.equal(degraded[~inside], x_t[~inside])
     assert torch.equal(degraded[inside], blurred[inside])
+
+
+def test_the_highest_cells_are_as_many_as_in_the_other_mask() -> None:
+    """In each image exactly; none and all too; equal scores by their order."""
+    generator = torch.Generator().manual_seed(0)
+    scores, like = torch.rand(5, 7, 9, generator=generator), torch.rand(5, 7, 9, generator=generator) > 0.6
+    like[1], like[2], scores[3] = False, True, 0.5
+    taken = highest(scores, like)
+    assert torch.equal(taken.sum((1, 2)), like.sum((1, 2)))
+    for row in (0, 4):
+        assert scores[row][taken[row]].min() > scores[row][~taken[row]].max()
+    count = int(like[3].sum())
+    assert taken[3].flatten()[:count].all()
+
+
+def test_random_scores_belong_to_the_image_and_the_step() -> None:
+    like = torch.zeros(3, 6, 8)
+    drawn = random_scores(like, 7, 2)
+    assert torch.equal(drawn[1:], random_scores(like[:2], 8, 2))
+    assert not torch.equal(drawn, random_scores(like, 7, 3))
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_detail_is_what_the_blur_takes() -> None:
+    """An edge in an otherwise flat picture: its cells, and no others."""
+    x0 = torch.zeros(1, 4, 16, 16)
+    x0[..., 8:] = 1
+    found = detail(x0, gaussian_blur(x0, 0.5), (8, 8))
+    torch.testing.assert_close(found[..., [0, 1, 6, 7]], torch.zeros(1, 8, 4))
+    assert found[..., [3, 4]].min() > 0.01

@@ -70,7 +70,7 @@ def test_any_finite_scale_is_allowed(scale: float) -> None:
         {"threshold": NAN}, {"threshold": "1"}, {"blur_sigma": -1.0}, {"blur_sigma": NAN}, {"blur_sigma": INF},
         {"blur_kernel": 8}, {"blur_kernel": 0}, {"blur_kernel": -3}, {"blur_kernel": 9.0}, {"heads": ()}, {"heads": 3},
         {"heads": "01"}, {"heads": (0.5,)}, {"start": -0.1}, {"start": 1.1}, {"stop": 2.0}, {"start": 0.6, "stop": 0.5},
-        {"stop": NAN},
+        {"stop": NAN}, {"mask_source": "attn"}, {"mask_source": None},
     ],
     ids=str,
 )  # fmt: skip
@@ -95,7 +95,12 @@ def test_a_window_is_half_open() -> None:
 
 
 @pytest.mark.parametrize(
-    "total", [Guidance(), CFG(3) + SAG(0.75, threshold=INF, heads=(0, 2), layer="mid", start=0.1), Guidance((SAG(1),))]
+    "total",
+    [
+        Guidance(),
+        CFG(3) + SAG(0.75, threshold=INF, heads=(0, 2), layer="mid", start=0.1),
+        Guidance((SAG(1, mask_source="random"),)),
+    ],
 )
 def test_json_gives_the_same_guidance_back(total: Guidance) -> None:
     assert Guidance.from_json(json.loads(json.dumps(total.to_json()))) == total
