@@ -77,8 +77,10 @@ def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.json"]
 
 
-@pytest.mark.parametrize("name", [".k.sagtrace.12-ab.part", "k.sagtrace.part", ".k.failed.12-ab.part", ".sweep.json.12-ab.part"])
-def test_what_a_killed_process_left_half_written_is_cleared(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["k.lock", ".k.sagtrace.12-ab.part", "k.sagtrace.part", ".k.failed.12-ab.part", ".sweep.json.12-ab.part"]
+)
+def test_what_a_killed_process_left_is_cleared(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     (tmp_path / "notes.txt").touch()
     Folder(tmp_path).begin({"plan": 1})

@@ -105,6 +105,8 @@ class Folder:
                 write_whole(self.path / PLAN, json.dumps(plan, sort_keys=True).encode())
             for part in self.path.glob(f"*{PART}"):
                 self._clear(part)
+            for lock in self.path.glob("*.lock"):
+                self._is_claimed(lock.stem)
         except OSError as error:
             raise ArgumentError(f"cannot write to the store {self.path} ({error.strerror}); give another folder") from error
 
@@ -135,9 +137,9 @@ class Folder:
         return Trace.load(self._file(key))
 
     def save(self, key: str, trace: Trace) -> None:
-        """Write a finished cell; what was there before is set aside, never lost in silence."""
+        """Write a finished cell; a damaged file that was there is set aside, never lost in silence."""
         path = self._file(key)
-        if path.exists():
+        if path.exists() and not self.holds(key):
             aside = path.with_suffix(".damaged")
             os.replace(path, aside)
             warnings.warn(f"{path.name} was damaged; it is made again, the old file is {aside}", SagvizWarning, stacklevel=2)
@@ -174,7 +176,8 @@ class Folder:
             lock.release()
 
     def _is_claimed(self, key: str) -> bool:
-        if not self._lock(key).exists():  # also a killed process leaves one, which nobody holds
+        """Whether a process holds the cell. The lock file that a killed one left is removed."""
+        if not self._lock(key).exists():
             return False
         claim = self.claim(key)
         if claim is None:
