@@ -23,21 +23,21 @@ def guidance_curves(trace: Trace) -> Drawing:
     terms = [term.name for term in trace.settings.guidance.terms]
     figures, words = [], []
     if terms:
-        axes = _axes("scaled term, relative to ε(x_t)")
+        axes = chart("scaled term, relative to ε(x_t)")
         for name in terms:
             _line(axes, trace, rows, name, name.upper())
         axes.legend(frameon=False, fontsize=11)
         figures.append(axes.figure)
         words.append(_range("length", rows, terms[-1]))
     if {"cfg", "sag"} <= set(terms):
-        axes = _axes("cosine between CFG and SAG")
+        axes = chart("cosine between CFG and SAG")
         axes.axhline(0, color="#bbbbbb", linewidth=1)
         axes.set_ylim(-1, 1)
         _line(axes, trace, rows, "cosine")
         figures.append(axes.figure)
         words.append(_range("cosine", rows, "cosine"))
     if "sag" in terms:
-        axes = _axes("latent covered by the mask")
+        axes = chart("latent covered by the mask")
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         _line(axes, trace, rows, "coverage")
@@ -46,10 +46,11 @@ def guidance_curves(trace: Trace) -> Drawing:
     return Drawing([figure for figure in figures if isinstance(figure, Figure)], "Curves over the steps: " + "; ".join(words))
 
 
-def _axes(title: str) -> Axes:
-    axes = Figure(figsize=(3.4, 2.6), layout="constrained").subplots()
+def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
+    """Plain axes on a figure of their own, `width` inches wide."""
+    axes = Figure(figsize=(width, 2.6), layout="constrained").subplots()
     axes.set_title(title, fontsize=12, loc="left")
-    axes.set_xlabel("step", fontsize=11)
+    axes.set_xlabel(xlabel, fontsize=11)
     axes.tick_params(labelsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     return axes

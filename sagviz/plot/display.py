@@ -98,7 +98,7 @@ class Strip:
             f'<div style="{label}">{escape(name)}</div>' + "".join(tag(panel.image, panel.words) for panel in panels)
             for name, panels in self.rows
         )
-        grid = f"display:grid;grid-template-columns:92px repeat({len(self.columns)},minmax(72px,1fr));gap:4px;min-width:100%"
+        grid = f"display:grid;grid-template-columns:92px repeat({len(self.columns)},minmax(72px,220px));gap:4px;min-width:100%"
         return f'<div style="overflow-x:auto;{FONT}" tabindex="0" role="group"><div style="{grid}">{head}{body}</div></div>'
 
     def figure(self) -> Figure:
