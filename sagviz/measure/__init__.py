@@ -4,8 +4,6 @@ The measures of a step are plain floats; NaN stands where a step has not what is
 """
 
 from sagviz.measure.masks import iou as iou
-from sagviz.measure.masks import least as least
-from sagviz.measure.masks import shuffled as shuffled
 from sagviz.measure.pictures import contrast as contrast
 from sagviz.measure.pictures import of_picture as of_picture
 from sagviz.measure.pictures import saturation as saturation

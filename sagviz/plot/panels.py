@@ -89,13 +89,26 @@ def step_panel(trace: Trace, step: int | Step, model: Model | None = None) -> Pa
                 over(clean, heat_map(attention, 0, high)), "attention Aₜ",
                 f"attention received per cell, mean 1, here up to {float(attention.max()):.1f}; colours from 0 to {high:.1f}",
             ),
-            Panel(spotlight(clean, mask), "mask Mₜ", f"where Aₜ > {sag.threshold:g}: {share} of the latent"),
+            Panel(spotlight(clean, mask), "mask Mₜ", f"{_mask_words(step)}: {share} of the latent"),
             Panel(show(blend, trace, model), "blurred x̃₀", f"x̂₀ blurred inside the mask, σ = {sag.blur_sigma:g} latent pixels"),
             Panel(show(step.x_degraded, trace, model), "degraded x̂ₜ", "the same noise put back; xₜ itself outside the mask"),
         ]  # fmt: skip
     panels += [_term_panel(name, term, clean.size) for name, term in step.terms.items()]
     panels.append(Panel(show(step.x0_guided, trace, model), "guided x̂₀", f"after {_sum_in_words(step)}"))
     return Panels(tuple(panels))
+
+
+def _mask_words(step: Step) -> str:
+    """What the mask is made of."""
+    sag = step.guidance.sag
+    assert sag is not None, "a mask without SAG"
+    if step.painted is not None:
+        return "made by hand"
+    sources = {
+        "attention": f"where Aₜ > {sag.threshold:g}", "none": "a global blur", "random": "cells drawn at random",
+        "high-frequency": "where the blur takes most away", "inverted": "the least attended cells",
+    }  # fmt: skip
+    return sources[sag.mask_source]
 
 
 def _term_panel(name: str, term: Tensor, size: tuple[int, int]) -> Panel:

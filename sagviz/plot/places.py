@@ -30,7 +30,7 @@ class WordBars:
         cells = "".join(
             f'<tr><th scope="row" style="text-align:right;padding:2px 8px 2px 0;font-weight:500">{escape(name)}</th>'
             f'<td style="text-align:right;padding-right:8px;font-variant-numeric:tabular-nums">{share:.1%}</td>'
-            f'<td style="width:140px"><div style="height:12px;background:{BAR};width:{share:.1%}"></div></td></tr>'
+            f'<td style="width:200px"><div style="height:12px;background:{BAR};width:{share:.1%}"></div></td></tr>'
             for name, share in self.shares
         )
         title = '<caption style="text-align:left;font-weight:600;padding-bottom:4px">Which words it reads</caption>'
@@ -48,8 +48,8 @@ def place_map(found: Captured, clean: Image.Image, image: int = 0) -> Panel:
     assert found.row is not None, "the row of a place"
     row = found.row[image]
     most = float(row.max())
-    words = f"the cell in the frame gives its attention to all cells; the brightest gets {most:.1%} of it, an even share is"
-    return Panel(over(clean, heat_map(row, 0, most)), "Where it attends to", f"{words} {1 / row.numel():.1%}")
+    words = f"Where the cell in the frame attends to: the brightest cell gets {most:.1%} of its attention, an even share is"
+    return Panel(over(clean, heat_map(row, 0, most)), "where it attends to", f"{words} {1 / row.numel():.1%}")
 
 
 def word_bars(found: Captured, size: tuple[int, int], image: int = 0) -> WordBars | None:

@@ -18,6 +18,10 @@ LABELS: dict[str, tuple[str, float]] = {  # and the slider's step
     "index": ("Step", 1), "image": ("Image", 1), "cfg_scale": ("CFG scale w", 0.1), "sag_scale": ("SAG scale s", 0.05),
     "threshold": ("threshold ψ", 0.05), "blur_sigma": ("blur σ", 0.1),
 }  # fmt: skip
+SOURCES: dict[str, Any] = {
+    "attention above ψ": "attention", "nothing: blur all": "none", "chance, equal area": "random",
+    "fine detail, equal area": "high-frequency", "least attended, equal area": "inverted",
+}  # fmt: skip
 AT_ONCE = ("index", "image", "cfg_scale", "sag_scale")  # a change of the others waits until the hand rests
 WIDEST = 25  # taps that the menu goes up to: those of sigma = 3
 
@@ -36,6 +40,7 @@ class Controls(W.VBox):
             rows += [self._row(switch, scope.control(switch, words)), self._row(name, self.number(name, *limits[name]))]
         rows += [self._row(name, self.number(name, *limits[name])) for name in ("threshold", "blur_sigma")]
         rows += [self._row("blur_kernel", self._menu("blur_kernel", "blur taps", self._taps()))]
+        rows += [self._row("mask_source", self._menu("mask_source", "mask from", SOURCES))]
         rows += [self._row("layer", self._menu("layer", "layer", self._layers())), self._row("heads", self.heads)]
         scope.observe(self._offer_heads, "layer")
         super().__init__(rows, layout=W.Layout(width="100%", overflow="visible", grid_gap="6px"))

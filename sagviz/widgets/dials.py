@@ -12,13 +12,13 @@ import traitlets
 from torch import Tensor
 
 from sagviz.errors import ArgumentError, TraceError
-from sagviz.guidance import CFG, SAG, Guidance
+from sagviz.guidance import CFG, MASK_SOURCES, SAG, Guidance
 from sagviz.models import Model
 from sagviz.traces import Trace
-from sagviz.widgets.parts import Amount, View, Whole
+from sagviz.widgets.parts import Amount, Choice, View, Whole
 
 RANGES = {"cfg_scale": (0.0, 10.0), "sag_scale": (-0.5, 2.0), "threshold": (0.0, 3.0), "blur_sigma": (0.0, 3.0)}
-OF_SAG = ("threshold", "blur_sigma", "blur_kernel", "layer", "heads")
+OF_SAG = ("threshold", "blur_sigma", "blur_kernel", "mask_source", "layer", "heads")
 OWN = ("use_cfg", "use_sag", "cfg_scale", "sag_scale", *OF_SAG, "mask")  # what a step of the run has its own value of
 LIGHT = 5_000_000  # parameters of a decoder that is quick on any machine
 
@@ -47,6 +47,7 @@ class Dials(View):
     threshold = Amount(1.0, min=-1, max=99_999, help="threshold ψ in units of the mean attention; 1 U-Net call")
     blur_sigma = Amount(1.0, min=0, max=1000, help="standard deviation of the blur in latent cells; 1 U-Net call")
     blur_kernel: Any = traitlets.Int(None, allow_none=True, help="taps of the blur, odd, or None for 2⌈4σ⌉ + 1; 1 U-Net call")
+    mask_source = Choice(list(MASK_SOURCES), "attention", help="what the mask is made of; 1 U-Net call")
     layer = traitlets.Unicode("mid", help="the self-attention layer that is read; 2 U-Net calls")
     heads: Any = traitlets.Tuple(
         default_value=None, allow_none=True, help="attention heads to average, None for all; 2 U-Net calls"
@@ -91,7 +92,8 @@ class Dials(View):
         return {
             "use_cfg": guidance.cfg is not None, "use_sag": guidance.sag is not None, "cfg_scale": float(cfg.scale),
             "sag_scale": float(sag.scale), "threshold": max(-1.0, min(float(sag.threshold), cells)),
-            "blur_sigma": float(sag.blur_sigma), "blur_kernel": sag.blur_kernel, "layer": sag.layer, "heads": sag.heads,
+            "blur_sigma": float(sag.blur_sigma), "blur_kernel": sag.blur_kernel, "mask_source": sag.mask_source,
+            "layer": sag.layer, "heads": sag.heads,
             "mask": None if step.painted is None else step.painted[0, 0],
         }  # fmt: skip
 

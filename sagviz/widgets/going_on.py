@@ -29,6 +29,8 @@ class GoingOn(W.VBox):
         height, width = scope.trace[0].x_t.shape[2:]
         self.own = Picture("The run's own end", 260, ratio=height / width)
         self.end = Picture("The end of the branch", 260, ratio=height / width)
+        for picture in (self.own, self.end):
+            picture.add_class("sag-end")
         self.go = button("Go on from here", "run the remaining steps under these settings", "primary")
         self.cancel = button("Cancel", "stop after this step and keep what is done")
         self.go.add_class("sag-go-on")

@@ -10,6 +10,7 @@ import ipywidgets as W
 
 from sagviz.captures import Captured
 from sagviz.image import enlarge, preview, to_png
+from sagviz.plot.marks import marked
 from sagviz.plot.places import place_map, word_bars
 from sagviz.probe import attend
 from sagviz.widgets.parts import Picture, column, flow, labelled
@@ -66,7 +67,7 @@ class Looking(W.VBox):
         assert self.found is not None, "just asked for"
         panel = place_map(self.found, clean, self.scope.image)
         bars = word_bars(self.found, (self.height, self.width), self.scope.image)
-        self.map.show(to_png(panel.image), panel.words)
+        self.map.show(marked(to_png(panel.image), (self.height, self.width), place), panel.words)
         self.words.value = f'<p role="status">{escape(panel.words)}.</p>'
         self.bars.value = "<p>This layer reads no words.</p>" if bars is None else bars._repr_html_()
 

@@ -80,6 +80,7 @@ class Microscope(Dials):
             return
         with self._lock, self.guarded():
             began = time.perf_counter()
+            self.controls.refresh()
             self.step = self._look()
             self._draw()
             self.tell(self.step.forwards, time.perf_counter() - began)
@@ -122,7 +123,6 @@ class Microscope(Dials):
         self._formula.value = formula(step)._repr_html_()
         words = captions.of_step(step, self.trace.evaluations)
         self._story.value = f"<p>{escape(words) if not self.hidden else 'Map and mask are covered: paint first.'}</p>"
-        self.controls.refresh()
         self._write_code()
         if self._drawn != (self._predicted, self.image, self.hidden):  # else only a scale has changed
             self._drawn = (self._predicted, self.image, self.hidden)

@@ -9,7 +9,6 @@ import ipywidgets as W
 import torch
 import traitlets
 from torch import Tensor
-from torch.nn import functional as F
 
 from sagviz import measure
 from sagviz.image import enlarge, preview, to_png
@@ -27,10 +26,10 @@ class Painting(W.VBox):
     """The tab of the Microscope where a mask is painted, guessed with, and used."""
 
     def __init__(self, scope: Microscope) -> None:
-        self.scope, self._seed = scope, 0
+        self.scope = scope
         self.height, self.width = scope.trace[0].x_t.shape[2:]
         self.surface = surface("paint", self.height, self.width)
-        self.revealed = Picture("Overlap with Mₜ", 260, ratio=self.height / self.width, sharp=True)
+        self.revealed = Picture("", 260, ratio=self.height / self.width, sharp=True)
         self.words = W.HTML("<p>Paint where you expect the mask, then reveal it.</p>")
         self.words.add_class("sag-overlap-words")
         self.surface.observe(lambda _: self.forget(), "painted")
@@ -50,8 +49,9 @@ class Painting(W.VBox):
         """Show the step's prediction under the brush; what was revealed of another step is covered again."""
         step, trace = self.scope.shown, self.scope.trace
         assert trace.latent_rgb is not None, "the Microscope sees to it"
-        self.surface.alt = f"prediction x̂₀ at step {step.index}, to paint on"
-        self.surface.picture = to_png(enlarge(preview(step.x0_hat, trace.latent_rgb)[0], 128))
+        self.surface.alt = f"prediction x̂₀ at step {step.index} in grey, to paint on"
+        grey = preview(step.x0_hat, trace.latent_rgb)[0].convert("L")  # so that paint is seen on any picture
+        self.surface.picture = to_png(enlarge(grey, 128))
         if self._compared is not step.attention:
             self.forget()
 
@@ -69,22 +69,9 @@ class Painting(W.VBox):
         self.scope.hidden = False
         self._compared = self.scope.shown.attention
         share, both = measure.iou(self.cells, own), overlap(self.cells, own)
-        self.revealed.show(to_png(both), LEGEND)
+        self.revealed.show(to_png(both), f"overlap with Mₜ: {LEGEND}")
         score = "both are empty" if share != share else f"intersection over union (IoU) is <b>{share:.2f}</b>"
         self.words.value = f"<p>{score[0].upper()}{score[1:]} ({LEGEND}).</p>"
-
-    def use_random(self) -> None:
-        """Another random mask of M_t's area with each click."""
-        own = self.scope.attended
-        if own is not None:
-            self._seed += 1
-            self._use(measure.shuffled(own, self._seed))
-
-    def use_inverted(self) -> None:
-        """The least attended cells, as many as M_t has."""
-        own, attention = self.scope.attended, self.scope.shown.attention
-        if own is not None and attention is not None:
-            self._use(measure.least(F.interpolate(attention[:, None], own.shape)[0, 0], own))
 
     def _fill(self, value: float) -> None:
         self.cells = torch.full((self.height, self.width), value)
@@ -95,9 +82,12 @@ class Painting(W.VBox):
         cells[top : top + height, left : left + width] = value
         self.cells = cells
 
-    def _use(self, mask: Tensor | None) -> None:
-        with self.scope.guarded():
-            self.scope.mask = mask
+    def _use(self, mask: Tensor | None, source: str = "attention") -> None:
+        scope = self.scope
+        with scope.guarded():
+            with scope.held():
+                scope.mask, scope.mask_source = mask, source
+            scope.refresh()
 
     def _controls(self) -> list[W.Widget]:
         limits = {"row": self.height, "column": self.width, "rows": self.height, "columns": self.width}
@@ -123,8 +113,9 @@ class Painting(W.VBox):
             ),
             flow(
                 self._button("Use what is painted", "blur these cells; 1 U-Net call", lambda: self._use(self.cells), "primary"),
-                self._button("Random, equal area", "as many cells as Mₜ has, anywhere; 1 call", self.use_random),
-                self._button("Inverted, equal area", "as many cells as Mₜ has, the least attended; 1 call", self.use_inverted),
+                self._button("Random, equal area", "as many cells as Mₜ has; 1 U-Net call", lambda: self._use(None, "random")),
+                self._button("Inverted, equal area", "as many cells, the least attended; 1 U-Net call",
+                             lambda: self._use(None, "inverted")),
                 self._button("Mₜ again", "the attention's own mask", lambda: self._use(None)),
             ),
             self.words,
