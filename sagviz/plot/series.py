@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import cast
 
+from matplotlib.figure import Figure
 from PIL import Image
 
 from sagviz.errors import ArgumentError
@@ -52,4 +54,4 @@ def lines(
             axes.plot(x, values, style, color=next(colours), linewidth=2, label=name)
     axes.legend(frameon=False, fontsize=11)
     ranges = (f"{name} from {min(values):.2g} to {max(values):.2g}" for name, values in {**y, **(dots or {})}.items())
-    return Drawing([axes.figure], f"{title} over {xlabel}: " + "; ".join(ranges))
+    return Drawing([cast(Figure, axes.figure)], f"{title} over {xlabel}: " + "; ".join(ranges))
