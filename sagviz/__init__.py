@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sagviz.traces import Trace as Trace
     from sagviz.whatif import branch as branch
     from sagviz.whatif import what_if as what_if
+    from sagviz.widgets import Grid as Grid
     from sagviz.widgets import Microscope as Microscope
     from sagviz.widgets import Playground as Playground
     from sagviz.widgets import Preference as Preference
@@ -42,7 +43,7 @@ _HOME = {
     "Sweep": "sweeps", "branch": "whatif", "steps": "sampling", "sweep": "sweeps", "trace": "sampling", "vocabulary": "words",
     "what_if": "whatif",
     "Capture": "captures", "Captured": "captures", "attend": "probe",
-    "Microscope": "widgets", "Playground": "widgets", "Preference": "widgets", "Scrubber": "widgets",
+    "Grid": "widgets", "Microscope": "widgets", "Playground": "widgets", "Preference": "widgets", "Scrubber": "widgets",
 }  # fmt: skip
 
 __all__ = [*_HOME, "measure", "plot"]

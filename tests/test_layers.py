@@ -26,12 +26,14 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {"whatif", "probe", "comparison", "recipe", "sweeps.*", "votes"},
     {"plot.*", "player.pack"},
     {"player"},
+    {"player.grid"},
     {"widgets.parts", "widgets.worker"},
     {"widgets.surface", "widgets.later", "widgets.dials"},
-    {"widgets.form", "widgets.screen"},
+    {"widgets.form", "widgets.screen", "widgets.board", "widgets.crossed"},
     {"widgets.history", "widgets.looking", "widgets.painting", "widgets.going_on", "widgets.controls"},
     {"widgets.*"},
-    {"widgets.playground"},  # its runs open in the others
+    {"widgets.playground", "widgets.opened"},  # runs open in the others
+    {"widgets.grid"},
     {"widgets"},
     {"reports"},
     {"cli"},
@@ -42,6 +44,7 @@ SAME_ROW = {"", "measure", "mini", "plot", "sweeps"}  # packages whose files may
 UPWARD = {  # (module, function, target): late, and the only ones
     ("traces", "Trace.to_html", "player"),
     ("traces", "Trace._repr_html_", "player"),
+    ("sweeps.results", "Sweep.to_html", "player.grid"),
 }
 FREE = {"mini.evaluate"}  # programs that may import every library
 OWNERS = {

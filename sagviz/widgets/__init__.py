@@ -4,12 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sagviz.widgets.grid import Grid as Grid
     from sagviz.widgets.microscope import Microscope as Microscope
     from sagviz.widgets.playground import Playground as Playground
     from sagviz.widgets.preference import Preference as Preference
     from sagviz.widgets.scrubber import Scrubber as Scrubber
 
-_HOME = {"Microscope": "microscope", "Playground": "playground", "Preference": "preference", "Scrubber": "scrubber"}
+_HOME = {
+    "Grid": "grid", "Microscope": "microscope", "Playground": "playground", "Preference": "preference", "Scrubber": "scrubber",
+}  # fmt: skip
 
 __all__ = [*_HOME]
 

@@ -92,7 +92,7 @@ class Screen(W.VBox):
             return
         self.last = now
         self.bar.max, self.bar.value = total, done
-        self.status.value = f"step {done} of {total}, {_duration((now - self.began) / done * (total - done))} left"
+        self.status.value = f"step {done} of {total}, {duration((now - self.began) / done * (total - done))} left"
         for picture, step in zip(self.pictures, steps, strict=True):
             picture.show(to_jpeg(rough(step, self.model)), f"preview at step {done} of {total}")
 
@@ -125,6 +125,6 @@ def in_words(trace: Trace) -> str:
     return f"{settings.prompt or 'no prompt'}, seed {settings.seed}, {scales}, {settings.steps} steps{stopped}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """In the unit that one would say."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
