@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -21,6 +19,7 @@ from sagviz import image
 from sagviz.attention import KINDS
 from sagviz.captures import Captured
 from sagviz.errors import TraceError
+from sagviz.files import write_whole
 from sagviz.guidance import Guidance
 from sagviz.records import STORED, Settings, Step
 from sagviz.schedule import Level
@@ -116,17 +115,10 @@ class Trace(Sequence[Step]):
         """Write one safetensors file with a checksum: no pickle, nothing runs when it is loaded. The file is whole or absent."""
         tensors, meta = _pack(self)
         notes = {"format": FORMAT, "meta": meta, "sha256": _checksum(tensors, meta)}
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
         try:
-            part.write_bytes(to_safetensors(tensors, notes))
-            os.replace(part, path)
+            return write_whole(path, to_safetensors(tensors, notes))
         except OSError as error:
             raise TraceError(f"cannot write the trace to {path}: {error.strerror}; give a folder that exists") from error
-        finally:
-            with suppress(OSError):
-                part.unlink()
-        return path
 
     @staticmethod
     def load(path: str | Path) -> Trace:

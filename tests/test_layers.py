@@ -16,7 +16,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "sagviz"
 
 ROWS = (  # from the bottom up; "name.*" is all below a package that no row names itself
-    {"errors", "files", "seeds", "mini.*"},
+    {"errors", "files", "seeds"},
+    {"mini.*"},
     {"guidance", "degrade", "schedule", "attention", "image"},
     {"captures"},
     {"models", "words", "records", "measure.*"},

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from sagviz import captions
 from sagviz.errors import ArgumentError
+from sagviz.files import write_whole
 from sagviz.image import data_uri
 from sagviz.player.pack import pack, picture, stills
 from sagviz.traces import Trace
@@ -51,21 +51,32 @@ def page(traces: Trace | Sequence[Trace], path: str | Path, *, max_bytes: int = 
         ArgumentError: the file cannot be written, there is no trace, or no such image.
         TraceError: a trace without a step.
     """
-    path = Path(path)
+    runs = _several(traces)
+    data = pack(runs, max_bytes, image=image)
+    return document(path, data["title"], _place(runs, data, image), START)
+
+
+def document(path: str | Path, title: str, body: str, start: str) -> Path:
+    """Write a page with the player's script and style, whose policy lets it fetch nothing; `start` is the script's last part."""
+    path, script = Path(path), SCRIPT + start
     if path.suffix.lower() not in (".html", ".htm"):
         raise ArgumentError(f"the player is an HTML page; {path} does not end in .html")
-    data = pack(_several(traces), max_bytes, image=image)
-    script = SCRIPT + START
     policy = f"default-src 'none'; img-src data:; script-src '{_digest(script)}'; style-src '{_digest(STYLE)}'"
     html = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{escape(data['title'])}: sagviz</title><style>{STYLE}</style></head>\n"
-        f'<body class="sagviz-page"><main><h1>{escape(data["title"])}</h1>{_place(_several(traces), data, image)}</main>'
+        f"<title>{escape(title)}: sagviz</title><style>{STYLE}</style></head>\n"
+        f'<body class="sagviz-page"><main><h1>{escape(title)}</h1>{body}</main>'
         f'<script type="module">{script}</script></body></html>\n'
     )
     return _write(path, html)
+
+
+def island(data: Any, style_class: str) -> str:
+    """Data for a script as an element of the page: no end tag, and no comment, can be read in it."""
+    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json" class="{style_class}">{content}</script>'
 
 
 def fragment(
@@ -86,8 +97,7 @@ def fragment(
 def _place(traces: Sequence[Trace], data: dict[str, Any], image: int) -> str:
     """Where the player will stand, until then the strip, and its data."""
     strips = "".join(_strip(trace, image) for trace in traces)
-    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return f'<div class="sagviz">{strips}</div><script type="application/json" class="sagviz-data">{content}</script>'
+    return f'<div class="sagviz">{strips}</div>{island(data, "sagviz-data")}'
 
 
 def _strip(trace: Trace, image: int) -> str:
@@ -113,11 +123,7 @@ def _digest(content: str) -> str:
 
 
 def _write(path: Path, html: str) -> Path:
-    """The file is whole or absent."""
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(html, encoding="utf-8")
-        os.replace(part, path)
+        return write_whole(path, html.encode())
     except OSError as error:
         raise ArgumentError(f"cannot write {path}: {error.strerror}; give a folder that exists") from error
-    return path
