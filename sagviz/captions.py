@@ -75,8 +75,11 @@ def _where(step: Step, evaluations: int) -> str:
 def _mask(step: Step) -> list[str]:
     if step.mask is None:
         return []
-    if step.painted is not None or step.attention is None:
+    sag = step.guidance.sag
+    if step.painted is not None or step.attention is None or sag is None:
         return [f"The hand-made mask covers {measure.coverage(step):.0%} of the cells."]
+    if sag.mask_source != "attention":
+        return [f"The mask (source: {sag.mask_source}) covers {measure.coverage(step):.0%} of the cells."]
     close = f"{near(step)} of {step.attention.numel()} are close to the threshold"
     return [f"The mask covers {measure.coverage(step):.0%} of the cells; {close}."]
 

@@ -19,6 +19,9 @@ from sagviz.player import PAGE_BYTES, fragment, page
 from sagviz.player.pack import pack
 from sagviz.records import Settings, Step
 from sagviz.schedule import Level
+from sagviz.sweeps import sweep
+from sagviz.sweeps.results import Sweep
+from sagviz.sweeps.store import Memory
 
 BOTH = CFG(3.0) + SAG(1.0)
 
@@ -165,3 +168,17 @@ def test_a_negative_scale_points_the_other_way(traces: tuple[sv.Trace, ...]) -> 
 def test_shares_and_ways_are_in_order() -> None:
     assert [most for most, _ in captions.SHARES] == sorted(most for most, _ in captions.SHARES)
     assert [most for most, _ in captions.WAYS] == sorted(most for most, _ in captions.WAYS)
+
+
+def test_a_sweep_that_cannot_be_shown_says_why(model: sv.Model, tmp_path: Path) -> None:
+    done = sweep(model, steps=1, progress=False)
+    assert done.to_html(tmp_path / "a.html").exists()
+    empty = Sweep(done.plan, Memory())
+    for made, options, hint in (
+        (done, {"columns": "colour"}, "this sweep has prompt"),
+        (empty, {}, "no cell of this sweep is done"),
+    ):
+        with pytest.raises(sv.SagvizError, match=hint) as error:
+            made.to_html(tmp_path / "b.html", **options)
+        assert is_one_sentence(error.value)
+    assert not (tmp_path / "b.html").exists()

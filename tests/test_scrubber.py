@@ -23,7 +23,7 @@ def traces(model: sv.Model) -> tuple[sv.Trace, ...]:
 def scrubber(request: pytest.FixtureRequest, traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch) -> sv.Scrubber:
     """Of two runs, with anywidget and as if it were missing."""
     if not request.param:
-        monkeypatch.setattr(module, "AnyWidget", None)
+        monkeypatch.setattr(module, "anywidget", None)
     return sv.Scrubber(traces, index=1)
 
 
@@ -82,15 +82,15 @@ def test_the_bundle_has_both_faces(scrubber: sv.Scrubber) -> None:
 
 def test_closing_frees_all_that_it_made(traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     alive = W.widget._instances if hasattr(W.widget, "_instances") else W.Widget.widgets
-    for kind in (module.AnyWidget, None):
-        monkeypatch.setattr(module, "AnyWidget", kind)
+    for kind in (module.anywidget, None):
+        monkeypatch.setattr(module, "anywidget", kind)
         before = len(alive)
         sv.Scrubber(traces).close()
         assert len(alive) == before
 
 
 def test_without_anywidget_the_kernel_draws(traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AnyWidget", None)
+    monkeypatch.setattr(module, "anywidget", None)
     scrubber = sv.Scrubber(traces)
     pictures = scrubber.stage.pictures
     first = pictures.value
@@ -108,7 +108,7 @@ def test_without_anywidget_the_kernel_draws(traces: tuple[sv.Trace, ...], monkey
 
 
 def test_an_error_is_shown_and_the_next_step_works(traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AnyWidget", None)
+    monkeypatch.setattr(module, "anywidget", None)
     scrubber = sv.Scrubber(traces)
     with monkeypatch.context() as broken:
         broken.setattr(module, "step_panel", lambda *_: 1 / 0)

@@ -104,7 +104,8 @@ def stills(trace: Trace, count: int, image: int = 0) -> list[tuple[bytes, str]]:
 def _one(step: Step, image: int) -> Step:
     """The step of one image of the batch."""
     values = {name: getattr(step, name) for name in STORED}
-    return replace(step, **{name: value[image : image + 1] for name, value in values.items() if value is not None})
+    chosen: dict[str, Any] = {name: value[image : image + 1] for name, value in values.items() if value is not None}
+    return replace(step, seed=step.seed + image, **chosen)
 
 
 def _spread(steps: list[Step], count: int) -> list[Step]:

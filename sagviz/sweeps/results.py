@@ -133,6 +133,17 @@ class Sweep:
         ]
         return pd.DataFrame(rows, columns=None if rows else self._columns)
 
+    def to_html(self, path: str | Path, **options: Any) -> Path:
+        """Write one HTML page: a grid of the pictures; a press on one opens its player below, with the steps that were kept.
+
+        Args:
+            path: an .html file in a folder that exists.
+            options: `columns` names the setting that runs from left to right, `max_bytes` bounds the stored tensors (7.4 MB).
+        """
+        from sagviz.player.grid import page
+
+        return page(self, path, **options)
+
     def shown(self, cell: Cell) -> dict[str, Any]:
         """The settings that the table has of a cell; `None` for those of a term that the cell has not."""
         return {name: cell.columns.get(name) for name in self._columns}

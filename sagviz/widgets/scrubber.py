@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import ipywidgets as W
@@ -18,10 +20,7 @@ from sagviz.plot.panels import step_panel
 from sagviz.traces import Trace
 from sagviz.widgets.parts import Choice, Number, View, Whole, flow
 
-try:
-    from anywidget import AnyWidget
-except ImportError:  # the plain composition does nearly the same, with the kernel's help
-    AnyWidget = None
+anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None  # without it the kernel helps
 
 FOLLOWED = ("index", "panes", "playing", "view", "front")  # the same names in Python, in the page and in `widget.js`
 
@@ -60,7 +59,7 @@ class Scrubber(View):
         self._data = pack(self.traces, PAGE_BYTES)
         self._watched = False
         super().__init__(**options)
-        stage = PlainStage if AnyWidget is None else Stage
+        stage = PlainStage if anywidget is None else Stage
         self.stage = stage(self, **{name: getattr(self, name) for name in FOLLOWED})
         for name in FOLLOWED:
             traitlets.link((self, name), (self.stage, name))
@@ -154,9 +153,9 @@ class PlainStage(W.VBox, Followed):
         return f"<p>{words}</p>{replace(panels, panels=chosen)._repr_html_()}"
 
 
-if AnyWidget is not None:
+if anywidget is not None:
 
-    class Stage(AnyWidget, Followed):
+    class Stage(anywidget.AnyWidget, Followed):
         """The player itself, run by the page from data that is sent once."""
 
         _esm = SCRIPT + WIDGET

@@ -20,6 +20,7 @@ from sagviz import CFG, SAG, captions, measure
 from sagviz.image import from_png, heat_map, preview
 from sagviz.player import fragment, page
 from sagviz.player.pack import PANES
+from sagviz.sweeps import sweep
 
 EVIL = "</script><script>alert(1)</script> \"quoted\" 'too' <!-- & é"
 BOTH = CFG(3.0) + SAG(1.0)
@@ -34,7 +35,7 @@ def traces(model: sv.Model) -> tuple[sv.Trace, ...]:
 class Reader:
     """A page that is open without a network, and what it complained about."""
 
-    def __init__(self, browser: Browser, file: Path, width: int = 1280, dark: bool = False) -> None:
+    def __init__(self, browser: Browser, file: Path, width: int = 1280, dark: bool = False, player: bool = True) -> None:
         scheme = {"color_scheme": "dark" if dark else "light"}
         self.context = browser.new_context(offline=True, viewport={"width": width, "height": 900}, bypass_csp=True, **scheme)
         self.page: Page = self.context.new_page()
@@ -44,7 +45,8 @@ class Reader:
         self.page.on("dialog", lambda dialog: (self.faults.append("a dialog"), dialog.dismiss()))
         self.page.on("request", lambda request: self._note(request.url, file))
         self.page.goto(file.as_uri())
-        self.page.locator(".sagviz-player").first.wait_for()
+        if player:
+            self.page.locator(".sagviz-player").first.wait_for()
 
     def _note(self, address: str, file: Path) -> None:
         if address != file.as_uri() and not address.startswith("data:"):
@@ -281,3 +283,23 @@ def test_unusual_traces_open(model: sv.Model, traces: tuple[sv.Trace, ...], what
     for index, step in enumerate(trace):
         shown.go(index)
         assert shown.text(".caption") == captions.of_step(step, trace.evaluations)
+
+
+def test_a_sweep_is_a_grid_whose_pictures_open_their_player(model: sv.Model, browser: Browser, tmp_path: Path) -> None:
+    made = sweep(model, EVIL, seeds=[1, 2], steps=3, guidance=[CFG(3.0), BOTH], keep=None, progress=False)
+    file = made.to_html(tmp_path / "sweep.html", columns="seed")
+    shown = Reader(browser, file, player=False)
+    assert [head.inner_text() for head in shown.page.locator("th[scope=col]").all()] == ["seed 1", "seed 2"]
+    assert shown.page.locator("th[scope=row]").all_inner_texts() == ["sag scale None", "sag scale 1.0"]
+    buttons = shown.page.locator(".sagviz-grid button")
+    for number, caption in ((0, "seed 1, sag scale None"), (3, "seed 2, sag scale 1.0")):
+        buttons.nth(number).click()
+        shown.page.get_by_role("heading", name=caption, exact=True).wait_for()
+        assert buttons.nth(number).get_attribute("aria-pressed") == "true"
+    trace = made.trace(seed=2, guidance=BOTH)
+    shown.page.locator(".pane.mask canvas").first.wait_for()
+    shown.go(2)
+    assert shown.text(".caption") == captions.of_step(trace[2], 3)
+    assert serious_faults(shown.page, "body") == []
+    assert not shown.faults
+    shown.context.close()
