@@ -8,9 +8,11 @@ from sagviz.plot.display import Drawing as Drawing
 from sagviz.plot.display import Panel as Panel
 from sagviz.plot.display import Panels as Panels
 from sagviz.plot.display import Strip as Strip
+from sagviz.plot.formula import formula as formula
 from sagviz.plot.panels import film_strip as film_strip
 from sagviz.plot.panels import step_panel as step_panel
 from sagviz.plot.panels import triptych as triptych
+from sagviz.plot.places import word_bars as word_bars
 from sagviz.plot.schematic import schematic as schematic
 from sagviz.plot.series import gallery as gallery
 from sagviz.plot.series import lines as lines
