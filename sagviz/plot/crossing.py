@@ -40,7 +40,7 @@ class Axis:
         if self.name == "prompt":
             return quoted(value)
         if self.name == "steps":
-            return f"{value} steps"
+            return counted(value)
         if isinstance(value, Guidance):
             words = captions.of_guidance(value)
             return words if sum(captions.of_guidance(other) == words for other in self.values) == 1 else repr(value)
@@ -103,7 +103,7 @@ class Crossing:
         run, own = cell.settings, values_of(cell)
         rest = [self.axes[name].label(own[name]) for name in self._rest if name in own]
         batch = [f"image {image}"] if len(self.axes["image"].values) > 1 else []
-        parts = [quoted(run.prompt), f"seed {run.seed}", captions.of_guidance(run.guidance), f"{run.steps} steps"]
+        parts = [quoted(run.prompt), f"seed {run.seed}", captions.of_guidance(run.guidance), counted(run.steps)]
         return ", ".join([*parts, *rest, *batch])
 
     def shared(self) -> list[str]:
@@ -138,7 +138,7 @@ def cross(sweep: Sweep, rows: str | None = None, columns: str | None = None, fix
 
     Args:
         rows, columns: `prompt`, `seed`, `steps`, `scheduler`, `guidance` (the whole sum), a column such as `cfg_scale`, or
-            `image`, the number in the batch. Where `None`, those with most values; "" is a single row or column.
+            `image`, the number in the batch. Where `None`, those with most values that are not fixed; "" is a single one.
         fixed: values of other settings; those that it leaves out have their first one.
 
     Raises:
@@ -152,10 +152,10 @@ def cross(sweep: Sweep, rows: str | None = None, columns: str | None = None, fix
     if rows and rows == columns:
         raise ArgumentError(f"rows and columns are both {rows!r}; give two settings, or '' for a single row")
     if columns is None:
-        free = most_valued(axes, remaining(axes, rows or "", ""), 1 if rows is not None else 2)
+        free = most_valued(axes, _free(axes, rows or "", fixed), 1 if rows is not None else 2)
         columns = free[-1] if free else ""  # a sweep in one setting stands in one row
     if rows is None:
-        rows = "".join(most_valued(axes, remaining(axes, "", columns), 1))
+        rows = "".join(most_valued(axes, _free(axes, columns, fixed), 1))
     others = {name: axes[name].values[0] for name in remaining(axes, rows, columns)}
     for name, value in fixed.items():
         if name not in axes or value not in axes[name].values:
@@ -193,6 +193,10 @@ def remaining(axes: Mapping[str, Axis], rows: str, columns: str) -> list[str]:
     return [name for name, axis in axes.items() if varies(axis) and name not in taken | left_out]
 
 
+def _free(axes: Mapping[str, Axis], taken: str, fixed: Mapping[str, Any]) -> list[str]:
+    return [name for name in remaining(axes, taken, "") if name not in fixed]
+
+
 def values_of(cell: Cell) -> dict[str, Any]:
     """A cell's settings by name, all of them hashable, and none of them `None`."""
     named = {name: _told(name, value) for name, value in cell.columns.items()}
@@ -202,6 +206,11 @@ def values_of(cell: Cell) -> dict[str, Any]:
 def quoted(prompt: str) -> str:
     """A prompt as it is shown to people."""
     return f"“{prompt}”" if prompt else "no prompt"
+
+
+def counted(steps: int) -> str:
+    """A number of steps."""
+    return f"{steps} step{'s' * (steps != 1)}"
 
 
 def _told(name: str, value: Any) -> Any:

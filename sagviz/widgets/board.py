@@ -58,9 +58,9 @@ class PlainBoard(W.VBox, Table):
         self.menus = [
             labelled(W.Dropdown(description=name), f"{name} of the cell to open", "300px") for name in ("Row", "Column")
         ]
-        self.open = button("Open this cell", "show its steps below")
-        self.open.on_click(lambda _: self._choose())
-        super().__init__([self.sheet, flow(*self.menus, self.open), self.link])
+        self.go = button("Open this cell", "show its steps below")
+        self.go.on_click(lambda _: self._choose())
+        super().__init__([self.sheet, flow(*self.menus, self.go), self.link])
 
     def show(self, sheet: Sheet, table: dict[str, Any]) -> None:
         """Draw the table."""
