@@ -56,7 +56,7 @@ WIDGETS: dict[str, tuple[str, Callable[[Page], None]]] = {
 def shoot_widgets(context: BrowserContext, lab: tuple[str, Path]) -> None:
     """Each widget alone, without the notebook around it."""
     notebook = new_notebook(context, lab, "screenshots")
-    notebook.run(SETUP)
+    notebook.run(SETUP, timeout=300)
     for name, (code, act) in WIDGETS.items():
         notebook.run(f"widget = {code}\nwidget", timeout=120)
         act(notebook.page)
