@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,6 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionSAGPipeline
 from diffusers.utils import logging
 from tiny import build_pipe, build_unet
-from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import sagviz as sv
@@ -43,7 +44,7 @@ def medians(repeats: int, *actions: Callable[[], object]) -> list[float]:
     return [statistics.median(own) for own in times]
 
 
-def large_pipe(folder: Any) -> StableDiffusionPipeline:
+def large_pipe(folder: Path) -> StableDiffusionPipeline:
     """Stable Diffusion 1.5's U-Net of random weights; text encoder and VAE fit it, and are small."""
     pipe = build_pipe(folder)
     pipe.unet = build_unet(
@@ -106,8 +107,8 @@ class Bench:
 
     def overhead(self, aim: str) -> None:
         """A trace of CFG + SAG, with all its records, over its bare passes."""
-        run = lambda: list(sv.steps(self.model, PROMPT, guidance=CFG(3.0) + SAG(1.0), steps=self.steps, noise=self.noise))  # noqa: E731
-        ours, bare = medians(self.repeats, run, self.bare)
+        settings: dict[str, Any] = {"guidance": CFG(3.0) + SAG(1.0), "steps": self.steps, "noise": self.noise}
+        ours, bare = medians(self.repeats, lambda: list(sv.steps(self.model, PROMPT, **settings)), self.bare)
         self.row(f"{self.steps} steps of CFG + SAG", ours, bare, "bare passes", aim, ours / bare)
 
     def compare(self, aim: str) -> None:
@@ -152,10 +153,6 @@ class Bench:
         self.row(f"what-if at step {middle} of {self.steps}", mine, peer, "diffusers again from the start", aim, peer / mine)
 
 
-def loud(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
-    return pipe
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds (5)")
@@ -171,9 +168,6 @@ def main() -> None:
         bench.grid(">= 2")
         bench.what_if(">= 100")
     if arguments.only != "miniature":
-        import tempfile
-        from pathlib import Path
-
         with tempfile.TemporaryDirectory() as folder:
             model = sv.load(large_pipe(Path(folder) / "words"))
         bench = Bench("SD-1.5 size, random", model, 3, max(2, arguments.repeats // 2))
