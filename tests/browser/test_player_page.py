@@ -99,8 +99,8 @@ def reader(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
 @pytest.mark.parametrize("kind", ["model", "v_model"])
 def test_other_scales_are_recomputed_as_python_does(kind: str, request: pytest.FixtureRequest, reader: Opener) -> None:
     trace = sv.trace(request.getfixturevalue(kind), "a fox", steps=5, seed=3, guidance=BOTH, progress=False)
-    rgb = trace.latent_rgb
-    assert rgb is not None
+    rgb = torch.randn((5, 3), generator=torch.Generator().manual_seed(0)) / 3  # the random network's own would be almost grey
+    trace = replace(trace, latent_rgb=rgb)
     shown = reader(trace)
     for index, step in enumerate(trace):
         shown.go(index)
@@ -109,15 +109,16 @@ def test_other_scales_are_recomputed_as_python_does(kind: str, request: pytest.F
             shown.scale("sag", sag)
             wanted = np.asarray(preview(replace(step, guidance=CFG(cfg) + SAG(sag)).x0_guided, rgb)[0], dtype=int)
             assert np.abs(shown.pixels("x0_guided") - wanted).max() <= 1
+            assert wanted.std() > 20
     assert shown.text(".formula") == "guided x̂₀ = x̂₀ + 10 · ΔCFG + 2 · ΔSAG"
     shown.page.get_by_role("button", name="As it ran").click()
     assert np.abs(shown.pixels("x0_guided") - np.asarray(preview(step.x0_guided, rgb)[0], dtype=int)).max() <= 1
 
 
 def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
-    trace = traces[1]
-    step, rgb = trace[2], trace.latent_rgb
-    assert rgb is not None
+    rgb = torch.randn((5, 3), generator=torch.Generator().manual_seed(0)) / 3
+    trace = replace(traces[1], latent_rgb=rgb)
+    step = trace[2]
     shown = reader(trace)
     shown.show(*PANES, "cfg", "sag")
     shown.go(2)
@@ -126,6 +127,8 @@ def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opene
     top = max(float(other.attention.max()) for other in trace)
     assert np.abs(shown.pixels("attention") - heat_map(step.attention[0], 0, top)).max() <= 3
     pushes = {name: shown.pixels(name) - 127.5 for name in ("cfg", "sag", "sum")}
+    push = (replace(step, guidance=BOTH).x0_guided - step.x0_hat)[0].permute(1, 2, 0) @ rgb[:-1]
+    assert np.abs(pushes["sum"] - 127.5 * push.clamp(-1, 1).numpy()).max() <= 1
     free = np.abs(pushes["sum"]) < 126  # not clipped
     assert np.abs(pushes["sum"] - pushes["cfg"] - pushes["sag"])[free].max() <= 2
     assert np.array_equal(shown.pixels("image"), np.asarray(trace.image))
