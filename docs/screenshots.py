@@ -49,6 +49,11 @@ WIDGETS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "playground": ("sv.Playground(model)", playground),
     "scrubber": ("sv.Scrubber(trace, index=20)", nothing),
     "microscope": ("sv.Microscope(model, trace)", nothing),
+    "grid": (
+        "sv.Grid(sv.sweep(model, prompts=[fox], seeds=[7, 8, 9], "
+        "guidance=[CFG(3.0) + SAG(s) for s in (0.0, 0.5, 1.0)], store='runs'))",
+        nothing,
+    ),
     "preference": ("sv.Preference(pairs)", nothing),
 }
 
@@ -58,7 +63,7 @@ def shoot_widgets(context: BrowserContext, lab: tuple[str, Path]) -> None:
     notebook = new_notebook(context, lab, "screenshots")
     notebook.run(SETUP, timeout=300)
     for name, (code, act) in WIDGETS.items():
-        notebook.run(f"widget = {code}\nwidget", timeout=120)
+        notebook.run(f"widget = {code}\nwidget", timeout=300)
         act(notebook.page)
         notebook.page.wait_for_timeout(1500)
         notebook.page.locator(".sag-view").first.screenshot(path=DOCS / f"{name}.png")
