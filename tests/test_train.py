@@ -1,32 +1,89 @@
-"""One command goes from sprites to a model that `load` opens, and goes on where it stopped."""
+"""One command goes from sprites to a model that `load` opens, goes on where it stopped, and starts from an earlier model."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import sagviz as sv
 from sagviz import CFG, SAG
-from sagviz.mini import train
-from sagviz.mini.fit import Plan
+from sagviz.mini import diffusion, train
+from sagviz.mini.judge import load_judge
+from sagviz.mini.noisy import load_noisy_classifier
+from sagviz.mini.world import vocabulary
+
+Folders = tuple[Path, Path]
 
 
-def test_from_sprites_to_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"SCENES": 96, "HELD_OUT": 8}.items():
-        monkeypatch.setattr(train, name, value)
-    for name in ("VAE_PLAN", "JUDGE_PLAN", "UNET_PLAN"):
-        monkeypatch.setattr(train, name, Plan(steps=2, rate=1e-3, ema=0.9 if name == "UNET_PLAN" else 0.0))
-    command = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "model"), "--threads", "1"]
-    train.main(command)
-    model = sv.load(tmp_path / "model")
+def run(folder: Path, *options: str) -> Folders:
+    """Every stage of the program, with the tiny counts that continuous integration uses."""
+    work, model = folder / "work", folder / "model"
+    train.main(["--smoke", "--work", str(work), "--out", str(model), "--threads", "1", *options])
+    return work, model
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    return run(tmp_path_factory.mktemp("first"))
+
+
+def test_from_sprites_to_weights(trained: Folders) -> None:
+    model = sv.load(trained[1])
+    assert sv.vocabulary(model) == vocabulary()
     made = sv.trace(model, "a fox on a blue background", steps=2, guidance=CFG(3.0) + SAG(1.0), progress=False)
     assert made.image.size == (64, 64)
     assert made.latents.isfinite().all()
+    assert load_judge(trained[1])(torch.zeros(1, 3, 64, 64)).objects.isfinite().all()
+    assert load_noisy_classifier(trained[1])(torch.zeros(1, 4, 16, 16), torch.tensor([500])).isfinite().all()
 
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*") if path.is_file()}
-    weights = (tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
-    train.main(command)
-    assert (tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
-    trained = [path for path, time in times.items() if path.suffix == ".pt" and path.stat().st_mtime_ns != time]
-    assert not trained, "the second run trained again"
+
+def test_every_stage_leaves_its_measures_and_a_picture_of_them(trained: Folders) -> None:
+    work, model = trained
+    measured = {"vae": "psnr", "judge": "relation", "noisy": "t=500", "unet": "held_out"}
+    for stage, name in measured.items():
+        (line,) = map(json.loads, (work / f"{stage}.jsonl").read_text().splitlines())
+        assert line["step"] == 2
+        assert {"seconds", "loss", name} <= set(line)
+    assert (model / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_run_trains_nothing_and_exports_the_same(trained: Folders) -> None:
+    work, model = trained
+    times = {path: path.stat().st_mtime_ns for path in work.rglob("*.pt")}
+    weights = (model / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    run(work.parent)
+    assert (model / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
+    assert times == {path: path.stat().st_mtime_ns for path in work.rglob("*.pt")}
+
+
+def test_one_stage_needs_only_those_before_it(tmp_path: Path) -> None:
+    train.main(["--smoke", "--work", str(tmp_path), "--threads", "1", "--stage", "judge"])
+    assert {path.name for path in tmp_path.iterdir()} == {"scenes", "held_out", "judge.pt", "judge.jsonl"}
+
+
+def test_a_start_hands_over_what_an_earlier_model_learned(trained: Folders) -> None:
+    """The same tokenizer: all words and positions are known, so that the denoiser is the earlier one."""
+    work, folder = trained
+    tokenizer, earlier = diffusion.build_tokenizer(work / "tokenizer"), sv.load(folder)
+    denoiser = diffusion.Denoiser(len(tokenizer)).eval()
+    ids = diffusion.tokenize(tokenizer, ["a fox on a blue background"])
+    x_t = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    diffusion.start_from(denoiser, tokenizer.get_vocab(), folder)
+    expected = earlier.predict(x_t, torch.tensor(500), earlier.embed("a fox on a blue background"))
+    torch.testing.assert_close(denoiser(x_t, torch.tensor(500), ids), expected)
+
+
+def test_a_start_keeps_words_at_their_meaning_under_other_numbers(trained: Folders) -> None:
+    """A word that is new shifts the token numbers of the others, and comes with an embedding of its own."""
+    work, folder = trained
+    tokenizer = diffusion.build_tokenizer(work / "tokenizer")
+    shifted = {token: number + 1 for token, number in tokenizer.get_vocab().items()} | {"aardvark</w>": 0}
+    denoiser = diffusion.Denoiser(len(shifted))
+    fresh = denoiser.text_encoder.get_input_embeddings().weight[0].clone()
+    diffusion.start_from(denoiser, shifted, folder)
+    rows, before = denoiser.text_encoder.get_input_embeddings().weight, sv.load(folder).text_encoder.get_input_embeddings().weight
+    assert torch.equal(rows[1:], before)
+    assert torch.equal(rows[0], fresh)

@@ -10,6 +10,7 @@ import pytest
 import sagviz as sv
 from sagviz import CFG
 from sagviz.errors import SagvizWarning
+from sagviz.mini import world
 from sagviz.words import unknown_words, vocabulary
 
 KINDS = {
@@ -71,3 +72,19 @@ def test_a_negative_prompt_that_nothing_reads_is_not_judged(schooled: sv.Model) 
     with pytest.warns(SagvizWarning) as caught:
         next(sv.steps(schooled, "a cat", negative_prompt="blurry", steps=1))
     assert not [warning for warning in caught if "not taught" in str(warning.message)]
+
+
+def test_the_world_teaches_all_kinds() -> None:
+    assert tuple(KINDS) == tuple(world.vocabulary())
+
+
+def test_the_miniature_says_what_its_weights_were_taught() -> None:
+    """All of it is in the world; the world may hold more than the bundled weights have seen."""
+    mini, everything = sv.load(), world.vocabulary()
+    taught = sv.vocabulary(mini)
+    assert taught is not None
+    assert list(taught) == list(everything)
+    assert taught["objects"] == everything["objects"]
+    assert all(set(words) <= set(everything[kind]) for kind, words in taught.items())
+    for name in taught["objects"]:
+        assert unknown_words(mini, world.caption((name, "owl"), "left of", "orange")) == {}

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sagviz.mini.fit import Plan, fit
 
-CROP = 32  # pixels on a side of a training crop
-KL_WEIGHT = 5e-4  # of the mean KL divergence of one latent number
+KL_WEIGHT = 3e-4  # of the mean KL divergence of one latent number
+SQUARE_WEIGHT = 5.0  # of the mean squared error, beside L1 of pixels and of slopes
+LATENT_NOISE = 0.05  # on latents that the decoder alone is trained on: generated ones are not exact
+BATCH = 8
 
 
 def build() -> AutoencoderKL:
@@ -30,19 +32,14 @@ def build() -> AutoencoderKL:
     ).to(memory_format=torch.channels_last)
 
 
+def start_from(vae: AutoencoderKL, folder: Path) -> None:
+    """Take over the weights of an earlier model's VAE."""
+    vae.load_state_dict(AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32).state_dict())
+
+
 def to_tensor(pixels: np.ndarray) -> Tensor:
     """uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-
-
-def detailed_crops(scenes: np.ndarray, rng: np.random.Generator, count: int = 32) -> np.ndarray:
-    """Crops of random scenes, each the most detailed of three: flat background teaches nothing."""
-    crops = []
-    for index in rng.integers(len(scenes), size=count):
-        places = rng.integers(0, scenes.shape[1] - CROP + 1, size=(3, 2))
-        three = [scenes[index, y : y + CROP, x : x + CROP] for y, x in places]
-        crops.append(max(three, key=lambda crop: np.abs(np.diff(crop.astype(np.int16), axis=1)).sum()))
-    return np.stack(crops)
 
 
 def slope_loss(a: Tensor, b: Tensor) -> Tensor:
@@ -51,15 +48,26 @@ def slope_loss(a: Tensor, b: Tensor) -> Tensor:
     return across + F.l1_loss(a.diff(dim=2), b.diff(dim=2))
 
 
-def psnr(vae: AutoencoderKL, scenes: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of reconstructions, from the mean squared error over all scenes."""
-    errors = []
-    with torch.no_grad():
-        for start in range(0, len(scenes), 64):
-            images = to_tensor(scenes[start : start + 64])
-            decoded = vae.decode(vae.encode(images).latent_dist.mode()).sample.clamp(-1, 1)
-            errors.append(((decoded - images) / 2).square().mean(dim=(1, 2, 3)))
-    return float(-10 * torch.cat(errors).mean().log10())
+def picture_loss(decoded: Tensor, images: Tensor) -> Tensor:
+    """L1 of pixels and of slopes, and squares, which the PSNR is made of."""
+    return F.l1_loss(decoded, images) + slope_loss(decoded, images) + SQUARE_WEIGHT * F.mse_loss(decoded, images)
+
+
+@torch.no_grad()
+def reconstruct(vae: AutoencoderKL, scenes: np.ndarray) -> Tensor:
+    """Pictures (N, 3, H, W) in [-1, 1] as they come back from the latent space; `scenes` uint8 (N, H, W, 3)."""
+    parts = [vae.decode(vae.encode(to_tensor(scenes[i : i + 64])).latent_dist.mode()).sample for i in range(0, len(scenes), 64)]
+    return torch.cat(parts).clamp(-1, 1)
+
+
+def squared_errors(vae: AutoencoderKL, scenes: np.ndarray) -> Tensor:
+    """Mean squared error of each reconstruction, (N,), where pixels go from 0 to 1."""
+    return ((reconstruct(vae, scenes) - to_tensor(scenes)) / 2).square().mean(dim=(1, 2, 3))
+
+
+def to_psnr(errors: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of the mean of squared errors."""
+    return float(-10 * errors.mean().log10())
 
 
 def standardize(vae: AutoencoderKL, scenes: np.ndarray) -> None:
@@ -76,21 +84,41 @@ def standardize(vae: AutoencoderKL, scenes: np.ndarray) -> None:
         post.weight *= spread[None, :, None, None]
 
 
-def train(scenes: np.ndarray, held_out: np.ndarray, plan: Plan, checkpoint: Path) -> AutoencoderKL:
-    """L1 + slopes + KL on detailed crops; returns the VAE with standardized latents."""
-    torch.manual_seed(0)
-    vae = build()
+def train(vae: AutoencoderKL, scenes: np.ndarray, held_out: np.ndarray, plan: Plan, checkpoint: Path) -> AutoencoderKL:
+    """L1, slopes, squares and KL on whole pictures; returns the VAE with standardized latents.
+
+    Whole pictures, since the group norms see other statistics in a crop than in the picture that it is cut from.
+    """
 
     def loss_at(rng: np.random.Generator) -> Tensor:
-        images = to_tensor(detailed_crops(scenes, rng)).contiguous(memory_format=torch.channels_last)
+        chosen = scenes[np.sort(rng.integers(len(scenes), size=BATCH))]
+        images = to_tensor(chosen).contiguous(memory_format=torch.channels_last)
         posterior = vae.encode(images).latent_dist
         decoded = vae.decode(posterior.sample()).sample.float()
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
-        return F.l1_loss(decoded, images) + slope_loss(decoded, images) + KL_WEIGHT * divergence
+        return picture_loss(decoded, images) + KL_WEIGHT * divergence
 
-    trained = fit(vae, loss_at, plan, checkpoint, measure=lambda module: {"psnr": psnr(module, held_out[:128])})
+    trained = fit(
+        vae, loss_at, plan, checkpoint, measure=lambda module: {"psnr": to_psnr(squared_errors(module, held_out[:128]))}
+    )
     standardize(trained, scenes[:2048])
     return trained
+
+
+def train_decoder(
+    vae: AutoencoderKL, latents: Tensor, scenes: np.ndarray, held_out: np.ndarray, plan: Plan, checkpoint: Path
+) -> AutoencoderKL:
+    """Train the decoder on: the latents (N, 4, 16, 16) of the scenes stay as they are, so that a denoiser of them stays valid."""
+    decoder = nn.Sequential(vae.post_quant_conv, vae.decoder)
+
+    def loss_at(rng: np.random.Generator) -> Tensor:
+        chosen = np.sort(rng.integers(len(scenes), size=BATCH))
+        x_0 = latents[torch.from_numpy(chosen)].float()
+        decoded = decoder((x_0 + LATENT_NOISE * torch.randn_like(x_0)).contiguous(memory_format=torch.channels_last)).float()
+        return picture_loss(decoded, to_tensor(scenes[chosen]))
+
+    fit(decoder, loss_at, plan, checkpoint, measure=lambda _: {"psnr": to_psnr(squared_errors(vae, held_out[:128]))})
+    return vae
 
 
 def encode(vae: AutoencoderKL, scenes: np.ndarray) -> Tensor:

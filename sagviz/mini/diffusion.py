@@ -15,10 +15,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from sagviz.mini.fit import Plan, fit
 from sagviz.mini.world import words
 
-TOKENS = 16  # length of a padded prompt
+TOKENS = 24  # length of a padded prompt
 WIDTH = 128  # of the text encoder
 START, END = "<|startoftext|>", "<|endoftext|>"
 DROPPED_CAPTIONS = 0.12
+LIKE = {  # where a word starts that an earlier model did not know
+    "the": "a", "over": "above", "top": "above", "under": "below", "beneath": "below", "underneath": "below", "with": "and",
+    "beside": "and", "next": "and", "gray": "grey", "against": "on", "in": "on",
+}  # fmt: skip
+BATCH = 64
+MEASURED = 128  # held-out scenes in the log's measure
 SNR_CEILING = 5.0  # min-SNR-gamma, Hang et al. 2023, arXiv 2303.09556
 
 
@@ -44,7 +50,7 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Token ids (N, 16)."""
+    """Token ids (N, 24)."""
     return tokenizer(captions, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt").input_ids
 
 
@@ -82,21 +88,69 @@ def build_scheduler() -> DDIMScheduler:
     )  # fmt: skip
 
 
-def train(latents: Tensor, ids: Tensor, empty: Tensor, plan: Plan, checkpoint: Path, batch: int = 64) -> Denoiser:
-    """eps-prediction with min-SNR weights and dropped captions; returns the moving average."""
-    torch.manual_seed(0)
-    denoiser = Denoiser(int(empty.max()) + 1)
+@torch.no_grad()
+def start_from(denoiser: Denoiser, vocabulary: dict[str, int], folder: Path) -> None:
+    """Take over what an earlier model has learned: its U-Net, its text layers, and the embeddings of the words that both know.
+
+    A new word starts as the known one that it is like; positions beyond the earlier model's longest prompt start as its last.
+    """
+    denoiser.unet.load_state_dict(
+        UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=torch.float32).state_dict()
+    )
+    earlier = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32).state_dict()
+    words_before = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer").get_vocab()
+    state = denoiser.text_encoder.state_dict()
+    for name, numbers in state.items():
+        if name.endswith("token_embedding.weight"):
+            for token, row in vocabulary.items():
+                like = token if token in words_before else LIKE.get(token.removesuffix("</w>"), "") + "</w>"
+                if like in words_before:
+                    numbers[row] = earlier[name][words_before[like]]
+        elif name.endswith("position_embedding.weight"):
+            numbers[: len(earlier[name])] = earlier[name][: len(numbers)]
+            numbers[len(earlier[name]) :] = earlier[name][-1]
+        elif not name.endswith("position_ids"):
+            numbers.copy_(earlier[name])
+
+
+def train(
+    denoiser: Denoiser,
+    scenes: tuple[Tensor, Tensor],
+    held_out: tuple[Tensor, Tensor],
+    empty: Tensor,
+    plan: Plan,
+    checkpoint: Path,
+) -> Denoiser:
+    """eps-prediction with min-SNR weights and dropped captions; returns the moving average.
+
+    Args:
+        scenes: latents (N, 4, 16, 16) and token ids (N, 24) to learn from; `held_out` the same, to measure on.
+        empty: token ids of the empty caption, (1, 24).
+    """
+    denoiser.unet.to(memory_format=torch.channels_last)
     signal = build_scheduler().alphas_cumprod
 
     def loss_at(rng: np.random.Generator) -> Tensor:
-        chosen = torch.from_numpy(rng.integers(len(latents), size=batch))
-        x_0, noise, t = latents[chosen].float(), torch.randn(batch, *latents.shape[1:]), torch.randint(1000, (batch,))
-        dropped = torch.rand(batch, 1) < DROPPED_CAPTIONS
-        alpha_bar = signal[t][:, None, None, None]
-        eps = denoiser(alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise, t, torch.where(dropped, empty, ids[chosen]))
-        snr = alpha_bar.flatten() / (1 - alpha_bar.flatten())
-        return ((eps.float() - noise).square().mean(dim=(1, 2, 3)) * (SNR_CEILING / snr).clamp(max=1)).mean()
+        chosen = torch.from_numpy(rng.integers(len(scenes[0]), size=BATCH))
+        dropped = torch.rand(BATCH, 1) < DROPPED_CAPTIONS
+        ids, t = torch.where(dropped, empty, scenes[1][chosen]), torch.randint(1000, (BATCH,))
+        errors = squared_errors(denoiser, scenes[0][chosen].float(), t, ids, signal)
+        snr = signal[t] / (1 - signal[t])
+        return (errors * (SNR_CEILING / snr).clamp(max=1)).mean()
 
-    trained = fit(denoiser, loss_at, plan, checkpoint)
+    @torch.no_grad()
+    def measure(module: nn.Module) -> dict[str, float]:
+        torch.manual_seed(0)  # the same noise at each checkpoint
+        latents, ids = (part[:MEASURED] for part in held_out)
+        return {"held_out": float(squared_errors(module, latents.float(), torch.randint(1000, (len(ids),)), ids, signal).mean())}
+
+    trained = fit(denoiser, loss_at, plan, checkpoint, measure=measure)
     assert isinstance(trained, Denoiser)
     return trained
+
+
+def squared_errors(denoiser: nn.Module, x_0: Tensor, t: Tensor, ids: Tensor, signal: Tensor) -> Tensor:
+    """Mean squared error of the predicted noise for each of B latents, at fresh noise. `signal` is alpha bar."""
+    noise, alpha_bar = torch.randn_like(x_0), signal[t][:, None, None, None]
+    eps = denoiser(alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise, t, ids)
+    return (eps.float() - noise).square().mean(dim=(1, 2, 3))

@@ -1,111 +1,225 @@
 """How good the miniature is, measured: `python -m sagviz.mini.evaluate`.
 
-Prints reconstruction, judge and prompt fidelity with 95 % Wilson intervals, and writes the sheet of uncurated samples that
-the model card shows. Prompts and seeds are fixed, so that anyone gets the same numbers.
+Prints what the model card says, with 95 % intervals (Wilson for shares, bootstrap for the rest), and writes the card's tables
+and its sheet of uncurated samples. Prompts and seeds are fixed: picture i of a set has seed i. Pictures and figures are kept
+in the work folder, so that a run that was stopped goes on, and parts can be measured one by one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
-from scipy.stats import binomtest
 from torch import Tensor
-from tqdm.auto import tqdm
 
 import sagviz as sv
 from sagviz import CFG, SAG
-from sagviz.image import from_images
-from sagviz.mini import WEIGHTS, autoencoder
-from sagviz.mini.judge import NAMES, Judge
-from sagviz.mini.world import BACKGROUNDS, OBJECTS, RELATIONS, caption, scene
+from sagviz.guidance import Guidance, Term
+from sagviz.measure import equivalent_cfg, frechet, precision_recall, sharpness
+from sagviz.mini import WEIGHTS, autoencoder, classifier_guidance
+from sagviz.mini.card import SHEET, Rows, label, write_card
+from sagviz.mini.diffusion import build_scheduler
+from sagviz.mini.gallery import Gallery
+from sagviz.mini.intervals import bootstrap, proportion
+from sagviz.mini.judge import NAMES, Verdict, accuracy, load_judge, look, to_targets
+from sagviz.mini.noisy import FILE as CLASSIFIER
+from sagviz.mini.noisy import NoisyClassifier, load_noisy_classifier
+from sagviz.mini.noisy import accuracy as noisy_accuracy
+from sagviz.mini.prompts import held_out, one_object_prompts, sheet_prompts, two_object_prompts
+from sagviz.mini.world import BACKGROUNDS, caption, scene
+from sagviz.words import unknown_words
 
-SHEET = WEIGHTS.parent / "samples.png"
-
-
-def load_judge() -> Judge:
-    """The judge that ships with the miniature."""
-    judge = Judge()
-    missing = judge.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS / "judge.safetensors").items()}, strict=False)
-    assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
-    return judge.eval()
-
-
-def percent(hits: int, of: int) -> str:
-    """'78.0 % (71.8 to 83.2)', a Wilson interval of 95 %."""
-    interval = binomtest(hits, of).proportion_ci(method="wilson")
-    return f"{hits / of:.1%} ({interval.low:.1%} to {interval.high:.1%})"
-
-
-@torch.no_grad()
-def named(judge: Judge, pictures: list[Image.Image]) -> list[str]:
-    """The most likely object on each picture."""
-    logits: Tensor = judge(from_images(pictures))[0]
-    return [NAMES[index] for index in logits.argmax(dim=1).tolist()]
+CONFIDENT = 0.9
+GUIDED = CFG(3.0) + SAG(1.0)
+SETTINGS: tuple[Guidance | Term, ...] = (
+    CFG(3.0), CFG(3.0) + SAG(-0.5), CFG(3.0) + SAG(0.5), GUIDED, CFG(3.0) + SAG(2.0),
+    CFG(3.0) + SAG(1.0, threshold=0.7), CFG(3.0) + SAG(1.0, threshold=1.3), CFG(3.0) + SAG(1.0, blur_sigma=0.5),
+    CFG(3.0) + SAG(1.0, blur_sigma=2.0), CFG(3.0) + SAG(1.0, stop=0.5), CFG(3.0) + SAG(1.0, start=0.5),
+)  # fmt: skip
 
 
-def one_object_prompts(count: int) -> list[str]:
-    """`count` objects, uniform: each as often as the others, in a fixed order."""
-    return [list(OBJECTS)[index % len(OBJECTS)] for index in range(count)]
+class Evaluation:
+    """The measures of one model. Each part gives the rows of its table."""
+
+    def __init__(self, gallery: Gallery, count: int, judges: Path = WEIGHTS) -> None:
+        self.gallery, self.model, self.count = gallery, gallery.model, count
+        self.judge, self.judges = load_judge(judges), judges
+
+    @cached_property
+    def classifier(self) -> NoisyClassifier | None:
+        """Of noisy latents; its parts are left out where the folder of the judges has none."""
+        return load_noisy_classifier(self.judges) if (self.judges / CLASSIFIER).exists() else None
+
+    @cached_property
+    def renders(self) -> tuple[np.ndarray, list[dict[str, object]]]:
+        return held_out(1000)
+
+    def taught(self, count: int, seed: int) -> tuple[np.ndarray, list[dict[str, object]]]:
+        """The first `count` renders whose captions the model was taught to read."""
+        return held_out(count, seed, lambda text: not unknown_words(self.model, text))
+
+    def see(self, pixels: np.ndarray) -> Verdict:
+        return look(self.judge, autoencoder.to_tensor(pixels))
+
+    def vae(self) -> Rows:
+        errors = autoencoder.squared_errors(self.model.vae, self.renders[0]).numpy()
+        everywhere = [scene(np.random.default_rng((5, i)), (NAMES[i // 10],), list(BACKGROUNDS)[i % 10]) for i in range(480)]
+        back = autoencoder.reconstruct(self.model.vae, np.stack([np.asarray(drawn.image) for drawn in everywhere]))
+        named = [found == set(drawn.objects) for found, drawn in zip(look(self.judge, back).named(1), everywhere, strict=True)]
+        return [
+            ["VAE, PSNR of held-out renders in dB", bootstrap(errors, lambda e: -10 * float(np.log10(e.mean())))],
+            ["VAE, reconstructions named right, each object on each background", proportion(named)],
+        ]
+
+    def judging(self) -> Rows:
+        right = accuracy(self.judge, *self.renders)
+        return [[f"judge, {key} of held-out renders right", proportion(hits)] for key, hits in right.items()]
+
+    def noisy(self) -> Rows:
+        if self.classifier is None:
+            return []
+        latents, present = autoencoder.encode(self.model.vae, self.renders[0]).float(), to_targets(self.renders[1])[0]
+        found = noisy_accuracy(self.classifier, latents, present, build_scheduler().alphas_cumprod)
+        return [[f"noisy-latent classifier, object named at {time}", proportion(hits)] for time, hits in found.items()]
+
+    def one(self, guidance: Guidance | Term) -> Rows:
+        prompts, said = one_object_prompts(self.count), label(guidance)
+        seen = self.see(self.gallery.pictures([caption((name,), background=colour) for name, colour in prompts], guidance))
+        named = [found == {name} for found, (name, _) in zip(seen.named(1), prompts, strict=True)]
+        backgrounds = [found == colour for found, (_, colour) in zip(seen.colours(), prompts, strict=True) if colour]
+        return [
+            [f"one-object prompts named right, {said}", proportion(named)],
+            [f"background of one-object prompts right, {said}", proportion(backgrounds)],
+        ]
+
+    def two(self, guidance: Guidance | Term) -> Rows:
+        prompts, said = two_object_prompts(self.count), label(guidance)
+        seen = self.see(self.gallery.pictures([caption(*prompt) for prompt in prompts], guidance))
+        both = [found == set(pair) for found, (pair, _, _) in zip(seen.named(2), prompts, strict=True)]
+        backgrounds = [found == colour for found, (_, _, colour) in zip(seen.colours(), prompts, strict=True) if colour]
+        kept = [seen.relation(i, *pair) == relation for i, (pair, relation, _) in enumerate(prompts) if both[i]]
+        return [
+            [f"two-object prompts, both named right, {said}", proportion(both)],
+            [f"relation right where both are, {said}", proportion(kept)],
+            [f"background of two-object prompts right, {said}", proportion(backgrounds)],
+        ]
+
+    def wording(self) -> Rows:
+        """Captions as the world words them: all phrasings, sizes and marks that the model was taught."""
+        drawn = self.taught(self.count // 4, 6)[1]
+        seen = self.see(self.gallery.pictures([str(each["caption"]) for each in drawn], CFG(3.0)))
+        names = [set(each["objects"]) for each in drawn]  # type: ignore[call-overload]
+        right = [seen.named(len(wanted))[i] == wanted for i, wanted in enumerate(names)]
+        return [["captions in all phrasings, all objects named right, CFG 3", proportion(right)]]
+
+    def distance(self) -> Rows:
+        """Samples and reconstructions against renders that neither has seen."""
+        others, (pixels, labels) = self.taught(self.count, 3)[0], self.taught(self.count, 2)
+        real = self.see(others).features.numpy()
+        made = {"renders": pixels, "VAE reconstructions": to_pixels(autoencoder.reconstruct(self.model.vae, pixels))}
+        captions = [str(drawn["caption"]) for drawn in labels]
+        made |= {f"samples, {label(g)}": self.gallery.pictures(captions, g) for g in (CFG(3.0), GUIDED)}
+        rows = []
+        for name, pictures in made.items():
+            features = self.see(pictures).features.numpy()
+            rows.append([f"Fréchet distance to renders, {name}", bootstrap(features, lambda some: frechet(real, some), 3)])
+            both = precision_recall(real, features)
+            rows.append([f"precision and recall, {name}", f"{both.precision:.2f} and {both.recall:.2f}, n = {len(features)}"])
+        return rows
+
+    def empty(self) -> Rows:
+        rows = []
+        for guidance in (None, SAG(0.5), SAG(1.0)):
+            seen = self.see(self.gallery.pictures([""] * (self.count // 2), guidance))
+            sure = (seen.objects.sigmoid().amax(dim=1) >= CONFIDENT).tolist()
+            rows.append([f"empty prompt, an object with confidence {CONFIDENT}, {label(guidance)}", proportion(sure)])
+        return rows
+
+    def cg(self) -> Rows:
+        if self.classifier is None:
+            return []
+        classes = torch.arange(self.count // 10) % len(NAMES)
+        rows = []
+        for scale in (0.0, 5.0, 10.0):
+            pictures = classifier_guidance.sample(self.model, self.classifier, classes, scale)
+            right = [found == {NAMES[c]} for found, c in zip(look(self.judge, pictures).named(1), classes.tolist(), strict=True)]
+            rows.append([f"empty prompt moved to a class by CG, scale {scale:g}", proportion(right)])
+        return rows
+
+    def sag(self) -> Rows:
+        """Settings of SAG beside CFG alone at the same and at the equivalent scale: half one object, half two."""
+        half = self.count // 8
+        wanted = [({name}, caption((name,), None, colour)) for name, colour in one_object_prompts(half)]
+        wanted += [(set(pair), caption(pair, relation, colour)) for pair, relation, colour in two_object_prompts(half)]
+        real, rows = self.see(self.taught(len(wanted), 3)[0]).features.numpy(), []
+        for guidance in (*SETTINGS, CFG(round(self.equivalent_scale(), 2))):
+            pictures = self.gallery.pictures([text for _, text in wanted], guidance)
+            seen = self.see(pictures)
+            right = [seen.named(len(names))[i] == names for i, (names, _) in enumerate(wanted)]
+            sharp = np.array([sharpness(Image.fromarray(picture)) for picture in pictures])
+            rows.append([label(guidance), proportion(right), bootstrap(seen.features.numpy(), lambda f: frechet(real, f), 2),
+                         bootstrap(1000 * sharp, lambda values: float(values.mean()))])  # fmt: skip
+        return rows
+
+    def equivalent_scale(self) -> float:
+        """The CFG scale nearest to the whole update of CFG 3 + SAG 1, over the steps of 12 runs."""
+        runs = [
+            sv.trace(self.model, caption((name,)), seed=i, guidance=GUIDED, progress=False) for i, name in enumerate(NAMES[::4])
+        ]
+        return float(np.mean([equivalent_cfg(step) for run in runs for step in run]))
+
+    def sheet(self) -> Rows:
+        pictures = self.gallery.pictures(sheet_prompts(), GUIDED)
+        page = Image.new("RGB", (8 * 66, 8 * 66), "white")
+        for index, picture in enumerate(pictures):
+            page.paste(Image.fromarray(picture), (index % 8 * 66 + 1, index // 8 * 66 + 1))
+        page.save(self.gallery.folder / SHEET.name)
+        return []
 
 
-def fidelity(model: sv.Model, judge: Judge, count: int, steps: int = 50) -> dict[str, int]:
-    """How many of `count` one-object prompts are named right, seeds 0..count-1, by CFG 3 and by CFG 3 + SAG 1."""
-    right = {"CFG 3": 0, "CFG 3 + SAG 1": 0}
-    for seed, name in enumerate(tqdm(one_object_prompts(count), desc="fidelity")):
-        prompt = caption((name,))
-        traces = sv.compare(model, prompt, cfg=3.0, sag=1.0, seed=seed, steps=steps, keep=steps, progress=False)
-        for key, found in zip(right, named(judge, [trace.image for trace in traces]), strict=True):
-            right[key] += found == name
-    return right
+PARTS: dict[str, Callable[[Evaluation], Rows]] = {
+    "vae": Evaluation.vae, "judging": Evaluation.judging, "noisy": Evaluation.noisy,
+    "one": lambda e: e.one(CFG(3.0)), "one-sag": lambda e: e.one(GUIDED),
+    "two": lambda e: e.two(CFG(3.0)), "two-sag": lambda e: e.two(GUIDED),
+    "wording": Evaluation.wording, "distance": Evaluation.distance, "empty": Evaluation.empty, "cg": Evaluation.cg,
+    "sag": Evaluation.sag, "sheet": Evaluation.sheet,
+}  # fmt: skip
 
 
-def held_out(count: int) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Renders that training has not seen: pixels (N, 64, 64, 3) and their objects."""
-    scenes = [scene(np.random.default_rng((2, index))) for index in range(count)]
-    return np.stack([np.asarray(drawn.image) for drawn in scenes]), [drawn.objects for drawn in scenes]
-
-
-def sheet_prompts() -> list[str]:
-    """64 prompts of every kind: 40 of one object, half of them on a background, and 24 of two."""
-    names, colours, relations = list(OBJECTS), list(BACKGROUNDS), [*RELATIONS, "and"]
-    one = [caption((names[i % 48],), background=colours[i % 10] if i % 2 else None) for i in range(40)]
-    pairs = [(names[(7 * i + 3) % 48], names[(11 * i + 20) % 48]) for i in range(24)]
-    return one + [caption(pair, relations[i % 5], colours[i % 10] if i % 2 else None) for i, pair in enumerate(pairs)]
-
-
-def sheet(model: sv.Model, steps: int = 50) -> Image.Image:
-    """The first picture of each of the 64 prompts, CFG 3 + SAG 1, seeds 0..63, nothing chosen."""
-    page = Image.new("RGB", (8 * 66, 8 * 66), "white")
-    for index, prompt in enumerate(tqdm(sheet_prompts(), desc="samples")):
-        trace = sv.trace(model, prompt, guidance=CFG(3.0) + SAG(1.0), seed=index, steps=steps, keep=steps, progress=False)
-        page.paste(trace.image, (index % 8 * 66 + 1, index // 8 * 66 + 1))
-    return page
+def to_pixels(images: Tensor) -> np.ndarray:
+    """(N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3)."""
+    return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure and print."""
+    """Measure, print, and write the card."""
     parser = argparse.ArgumentParser(prog="python -m sagviz.mini.evaluate", description=__doc__)
-    parser.add_argument("--count", type=int, default=200, help="prompts for fidelity (200)")
-    parser.add_argument("--sheet", type=Path, default=SHEET, help="where the sheet of samples goes")
-    arguments = parser.parse_args(argv)
-    model, judge = sv.load(), load_judge()
-    scenes, objects = held_out(1000)
-    with torch.no_grad():
-        logits = judge(autoencoder.to_tensor(scenes))[0]
-    exact = sum(
-        set(row.topk(len(o)).indices.tolist()) == {NAMES.index(n) for n in o} for row, o in zip(logits, objects, strict=True)
+    parser.add_argument(
+        "--count", type=int, default=1000, help="one-object prompts; the other sets are as large or smaller (1000)"
     )
-    print(f"VAE, PSNR of 1,000 held-out renders: {autoencoder.psnr(model.vae, scenes):.1f} dB")
-    print(f"judge, all objects of held-out renders right: {percent(exact, 1000)}")
-    for key, hits in fidelity(model, judge, arguments.count).items():
-        print(f"one-object prompts named right, 50 steps, {key}, n = {arguments.count}: {percent(hits, arguments.count)}")
-    sheet(model).save(arguments.sheet)
-    print(f"samples: {arguments.sheet}")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts only")
+    parser.add_argument("--work", type=Path, default=Path(".mini/evaluation"), help="where pictures and figures are kept")
+    parser.add_argument("--model", type=Path, help="folder of another model than the bundled one; no card is written then")
+    parser.add_argument("--judges", type=Path, default=WEIGHTS, help="folder of the judges (the bundled ones)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(arguments.threads)
+    gallery = Gallery(sv.load(arguments.model), arguments.work)
+    evaluation, log = Evaluation(gallery, arguments.count, arguments.judges), gallery.folder / "figures.json"
+    for part in arguments.only:
+        rows = PARTS[part](evaluation)
+        found = {**(json.loads(log.read_text()) if log.exists() else {}), part: rows}
+        found = {name: found[name] for name in PARTS if name in found}
+        log.write_text(json.dumps(found, indent=1, ensure_ascii=False))
+        print(part, *(": ".join(row) for row in rows), sep="\n  ", flush=True)
+    if arguments.model is None:
+        write_card(json.loads(log.read_text()), gallery.folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """From raw sprites to weights, resumable: `python -m sagviz.mini.train`.
 
 Each stage leaves its result in the work folder and is skipped when that is there; a stage that was killed goes on at its
-last checkpoint. The finished model is written in diffusers' own folder format.
+last checkpoint. Stages can be run one by one, on several cores at once: "unet" and "noisy" need "latents", all need "scenes".
+The finished model is written in diffusers' own folder format, its judges beside it.
 """
 
 from __future__ import annotations
@@ -11,28 +12,120 @@ import json
 import os
 import shutil
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
-from sagviz.mini import WEIGHTS, autoencoder, diffusion, judge
+from sagviz.mini import WEIGHTS, autoencoder, curves, diffusion, judge, noisy
 from sagviz.mini.fit import Plan, save_atomically
-from sagviz.mini.world import SIZE, Scene, scene
+from sagviz.mini.world import SIZE, Scene, scene, vocabulary
 
-SCENES, HELD_OUT = 48_000, 2_000
-VAE_PLAN = Plan(steps=9_000, rate=3e-3)
-JUDGE_PLAN = Plan(steps=2_000, rate=3e-3, save_every=60)
-UNET_PLAN = Plan(steps=4_200, rate=8e-4, hold=0.5, ema=0.999)
+Labels = list[dict[str, object]]
 
 
-def render(count: int, seed: int, folder: Path) -> tuple[np.ndarray, list[dict[str, object]]]:
+@dataclass(frozen=True)
+class Budget:
+    """How many scenes to render, and how long to train each network."""
+
+    scenes: int
+    held_out: int
+    judge: Plan
+    vae: Plan
+    decoder: Plan
+    noisy: Plan
+    unet: Plan
+
+
+FULL = Budget(
+    scenes=48_000,
+    held_out=2_000,
+    judge=Plan(steps=1_600, rate=3e-3),
+    vae=Plan(steps=9_000, rate=1e-3),
+    decoder=Plan(steps=3_000, rate=8e-4),
+    noisy=Plan(steps=4_000, rate=2e-3),
+    unet=Plan(steps=4_200, rate=8e-4, hold=0.5, ema=0.999),
+)
+FEW = Plan(steps=2, rate=1e-3)
+SMOKE = Budget(scenes=96, held_out=32, judge=FEW, vae=FEW, decoder=FEW, noisy=FEW, unet=replace(FEW, ema=0.9))
+
+
+class Workshop:
+    """A work folder and what the stages leave in it; each is made once, when it is first asked for."""
+
+    def __init__(self, work: Path, budget: Budget, start: Path | None = None) -> None:
+        self.work, self.budget, self.start = work, budget, start
+
+    @cached_property
+    def scenes(self) -> tuple[np.ndarray, Labels]:
+        return render(self.budget.scenes, 0, self.work / "scenes")
+
+    @cached_property
+    def held_out(self) -> tuple[np.ndarray, Labels]:
+        return render(self.budget.held_out, 1, self.work / "held_out")
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        torch.manual_seed(0)
+        vae = autoencoder.build()
+        if self.start:
+            autoencoder.start_from(vae, self.start)
+        return autoencoder.train(vae, self.scenes[0], self.held_out[0], self.budget.vae, self.work / "vae.pt")
+
+    @cached_property
+    def judge(self) -> judge.Judge:
+        return judge.train(*self.scenes, self.held_out, self.budget.judge, self.work / "judge.pt")
+
+    @cached_property
+    def latents(self) -> Tensor:
+        return encode_once(self.vae, self.scenes[0], self.work / "latents.pt")
+
+    @cached_property
+    def held_out_latents(self) -> Tensor:
+        return encode_once(self.vae, self.held_out[0], self.work / "held_out_latents.pt")
+
+    @cached_property
+    def decoder(self) -> AutoencoderKL:
+        """The VAE with its decoder trained to the end: the one that ships."""
+        return autoencoder.train_decoder(
+            self.vae, self.latents, self.scenes[0], self.held_out[0], self.budget.decoder, self.work / "decoder.pt"
+        )
+
+    @cached_property
+    def noisy(self) -> noisy.NoisyClassifier:
+        held_out = self.held_out_latents, self.held_out[1]
+        signal = diffusion.build_scheduler().alphas_cumprod
+        return noisy.train(self.latents, self.scenes[1], held_out, signal, self.budget.noisy, self.work / "noisy.pt")
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        return diffusion.build_tokenizer(self.work / "tokenizer")
+
+    @cached_property
+    def unet(self) -> diffusion.Denoiser:
+        torch.manual_seed(0)
+        denoiser = diffusion.Denoiser(len(self.tokenizer))
+        if self.start:
+            diffusion.start_from(denoiser, self.tokenizer.get_vocab(), self.start)
+        pairs = [(self.latents, self.tokens(self.scenes[1])), (self.held_out_latents, self.tokens(self.held_out[1]))]
+        empty = diffusion.tokenize(self.tokenizer, [""])
+        return diffusion.train(denoiser, pairs[0], pairs[1], empty, self.budget.unet, self.work / "unet.pt")
+
+    def tokens(self, labels: Labels) -> Tensor:
+        return diffusion.tokenize(self.tokenizer, [str(label["caption"]) for label in labels])
+
+
+STAGES = ("scenes", "judge", "vae", "latents", "decoder", "noisy", "unet")
+
+
+def render(count: int, seed: int, folder: Path) -> tuple[np.ndarray, Labels]:
     """`count` scenes as pixels (N, 64, 64, 3) and their labels, made once and kept in `folder`."""
     pixels_path, labels_path = folder / "pixels.npy", folder / "labels.json"
     if not labels_path.exists():
@@ -41,7 +134,7 @@ def render(count: int, seed: int, folder: Path) -> tuple[np.ndarray, list[dict[s
         for index in tqdm(range(count), desc=f"render {folder.name}", mininterval=5):
             drawn: Scene = scene(np.random.default_rng((seed, index)))
             pixels[index] = np.asarray(drawn.image)
-            labels.append({k: getattr(drawn, k) for k in ("caption", "objects", "background", "relation")})
+            labels.append({k: getattr(drawn, k) for k in ("caption", "objects", "sizes", "background", "relation")})
         np.save(pixels_path, pixels)
         labels_path.write_text(json.dumps(labels))
     return np.load(pixels_path, mmap_mode="c"), json.loads(labels_path.read_text())
@@ -55,43 +148,56 @@ def encode_once(vae: AutoencoderKL, scenes: np.ndarray, path: Path) -> Tensor:
     return latents
 
 
-def export(work: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, denoiser: diffusion.Denoiser, folder: Path) -> None:
-    """Write the model in diffusers' folder format, float16 safetensors, and the judge beside it."""
-    parts = {"vae": vae, "text_encoder": denoiser.text_encoder, "unet": denoiser.unet}
+def export(shop: Workshop, folder: Path) -> None:
+    """Write the model in diffusers' folder format, float16 safetensors, its judges and the picture of the training beside it."""
+    parts = {"vae": shop.decoder, "text_encoder": shop.unet.text_encoder, "unet": shop.unet.unet}
     halves = {name: deepcopy(part).half() for name, part in parts.items()}
-    scheduler = diffusion.build_scheduler()
+    shop.tokenizer.init_kwargs["words"] = vocabulary()  # goes into tokenizer_config.json, where `sagviz.vocabulary` finds it
     pipeline = StableDiffusionPipeline(
-        **halves, tokenizer=tokenizer, scheduler=scheduler, safety_checker=None, feature_extractor=None,
+        **halves, tokenizer=shop.tokenizer, scheduler=diffusion.build_scheduler(), safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder)
     for name in ("vocab.json", "merges.txt"):  # transformers 5 writes tokenizer.json only, 4 reads these
-        shutil.copy(work / "tokenizer" / name, folder / "tokenizer" / name)
+        shutil.copy(shop.work / "tokenizer" / name, folder / "tokenizer" / name)
+    save_halves(shop.judge, folder / judge.FILE)
+    save_halves(shop.noisy, folder / noisy.FILE)
+    curves.draw(shop.work, folder / "training.png")
+
+
+def save_halves(network: nn.Module, path: Path) -> None:
+    """All floating-point numbers of a network as float16 safetensors."""
+    save_file({k: v.half().contiguous() for k, v in network.state_dict().items() if v.is_floating_point()}, path)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Render, train the VAE, the judge and the denoiser, and export."""
+    """Render, train the VAE, the judges and the denoiser, and export."""
     parser = argparse.ArgumentParser(prog="python -m sagviz.mini.train", description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path(".mini"), help="folder of checkpoints and logs")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder for the finished model")
+    parser.add_argument("--work", type=Path, help="folder of checkpoints and logs (.mini)")
+    parser.add_argument("--out", type=Path, help="folder for the finished model (the package's own)")
+    parser.add_argument("--start", type=Path, help="folder of an earlier model whose weights the VAE and the denoiser start from")
+    parser.add_argument("--stage", choices=STAGES, help="run this stage and what it needs, and export nothing")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads; fewer leave room for other work")
     parser.add_argument("--export-now", action="store_true", help="export the last checkpoints, train nothing")
+    parser.add_argument("--smoke", action="store_true", help="every stage with tiny counts, to see that it runs (.mini/smoke)")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
-    work: Path = arguments.work
-    scenes, labels = render(SCENES, 0, work / "scenes")
-    held_out, held_out_labels = render(HELD_OUT, 1, work / "held_out")
-    vae = autoencoder.train(scenes, held_out, VAE_PLAN, work / "vae.pt")
-    truth, pictures = judge.to_targets(held_out_labels)[0], torch.from_numpy(held_out[:])
-    judged = judge.train(torch.from_numpy(scenes[:]), judge.to_targets(labels), pictures, truth, JUDGE_PLAN, work / "judge.pt")
-    latents = encode_once(vae, scenes, work / "latents.pt")
-    tokenizer = diffusion.build_tokenizer(work / "tokenizer")
-    ids = diffusion.tokenize(tokenizer, [str(label["caption"]) for label in labels])
-    plan = replace(UNET_PLAN, steps=0) if arguments.export_now else UNET_PLAN
-    denoiser = diffusion.train(latents, ids, diffusion.tokenize(tokenizer, [""]), plan, work / "unet.pt")
-    export(work, vae, tokenizer, denoiser, arguments.out)
-    numbers = {key: value.half().contiguous() for key, value in judged.state_dict().items() if value.is_floating_point()}
-    save_file(numbers, arguments.out / "judge.safetensors")
+    work = arguments.work or Path(".mini/smoke" if arguments.smoke else ".mini")
+    budget = SMOKE if arguments.smoke else FULL
+    if arguments.export_now:
+        budget = replace(
+            budget,
+            **{
+                name: replace(getattr(budget, name), steps=0)
+                for name in STAGES
+                if name in ("judge", "vae", "decoder", "noisy", "unet")
+            },
+        )
+    shop = Workshop(work, budget, arguments.start)
+    if arguments.stage:
+        getattr(shop, arguments.stage)
+    else:
+        export(shop, arguments.out or (work / "model" if arguments.smoke else WEIGHTS))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ whole words only (`words()` is the tokenizer's vocabulary), so that everything t
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,32 +48,104 @@ RELATIONS = {
 }
 
 
+# What else people say for the same thing. "and" stands for any arrangement.
+OTHER_RELATIONS = {
+    "left of": ("to the left of", "on the left of"),
+    "right of": ("to the right of", "on the right of"),
+    "above": ("over", "on top of"),
+    "below": ("under", "beneath", "underneath"),
+    "and": ("with",),
+}
+SIDE_BY_SIDE = ("next to", "beside")  # only where the objects stand left and right
+OPENINGS = ("a picture of", "an image of", "a photo of", "a drawing of", "an emoji of", "an icon of")
+SETTINGS = ("on {}", "with {} background", "in front of {} background", "against {} background")
+PLAIN_SETTING = "on {} background"
+SIZES = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
+GREYS = ("grey", "gray")
+MARKS = (",", ".")
+
+PIXELS = {  # sizes of the objects in pixels: (from, below), by number of objects and size word
+    (1, ""): (34, 53), (1, "small"): (22, 32), (1, "large"): (54, 63),
+    (2, ""): (24, 31), (2, "small"): (15, 21), (2, "large"): (32, 37),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is on it. `relation` is `None` where there is one object."""
+    """A picture and what is on it. `relation` is `None` where there is one object; a size is "", "small" or "large"."""
 
     image: Image.Image
     objects: tuple[str, ...]
+    sizes: tuple[str, ...]
     background: str
     relation: str | None
     caption: str
 
 
 def words() -> list[str]:
-    """Every word that a caption can hold, sorted."""
-    phrases = [*OBJECTS, *BACKGROUNDS, *RELATIONS, "a", "an", "and", "on", "background"]
-    return sorted({word for phrase in phrases for word in phrase.split()})
+    """Every word that a caption can hold, and the two marks, sorted."""
+    phrases = itertools.chain(*vocabulary().values())
+    return sorted({word for phrase in phrases for word in phrase.split()} | set(MARKS))
+
+
+def vocabulary() -> dict[str, tuple[str, ...]]:
+    """What the miniature was taught, by kind; an entry may be a phrase in "objects" and "relations" only."""
+    relations = [*RELATIONS, *itertools.chain(*OTHER_RELATIONS.values()), *SIDE_BY_SIDE, "and"]
+    rest = " ".join([*OPENINGS, *SETTINGS, PLAIN_SETTING, "a an the"]).replace("{}", "").split()
+    return {
+        "objects": tuple(OBJECTS),
+        "backgrounds": (*BACKGROUNDS, "gray"),
+        "relations": tuple(relations),
+        "sizes": tuple(itertools.chain(*SIZES.values())),
+        "other words": tuple(dict.fromkeys(rest)),
+    }
 
 
 def with_article(phrase: str) -> str:
-    """'fox' -> 'a fox', 'owl' -> 'an owl', 'unicorn' -> 'a unicorn'."""
+    """'fox' -> 'a fox', 'owl' -> 'an owl', 'unicorn' -> 'a unicorn', 'small owl' -> 'a small owl'."""
     return f"an {phrase}" if phrase[0] in "aeio" or phrase.startswith("um") else f"a {phrase}"
 
 
-def caption(objects: tuple[str, ...], relation: str | None = None, background: str | None = None) -> str:
-    """What a person would type: 'a cat above a rocket on a green background'."""
-    text = f" {relation} ".join(with_article(name) for name in objects)
-    return text if background is None else f"{text} on {with_article(background)} background"
+def caption(
+    objects: tuple[str, ...], relation: str | None = None, background: str | None = None, sizes: tuple[str, ...] | None = None
+) -> str:
+    """What a person would type: 'a small cat above a rocket on a green background'. A size is '' where none is said."""
+    sized = [f"{size} {name}".strip() for name, size in zip(objects, sizes or ("",) * len(objects), strict=True)]
+    text = f" {relation} ".join(map(with_article, sized))
+    return text if background is None else f"{text} {PLAIN_SETTING.format(with_article(background))}"
+
+
+def reworded(
+    rng: np.random.Generator, objects: tuple[str, ...], relation: str | None, background: str | None, sizes: tuple[str, ...]
+) -> str:
+    """The same said in other words, of those that people use: 'tiny cat on top of rocket, against a gray background.'."""
+    said = tuple(pick(rng, SIZES[size]) if size else "" for size in sizes)
+    joint = pick(rng, joints(relation)) if relation else None
+    colour = pick(rng, GREYS) if background == "grey" else background
+    text = caption(objects, joint, None, said)
+    style = rng.random()
+    if style < 0.12:
+        text = re.sub(r"\b(a|an) ", "", text)
+    elif style < 0.24:
+        text = re.sub(r"\b(a|an) ", "the ", text)
+    elif style < 0.5:
+        text = f"{pick(rng, OPENINGS)} {text}"
+    comma = "," if rng.random() < 0.15 else ""
+    if colour is not None:
+        setting = pick(rng, (PLAIN_SETTING, *SETTINGS))
+        text += f"{comma} " + setting.format(colour if setting == "on {}" else with_article(colour))
+    return text + ("." if rng.random() < 0.15 else "")
+
+
+def joints(relation: str) -> tuple[str, ...]:
+    """Every phrase that may stand between two objects in this relation."""
+    phrases = (relation, *OTHER_RELATIONS[relation], "and", *OTHER_RELATIONS["and"])
+    return (*phrases, *SIDE_BY_SIDE) if relation in ("left of", "right of") else phrases
+
+
+def pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
+    """One of them, each as likely as the others."""
+    return choices[int(rng.integers(len(choices)))]
 
 
 @cache
@@ -98,21 +173,36 @@ def paste(image: Image.Image, name: str, centre: tuple[float, float], size: int,
 
 
 def scene(rng: np.random.Generator, objects: tuple[str, ...] | None = None, background: str | None = None) -> Scene:
-    """Compose a scene: 60 % one object of 34-52 pixels, 40 % two of 24-30. What is given is not drawn by lot."""
+    """Compose a scene of one object or two, as often. What is given is not drawn by lot.
+
+    One object in four is small or large, and one pair in eight one of each, which the caption always says; all others are of
+    plain size. The background is named in 60 % of the captions, and 60 % of them are put as `caption` does.
+    """
     if objects is None:
-        count = 1 if rng.random() < 0.6 else 2
+        count = 1 if rng.random() < 0.5 else 2
         objects = tuple(str(name) for name in rng.choice(list(OBJECTS), size=count, replace=False))
-    background = background or str(rng.choice(list(BACKGROUNDS)))
+    background = background or pick(rng, list(BACKGROUNDS))
     image = backdrop(background, rng)
+    sizes = draw_sizes(rng, len(objects))
+    relation = None if len(objects) == 1 else pick(rng, list(RELATIONS))
+    for name, size, place in zip(objects, sizes, RELATIONS[relation] if relation else ((0.5, 0.5),), strict=True):
+        pixels = int(rng.integers(*PIXELS[len(objects), size]))
+        reach = 2.5 if relation else max(1.0, min(6.0 if not size else 12.0, (SIZE - pixels) / 2))
+        dx, dy = rng.uniform(-reach, reach, 2)
+        paste(image, name, (place[0] * SIZE + dx, place[1] * SIZE + dy), pixels, rng.random() < 0.5)
     named = background if rng.random() < 0.6 else None
-    if len(objects) == 1:
-        size = int(rng.integers(34, 53))
-        centre = tuple(SIZE / 2 + rng.uniform(-1, 1, 2) * min(6, (SIZE - size) / 2))
-        paste(image, objects[0], (centre[0], centre[1]), size, rng.random() < 0.5)
-        return Scene(image, objects, background, None, caption(objects, background=named))
-    relation = str(rng.choice(list(RELATIONS)))
-    for name, (x, y) in zip(objects, RELATIONS[relation], strict=True):
-        dx, dy = rng.uniform(-2.5, 2.5, 2)
-        paste(image, name, (x * SIZE + dx, y * SIZE + dy), int(rng.integers(24, 31)), rng.random() < 0.5)
-    said = relation if rng.random() < 0.75 else "and"
-    return Scene(image, objects, background, relation, caption(objects, said, named))
+    if rng.random() < 0.4:
+        text = reworded(rng, objects, relation, named, sizes)
+    else:
+        joint = relation if relation is None or rng.random() < 0.8 else "and"
+        text = caption(objects, joint, named, sizes)
+    return Scene(image, objects, sizes, background, relation, text)
+
+
+def draw_sizes(rng: np.random.Generator, count: int) -> tuple[str, ...]:
+    """Size words of the objects: mostly none."""
+    if count == 1:
+        return (pick(rng, list(SIZES)) if rng.random() < 0.25 else "",)
+    if rng.random() < 0.125:
+        return ("small", "large") if rng.random() < 0.5 else ("large", "small")
+    return ("", "")
