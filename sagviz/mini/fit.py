@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+
+from sagviz.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class Plan:
 
 def save_atomically(content: object, path: Path) -> None:
     """`torch.save` that leaves either the old file or the new one, never half of one."""
-    part = path.with_suffix(".part")
-    torch.save(content, part)
-    os.replace(part, path)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(path, buffer.getvalue())
 
 
 def fit(
