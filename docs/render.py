@@ -1,5 +1,6 @@
 """Makes the pictures of the README and the outputs of the notebooks: `make render`."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -31,7 +32,10 @@ def run(path: Path) -> None:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             # The page that opens this file later has no such widget: it would say so, and hide the picture beside it.
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+            data = output.get("data", {})
+            data.pop("application/vnd.jupyter.widget-view+json", None)
+            if "text/plain" in data:
+                data["text/plain"] = re.sub(r" at 0x\w+", "", data["text/plain"])  # another one in each run
     nbformat.write(notebook, path)
 
 

@@ -52,6 +52,7 @@ def lines(
             if len(values) != len(x):
                 raise ArgumentError(f"line {name!r} has {len(values)} values for {len(x)} places; give one for each")
             axes.plot(x, values, style, color=next(colours), linewidth=2, label=name)
-    axes.legend(frameon=False, fontsize=11)
+    if len(axes.lines) > 1:
+        axes.legend(frameon=False, fontsize=11)
     ranges = (f"{name} from {min(values):.2g} to {max(values):.2g}" for name, values in {**y, **(dots or {})}.items())
     return Drawing([cast(Figure, axes.figure)], f"{title} over {xlabel}: " + "; ".join(ranges))
