@@ -160,7 +160,8 @@ class Summary:
 def summary(traces: Mapping[str, Trace], model: Model) -> Summary:
     """What the runs cost and all that is needed to make them again."""
     last = list(traces.values())[-1].settings
-    rows = [(f"U-Net calls, {name}", f"{run.forwards} calls, {run.samples} predictions") for name, run in traces.items()]
+    calls, predictions = (sum(getattr(run, count) for run in traces.values()) for count in ("forwards", "samples"))
+    rows = [("U-Net", f"{calls} calls, {predictions} predictions for {len(traces)} runs that share them")]
     rows += [("model", repr(model)), ("prompt", last.prompt or "(none)"), ("seed", str(last.seed))]
     rows += [("steps", f"{last.steps}, {last.scheduler['class']}"), ("guidance", repr(last.guidance))]
     versions = {name: version(name) for name in ("sagviz", "torch", "diffusers", "transformers")}
