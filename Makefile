@@ -2,6 +2,7 @@
 # make lab     JupyterLab on the notebooks
 # make test    all checks, as CI runs them
 # make lint    ruff and mypy only
+# make bench   how long things take, beside diffusers, bare passes and a bare picture
 # make render  the README's pictures and the notebooks' outputs, made again
 # make clean   removes what these made, virtual environments included
 # PYTHON=python3.12 make ... takes another interpreter than python3.
@@ -15,12 +16,12 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo lab render test test-colab lint chromium clean
+.PHONY: demo lab render bench test test-colab lint chromium clean
 
 # Tests must neither reach for a hub nor for a display.
-test test-colab: export HF_HUB_OFFLINE := 1
-test test-colab: export TRANSFORMERS_OFFLINE := 1
-test test-colab: export MPLBACKEND := Agg
+test test-colab bench: export HF_HUB_OFFLINE := 1
+test test-colab bench: export TRANSFORMERS_OFFLINE := 1
+test test-colab bench: export MPLBACKEND := Agg
 
 apt = $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(1)
 # Debian's python3 comes without ensurepip, and venv needs it.
@@ -35,6 +36,10 @@ lab: .venv/.lab .venv/.report
 render: .venv/.dev chromium
 	$(BIN)/python docs/render.py
 	$(BIN)/python docs/screenshots.py
+
+bench: export PYTHONPATH := tests:tests/browser
+bench: .venv/.dev chromium
+	for table in engine microscope browser; do $(BIN)/python -W ignore tests/benchmarks/$$table.py || exit 1; done
 
 # Colab's set comes first, so that the line that counts all tests is the last one.
 test: lint chromium
