@@ -45,6 +45,10 @@ def medians(repeats: int, *actions: Callable[[], object]) -> list[float]:
     return [statistics.median(own) for own in times]
 
 
+def row(model: str, what: str, ours: float, peer: float, of: str, aim: str, ratio: float, note: str = "") -> None:
+    print(f"| {model} | {what} | {1e3 * ours:,.1f} ms | {1e3 * peer:,.1f} ms, {of} | {ratio:.2f} | {aim} | {note} |")
+
+
 def large_pipe(folder: Path) -> StableDiffusionPipeline:
     """Stable Diffusion 1.5's U-Net of random weights; text encoder and VAE fit it, and are small."""
     pipe = build_pipe(folder)
@@ -77,8 +81,8 @@ class Bench:
         self.noise = torch.randn(1, *model.latent_shape(model.default_size), generator=torch.Generator().manual_seed(7))
         self.settings: dict[str, Any] = {"steps": steps, "noise": self.noise, "progress": False}
 
-    def row(self, what: str, ours: float, peer: float, of: str, aim: str, ratio: float, note: str = "") -> None:
-        print(f"| {self.name} | {what} | {1e3 * ours:,.1f} ms | {1e3 * peer:,.1f} ms, {of} | {ratio:.2f} | {aim} | {note} |")
+    def row(self, *cells: Any, note: str = "") -> None:
+        row(self.name, *cells, note=note)
 
     def theirs(self, cfg: float, sag: float | None) -> np.ndarray[Any, Any]:
         """diffusers' picture, (H, W, 3) from 0 to 1."""
@@ -122,7 +126,7 @@ class Bench:
             lambda: (self.theirs(3.0, None), self.theirs(3.0, 1.0)),
         )
         note = self.difference(traces, pictures)
-        self.row(f"compare, {self.steps} steps", ours, peer, "diffusers' two pipelines", aim, peer / ours, note)
+        self.row(f"compare, {self.steps} steps", ours, peer, "diffusers' two pipelines", aim, peer / ours, note=note)
 
     def grid(self, aim: str) -> None:
         """16 cells of scales from one noise."""
@@ -137,7 +141,7 @@ class Bench:
 
         note = self.difference(ours(), theirs())
         mine, peer = medians(max(1, self.repeats // 3), ours, theirs)
-        self.row(f"4 x 4 grid of scales, {self.steps} steps", mine, peer, "diffusers' SAG, 16 times", aim, peer / mine, note)
+        self.row(f"4 x 4 grid of scales, {self.steps} steps", mine, peer, "diffusers' SAG, 16 times", aim, peer / mine, note=note)
 
     def what_if(self, aim: str) -> None:
         """Other scales at the middle of a trace, with the new preview."""
@@ -160,9 +164,7 @@ def mass() -> None:
     ours, peer = medians(
         7, lambda: column_mass(q, k, 40**-0.5), lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v)
     )
-    print(
-        f"| | A_t at 4,096 tokens, 8 heads | {1e3 * ours:,.1f} ms | {1e3 * peer:,.1f} ms, plain attention | {ours / peer:.2f} | <= 3 | |"
-    )
+    row("", "A_t at 4,096 tokens, 8 heads", ours, peer, "plain attention", "<= 3", ours / peer)
 
 
 def main() -> None:
