@@ -25,6 +25,9 @@ from sagviz import CFG, SAG
 model = sv.load()
 fox = "a fox on a blue background"
 trace = sv.trace(model, fox, seed=7, guidance=CFG(3.0) + SAG(1.0), progress=False)
+scales = [CFG(w) + SAG(s) for s in (1.0, 0.0) for w in (0.0, 1.0, 2.0, 3.0, 7.0)]
+others = ["a penguin on a yellow background", "a rocket on a black background"]
+sweep = sv.sweep(model, [fox, *others], seeds=7, steps=25, guidance=scales, progress=False)
 pairs = [sv.compare(model, fox, seed=seed, progress=False) for seed in range(7, 10)]
 """
 
@@ -41,6 +44,11 @@ def playground(page: Page) -> None:
         page.locator(".sag-status", has_text=example).wait_for(timeout=120_000)
 
 
+def grid(page: Page) -> None:
+    """All pictures have come."""
+    page.locator(".sag-square img").nth(14).wait_for()
+
+
 def nothing(page: Page) -> None:
     """As it opens."""
 
@@ -49,11 +57,7 @@ WIDGETS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "playground": ("sv.Playground(model)", playground),
     "scrubber": ("sv.Scrubber(trace, index=20)", nothing),
     "microscope": ("sv.Microscope(model, trace)", nothing),
-    "grid": (
-        "sv.Grid(sv.sweep(model, prompts=[fox], seeds=[7, 8, 9], "
-        "guidance=[CFG(3.0) + SAG(s) for s in (0.0, 0.5, 1.0)], store='runs'))",
-        nothing,
-    ),
+    "grid": ('sv.Grid(sweep, model=model, columns="cfg_scale", measure="sharpness", selected=(0, 3))', grid),
     "preference": ("sv.Preference(pairs)", nothing),
 }
 

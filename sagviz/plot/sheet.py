@@ -28,7 +28,7 @@ WIDEST = 40  # columns
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 PAGE_STYLE = ":root{color-scheme:light dark}body{font-family:system-ui,sans-serif;margin:16px;line-height:1.4}h1{font-size:20px}"
 
-WIDTH = 112  # CSS pixels of a picture
+WIDTH = 128  # CSS pixels of a picture
 HEAD = "font-weight:600;font-size:13px;text-align:center;vertical-align:bottom;padding:2px 4px"
 SIDE = (
     "font-weight:600;font-size:13px;text-align:left;vertical-align:middle;padding:2px 6px 2px 0;max-width:140px;min-width:64px;"
@@ -115,7 +115,7 @@ class Window:
         return f"Here are {' and '.join(parts)}." if parts else ""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sheet:
     """What `contact_sheet` gives. It looks into the store each time that it is shown or saved.
 
@@ -130,6 +130,9 @@ class Sheet:
     first: int = 0
     limit: int = LIMIT
 
+    def __repr__(self) -> str:
+        return f"<Sheet of {len(self.window.rows)} x {len(self.window.columns)} pictures>"
+
     @property
     def window(self) -> Window:
         return Window(self.crossing.shape, self.first, self.limit)
@@ -140,6 +143,7 @@ class Sheet:
         crossing, window = self.crossing, self.window
         ways = [(crossing.columns, "across"), (crossing.rows, "down")]
         titles = [f"{crossing.axes[name].title} {way}" for name, way in ways if name]
+        titles += [f"{measure_words(self.measure)} under each picture"] if self.measure else []
         return " ".join(filter(None, [f"{'; '.join([*titles, ', '.join(crossing.shared())])}.", window.rest]))
 
     def shots(self) -> list[list[tuple[Square, Shot]]]:
@@ -218,7 +222,12 @@ class Sheet:
 
 def number(numbers: Mapping[str, float], measure: str) -> str:
     """A measure as it stands under a picture; nothing where the run has it not."""
-    return f"{measure.replace('_', ' ')} {numbers[measure]:.3g}" if measure in numbers else ""
+    return f"{numbers[measure]:.3g}" if measure in numbers else ""
+
+
+def measure_words(name: str) -> str:
+    """What a measure is called: "sharpness", "CFG equivalent"; "SAG" is the length of that term."""
+    return " ".join(part.upper() if part in ("cfg", "sag") else part for part in name.split("_"))
 
 
 def _write(path: str | Path, content: bytes) -> Path:

@@ -39,6 +39,7 @@ def described(sheet: Sheet, status: Callable[[Square], tuple[str, str]]) -> dict
         "rows": [rows[row] for row in window.rows],
         "columns": [columns[column] for column in window.columns],
         "ratio": f"{width} / {height}",
+        "side": f"{128 if len(window.columns) <= 6 else 96}px",
         "squares": [_described(square, *status(square)) for square in squares],
     }
 

@@ -9,7 +9,7 @@ import traitlets
 
 from sagviz.errors import ArgumentError
 from sagviz.plot.crossing import Axis, cross, varies
-from sagviz.plot.sheet import Sheet, Window
+from sagviz.plot.sheet import Sheet, Window, measure_words
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.workers import measures
 from sagviz.widgets.parts import Number, View, Whole, flow, labelled
@@ -126,7 +126,7 @@ class Crossed(View):
     def offer_measures(self) -> None:
         """Fill the menu of measures as soon as there are any."""
         if len(self.measures.options) == 1 and (known := self.known_measures):
-            self.measures.options = [("nothing", ""), *((name.replace("_", " "), name) for name in known)]
+            self.measures.options = [("nothing", ""), *((measure_words(name), name) for name in known)]
             self.measures.value = self.measure
 
     def _menu(self, name: str, words: str) -> W.Dropdown:

@@ -107,7 +107,7 @@ class Grid(Crossed):
         return self.sheet.save(path)
 
     def to_html(self, path: str | Path) -> Path:
-        """Write what is shown as a page that needs no kernel and no network."""
+        """Write what is shown as a page that needs no kernel; `Sweep.to_html` writes all cells with their steps."""
         return self.sheet.to_html(path)
 
     def static_html(self) -> str:

@@ -12,7 +12,7 @@ import ipywidgets as W
 from sagviz.image import data_uri
 from sagviz.models import Model
 from sagviz.plot.crossing import Crossing, Square
-from sagviz.plot.sheet import MARKS, Shot, shoot
+from sagviz.plot.sheet import MARKS, Shot, measure_words, shoot
 from sagviz.records import STORED, Step
 from sagviz.runs import resume
 from sagviz.sampling import check_memory, ended, walk_together
@@ -40,7 +40,7 @@ class Opened(W.VBox):
         self.again = button("Run this cell with all steps", "make the cell anew and keep every step, which opens the Scrubber")
         self.again.add_class("sag-whole")
         self.heading, self.body = W.HTML(), W.VBox(layout=W.Layout(overflow="visible", width="100%"))
-        super().__init__([self.heading, self.again, self.body], layout=W.Layout(overflow="visible", grid_gap="8px"))
+        super().__init__([self.heading, flow(self.again), self.body], layout=W.Layout(overflow="visible", grid_gap="8px"))
         self.add_class("sag-opened")
         self.clear()
 
@@ -86,15 +86,16 @@ def settings_table(crossing: Crossing, square: Square, shot: Shot) -> str:
     assert square.cell is not None, "only cells that are done have a table"
     shown = crossing.sweep.shown(square.cell)
     rows = {crossing.axes[name].title: value for name, value in shown.items() if value is not None}
-    rows |= {name.replace("_", " "): f"{value:.3g}" for name, value in shot.numbers.items()}
+    rows |= {measure_words(name): f"{value:.3g}" for name, value in shot.numbers.items()}
     body = "".join(_row(name, value) for name, value in rows.items())
     file = f"sagviz-seed-{square.cell.settings.seed}-{square.cell.key[:8]}.png"
     link = f'<a class="sag-link" download="{file}" href="{data_uri(shot.picture)}">Download picture</a>'
-    return f'<table class="sag-settings"><tbody>{body}</tbody></table><p>{link}</p>'
+    return f'<table class="sag-settings"><tbody>{body}</tbody></table><p style="margin-top:8px">{link}</p>'
 
 
 def _row(name: str, value: Any) -> str:
-    return f'<tr><th scope="row">{escape(name)}</th><td>{escape(format(value) or "none")}</td></tr>'
+    told = format(value, "g") if isinstance(value, float) else format(value) or "none"
+    return f'<tr><th scope="row" style="text-align:left;padding:0 16px 0 0">{escape(name)}</th><td>{escape(told)}</td></tr>'
 
 
 def of_image(trace: Trace, image: int) -> Trace:

@@ -86,7 +86,9 @@ def test_other_axes_and_values(notebook: Notebook) -> None:
     page.locator(".sag-board th[scope=row]", has_text="CFG scale 1").wait_for()
     assert heads(notebook, "col") == ["SAG scale 0", "SAG scale 1"]
     choose(notebook, "under pictures", "sharpness")
-    page.locator(".sag-square span", has_text="sharpness 0.").first.wait_for()
+    page.get_by_text("sharpness under each picture").wait_for()
+    told = notebook.value("grid.sweep.table().query('sag_scale == 0 and cfg_scale == 1 and seed == 7').sharpness.iloc[0]")
+    assert square(notebook, "a fox", "CFG 1 + SAG 0").locator("span").inner_text() == f"{told:.3g}"
 
 
 def test_keyboard_opens_a_cell_in_the_scrubber(notebook: Notebook) -> None:

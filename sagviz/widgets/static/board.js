@@ -102,6 +102,7 @@ function render({ model, el }) {
   function draw() {
     const table = model.get("table");
     squares = table.squares;
+    board.style.setProperty("--side", table.side);
     const next = JSON.stringify([table.rows, table.columns, squares.map((square) => square.status === "absent")]);
     if (next !== layout) {
       layout = next;
