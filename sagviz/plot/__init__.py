@@ -16,3 +16,5 @@ from sagviz.plot.places import word_bars as word_bars
 from sagviz.plot.schematic import schematic as schematic
 from sagviz.plot.series import gallery as gallery
 from sagviz.plot.series import lines as lines
+from sagviz.plot.sheet import Sheet as Sheet
+from sagviz.plot.sheet import contact_sheet as contact_sheet

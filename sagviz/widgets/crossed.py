@@ -164,8 +164,8 @@ class Crossed(View):
             _offer(menu, [*((axis.title, axis.name) for axis in offered), ("nothing", "")], getattr(self, name))
         for name, menu in self.others.items():
             menu.layout.display = None if name in self.crossing.fixed else "none"
-            if name in self.crossing.fixed:
-                _offer(menu, _places(axes[name]), axes[name].values.index(self.crossing.fixed[name]))
+            value = self.crossing.fixed.get(name, axes[name].values[0])
+            _offer(menu, _places(axes[name]), axes[name].values.index(value))
         self.pages.layout.display = None if self._last_page else "none"
         self.pages.box.max = self._last_page
         self.pages.value, self.measures.value = self.page, self.measure if len(self.measures.options) > 1 else ""

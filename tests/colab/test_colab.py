@@ -69,6 +69,7 @@ MAKE = {
     "Preference": lambda: sv.Preference([pair]),
     "Scrubber": lambda: sv.Scrubber(pair[1]),
     "Microscope": lambda: sv.Microscope(model, pair[1]),
+    "Grid": lambda: sv.Grid(sv.sweep(model, ["a fox", "a cat"], seeds=[1, 2], steps=[1, 2], progress=False), measure="sharpness"),
 }
 
 def parts(widget):
@@ -105,6 +106,6 @@ print(ipywidgets.__version__)
 """
 
 
-@pytest.mark.parametrize("name", ["Playground", "Preference", "Scrubber", "Microscope"])
+@pytest.mark.parametrize("name", ["Playground", "Preference", "Scrubber", "Microscope", "Grid"])
 def test_widgets_are_built_shown_and_moved(name: str, tmp_path: Path) -> None:
     assert python(f"NAME = {name!r}\n{WIDGETS}", tmp_path).splitlines()[-1] == "7.7.1"
