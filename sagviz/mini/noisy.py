@@ -49,7 +49,7 @@ class NoisyClassifier(nn.Module):
         self.objects = nn.Linear(channels[-1], len(NAMES))
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        code = time_code(t)
+        code = time_code(t).to(x_t)
         for block in self.blocks:
             x_t = block(x_t, code)
         return self.objects(x_t.amax(dim=(2, 3)))
