@@ -177,7 +177,7 @@ class Grid(Crossed):
     def _read(self, names: Sequence[str]) -> dict[str, Shot]:
         """The pictures that the page asks for; cells that turn out to be damaged are marked."""
         wanted, found = set(names), dict[str, Shot]()
-        with self.guarded():
+        try:
             window = self.sheet.window
             squares = [self.crossing.square(row, column) for row in window.rows for column in window.columns]
             for square in squares:
@@ -189,6 +189,8 @@ class Grid(Crossed):
                         self._damaged[square.cell.key] = shot.reason
             if len(found) < len(wanted):
                 self._draw()
+        except Exception as error:  # not `guarded`, which clears what is being said: the page asks at any time
+            self.notice.fail(error)
         return found
 
     def _chosen(self, change: Any) -> None:
