@@ -153,6 +153,10 @@ class Captured:
         """What there is, by its attribute."""
         return {kind: value for kind in KINDS if (value := getattr(self, kind)) is not None}
 
+    def with_tensors(self, tensors: Mapping[str, Any]) -> Captured:
+        """The same reading with other numbers: moved, or of fewer images."""
+        return replace(self, **tensors)
+
 
 @dataclass(frozen=True)
 class Word:

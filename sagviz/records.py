@@ -7,7 +7,7 @@ method itself, written once, as properties; the sampler reads the same propertie
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -174,6 +174,15 @@ class Step:
     def x0_guided(self) -> Tensor:
         r""":math:`(x_t - \sigma\tilde\epsilon)/\alpha`: the clean latent that the guided prediction means."""
         return self.level.x0(self.x_t, self.output)
+
+    def of_image(self, image: int) -> Step:
+        """The record of one image of the batch, from 0. What it cost is still that of all."""
+        row = slice(image, image + 1)
+        own: dict[str, Any] = {name: value[row] for name in STORED if (value := getattr(self, name)) is not None}
+        captured = {
+            layer: found.with_tensors({k: v[row] for k, v in found.tensors.items()}) for layer, found in self.captured.items()
+        }
+        return replace(self, seed=self.seed + image, captured=captured, **own)
 
     def _sum(self, base: Tensor, terms: dict[str, Tensor]) -> Tensor:
         for term in self.guidance.terms:

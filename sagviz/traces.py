@@ -105,7 +105,7 @@ class Trace(Sequence[Step]):
 
         Args:
             path: an .html file in a folder that exists.
-            options: `max_bytes` bounds the stored tensors (7.4 MB: fewer steps where all are more), `image` chooses one of a batch.
+            options: `max_bytes` bounds the stored tensors (7.4 MB; fewer steps where all are more), `image` is one of a batch.
         """
         from sagviz.player import page
 

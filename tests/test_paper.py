@@ -170,7 +170,9 @@ def test_sag_is_the_papers_on_every_scheduler(
     """
     network = model if prediction == "epsilon" else v_model
     given: list[tuple[Tensor, float]] = []
-    hook = network.unet.register_forward_pre_hook(lambda _, inputs: given.append((inputs[0].double(), float(inputs[1].flatten()[0]))))
+    hook = network.unet.register_forward_pre_hook(
+        lambda _, inputs: given.append((inputs[0].double(), float(inputs[1].flatten()[0])))
+    )
     try:
         trace = sv.trace(
             network, PROMPT, steps=3, guidance=SAG(0.8) if cfg is None else CFG(cfg) + SAG(0.8), noise=noise(images, cells),

@@ -24,6 +24,7 @@ import sagviz as sv
 from sagviz import CFG, SAG, sampling
 from sagviz.errors import ArgumentError, SagvizError
 from sagviz.models import SCHEDULERS
+from sagviz.records import STORED
 
 BOTH = CFG(3.0) + SAG(1.0)
 
@@ -532,3 +533,15 @@ def test_settings_say_all_that_the_run_depends_on(model: sv.Model) -> None:
     assert content["scheduler"]["class"] == "EulerDiscreteScheduler"
     assert content["scheduler"]["beta_end"] == 0.012
     assert content["guidance"] == BOTH.to_json()
+
+
+@pytest.mark.parametrize("source", ["attention", "random"])
+def test_a_step_of_one_image_is_that_image_of_the_batch(model: sv.Model, source: str) -> None:
+    """Derived quantities too, and a random mask, which is drawn from the image's own seed."""
+    trace = run(model, CFG(3.0) + SAG(1.0, mask_source=source), images=3, capture=sv.Capture(what="words"))
+    for number in range(3):
+        one = trace[2].of_image(number)
+        for name in (*STORED, "mask", "eps", "x0_guided"):
+            whole, own = getattr(trace[2], name), getattr(one, name)
+            assert own is whole if whole is None else torch.equal(own, whole[number : number + 1])
+        assert torch.equal(one.captured["mid"].words, trace[2].captured["mid"].words[number : number + 1])

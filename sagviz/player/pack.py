@@ -22,7 +22,7 @@ from sagviz import captions, measure
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import Guidance
 from sagviz.image import data_uri, enlarge, from_png, heat_map, preview, to_png, to_webp
-from sagviz.records import STORED, Step
+from sagviz.records import Step
 from sagviz.traces import Trace
 
 PANES = {  # quantity to title, in the order of the method; each term's push stands before their sum
@@ -76,7 +76,7 @@ def pack(traces: Sequence[Trace], max_bytes: int, max_steps: int = 999, image: i
             raise TraceError("this trace holds no step to show; run at least one")
         if not 0 <= image < len(trace[0].x_t):
             raise ArgumentError(f"image is {image!r}; this trace has {len(trace[0].x_t)}, counted from 0")
-    steps = [[_one(step, image) for step in trace] for trace in traces]
+    steps = [[step.of_image(image) for step in trace] for trace in traces]
     maps = [colours(trace, traces) for trace in traces]
     cost = sum(max(_cost(step) for step in run) for run in steps)
     count = min(max_steps, max_bytes // cost)
@@ -96,16 +96,9 @@ def pack(traces: Sequence[Trace], max_bytes: int, max_steps: int = 999, image: i
 def stills(trace: Trace, count: int, image: int = 0) -> list[tuple[bytes, str]]:
     """Guided predictions (PNG) of a few steps, evenly spread, each with its caption."""
     rgb = colours(trace, [trace])
-    steps = _spread([_one(step, image) for step in trace], count)
+    steps = _spread([step.of_image(image) for step in trace], count)
     pictures = [to_png(enlarge(preview(step.x0_guided, rgb)[0], 112)) for step in steps]
     return [(png, captions.of_step(step, trace.evaluations)) for png, step in zip(pictures, steps, strict=True)]
-
-
-def _one(step: Step, image: int) -> Step:
-    """The step of one image of the batch."""
-    values = {name: getattr(step, name) for name in STORED}
-    chosen: dict[str, Any] = {name: value[image : image + 1] for name, value in values.items() if value is not None}
-    return replace(step, seed=step.seed + image, **chosen)
 
 
 def _spread(steps: list[Step], count: int) -> list[Step]:

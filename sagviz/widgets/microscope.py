@@ -17,7 +17,7 @@ from sagviz.degrade import attended
 from sagviz.models import Model
 from sagviz.plot.formula import formula
 from sagviz.plot.trial import trial
-from sagviz.records import STORED, Step
+from sagviz.records import Step
 from sagviz.traces import Trace
 from sagviz.whatif import what_if
 from sagviz.widgets.controls import Controls
@@ -114,8 +114,7 @@ class Microscope(Dials):
 
     def _one(self, step: Step) -> Step:
         """The record of the chosen image alone."""
-        rows = slice(self.image, self.image + 1)
-        return replace(step, **{name: value[rows] for name in STORED if (value := getattr(step, name)) is not None})
+        return step.of_image(self.image)
 
     def _draw(self) -> None:
         step = self.shown

@@ -13,7 +13,7 @@ from sagviz.image import data_uri
 from sagviz.models import Model
 from sagviz.plot.crossing import Crossing, Square
 from sagviz.plot.sheet import MARKS, Shot, measure_words, shoot
-from sagviz.records import STORED, Step
+from sagviz.records import Step
 from sagviz.runs import resume
 from sagviz.sampling import check_memory, ended, walk_together
 from sagviz.sweeps.cells import Cell
@@ -100,12 +100,8 @@ def _row(name: str, value: Any) -> str:
 
 def of_image(trace: Trace, image: int) -> Trace:
     """The trace of one image of the batch."""
-    rows = slice(image, image + 1)
-    return replace(trace, steps=tuple(_cut(step, rows) for step in trace), pictures=trace.pictures[rows])
-
-
-def _cut(step: Step, rows: slice) -> Step:
-    return replace(step, **{name: value[rows] for name in STORED if (value := getattr(step, name)) is not None})
+    steps, pictures = tuple(step.of_image(image) for step in trace), trace.pictures[image : image + 1]
+    return replace(trace, steps=steps, pictures=pictures)
 
 
 def run_whole(model: Model, cell: Cell, follow: Callable[[int, int], bool]) -> Trace:
