@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-import gc
+import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from scipy.stats import theilslopes
 
-import sagviz as sv
-from sagviz import CFG, SAG
+WORKER = Path(__file__).with_name("memory_worker.py")
+BOUND = 2.0  # MiB over 300 runs: half of what a single kept latent of each would make
 
-WARM_UP, RUNS = 50, 300
-BOUND = 2.0  # MiB over all runs: a single kept latent of each would already be beyond it
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def resident() -> float:
-    """Memory of this process in MiB."""
-    gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
-
-
-def climb(work: Callable[[int], object]) -> float:
-    """How much memory grows over 300 runs after 50 to warm up, MiB: a slope that single jumps do not move."""
-    sizes = []
-    for number in range(WARM_UP + RUNS):
-        work(number)
-        if number >= WARM_UP and number % 10 == 0:
-            sizes.append(resident())
-    return float(theilslopes(sizes).slope) * len(sizes)
-
-
-def all_day(model: sv.Model, number: int) -> None:
-    """What a notebook does again and again: compare, ask what if, go on from there."""
-    _, with_sag = sv.compare(model, "a fox", seed=number, steps=2, progress=False)
-    sv.what_if(model, with_sag, 1, guidance=CFG(5.0) + SAG(1.0, threshold=1.01))
-    sv.branch(model, with_sag, 1, guidance=CFG(1.0), progress=False)
+def climb(*arguments: str) -> float:
+    """MiB, from a fresh process."""
+    done = subprocess.run([sys.executable, "-W", "ignore", str(WORKER), *arguments], capture_output=True, text=True, check=True)
+    return float(done.stdout)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_has_no_slope_over_300_runs(model: sv.Model) -> None:
-    assert climb(lambda number: all_day(model, number)) < BOUND
+def test_memory_has_no_slope_over_300_runs(folder: Path) -> None:
+    assert climb("runs", str(folder)) < BOUND
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_leak_of_a_latent_a_run_would_be_seen() -> None:
     """The measure itself, on a leak of 16 KiB a run."""
-    kept: list[torch.Tensor] = []
-    assert climb(lambda _: kept.append(torch.ones(64, 64))) > BOUND
+    assert climb("leak") > BOUND

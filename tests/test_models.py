@@ -172,8 +172,9 @@ def test_a_prompt_is_not_case_sensitive(model: sv.Model) -> None:
 
 
 def test_a_prompt_that_is_too_long_is_cut_with_a_warning_that_names_the_words(model: sv.Model) -> None:
-    kept = "a fox on a blue background and a tree on a red background"  # 13 of 14 tokens
-    with pytest.warns(sv.SagvizWarning, match=r"longer than 14 tokens.*: mushroom guitar$"):
+    room = model.tokenizer.model_max_length - 2
+    kept = "fox " * (room - 2) + "tree"
+    with pytest.warns(sv.SagvizWarning, match=rf"longer than {room} tokens.*: mushroom guitar$"):
         model.check_prompt(f"{kept} house mushroom guitar")
     assert torch.equal(model.embed(f"{kept} house mushroom guitar"), model.embed(f"{kept} house"))
 
@@ -189,7 +190,7 @@ def test_five_hundred_words_warn_in_one_sentence(model: sv.Model) -> None:
 def test_a_prompt_that_fits_does_not_warn(model: sv.Model) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.check_prompt("fox " * 14)
+        model.check_prompt("fox " * (model.tokenizer.model_max_length - 2))
 
 
 # Pictures and latents.

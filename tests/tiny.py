@@ -52,7 +52,7 @@ def build_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
 
 
 def build_pipe(folder: Path, prediction: str = "epsilon", seed: int = 0) -> StableDiffusionPipeline:
-    """A complete Stable Diffusion of random weights: 16 x 16 latent cells of 2 pixels, prompts of 16 tokens."""
+    """A complete Stable Diffusion of random weights: 16 x 16 latent cells of 2 pixels, prompts of 24 tokens."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(folder)
     text = CLIPTextConfig(

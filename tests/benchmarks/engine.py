@@ -33,10 +33,10 @@ PROMPT = "a fox on a blue background"
 SCALES = [(w, s) for w in (1.5, 3.0, 5.0, 7.5) for s in (0.25, 0.5, 0.75, 1.0)]
 
 
-def medians(repeats: int, *actions: Callable[[], object]) -> list[float]:
-    """Median seconds of each action; they take turns, after one round that does not count."""
+def medians(repeats: int, *actions: Callable[[], object], warm: bool = False) -> list[float]:
+    """Median seconds of each action; they take turns, where they are not `warm` after one round that does not count."""
     times: list[list[float]] = [[] for _ in actions]
-    for turn in range(repeats + 1):
+    for turn in range(warm, repeats + 1):
         for own, action in zip(times, actions, strict=True):
             start = time.perf_counter()
             action()
@@ -140,7 +140,7 @@ class Bench:
             return [self.theirs(w, s) for w, s in SCALES]
 
         note = self.difference(ours(), theirs())
-        mine, peer = medians(max(1, self.repeats // 3), ours, theirs)
+        mine, peer = medians(max(1, self.repeats // 3), ours, theirs, warm=True)
         self.row(f"4 x 4 grid of scales, {self.steps} steps", mine, peer, "diffusers' SAG, 16 times", aim, peer / mine, note=note)
 
     def what_if(self, aim: str) -> None:
