@@ -52,6 +52,9 @@ PRESS = """async ([slider, picture]) => {
         port1.onmessage = then;
         port2.postMessage(0);
     });
+    // Anywhere between two frames of the screen: else a press comes ever at the same time after the one before, whose painting
+    // puts off this start and so shortens this wait.
+    await new Promise(then => setTimeout(then, 30 + 20 * Math.random()));
     const before = pixels(), start = performance.now();
     input.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true, cancelable: true}));
     while (pixels() === before) await turn();

@@ -138,8 +138,15 @@ import threading
     page.locator(".sag-status", has_text="stopped after").wait_for()
 
 
-def test_the_partial_trace_is_whole_and_the_next_run_works(notebook: Notebook) -> None:
+def test_the_partial_trace_opens_in_the_scrubber_and_the_next_run_works(notebook: Notebook) -> None:
     notebook.run("step = playground.traces[1][-1]; assert step.eps.isfinite().all() and step.x_next is not None")
+    notebook.run("sv.Scrubber(playground.traces)")
+    player = notebook.page.locator(".sagviz-player")
+    player.locator(".readout", has_text="Step 0 of 999").wait_for()
+    player.locator(".step").press("End")
+    notebook.page.wait_for_function("document.querySelector('.sagviz-player .readout').textContent !== 'Step 0 of 999'")
+    said = player.locator(".readout").inner_text()
+    assert 0 < int(said.split()[1]) <= notebook.value("playground.traces[1][-1].index")
     notebook.run("playground.steps = 5")
     run(notebook)
     assert notebook.value("[len(trace.pictures) for trace in playground.traces]") == [1, 1]
