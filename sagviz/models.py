@@ -99,7 +99,7 @@ class Model:
             )
         return self.unet.config.in_channels, size[0] // cell, size[1] // cell
 
-    def check_prompt(self, prompt: str) -> None:
+    def check_prompt(self, prompt: str, stacklevel: int = 2) -> None:
         """Warn of a prompt that is too long, and name the words that `embed` cuts."""
         length = self.tokenizer.model_max_length
         with self.lock:  # a fast tokenizer keeps padding and truncation as its own state, which threads would share
@@ -107,9 +107,8 @@ class Model:
         if len(ids) > length:
             cut = self.tokenizer.decode(ids[length - 1 : -1]).strip()
             shown = cut if len(cut) < 200 else cut[:200] + " ..."
-            warnings.warn(
-                f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}", SagvizWarning, stacklevel=4
-            )
+            message = f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}"
+            warnings.warn(message, SagvizWarning, stacklevel=stacklevel)
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Tensor:

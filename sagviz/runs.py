@@ -62,8 +62,12 @@ def prepare(
     eta: float = 0.0,
     noise: Tensor | None = None,
     capture: Capture | None = None,
+    warn: bool = True,
 ) -> Run:
-    """Check everything, lay out the schedule, draw the noise. The arguments are those of `steps`."""
+    """Check everything, lay out the schedule, draw the noise. The arguments are those of `steps`.
+
+    `warn=False` is for settings that were warned of when they were first given.
+    """
     total = as_guidance(guidance)
     check_steps(steps)
     check_whole("images", images, 1, 4096)
@@ -72,9 +76,9 @@ def prepare(
     for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
         if not isinstance(text, str):
             raise ArgumentError(f"{name} is {text!r}; give a text, '' for none")
-        model.check_prompt(text)
-    warn_of_unknown_words(model, prompt, negative_prompt if total.cfg else "", stacklevel=3)
-    if negative_prompt and total.cfg is None:
+    if warn:
+        warn_of_prompts(model, prompt, negative_prompt if total.cfg else "", stacklevel=4)
+    if warn and negative_prompt and total.cfg is None:
         warnings.warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance", SagvizWarning, stacklevel=3)
     pixels = model.default_size if size is None else size
     shape = model.latent_shape(pixels)
@@ -115,7 +119,14 @@ def prepare(
 def resume(model: Model, settings: Settings) -> Run:
     """The run of these settings, laid out anew. The start noise is not that of a run which was given its own."""
     names = ("prompt", "negative_prompt", "guidance", "steps", "seed", "images", "size", "scheduler", "eta")
-    return replace(prepare(model, **{name: getattr(settings, name) for name in names}), settings=settings)
+    return replace(prepare(model, warn=False, **{name: getattr(settings, name) for name in names}), settings=settings)
+
+
+def warn_of_prompts(model: Model, *prompts: str, stacklevel: int) -> None:
+    """Warn of words that are cut off, and of words that the model was not taught."""
+    for prompt in prompts:
+        model.check_prompt(prompt, stacklevel=stacklevel + 1)
+    warn_of_unknown_words(model, *prompts, stacklevel=stacklevel)
 
 
 def _draw(shape: tuple[int, int, int], generators: list[torch.Generator]) -> Tensor:

@@ -438,3 +438,12 @@ def test_two_processes_share_a_store(folder: Path, tmp_path: Path) -> None:
     assert len(made) == math.prod(len(AXES[name]) for name in ("prompts", "seeds", "guidance"))
     assert not made.missing()
     assert names(store) == {".sagtrace": 200, ".json": 1}
+
+
+def test_unknown_words_warn_once_and_make_their_cells(recwarn: pytest.WarningsRecorder) -> None:
+    """Where the sweep was asked for, and not again for each cell."""
+    mini = sv.load()
+    done = sv.sweep(mini, ["two cats", "a fox"], seeds=[0, 1], steps=1, progress=False)
+    said = [warning for warning in recwarn if issubclass(warning.category, sv.SagvizWarning)]
+    assert ["'cats'" in str(warning.message) and warning.filename == __file__ for warning in said] == [True]
+    assert not done.failed

@@ -13,7 +13,7 @@ import torch
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, as_guidance
 from sagviz.models import Model
-from sagviz.runs import check_steps, check_whole, prepare
+from sagviz.runs import check_steps, check_whole, prepare, warn_of_prompts
 from sagviz.sweeps.cells import Keep, Plan
 
 Value = TypeVar("Value", bound=Hashable)
@@ -46,14 +46,15 @@ def lay_out(
         for count in counts:  # a scheduler may refuse a number of steps
             run = prepare(
                 model, negative_prompt=negative_prompt, guidance=CFG(1.0), steps=count, images=images, size=size,
-                scheduler=chosen, eta=eta,
+                scheduler=chosen, eta=eta, warn=False,
             )  # fmt: skip
             _check_kept(kept, run.evaluations, count)
         if run.settings.scheduler not in kinds.values():
             kinds[_label(chosen, run.scheduler, kinds)] = run.settings.scheduler
-    settings = run.settings
+    settings, texts = run.settings, _axis("prompts", prompts, _text)
+    warn_of_prompts(model, *texts, negative_prompt, stacklevel=5)
     return Plan(
-        prompts=_axis("prompts", prompts, _text),
+        prompts=texts,
         seeds=_axis("seeds", seeds, _checked(lambda value: check_whole("a seed", value, 0, 2**63 - 4097))),
         steps=counts,
         schedulers=kinds,
