@@ -207,7 +207,7 @@ def to_host(step: Step, x_t: Tensor) -> Step:
     pieces = [piece.view(part.shape) for piece, part in zip(flat.split([part.numel() for part in parts]), parts, strict=True)]
     captured = dict(step.captured)
     for (layer, kind, _), piece in zip(read, pieces[len(names) :], strict=True):
-        captured[layer] = replace(captured[layer], **{kind: piece})
+        captured[layer] = captured[layer].with_tensors({kind: piece})
     return replace(step, x_t=x_t, captured=captured, **dict(zip(names, pieces, strict=False)))
 
 

@@ -22,7 +22,7 @@ from sagviz.sweeps.workers import run
 from sagviz.widgets.board import board, described
 from sagviz.widgets.crossed import Crossed
 from sagviz.widgets.opened import Opened, run_whole
-from sagviz.widgets.parts import Whole, button, flow
+from sagviz.widgets.parts import Whole, flow
 from sagviz.widgets.screen import duration
 from sagviz.widgets.worker import Worker
 
@@ -136,15 +136,6 @@ class Grid(Crossed):
         self.progress.layout.display = "none"
         buttons = flow(*self.buttons.values())
         self.fill(self.summary, self.menus(), buttons, self.progress, self.caption, self.board, self.opened)
-
-    def _button(self, label: str, words: str, deed: Callable[[], None], look: str = "") -> W.Button:
-        made = button(label, words, look)
-        made.on_click(lambda _: self._try(deed))
-        return made
-
-    def _try(self, deed: Callable[[], None]) -> None:
-        with self.guarded():
-            deed()
 
     def _enable(self) -> None:
         """Which buttons can be pressed now."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -259,6 +259,16 @@ class View(W.VBox):
                 yield
         except Exception as error:
             self.notice.fail(error)
+
+    def _button(self, label: str, words: str, deed: Callable[[], None], look: str = "") -> W.Button:
+        """A button that does something; errors are shown under the widget."""
+        made = button(label, words, look)
+        made.on_click(lambda _: self._try(deed))
+        return made
+
+    def _try(self, deed: Callable[[], None]) -> None:
+        with self.guarded():
+            deed()
 
     @contextmanager
     def heard(self) -> Iterator[None]:

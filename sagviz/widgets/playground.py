@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
@@ -20,7 +20,7 @@ from sagviz.sampling import check_memory, ended, walk_together
 from sagviz.traces import Trace
 from sagviz.widgets.form import BEST, Form
 from sagviz.widgets.history import History
-from sagviz.widgets.parts import button, close_all, column, flow, tip
+from sagviz.widgets.parts import close_all, column, flow, tip
 from sagviz.widgets.screen import Made, Screen
 from sagviz.widgets.worker import Worker
 
@@ -96,15 +96,6 @@ class Playground(Form):
         if self.traces and all(trace.pictures for trace in self.traces):
             return plot.triptych(self.traces)._repr_html_()
         return "<p>A Playground of sagviz. Run this notebook in Jupyter to make pictures with it.</p>"
-
-    def _button(self, label: str, words: str, deed: Callable[[], None], look: str = "") -> W.Button:
-        made = button(label, words, look)
-        made.on_click(lambda _: self._try(deed))
-        return made
-
-    def _try(self, deed: Callable[[], None]) -> None:
-        with self.guarded():
-            deed()
 
     def _arrange(self) -> None:
         main = flow(*(self.buttons[name] for name in ("run", "cancel", "reset", "best")))
