@@ -33,16 +33,18 @@ PROMPT = "a fox on a blue background"
 SCALES = [(w, s) for w in (1.5, 3.0, 5.0, 7.5) for s in (0.25, 0.5, 0.75, 1.0)]
 
 
-def medians(repeats: int, *actions: Callable[[], object], warm: bool = False) -> list[float]:
-    """Median seconds of each action; they take turns, where they are not `warm` after one round that does not count."""
+def timed(repeats: int, *actions: Callable[[], Any], warm: bool = False) -> list[tuple[float, Any]]:
+    """Median seconds of each action and what it gave last; they take turns, where they are not `warm` after one round that
+    does not count."""
     times: list[list[float]] = [[] for _ in actions]
+    results: list[Any] = [None for _ in actions]
     for turn in range(warm, repeats + 1):
-        for own, action in zip(times, actions, strict=True):
+        for place, action in enumerate(actions):
             start = time.perf_counter()
-            action()
+            results[place] = action()
             if turn:
-                own.append(time.perf_counter() - start)
-    return [statistics.median(own) for own in times]
+                times[place].append(time.perf_counter() - start)
+    return [(statistics.median(own), result) for own, result in zip(times, results, strict=True)]
 
 
 def row(model: str, what: str, ours: float, peer: float, of: str, aim: str, ratio: float, note: str = "") -> None:
@@ -113,17 +115,15 @@ class Bench:
     def overhead(self, aim: str) -> None:
         """A trace of CFG + SAG, with all its records, over its bare passes."""
         settings: dict[str, Any] = {"guidance": CFG(3.0) + SAG(1.0), "steps": self.steps, "noise": self.noise}
-        ours, bare = medians(self.repeats, lambda: list(sv.steps(self.model, PROMPT, **settings)), self.bare)
+        (ours, _), (bare, _) = timed(self.repeats, lambda: list(sv.steps(self.model, PROMPT, **settings)), self.bare)
         self.row(f"{self.steps} steps of CFG + SAG", ours, bare, "bare passes", aim, ours / bare)
 
     def compare(self, aim: str) -> None:
         """CFG beside CFG + SAG."""
-        pictures = [self.theirs(3.0, None), self.theirs(3.0, 1.0)]
-        traces = sv.compare(self.model, PROMPT, cfg=3, sag=1, **self.settings)
-        ours, peer = medians(
+        (ours, traces), (peer, pictures) = timed(
             self.repeats,
             lambda: sv.compare(self.model, PROMPT, cfg=3, sag=1, **self.settings),
-            lambda: (self.theirs(3.0, None), self.theirs(3.0, 1.0)),
+            lambda: [self.theirs(3.0, None), self.theirs(3.0, 1.0)],
         )
         note = self.difference(traces, pictures)
         self.row(f"compare, {self.steps} steps", ours, peer, "diffusers' two pipelines", aim, peer / ours, note=note)
@@ -139,8 +139,8 @@ class Bench:
         def theirs() -> list[np.ndarray[Any, Any]]:
             return [self.theirs(w, s) for w, s in SCALES]
 
-        note = self.difference(ours(), theirs())
-        mine, peer = medians(max(1, self.repeats // 3), ours, theirs, warm=True)
+        (mine, traces), (peer, pictures) = timed(max(1, self.repeats // 3), ours, theirs, warm=True)
+        note = self.difference(traces, pictures)
         self.row(f"4 x 4 grid of scales, {self.steps} steps", mine, peer, "diffusers' SAG, 16 times", aim, peer / mine, note=note)
 
     def what_if(self, aim: str) -> None:
@@ -154,14 +154,14 @@ class Bench:
             assert trace.latent_rgb is not None
             return image.preview(step.x0_guided, trace.latent_rgb)
 
-        mine, peer = medians(max(3, self.repeats), ours, lambda: self.theirs(5.0, 0.5))
+        (mine, _), (peer, _) = timed(max(3, self.repeats), ours, lambda: self.theirs(5.0, 0.5))
         self.row(f"what-if at step {middle} of {self.steps}", mine, peer, "diffusers again from the start", aim, peer / mine)
 
 
 def mass() -> None:
     """A_t at 4,096 tokens beside one plain attention of the same size."""
     q, k, v = (torch.randn(1, 8, 4096, 40) for _ in range(3))
-    ours, peer = medians(
+    (ours, _), (peer, _) = timed(
         7, lambda: column_mass(q, k, 40**-0.5), lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v)
     )
     row("", "A_t at 4,096 tokens, 8 heads", ours, peer, "plain attention", "<= 3", ours / peer)
