@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 import sagviz as sv
 from sagviz import CFG, SAG
@@ -47,6 +48,7 @@ def test_every_stage_leaves_its_measures_and_a_picture_of_them(trained: Folders)
         (line,) = map(json.loads, (work / f"{stage}.jsonl").read_text().splitlines())
         assert line["step"] == 2
         assert {"seconds", "loss", name} <= set(line)
+    assert 0 <= line["order"] <= 1
     assert (model / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -74,6 +76,38 @@ def test_a_start_hands_over_what_an_earlier_model_learned(trained: Folders) -> N
     diffusion.start_from(denoiser, tokenizer.get_vocab(), folder)
     expected = earlier.predict(x_t, torch.tensor(500), earlier.embed("a fox on a blue background"))
     torch.testing.assert_close(denoiser(x_t, torch.tensor(500), ids), expected)
+
+
+def test_a_kept_encoder_gives_the_latents_of_the_model_that_it_is_from(trained: Folders, tmp_path: Path) -> None:
+    """So that a denoiser can go on learning: only the decoder is trained."""
+    _, model = run(tmp_path, "--start", str(trained[1]), "--keep-encoder")
+    before, after = (AutoencoderKL.from_pretrained(folder, subfolder="vae").state_dict() for folder in (trained[1], model))
+    changed = {name.split(".")[0] for name, numbers in before.items() if not torch.equal(numbers, after[name])}
+    assert changed == {"decoder", "post_quant_conv"}
+
+
+def test_an_encoder_is_kept_of_an_earlier_model_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train.main(["--smoke", "--work", str(tmp_path), "--keep-encoder"])
+    assert "--start" in capsys.readouterr().err
+
+
+def test_order_is_read_by_a_denoiser_that_knows_it() -> None:
+    """One that gives away the noise under the right caption only, one under the other, and one that reads neither."""
+    latents, ids, swapped = torch.zeros(8, 4, 16, 16), torch.zeros(8, 24), torch.ones(8, 24)
+
+    def knows(caption: float) -> torch.nn.Module:
+        class Told(torch.nn.Module):
+            def forward(self, x_t: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+                # Of latents that are zero x_t is the noise alone.
+                signal = diffusion.build_scheduler().alphas_cumprod[t][:, None, None, None]
+                return x_t / (1 - signal).sqrt() * (ids[:, :1, None, None] == caption)
+
+        return Told()
+
+    assert diffusion.order_read(knows(0), latents, ids, swapped) == 1
+    assert diffusion.order_read(knows(1), latents, ids, swapped) == 0
+    assert diffusion.order_read(knows(2), latents, ids, swapped) == 0  # equal errors are no sign of reading
 
 
 def test_a_start_keeps_words_at_their_meaning_under_other_numbers(trained: Folders) -> None:

@@ -19,6 +19,7 @@ from sagviz.mini.world import (
     caption,
     scene,
     sprite,
+    swapped,
     with_article,
     words,
 )
@@ -163,3 +164,12 @@ def test_no_object_vanishes_on_any_background(name: str) -> None:
         bare = backdrop(name, np.random.default_rng(1))
         difference = np.abs(np.asarray(drawn, dtype=float) - np.asarray(bare, dtype=float)).max(axis=2)
         assert (difference > 25).mean() > 0.03, f"{thing} on {name}"
+
+
+def test_the_swapped_caption_says_the_opposite_of_what_is_there() -> None:
+    assert swapped("a cat left of a fox", "left of") == "a cat right of a fox"
+    assert swapped("a cat to the left of a fox, on blue", "left of") == "a cat to the right of a fox, on blue"
+    assert swapped("a cat above a fox", "above") == "a cat below a fox"
+    assert swapped("a cat on top of a fox", "above") is None
+    assert swapped("a cat and a fox", "above") is None
+    assert swapped("a cat", None) is None

@@ -12,7 +12,7 @@ PANELS = {  # log of a stage -> title, and the measures drawn
     "decoder": ("decoder alone: PSNR of held-out renders in dB", ("psnr",)),
     "judge": ("judge: held-out renders right", ("objects", "background", "relation")),
     "noisy": ("noisy-latent classifier: held-out right", ("t=100", "t=500", "t=900")),
-    "unet": ("U-Net: held-out squared error of the noise", ("held_out",)),
+    "unet": ("U-Net: held-out squared error of the noise; order of two objects read", ("held_out", "order")),
 }
 
 

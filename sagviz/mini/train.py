@@ -26,9 +26,10 @@ from transformers import CLIPTokenizer
 
 from sagviz.mini import WEIGHTS, autoencoder, curves, diffusion, judge, noisy
 from sagviz.mini.fit import Plan, save_atomically
-from sagviz.mini.world import SIZE, Scene, scene, vocabulary
+from sagviz.mini.world import SIZE, Scene, scene, swapped, vocabulary
 
 Labels = list[dict[str, object]]
+MEASURED = 128  # held-out scenes in the log's measures of the denoiser
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ SMOKE = Budget(scenes=96, held_out=32, judge=FEW, vae=FEW, decoder=FEW, noisy=FE
 class Workshop:
     """A work folder and what the stages leave in it; each is made once, when it is first asked for."""
 
-    def __init__(self, work: Path, budget: Budget, start: Path | None = None) -> None:
-        self.work, self.budget, self.start = work, budget, start
+    def __init__(self, work: Path, budget: Budget, start: Path | None = None, keep_encoder: bool = False) -> None:
+        self.work, self.budget, self.start, self.keep_encoder = work, budget, start, keep_encoder
 
     @cached_property
     def scenes(self) -> tuple[np.ndarray, Labels]:
@@ -77,6 +78,8 @@ class Workshop:
         vae = autoencoder.build()
         if self.start:
             autoencoder.start_from(vae, self.start)
+        if self.keep_encoder:
+            return vae.eval()
         return autoencoder.train(vae, self.scenes[0], self.held_out[0], self.budget.vae, self.work / "vae.pt")
 
     @cached_property
@@ -114,9 +117,23 @@ class Workshop:
         denoiser = diffusion.Denoiser(len(self.tokenizer))
         if self.start:
             diffusion.start_from(denoiser, self.tokenizer.get_vocab(), self.start)
-        pairs = [(self.latents, self.tokens(self.scenes[1])), (self.held_out_latents, self.tokens(self.held_out[1]))]
         empty = diffusion.tokenize(self.tokenizer, [""])
-        return diffusion.train(denoiser, pairs[0], pairs[1], empty, self.budget.unet, self.work / "unet.pt")
+        scenes = self.latents, self.tokens(self.scenes[1])
+        chances = np.where([relation_swapped(label) is not None for label in self.scenes[1]], 2.0, 1.0)
+        return diffusion.train(
+            denoiser, scenes, chances / chances.sum(), self.measure, empty, self.budget.unet, self.work / "unet.pt"
+        )
+
+    def measure(self, denoiser: nn.Module) -> dict[str, float]:
+        """Of a denoiser, on held-out scenes: its error, and whether it reads the order of two objects."""
+        latents, labels = self.held_out_latents, self.held_out[1]
+        ids = self.tokens(labels)
+        told = [index for index, label in enumerate(labels) if relation_swapped(label)][:MEASURED]
+        others = diffusion.tokenize(self.tokenizer, [str(relation_swapped(labels[index])) for index in told])
+        return {
+            "held_out": diffusion.held_out_error(denoiser, latents[:MEASURED], ids[:MEASURED]),
+            "order": diffusion.order_read(denoiser, latents[told], ids[told], others),
+        }
 
     def tokens(self, labels: Labels) -> Tensor:
         return diffusion.tokenize(self.tokenizer, [str(label["caption"]) for label in labels])
@@ -138,6 +155,12 @@ def render(count: int, seed: int, folder: Path) -> tuple[np.ndarray, Labels]:
         np.save(pixels_path, pixels)
         labels_path.write_text(json.dumps(labels))
     return np.load(pixels_path, mmap_mode="c"), json.loads(labels_path.read_text())
+
+
+def relation_swapped(label: dict[str, object]) -> str | None:
+    """The caption of a scene with the opposite relation, `None` where it names none."""
+    relation = label["relation"]
+    return swapped(str(label["caption"]), None if relation is None else str(relation))
 
 
 def encode_once(vae: AutoencoderKL, scenes: np.ndarray, path: Path) -> Tensor:
@@ -176,11 +199,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, help="folder of checkpoints and logs (.mini)")
     parser.add_argument("--out", type=Path, help="folder for the finished model (the package's own)")
     parser.add_argument("--start", type=Path, help="folder of an earlier model whose weights the VAE and the denoiser start from")
+    parser.add_argument(
+        "--keep-encoder", action="store_true", help="leave the VAE's encoder as it is in --start, and the latents"
+    )
     parser.add_argument("--stage", choices=STAGES, help="run this stage and what it needs, and export nothing")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads; fewer leave room for other work")
     parser.add_argument("--export-now", action="store_true", help="export the last checkpoints, train nothing")
     parser.add_argument("--smoke", action="store_true", help="every stage with tiny counts, to see that it runs (.mini/smoke)")
     arguments = parser.parse_args(argv)
+    if arguments.keep_encoder and not arguments.start:
+        parser.error("--keep-encoder keeps the encoder of an earlier model; give its folder with --start")
     torch.set_num_threads(arguments.threads)
     work = arguments.work or Path(".mini/smoke" if arguments.smoke else ".mini")
     budget = SMOKE if arguments.smoke else FULL
@@ -193,7 +221,7 @@ def main(argv: list[str] | None = None) -> None:
                 if name in ("judge", "vae", "decoder", "noisy", "unet")
             },
         )
-    shop = Workshop(work, budget, arguments.start)
+    shop = Workshop(work, budget, arguments.start, arguments.keep_encoder)
     if arguments.stage:
         getattr(shop, arguments.stage)
     else:

@@ -47,6 +47,7 @@ RELATIONS = {
     "below": ((0.5, 0.73), (0.5, 0.27)),
 }
 
+OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 # What else people say for the same thing. "and" stands for any arrangement.
 OTHER_RELATIONS = {
@@ -135,6 +136,12 @@ def reworded(
         setting = pick(rng, (PLAIN_SETTING, *SETTINGS))
         text += f"{comma} " + setting.format(colour if setting == "on {}" else with_article(colour))
     return text + ("." if rng.random() < 0.15 else "")
+
+
+def swapped(text: str, relation: str | None) -> str | None:
+    """The caption with the opposite relation, `None` where it does not name the relation by its first name."""
+    told = f" {relation} "
+    return text.replace(told, f" {OPPOSITES[relation]} ") if relation and told in text else None
 
 
 def joints(relation: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ function path(run, name, low, high) {
   }).join("");
 }
 
-// Draws the charts into `place`; returns a function that moves the cursor to a share of the width and tells the numbers.
+// Draws the charts into `place`; gives `move`, which puts the cursor at a share of the width, and `tell`, which writes the numbers.
 function curves(place, data) {
   const cursor = make("div", { class: "cursor" }); // over all charts: they need not be drawn anew when it moves
   const readouts = [];
@@ -44,12 +44,13 @@ function curves(place, data) {
     place.append(make("div", { class: "chart" }, key, chart));
   }
   if (data.charts.length) place.append(cursor);
-  return (share, steps) => {
-    cursor.style.transform = `translateX(${100 * share}%)`;
+  const move = (share) => (cursor.style.transform = `translateX(calc(${share} * (100cqw - 20px)))`);
+  const tell = (steps) => {
     for (const { name, number } of readouts) {
       const said = steps.map((step) => step.measures[name]).filter((value) => value !== undefined);
       const written = said.map((value) => (name === "coverage" ? `${Math.round(100 * value)}%` : value.toFixed(2)));
       say(number, [...new Set(written)].join(" · ") || "–");
     }
   };
+  return { move, tell };
 }

@@ -16,7 +16,7 @@ function bar(player) {
   const speeds = [2, 5, 10, 20].map((n) => make("option", { value: n, selected: n === player.state.speed }, `${n} / s`));
   const speed = make("select", { "aria-label": "Speed in steps a second", onchange: () => player.set("speed", Number(speed.value)) }, ...speeds);
   const place = make("div", { class: "charts" });
-  player.moveCursor = curves(place, player.data);
+  player.charts = curves(place, player.data);
   place.addEventListener("pointerdown", (event) => scrub(player, place, event));
   player.captions = player.runs.map(() => make("span", {}));
   const captions = player.runs.map((run, r) =>

@@ -1,6 +1,8 @@
 // The player: draws runs into an element and follows slider, keys and scales. It needs no server, no library, no network.
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const NONE = "none at this step";
+const TELL = 20; // milliseconds, a frame of the screen and a little
 const KEYS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -5, PageUp: 5, Home: -Infinity, End: Infinity };
 
 function make(tag, attributes, ...children) {
@@ -34,6 +36,7 @@ class Player {
     this.root.addEventListener("keydown", (event) => this.key(event));
     el.replaceChildren(this.root);
     this.arrange();
+    this.tell();
     if (this.state.playing) this.play(true);
   }
 
@@ -56,6 +59,7 @@ class Player {
     if (name === "playing") this.play(value);
     if (name === "index") this.show();
     else this.arrange();
+    this.tellLater();
   }
 
   // The same, by the reader's hand.
@@ -117,31 +121,22 @@ class Player {
 
   // Draws the step that the slider stands at.
   show() {
-    const { index, playing, view, front } = this.state;
     const steps = this.runs.map((run) => this.step(run));
-    const place = `Step ${this.step(this.longest).index} of ${this.longest.evaluations}`;
-    this.slider.value = index;
-    this.slider.setAttribute("aria-valuetext", place);
-    say(this.readout, place);
-    say(this.times, `t = ${Math.round(steps[0].t)}, σ = ${steps[0].sigma.toFixed(2)}`);
-    this.moveCursor(this.last ? index / this.last : 0, steps);
-    this.captions.forEach((caption, r) => {
-      caption.setAttribute("aria-live", playing ? "off" : "polite");
-      say(caption, steps[r].caption);
-    });
-    for (const figure of this.figures.filter(({ node }) => !node.hidden)) this.draw(figure, steps);
+    this.slider.value = this.state.index;
+    this.charts.move(this.last ? this.state.index / this.last : 0);
+    for (const figure of this.shown) this.draw(figure, steps);
   }
 
   // The pictures of one quantity: a run's own, or how far two runs are apart.
-  draw({ name, title, canvases, frames, apart, legend, words }, steps) {
+  draw(figure, steps) {
+    const { name, canvases, frames, apart } = figure;
     const look = { ...this.state, tables: this.tables, limits: this.limits };
-    let seen, said;
+    figure.drawn = []; // for `tell`
     const fill = (canvas, made, what, run) => {
-      canvas.setAttribute("aria-label", `${title}${run ? ` of ${run}` : ""}: ${made ? what : "none at this step"}`);
-      canvas.classList.toggle("none", !made);
-      if (!made) return blank(canvas, this.runs[0].planes.x0_hat.shape);
-      paint(canvas, made, this.data.near);
-      [seen, said] = [made, what];
+      figure.drawn.push({ canvas, legend: made?.legend, what: made ? what : NONE, run });
+      if (canvas.classList.contains("none") === Boolean(made)) canvas.classList.toggle("none");
+      if (made) paint(canvas, made, this.data.near);
+      else blank(canvas, this.runs[0].planes.x0_hat.shape);
     };
     if (this.state.view === "difference") {
       const other = this.state.front || this.runs.length - 1; // what is compared with the first run
@@ -153,10 +148,44 @@ class Player {
         if (!frames[r].hidden) fill(canvases[r], picture(name, run, steps[r], look), steps[r].words[name] ?? run.words[name], this.runs.length > 1 && this.label(run));
       });
     }
-    say(words, said ?? "none at this step");
-    const key = JSON.stringify(seen?.legend);
-    if (legend.key !== key) legend.replaceChildren(...(seen?.legend ? legendOf(seen.legend, this.tables) : []));
-    legend.key = key;
+  }
+
+  // Tells the step in words, once for as many steps as went by until the pictures are on the screen: text has to be laid out,
+  // and would hold them up.
+  tellLater() {
+    if ("telling" in this.root.dataset) return;
+    this.root.dataset.telling = "";
+    setTimeout(() => {
+      delete this.root.dataset.telling;
+      this.tell();
+    }, TELL);
+  }
+
+  // What stands in words beside the pictures that are drawn.
+  tell() {
+    const { playing } = this.state;
+    const steps = this.runs.map((run) => this.step(run));
+    const place = `Step ${this.step(this.longest).index} of ${this.longest.evaluations}`;
+    this.slider.setAttribute("aria-valuetext", place);
+    say(this.readout, place);
+    say(this.times, `t = ${Math.round(steps[0].t)}, σ = ${steps[0].sigma.toFixed(2)}`);
+    this.charts.tell(steps);
+    this.captions.forEach((caption, r) => {
+      caption.setAttribute("aria-live", playing ? "off" : "polite");
+      say(caption, steps[r].caption);
+    });
+    for (const { title, drawn, words, legend } of this.shown) {
+      for (const { canvas, what, run } of drawn) canvas.setAttribute("aria-label", `${title}${run ? ` of ${run}` : ""}: ${what}`);
+      const last = drawn.findLast(({ what }) => what !== NONE);
+      say(words, last?.what ?? NONE);
+      const key = JSON.stringify(last?.legend);
+      if (legend.key !== key) legend.replaceChildren(...(last?.legend ? legendOf(last.legend, this.tables) : []));
+      legend.key = key;
+    }
+  }
+
+  get shown() {
+    return this.figures.filter(({ node }) => !node.hidden);
   }
 }
 

@@ -2,7 +2,9 @@
 and until the frame after that is done, with everything else that changes in it.
 
 Both are pressed in turn in the same page, so that a busy machine slows both; the ratio of medians is what counts. The bare swap
-changes one picture of 512 x 512 pixels (WebP) by a range input and one line of script. With tests/browser on PYTHONPATH:
+changes one picture of 512 x 512 pixels (WebP) by a range input and one line of script. A press falls anywhere between two frames,
+so that single times spread over some ten milliseconds: it takes a few hundred for medians that stay. With tests/browser on
+PYTHONPATH:
 
     PYTHONPATH=tests/browser python tests/benchmarks/browser.py
 """
@@ -120,7 +122,7 @@ def scrubber_in_lab(browser: Any, trace: sv.Trace, folder: Path, repeats: int) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3, help="runs through all steps (3)")
+    parser.add_argument("--repeats", type=int, default=20, help="runs through all steps (20)")
     repeats = parser.parse_args().repeats
     trace = sv.trace(
         sv.load(), "a fox on a blue background", seed=7, steps=12, guidance=sv.CFG(3.0) + sv.SAG(1.0), progress=False

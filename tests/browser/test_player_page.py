@@ -53,6 +53,8 @@ class Reader:
             self.faults.append(f"a request to {address}")
 
     def text(self, selector: str) -> str:
+        """What stands there, once the words have followed the pictures, which takes a frame of the screen."""
+        self.page.wait_for_function("() => !document.querySelector('.sagviz-player[data-telling]')")
         return self.page.locator(selector).first.inner_text()
 
     def show(self, *panes: str) -> None:
