@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,11 @@ from safetensors import SafetensorError
 
 from sagviz.errors import ModelError
 
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler")
 
 
-def read_parts(folder: str, dtype: torch.dtype) -> dict[str, Any]:
+def read_parts(folder: str, index: dict[str, Any], names: Sequence[str], dtype: torch.dtype) -> dict[str, Any]:
     """Each part by its own class, so that nothing else of a pipeline (safety checker, image processor) is fetched."""
-    index = _read_index(folder)
-    missing = [part for part in PARTS if not isinstance(index.get(part), list) or index[part][0] is None]
-    if missing:
-        raise ModelError(
-            f"{folder} is a {index.get('_class_name', 'model')} without {', '.join(missing)}; "
-            "SAG needs the self-attention of a U-Net: use a Stable Diffusion 1.x or 2.x"
-        )
     import diffusers
     import transformers
 
@@ -36,10 +29,10 @@ def read_parts(folder: str, dtype: torch.dtype) -> dict[str, Any]:
     local = Path(folder).is_dir() or _is_offline()
     parts: dict[str, Any] = {}
     with _quiet(transformers):
-        for part in PARTS:
+        for part in names:
             library, kind = index[part]
-            weights = {} if part in ("tokenizer", "scheduler") else {"torch_dtype": dtype}
-            if part == "text_encoder":
+            weights = {} if part in WITHOUT_WEIGHTS else {"torch_dtype": dtype}
+            if part.startswith("text_encoder"):
                 weights = {"dtype": dtype} if int(transformers.__version__.split(".")[0]) >= 5 else weights
             try:
                 parts[part] = getattr(libraries[library], kind).from_pretrained(
@@ -64,7 +57,7 @@ def _is_offline() -> bool:
         return True
 
 
-def _read_index(folder: str) -> dict[str, Any]:
+def read_index(folder: str) -> dict[str, Any]:
     """`model_index.json` of a folder or of a hub repository."""
     path = Path(folder) / "model_index.json"
     if not path.is_file() and not Path(folder).exists() and folder.count("/") == 1:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from typing import Any
 
-from sagviz.errors import ArgumentError
+from sagviz.errors import ArgumentError, SagvizWarning
 from sagviz.models.model import Model
 
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -22,6 +24,8 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "deis": ("DEISMultistepScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
 }
+LEARNED = ("learned", "learned_range")
+ZERO_SNR = "rescale_betas_zero_snr"  # Lin et al. 2023, arXiv 2305.08891
 
 
 def make_scheduler(model: Model, chosen: object = None) -> Any:
@@ -43,7 +47,36 @@ def make_scheduler(model: Model, chosen: object = None) -> Any:
         raise ArgumentError(f"no scheduler {chosen!r}; {_offer()}")
     kind, options = SCHEDULERS[str(chosen).lower()]
     config = {key: value for key, value in model.scheduler.config.items() if key != "use_karras_sigmas"}
+    if config.get("variance_type") in LEARNED:
+        del config["variance_type"]  # then DDPM takes its own, the smaller of the two fixed ones
     return getattr(diffusers, kind).from_config(config, **options)
+
+
+def check_scheduler(model: Model, planner: Any, *, warn: bool = True, stacklevel: int = 2) -> None:
+    """Refuse a scheduler that needs what guidance does not have, and warn of one that leaves the model's noise schedule.
+
+    Raises:
+        ArgumentError: it takes the variance from the network.
+    """
+    if planner.config.get("variance_type") in LEARNED:
+        raise ArgumentError(
+            f"this {type(planner).__name__} takes the noise of its steps from the network (variance_type "
+            f"{planner.config.variance_type!r}), which has no guided form; give scheduler='ddpm', which fixes it, or 'ddim'"
+        )
+    if warn and model.scheduler.config.get(ZERO_SNR) and ZERO_SNR not in inspect.signature(type(planner).__init__).parameters:
+        able = [name for name, (kind, _) in SCHEDULERS.items() if ZERO_SNR in inspect.signature(_class(kind)).parameters]
+        warnings.warn(
+            f"{model.name} was trained with zero terminal SNR, which {type(planner).__name__} does not have: it starts from less "
+            f"noise than the model knows, and pictures turn grey; {', '.join(able)} have it",
+            SagvizWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _class(kind: str) -> Any:
+    import diffusers
+
+    return getattr(diffusers, kind)
 
 
 def _offer() -> str:
