@@ -43,8 +43,8 @@ def attend(
     images = len(step.x_t)
     x = torch.cat([step.x_t / step.level.norm] * len(texts)).to(model.device)
     told = Conditioning.joined([model.embed(text, size=settings.size).expand(images) for text in texts])
-    base, told = range(images), range(len(x) - images, len(x))
-    rows = {**dict.fromkeys(wanted.readings(words=False), base), **dict.fromkeys(wanted.readings(words=True), told)}
+    base, prompted = range(images), range(len(x) - images, len(x))
+    rows = {**dict.fromkeys(wanted.readings(words=False), base), **dict.fromkeys(wanted.readings(words=True), prompted)}
     with model.lock, capture(model.unet, rows, (height, width)) as read:
         model.predict(x, torch.tensor(step.t, device=model.device), told)
     words = words_of(model, settings.prompt) if "words" in kinds else ()

@@ -39,7 +39,7 @@ from sagviz.attention import find_layer, layers
 from sagviz.errors import ArgumentError, ModelError
 from sagviz.guidance import Guidance
 from sagviz.image import preview
-from sagviz.models import SDXL, Model, Pixels, StableDiffusion
+from sagviz.models import SDXL, Model, Pixels, StableDiffusion, make_scheduler
 from sagviz.recipe import code
 from sagviz.sweeps.axes import fingerprint
 from sagviz.widgets.form import WITHOUT_PROMPT
@@ -125,7 +125,7 @@ def test_a_controlnet_is_refused(families: Open) -> None:
         ({"num_class_embeds": 7}, "class labels"),
         ({"time_cond_proj_dim": 8}, "distilled"),
         ({"encoder_hid_dim_type": "text_proj", "encoder_hid_dim": 8}, "IP-Adapter"),
-        ({"addition_embed_type": "text", "encoder_hid_dim": 32}, "it wants 'text' added"),
+        ({"addition_embed_type": "text", "addition_embed_type_num_heads": 4}, "it wants 'text' added"),
         ({"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "mid_block_type": None}, "no self-att"),
     ],
     ids=["inpainting", "labels", "distilled", "adapter", "addition", "attention"],
@@ -470,6 +470,15 @@ def test_noise_without_a_picture_in_it_is_refused(families: Open) -> None:
     assert is_one_sentence(error.value)
 
 
+def test_a_latent_is_not_clipped_where_nothing_is_said(families: Open) -> None:
+    """Euler has no word for it, and DDIM clips by default, as it should for pixels only."""
+    pipe = DiffusionPipeline.from_pretrained(families("sdxl").folder)
+    pipe.scheduler = EulerDiscreteScheduler(beta_schedule="scaled_linear")
+    assert not make_scheduler(sv.load(pipe), "ddim").config.clip_sample
+    assert not make_scheduler(families("sdxl").model, "ddpm").config.clip_sample
+    assert make_scheduler(families("pixels").model, "ddim").config.clip_sample
+
+
 def test_families_keep_their_own_scheduler(families: Open) -> None:
     kinds = {name: sv.trace(families(name).model, steps=1, progress=False).settings.scheduler["class"] for name in FAMILIES}
     assert kinds == {"sd1": "DDIMScheduler", "sd2": "DDIMScheduler", "sdxl": "EulerDiscreteScheduler", "pixels": "DDPMScheduler"}
@@ -630,8 +639,9 @@ def test_the_shell_sweeps(families: Open, tmp_path: Path) -> None:
             )
             == 0
         )
-        table = sv.Sweep.open(store).table()
-        assert set(table["sag_blur_sigma"]) == {blur}
+        sweep = sv.Sweep.open(store)
+        table = sweep.table()
+        assert {total.sag.blur_sigma for total in sweep.plan.guidance} == {blur}
         assert ("cfg_scale" in table) == (name == "sdxl")
 
 

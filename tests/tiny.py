@@ -133,9 +133,8 @@ def build_sdxl(folder: Path, seed: int = 2, **options: Any) -> StableDiffusionXL
         cross_attention_dim=TEXT_WIDTH + 16, addition_embed_type="text_time", addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=24 + 6 * 8,
     )  # fmt: skip
-    scheduler = EulerDiscreteScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, timestep_spacing="leading"
-    )
+    known = build_scheduler().config  # which Euler keeps for other kinds, as the published one does
+    scheduler = EulerDiscreteScheduler.from_config(known, timestep_spacing="leading")
     pipe = StableDiffusionXLPipeline(
         vae=build_vae(),
         text_encoder=CLIPTextModel(text_config(tokenizer)).eval(),
@@ -161,7 +160,7 @@ def build_pixels(folder: Path | None = None, seed: int = 3, **changes: Any) -> D
     }  # fmt: skip
     unet = UNet2DModel(**{**shape, **changes}).eval().requires_grad_(False)
     for name, parameter in unet.named_parameters():
-        parameter.mul_(20.0 if "to_q.weight" in name else 1.0)  # else all places attend alike
+        parameter.mul_(3.0 if "to_q.weight" in name else 1.0)  # else all places attend alike
     return quiet(DDPMPipeline(unet=unet, scheduler=DDPMScheduler()))
 
 

@@ -40,6 +40,8 @@ class Model:
     unet: Any
     scheduler: Any
     tokenizer: Any = None
+    vae: Any  # this and the next where the family has them
+    text_encoder: Any
 
     def __init__(self, name: str, *, config: Mapping[str, Any] = MappingProxyType({}), **parts: Any) -> None:
         self.name, self.config = name, config

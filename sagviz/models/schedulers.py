@@ -47,6 +47,8 @@ def make_scheduler(model: Model, chosen: object = None) -> Any:
         raise ArgumentError(f"no scheduler {chosen!r}; {_offer()}")
     kind, options = SCHEDULERS[str(chosen).lower()]
     config = {key: value for key, value in model.scheduler.config.items() if key != "use_karras_sigmas"}
+    if "vae" in model.networks:
+        config.setdefault("clip_sample", False)  # a latent has no bounds, but DDIM and DDPM clip it where nothing is said
     if config.get("variance_type") in LEARNED:
         del config["variance_type"]  # then DDPM takes its own, the smaller of the two fixed ones
     return getattr(diffusers, kind).from_config(config, **options)

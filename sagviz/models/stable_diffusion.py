@@ -28,8 +28,6 @@ class StableDiffusion(Model):
 
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     addition: ClassVar[str | None] = None  # what the U-Net adds to its embedding of the time, in diffusers' name for it
-    vae: Any
-    text_encoder: Any
 
     @property
     def pixels_per_cell(self) -> int:
