@@ -79,6 +79,14 @@ def path_of(unet: nn.Module, layer: str) -> str:
     return PIXEL_MID if blocks and _is_self(blocks[0]) else LAYERS["mid"]
 
 
+def default_layer(unet: nn.Module) -> str:
+    """ "mid", or where the middle has no self-attention, the first one after it: the coarsest on the way up."""
+    known = self_attentions(unet)
+    if path_of(unet, "mid") in known:
+        return "mid"
+    return next((name for name in known if name.startswith("up_blocks")), known[-1] if known else "mid")
+
+
 def cross_of(unet: nn.Module, layer: str) -> str | None:
     """The path of the cross-attention in the same transformer block as a self-attention, `None` where there is none."""
     path = path_of(unet, layer)
@@ -94,7 +102,10 @@ def find_layer(unet: nn.Module, layer: str, heads: Sequence[int] | None = None) 
     with suppress(AttributeError):
         module = unet.get_submodule(path_of(unet, layer))
     if not _is_self(module):
-        raise ArgumentError(f"no self-attention layer {layer!r}; this U-Net has 'mid' and {', '.join(self_attentions(unet))}")
+        mid = ["'mid' and"] if default_layer(unet) == "mid" else []
+        raise ArgumentError(
+            f"no self-attention layer {layer!r}; this U-Net has {' '.join([*mid, ', '.join(self_attentions(unet))])}"
+        )
     if heads is not None and not set(heads) <= set(range(module.heads)):
         raise ArgumentError(f"heads {tuple(heads)} asked for, the layer {layer!r} has 0..{module.heads - 1}")
     return module

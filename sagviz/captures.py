@@ -74,6 +74,8 @@ class Capture:
         y, x = self.place or (0, 0)
         if y >= size[0] or x >= size[1]:
             raise ArgumentError(f"place is {self.place}; give (y, x) in cells of the latent, which has {size[0]} x {size[1]}")
+        if "words" in self.what and not model.reads_text:
+            raise ArgumentError(f"{model.name} reads no words, so that there is no attention to them; leave 'words' out")
         names = self.layers
         if self.layers == ("all",):
             every = layers(model.unet, size)
@@ -106,9 +108,10 @@ class Capture:
             evaluations: how many evaluations are read.
         """
         _, height, width = model.latent_shape(model.default_size if size is None else size)
-        known, entries = layers(model.unet, (height, width)), len(words_of(model, prompt))
+        wanted = self.resolved(model, (height, width)).layers
+        known, entries = layers(model.unet, (height, width)), len(words_of(model, prompt)) if "words" in self.what else 0
         numbers = 0
-        for name in self.resolved(model, (height, width)).layers:
+        for name in wanted:
             layer = known[path_of(model.unet, name)]
             each = {"mass": 1, "row": 1, "maps": layer.tokens, "words": entries}
             heads = 1 if not self.per_head else layer.heads if self.heads is None else len(self.heads)

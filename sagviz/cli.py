@@ -54,7 +54,7 @@ def _add_settings(parser: argparse.ArgumentParser, skip: tuple[str, ...] = ()) -
     """One flag for each report parameter, with the same name and default."""
     from sagviz.reports import Parameters
 
-    kinds = {"int": int, "float": float, "str": str}
+    kinds = {"int": int, "float": float, "str": str, "float | None": float}
     for field in fields(Parameters):
         if field.name not in skip:
             flag = f"--{field.name.replace('_', '-')}"
@@ -62,6 +62,7 @@ def _add_settings(parser: argparse.ArgumentParser, skip: tuple[str, ...] = ()) -
             parser.add_argument(flag, type=kinds[str(field.type)], default=field.default, help=text)
 
 
+CFG_SCALE = 3.0
 ABOUT_SWEEP = "Make every combination of the settings and write a table of measures. The same command goes on where it stopped."
 
 
@@ -74,10 +75,10 @@ def _add_axes(parser: argparse.ArgumentParser) -> None:
     axis("--prompts", str, "", "what to draw, each in quotes")
     axis("--seeds", int, 0, "of the start noise")
     axis("--steps", int, 50, PURPOSES["steps"])
-    axis("--cfg-scale", float, 3.0, PURPOSES["cfg_scale"])
+    axis("--cfg-scale", float, CFG_SCALE, PURPOSES["cfg_scale"])
     axis("--sag-scale", float, 1.0, PURPOSES["sag_scale"])
     axis("--threshold", float, 1.0, PURPOSES["threshold"])
-    axis("--blur-sigma", float, 1.0, PURPOSES["blur_sigma"])
+    axis("--blur-sigma", float, None, PURPOSES["blur_sigma"])
     axis("--schedulers", str, "", PURPOSES["scheduler"])
     parser.add_argument("--negative-prompt", default="", help=PURPOSES["negative_prompt"])
     parser.add_argument("--model", default="miniature", help=PURPOSES["model"])
@@ -92,10 +93,10 @@ PURPOSES = {
     "negative_prompt": "what not to draw",
     "seed": "of the start noise",
     "steps": "1 to 999",
-    "cfg_scale": "classifier-free guidance: 0 ignores the prompt, 1 is plain",
+    "cfg_scale": "classifier-free guidance: 0 ignores the prompt, 1 is plain; not where the model reads no prompt",
     "sag_scale": "self-attention guidance: 0 is off",
     "threshold": "of the mask, in units of the mean attention",
-    "blur_sigma": "of the blur, in latent pixels",
+    "blur_sigma": "of the blur, in latent pixels; without a number what suits the model's family",
     "scheduler": "'ddim', 'pndm', 'dpm++ 2m', 'euler', 'heun' ...; '' is the model's own",
     "explain_at": "which step is taken apart, as a fraction of the run",
 }
@@ -118,8 +119,10 @@ def _generate(arguments: argparse.Namespace) -> None:
     if out.suffix.lower() != ".png" or not out.parent.is_dir():
         raise ArgumentError(f"cannot write {out}; give a .png file in a folder that exists")
     parameters = Parameters.checked(_parameters(arguments))
-    guidance = parameters.cfg + parameters.sag
-    made = trace(parameters.load(), guidance=guidance, images=arguments.images, keep=[], **parameters.run)
+    model = parameters.load()
+    settings = parameters.settings(model)
+    cfg, sag = settings.pop("cfg"), settings.pop("sag")
+    made = trace(model, guidance=sag if cfg is None else cfg + sag, images=arguments.images, keep=[], **settings)
     notes = {"sagviz": json.dumps(made.settings.to_json())}
     for number, picture in enumerate(made.images):
         path = out if arguments.images == 1 else out.with_stem(f"{out.stem}-{number}")
@@ -148,15 +151,20 @@ def _sweep(arguments: argparse.Namespace) -> None:
     from itertools import product
 
     from sagviz.files import write_whole
-    from sagviz.guidance import CFG, SAG
+    from sagviz.guidance import CFG, Guidance
     from sagviz.models import load
     from sagviz.sweeps import sweep
 
-    scales = product(arguments.cfg_scale, arguments.sag_scale, arguments.threshold, arguments.blur_sigma)
-    guidance = [CFG(cfg) + SAG(sag, threshold=psi, blur_sigma=sigma) for cfg, sag, psi, sigma in scales]
+    model = load(None if arguments.model in ("", "miniature") else arguments.model)
+    no_cfg = not model.reads_text and arguments.cfg_scale == [CFG_SCALE]  # nobody asked for it
+    cfgs = [Guidance()] if no_cfg else [Guidance((CFG(scale),)) for scale in arguments.cfg_scale]
+    scales = product(cfgs, arguments.sag_scale, arguments.threshold, arguments.blur_sigma)
+    guidance = [
+        cfg + model.sag(sag, threshold=psi, **({} if sigma is None else {"blur_sigma": sigma})) for cfg, sag, psi, sigma in scales
+    ]
     names = ("prompts", "seeds", "steps", "negative_prompt", "images", "batch", "store")
     made = sweep(
-        load(None if arguments.model in ("", "miniature") else arguments.model),
+        model,
         guidance=guidance,
         schedulers=[name or None for name in arguments.schedulers],
         **{name: getattr(arguments, name) for name in names},

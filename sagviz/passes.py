@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sagviz.attention import Reading, capture
 from sagviz.captures import captured_of
-from sagviz.models import Model
+from sagviz.models import Conditioning, Model
 from sagviz.records import Step
 from sagviz.runs import Run
 
@@ -23,7 +23,7 @@ class Question:
     key: Hashable
     x: Tensor
     t: Tensor
-    text: str
+    text: str | None
     readings: frozenset[Reading] = frozenset()
 
 
@@ -53,7 +53,7 @@ class Passes:
 
     def __init__(self, model: Model, max_rows: int | None = None) -> None:
         self.model, self.max_rows = model, max_rows
-        self._embeddings: dict[str, Tensor] = {}
+        self._embeddings: dict[tuple[str | None, int, int], Conditioning] = {}
 
     @torch.no_grad()
     def complete(self, runs: Sequence[Run], steps: Sequence[Step]) -> list[Step]:
@@ -87,8 +87,8 @@ class Passes:
         sizes = [len(question.x) for question in group]
         x = torch.cat([question.x for question in group])
         t = torch.cat([question.t.expand(rows) for question, rows in zip(group, sizes, strict=True)])
-        texts = torch.cat([self._embed(question.text).expand(rows, -1, -1) for question, rows in zip(group, sizes, strict=True)])
         height, width = x.shape[2:]
+        told = [self._embed(question.text, height, width).expand(rows) for question, rows in zip(group, sizes, strict=True)]
         rows = dict(zip(group, torch.arange(len(x)).split(sizes), strict=True))
         readers: dict[Reading, list[Question]] = {}
         for question in group:
@@ -96,7 +96,7 @@ class Passes:
                 readers.setdefault(reading, []).append(question)
         wanted = {reading: torch.cat([rows[each] for each in asking]).tolist() for reading, asking in readers.items()}
         with self.model.lock, capture(self.model.unet, wanted, (height, width)) as read:
-            outputs = self.model.predict(x, t, texts).split(sizes)
+            outputs = self.model.predict(x, t, Conditioning.joined(told)).split(sizes)
         maps: dict[Question, dict[Reading, Tensor]] = {question: {} for question in group}
         for reading, asking in readers.items():
             for question, part in zip(asking, read[reading].split([len(each.x) for each in asking]), strict=True):
@@ -106,17 +106,19 @@ class Passes:
             for place, (question, output) in enumerate(zip(group, outputs, strict=True))
         }
 
-    def _embed(self, text: str) -> Tensor:
-        if text not in self._embeddings:
-            self._embeddings[text] = self.model.embed(text)
-        return self._embeddings[text]
+    def _embed(self, text: str | None, height: int, width: int) -> Conditioning:
+        """What the U-Net is told of a text, for a latent of that size."""
+        key, cell = (text, height, width), self.model.pixels_per_cell
+        if key not in self._embeddings:
+            self._embeddings[key] = self.model.embed(text, size=(height * cell, width * cell))
+        return self._embeddings[key]
 
 
 def _of_branches(run: Run, step: Step) -> dict[str, Question]:
     """Both branches under CFG, else the single one; the attention is read where guidance starts from."""
     if not step.lacks_prediction:
         return {}
-    t, texts = run.device_times[step.index], _texts(run, step)
+    t, texts = run.device_times[step.index], run.settings.texts(step.guidance)
     x = run.scheduler.scale_model_input(step.x_t, run.times[step.index])
     base, told = next(iter(texts)), list(texts)[-1]
     own, words = (_captures(run, step, words=words) for words in (False, True))
@@ -142,19 +144,11 @@ def _of_degraded(run: Run, step: Step) -> dict[str, Question]:
     sag, x_degraded = step.guidance.sag, step.x_degraded if step.out_degraded is None else None
     if sag is None or x_degraded is None:
         return {}
-    text = next(iter(_texts(run, step).values()))
+    text = next(iter(run.settings.texts(step.guidance).values()))
     x = run.scheduler.scale_model_input(x_degraded, run.times[step.index])
     degradation = replace(sag, scale=0.0, start=0.0, stop=1.0)  # what does not change the degraded latent left out
     key = ("out_degraded", id(step.x_t), step.level, text, degradation, id(step.painted), run.settings.seed)
     return {"out_degraded": Question(key, x, run.device_times[step.index], text)}
-
-
-def _texts(run: Run, step: Step) -> dict[str, str]:
-    """The prompts of the branches that a step has, the one that guidance starts from first."""
-    prompt = run.settings.prompt
-    if step.guidance.cfg is not None:
-        return {"out_uncond": run.settings.negative_prompt, "out_cond": prompt}
-    return {"out_cond" if prompt else "out_uncond": prompt}
 
 
 def _merged(questions: Sequence[Question]) -> list[Question]:

@@ -7,7 +7,7 @@ import torch
 from sagviz.attention import capture, cross_of
 from sagviz.captures import Capture, Captured, captured_of, words_of
 from sagviz.errors import ArgumentError
-from sagviz.models import Model
+from sagviz.models import Conditioning, Model
 from sagviz.traces import Trace
 
 
@@ -39,13 +39,14 @@ def attend(
     step, settings = trace[index], trace.settings
     height, width = step.x_t.shape[2:]
     wanted = Capture(layer, kinds, place=place, heads=heads).resolved(model, (height, width))
-    texts = [settings.negative_prompt, settings.prompt] if step.guidance.cfg is not None else [settings.prompt]
+    texts = settings.texts(step.guidance).values()
     images = len(step.x_t)
     x = torch.cat([step.x_t / step.level.norm] * len(texts)).to(model.device)
-    text = torch.cat([model.embed(each).expand(images, -1, -1) for each in texts])
-    base, told = range(images), range(len(x) - images, len(x))
-    rows = {**dict.fromkeys(wanted.readings(words=False), base), **dict.fromkeys(wanted.readings(words=True), told)}
+    told = Conditioning.joined([model.embed(text, size=settings.size).expand(images) for text in texts])
+    base, prompted = range(images), range(len(x) - images, len(x))
+    rows = {**dict.fromkeys(wanted.readings(words=False), base), **dict.fromkeys(wanted.readings(words=True), prompted)}
     with model.lock, capture(model.unet, rows, (height, width)) as read:
-        model.predict(x, torch.tensor(step.t, device=model.device), text)
-    (found,) = captured_of({key: value.cpu() for key, value in read.items()}, words_of(model, settings.prompt)).values()
+        model.predict(x, torch.tensor(step.t, device=model.device), told)
+    words = words_of(model, settings.prompt) if "words" in kinds else ()
+    (found,) = captured_of({key: value.cpu() for key, value in read.items()}, words).values()
     return found

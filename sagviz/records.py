@@ -216,6 +216,12 @@ class Settings:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {**values, "guidance": self.guidance.to_json(), "before": before}
 
+    def texts(self, guidance: Guidance) -> dict[str, str | None]:
+        """What each branch of a step with this guidance is told, the one that guidance starts from first; `None` is no text."""
+        if guidance.cfg is not None:
+            return {"out_uncond": self.negative_prompt or None, "out_cond": self.prompt}
+        return {"out_cond" if self.prompt else "out_uncond": self.prompt or None}
+
     @staticmethod
     def from_json(content: dict[str, Any]) -> Settings:
         before = content["before"] and Settings.from_json(content["before"])

@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from html import escape, unescape
 from importlib.metadata import version
@@ -41,7 +41,7 @@ class Parameters:
         cfg_scale: w; 0 ignores the prompt, 1 is the plain conditional prediction.
         sag_scale: the paper's s; 0 is off.
         threshold: psi, in units of the mean attention.
-        blur_sigma: in latent pixels.
+        blur_sigma: in latent pixels; `None` is what suits the model's family (`Model.sag`).
         scheduler: a name such as "ddim"; "" is the model's own.
         explain_at: which step is taken apart, as a fraction of the run, 0..1.
     """
@@ -54,12 +54,12 @@ class Parameters:
     cfg_scale: float = 3.0
     sag_scale: float = 1.0
     threshold: float = 1.0
-    blur_sigma: float = 1.0
+    blur_sigma: float | None = None
     scheduler: str = ""
     explain_at: float = 0.4
 
     def __post_init__(self) -> None:
-        allowed: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
+        allowed: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "float | None": (int, float, type(None))}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, allowed[str(field.type)]):
@@ -69,21 +69,26 @@ class Parameters:
         check_steps(self.steps)
         check_number("explain_at", self.explain_at, 0, 1)
         check_number("seed", self.seed, 0, 2**62)
-        _ = self.cfg + self.sag  # they check their own numbers
+        _ = CFG(self.cfg_scale) + SAG(self.sag_scale, **self._of_sag)  # they check their own numbers
 
     @property
-    def cfg(self) -> CFG:
-        return CFG(self.cfg_scale)
+    def _of_sag(self) -> dict[str, Any]:
+        """What SAG is told beside its scale."""
+        return {"threshold": self.threshold, **({} if self.blur_sigma is None else {"blur_sigma": self.blur_sigma})}
 
-    @property
-    def sag(self) -> SAG:
-        return SAG(self.sag_scale, threshold=self.threshold, blur_sigma=self.blur_sigma)
+    def settings(self, model: Model) -> dict[str, Any]:
+        """What `compare` is given beside the model.
 
-    @property
-    def run(self) -> dict[str, Any]:
-        """What `compare` is given beside the model and the guidance."""
-        names = ("prompt", "negative_prompt", "seed", "steps")
-        return {**{name: getattr(self, name) for name in names}, "scheduler": self.scheduler or None}
+        A model that reads no text is spared the prompt and the CFG that stand here by default; any others it refuses.
+        """
+        usual, reads = type(self), model.reads_text
+        return {
+            **{name: getattr(self, name) for name in ("negative_prompt", "seed", "steps")},
+            "prompt": self.prompt if reads or self.prompt != usual.prompt else "",
+            "scheduler": self.scheduler or None,
+            "cfg": CFG(self.cfg_scale) if reads or self.cfg_scale != usual.cfg_scale else None,
+            "sag": model.sag(self.sag_scale, **self._of_sag),
+        }
 
     def load(self) -> Model:
         """The model that is named."""
@@ -157,10 +162,10 @@ class Summary:
         return f"<table>{body}</table>"
 
 
-def summary(traces: Mapping[str, Trace], model: Model) -> Summary:
+def summary(traces: Sequence[Trace], model: Model) -> Summary:
     """What the runs cost and all that is needed to make them again."""
-    last = list(traces.values())[-1].settings
-    calls, predictions = (sum(getattr(run, count) for run in traces.values()) for count in ("forwards", "samples"))
+    last = traces[-1].settings
+    calls, predictions = (sum(getattr(run, count) for run in traces) for count in ("forwards", "samples"))
     rows = [("U-Net", f"{calls} calls, {predictions} predictions for {len(traces)} runs that share them")]
     rows += [("model", repr(model)), ("prompt", last.prompt or "(none)"), ("seed", str(last.seed))]
     rows += [("steps", f"{last.steps}, {last.scheduler['class']}"), ("guidance", repr(last.guidance))]

@@ -17,7 +17,7 @@ from sagviz.captures import Capture, Word, words_of
 from sagviz.degrade import kernel_size
 from sagviz.errors import ArgumentError, SagvizWarning
 from sagviz.guidance import Guidance, Term, as_guidance, check_number
-from sagviz.models import Model, make_scheduler
+from sagviz.models import Model, check_scheduler, make_scheduler
 from sagviz.records import Settings
 from sagviz.schedule import Level, levels
 from sagviz.seeds import generator
@@ -76,6 +76,7 @@ def prepare(
     for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
         if not isinstance(text, str):
             raise ArgumentError(f"{name} is {text!r}; give a text, '' for none")
+    check_told(model, total, prompt, negative_prompt)
     if warn:
         warn_of_prompts(model, prompt, negative_prompt if total.cfg else "", stacklevel=4)
     if warn and negative_prompt and total.cfg is None:
@@ -86,6 +87,7 @@ def prepare(
     if capture is not None:
         capture = _check_capture(model, capture, prompt, pixels, images)
     planner = make_scheduler(model, scheduler)
+    check_scheduler(model, planner, warn=warn, stacklevel=3)
     options = frozenset(inspect.signature(planner.step).parameters)
     if eta and "eta" not in options:
         raise ArgumentError(f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0")
@@ -120,6 +122,23 @@ def resume(model: Model, settings: Settings) -> Run:
     """The run of these settings, laid out anew. The start noise is not that of a run which was given its own."""
     names = ("prompt", "negative_prompt", "guidance", "steps", "seed", "images", "size", "scheduler", "eta")
     return replace(prepare(model, warn=False, **{name: getattr(settings, name) for name in names}), settings=settings)
+
+
+def check_told(model: Model, guidance: Guidance, *prompts: str) -> None:
+    """Refuse to tell a model of pixels anything: it has no text, and so no condition for CFG.
+
+    Raises:
+        ArgumentError: says what to leave out.
+    """
+    if model.reads_text:
+        return
+    for prompt in prompts:
+        model.check_prompt(prompt)
+    if guidance.cfg is not None:
+        rest = Guidance(tuple(term for term in guidance.terms if term is not guidance.cfg))
+        raise ArgumentError(
+            f"CFG compares a prediction with and without a prompt, and {model.name} reads none; leave CFG out: {rest!r}"
+        )
 
 
 def warn_of_prompts(model: Model, *prompts: str, stacklevel: int) -> None:

@@ -46,7 +46,7 @@ def steps(
     Args:
         model: from `load`.
         prompt: may be empty: then the seed alone decides. Upper and lower case are the same.
-        negative_prompt: takes the place of the empty prompt in CFG's unconditional branch.
+        negative_prompt: takes the place of the empty prompt in CFG's unconditional branch (of zeros, with SDXL's base model).
         guidance: `CFG(3.0) + SAG(1.0)`, either alone, or `None` for the plain prediction given the prompt.
         steps: 1..999, the scheduler's argument.
         seed: image i of a batch uses seed + i; `None` draws one, which `trace.settings.seed` records.
@@ -214,7 +214,7 @@ def to_host(step: Step, x_t: Tensor) -> Step:
 def ended(run: Run, steps: tuple[Step, ...], last: Tensor) -> Trace:
     """The trace of a run that reached its end, with its pictures."""
     pictures = run.model.decode(last)
-    rgb = image.fit_latent_rgb(last, pictures)
+    rgb = run.model.colours(last, pictures)
     return Trace(run.settings, steps, run.evaluations, tuple(map(image.to_png, pictures)), rgb)
 
 

@@ -74,6 +74,11 @@ def levels(scheduler: Any) -> list[Level]:
         return [Level(t, 1 / math.hypot(1, r), r / math.hypot(1, r), prediction) for t, r in zip(times, ratios, strict=True)]
     last = len(scheduler.alphas_cumprod) - 1  # DPM++ with leading spacing begins its 999 steps one beyond
     bars = [float(scheduler.alphas_cumprod[min(int(t), last)]) for t in times]
+    if prediction == "epsilon" and 0.0 in bars:
+        raise ArgumentError(
+            "this schedule begins at zero terminal SNR, where a prediction of the noise tells nothing of the picture; give a "
+            "scheduler without rescale_betas_zero_snr, or a model that predicts v"
+        )
     return [Level(t, math.sqrt(bar), math.sqrt(1 - bar), prediction) for t, bar in zip(times, bars, strict=True)]
 
 

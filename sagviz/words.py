@@ -18,12 +18,12 @@ KINDS = ("objects", "backgrounds", "relations", "sizes", "other words")  # JSON 
 
 
 def vocabulary(model: Model) -> dict[str, tuple[str, ...]] | None:
-    """What a model with few words was taught, by kind; `None` for a model that takes any text, as Stable Diffusion does.
+    """What a model with few words was taught, by kind; `None` for a model that takes any text, as Stable Diffusion does, or none.
 
     The miniature gives "objects", "backgrounds", "relations", "sizes" and "other words". The list is kept with the model's
     tokenizer, so that a model that `sagviz.mini.train` wrote has its own.
     """
-    kinds = model.tokenizer.init_kwargs.get("words")
+    kinds = model.tokenizer.init_kwargs.get("words") if model.reads_text else None
     return {kind: tuple(kinds[kind]) for kind in KINDS} if kinds else None
 
 

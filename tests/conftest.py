@@ -6,6 +6,8 @@ import ipaddress
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
-from tiny import build_pipe
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from tiny import FAMILIES, build_pipe, quiet
 
 import sagviz as sv
 
@@ -49,6 +51,28 @@ def v_model(tmp_path_factory: pytest.TempPathFactory) -> sv.Model:
     path = tmp_path_factory.mktemp("v_model")
     build_pipe(path / "words", "v_prediction", seed=1).save_pretrained(path)
     return sv.load(path)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A tiny model of a family: its folder, diffusers' own pipeline on it, and ours, which share nothing."""
+
+    folder: Path
+    pipe: DiffusionPipeline
+    model: sv.Model
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Family]:
+    """The family of a name in `tiny.FAMILIES`, made once."""
+
+    @cache
+    def made(name: str) -> Family:
+        path = tmp_path_factory.mktemp(name)
+        FAMILIES[name](path / "words").save_pretrained(path)
+        return Family(path, quiet(DiffusionPipeline.from_pretrained(path)), sv.load(path))
+
+    return made
 
 
 def is_local(address: Any) -> bool:

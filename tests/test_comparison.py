@@ -107,7 +107,7 @@ def test_sag_of_scale_zero_compares_equal(model: sv.Model) -> None:
     ("words", "settings"),
     [
         ("guidance", {"guidance": CFG(3.0)}), ("the cfg scale", {"cfg": float("nan")}), ("the sag scale", {"sag": "1"}),
-        ("steps", {"steps": 0}), ("cfg", {"cfg": SAG(1.0)}), ("sag", {"sag": CFG(1.0)}), ("cfg", {"cfg": None}),
+        ("steps", {"steps": 0}), ("cfg", {"cfg": SAG(1.0)}), ("sag", {"sag": CFG(1.0)}), ("cfg", {"cfg": "3"}),
     ],
     ids=str,
 )  # fmt: skip

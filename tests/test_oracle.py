@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from conftest import Family
 from diffusers import (
+    DDIMPipeline,
     DDIMScheduler,
+    DDPMScheduler,
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
@@ -18,12 +28,13 @@ from diffusers import (
     StableDiffusionSAGPipeline,
     UniPCMultistepScheduler,
 )
-from tiny import MARGIN, difference, margin, noise
+from tiny import MARGIN, build_sdxl, difference, margin, noise, quiet
 from torch import Tensor
 
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.guidance import Guidance
+from sagviz.seeds import generator
 
 PROMPT = "a fox on a blue background"
 STEPS = 6
@@ -53,7 +64,7 @@ def sag_pipe(pipe: StableDiffusionPipeline) -> StableDiffusionSAGPipeline:
     return made
 
 
-def by_diffusers(pipe: StableDiffusionPipeline, scheduler: str, start: Tensor, prompt: str = PROMPT, **scales: float) -> Tensor:
+def by_diffusers(pipe: Any, scheduler: str, start: Tensor, prompt: str = PROMPT, **scales: Any) -> Tensor:
     """The last latents of diffusers' pipeline."""
     kind, options = SCHEDULERS[scheduler]
     images, _, height, width = start.shape
@@ -141,3 +152,118 @@ def test_the_seed_draws_the_noise_of_diffusers(model: sv.Model, pipe: StableDiff
     trace = sv.trace(model, PROMPT, steps=3, seed=7, images=2, guidance=CFG(4.0), progress=False)
     for mine, theirs in zip(trace.images, expected, strict=True):
         assert np.abs(np.asarray(mine, int) - np.asarray(theirs, int)).max() <= 1
+
+
+# The other families, as their own pipelines run them.
+
+
+def has_zero_snr(scheduler: str) -> bool:
+    return "rescale_betas_zero_snr" in inspect.signature(SCHEDULERS[scheduler][0]).parameters
+
+
+@pytest.mark.parametrize(("images", "cells", "negative"), [(1, (16, 16), None), (2, (16, 24), "a tree")], ids=str)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_sd2_with_zero_terminal_snr_is_that_of_diffusers(
+    families: Callable[[str], Family], scheduler: str, images: int, cells: tuple[int, int], negative: str | None
+) -> None:
+    """CFG in v, from the noisiest step on; schedulers without such a schedule do what they do in diffusers, and warn."""
+    sd2, start = families("sd2"), noise(images, cells)
+    expected = by_diffusers(sd2.pipe, scheduler, start, guidance_scale=7.5, negative_prompt=negative)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trace = sv.trace(
+            sd2.model, PROMPT, negative_prompt=negative or "", steps=STEPS, guidance=CFG(7.5), scheduler=scheduler, noise=start,
+            images=images, size=(2 * cells[0], 2 * cells[1]), progress=False,
+        )  # fmt: skip
+    assert difference(trace.latents, expected) < BOUND
+    assert any("zero terminal SNR" in str(each.message) for each in caught) == (not has_zero_snr(scheduler))
+    assert (
+        not has_zero_snr(scheduler)
+        or trace[0].sigma > 0.999 > 1000 * trace[0].alpha / trace[0].level.norm
+        or "karras" in scheduler
+    )
+    assert scheduler != "ddim" or trace[0].alpha == 0
+
+
+SDXL_RUNS: dict[str, dict[str, Any]] = {
+    "cfg": {"guidance_scale": 5.0}, "negative": {"guidance_scale": 5.0, "negative_prompt": "a tree"},
+    "unguided": {"guidance_scale": 1.0}, "empty": {"guidance_scale": 5.0, "prompt": ""},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("given", SDXL_RUNS)
+@pytest.mark.parametrize(("images", "cells"), [(1, (16, 16)), (2, (16, 24))], ids=str)
+@pytest.mark.parametrize("scheduler", ["own", "ddim", "dpm++ 2m karras", "heun"])
+def test_sdxl_is_that_of_diffusers(
+    families: Callable[[str], Family], scheduler: str, images: int, cells: tuple[int, int], given: str
+) -> None:
+    """Two encoders, pooled text, time ids of the picture's size, zeros where there is no negative prompt."""
+    sdxl, start, options = families("sdxl"), noise(images, cells), dict(SDXL_RUNS[given])
+    prompt, scale = options.pop("prompt", PROMPT), options["guidance_scale"]
+    expected = by_diffusers(sdxl.pipe, "euler" if scheduler == "own" else scheduler, start, prompt, **options)
+    trace = sv.trace(
+        sdxl.model, prompt, negative_prompt=options.get("negative_prompt", ""), steps=STEPS, noise=start, images=images,
+        guidance=CFG(scale) if scale > 1 else None, scheduler=None if scheduler == "own" else scheduler,
+        size=(2 * cells[0], 2 * cells[1]), progress=False,
+    )  # fmt: skip
+    assert difference(trace.latents, expected) < BOUND
+
+
+def test_sdxl_that_encodes_the_empty_text_is_that_of_diffusers(families: Callable[[str], Family]) -> None:
+    """Fine-tunes whose pipeline does not force zeros."""
+    pipe = build_sdxl(families("sdxl").folder / "words", force_zeros_for_empty_prompt=False)
+    found = [by_diffusers(each, "ddim", noise(), guidance_scale=5.0) for each in (pipe, families("sdxl").pipe)]
+    trace = ours(sv.load(pipe), "ddim", noise(), Guidance((CFG(5.0),)))
+    assert difference(trace.latents, found[0]) < BOUND
+    assert difference(*found) > 100 * BOUND, "the choice must show"
+
+
+def test_sdxl_draws_the_pictures_of_diffusers(families: Callable[[str], Family]) -> None:
+    sdxl = families("sdxl")
+    generators = [torch.Generator().manual_seed(7 + i) for i in range(2)]
+    expected = sdxl.pipe(PROMPT, num_inference_steps=3, num_images_per_prompt=2, generator=generators, guidance_scale=4.0).images
+    trace = sv.trace(sdxl.model, PROMPT, steps=3, seed=7, images=2, guidance=CFG(4.0), progress=False)
+    for mine, theirs in zip(trace.images, expected, strict=True):
+        assert np.abs(np.asarray(mine, int) - np.asarray(theirs, int)).max() <= 1
+
+
+SEED = 7
+
+
+@contextmanager
+def our_noise() -> Iterator[None]:
+    """diffusers' schedulers draw what ours draw: fresh noise of (seed of the image, step), where theirs follows one generator."""
+    steps = count()
+
+    def draw(shape: tuple[int, ...], **_: Any) -> Tensor:
+        step = next(steps)
+        return torch.stack([torch.randn(shape[1:], generator=generator(SEED + row, step)) for row in range(shape[0])])
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (DDPMScheduler, DDIMScheduler):
+            patch.setattr(inspect.getmodule(kind), "randn_tensor", draw)
+        yield
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize(("scheduler", "eta"), [("ddpm", 0.0), ("ddim", 0.0), ("ddim", 1.0)])
+def test_pixels_are_those_of_diffusers(families: Callable[[str], Family], scheduler: str, eta: float, images: int) -> None:
+    """`DDPMPipeline` and `DDIMPipeline`, clipping and fresh noise and all, to the last picture."""
+    pixels = families("pixels")
+    starts = [torch.Generator().manual_seed(SEED + i) for i in range(images)]
+    options: dict[str, Any] = {"num_inference_steps": STEPS, "batch_size": images, "generator": starts, "output_type": "np"}
+    with our_noise():
+        if scheduler == "ddim":
+            expected = quiet(DDIMPipeline(**pixels.pipe.components))(eta=eta, **options).images
+        else:
+            expected = pixels.pipe(**options).images
+    trace = sv.trace(
+        pixels.model, steps=STEPS, seed=SEED, images=images, scheduler=None if scheduler == "ddpm" else scheduler, eta=eta,
+        progress=False,
+    )  # fmt: skip
+    assert trace.settings.scheduler["clip_sample"]
+    found = (trace.latents / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    assert np.abs(found - expected).max() < BOUND
+    assert 0.05 < (found * (1 - found)).mean(), "some pixels must lie inside the range"
+    for mine, theirs in zip(trace.images, expected, strict=True):
+        assert np.abs(np.asarray(mine, int) - 255 * theirs).max() <= 1

@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -48,8 +49,9 @@ def injected(**extra: object) -> dict[str, object]:
 
 def test_the_notebooks_parameters_are_the_codes() -> None:
     (cell,) = [cell for cell in nbformat.read(NOTEBOOK, 4).cells if "parameters" in cell.metadata.get("tags", [])]
-    written = {node.target.id: (node.annotation.id, ast.literal_eval(node.value)) for node in ast.parse(cell.source).body}  # type: ignore[attr-defined]
-    assert written == {name: (type(value).__name__, value) for name, value in asdict(Parameters()).items()}
+    lines: list[Any] = ast.parse(cell.source).body
+    written = {line.target.id: (ast.unparse(line.annotation), ast.literal_eval(line.value)) for line in lines}
+    assert written == {field.name: (field.type, field.default) for field in fields(Parameters)}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(given: dict[str, obje
 
 
 def test_a_whole_number_may_stand_for_a_float() -> None:
-    assert Parameters.from_namespace(injected(sag_scale=2)).sag.scale == 2
+    assert Parameters.from_namespace(injected(sag_scale=2)).sag_scale == 2
 
 
 @pytest.mark.parametrize("out", ["no/folder/a.html", "a.txt", "."])

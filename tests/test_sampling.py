@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 import sagviz as sv
 from sagviz import CFG, SAG, sampling
 from sagviz.errors import ArgumentError, SagvizError
-from sagviz.models import SCHEDULERS
+from sagviz.models import SCHEDULERS, StableDiffusion
 from sagviz.records import STORED
 
 BOTH = CFG(3.0) + SAG(1.0)
@@ -286,7 +286,7 @@ class Gaussian(nn.Module):
 def test_gaussian_data_is_sampled_exactly_in_the_limit_of_many_steps(model: sv.Model, scheduler: str) -> None:
     """Along the exact path x_t / sqrt(4 alpha^2 + sigma^2) is constant; a first-order error halves with the step."""
     parts = {name: getattr(model, name) for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
-    gaussian = sv.Model("gaussian", unet=Gaussian(model.scheduler.alphas_cumprod), **parts)
+    gaussian = StableDiffusion("gaussian", unet=Gaussian(model.scheduler.alphas_cumprod), **parts)
     errors = []
     for steps in (20, 40, 80, 160):
         trace = run(gaussian, CFG(3.0), steps=steps, scheduler=scheduler)
@@ -307,7 +307,7 @@ def untouched(model: sv.Model) -> Iterator[None]:
 
     def output() -> Tensor:
         with torch.no_grad():
-            return model.predict(noise(2), torch.tensor(500), model.embed("a fox").expand(2, -1, -1))
+            return model.predict(noise(2), torch.tensor(500), model.embed("a fox").expand(2))
 
     before, bits = residue(model.unet), output()
     yield
@@ -369,7 +369,7 @@ def test_nothing_stays_after_a_pass_that_breaks_and_the_steps_so_far_are_kept(
 @pytest.mark.usefixtures("untouched")
 def test_a_picture_that_cannot_be_decoded_leaves_the_whole_trace(model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(sv.Model, "decode", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr(type(model), "decode", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt) as stopped:
             run(model)
     assert identical(stopped.value.trace, run(model))

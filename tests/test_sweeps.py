@@ -22,6 +22,7 @@ import sagviz as sv
 from sagviz import CFG, SAG, measure
 from sagviz.cli import main
 from sagviz.guidance import Guidance
+from sagviz.models import Conditioning
 from sagviz.records import Settings
 from sagviz.runs import Run, resume
 from sagviz.sweeps import begin
@@ -326,10 +327,10 @@ def test_a_failed_cell_costs_only_itself_and_is_tried_again(
 def test_what_failed_once_is_done_in_the_end(model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embed = model.embed
 
-    def fails(text: str) -> torch.Tensor:
+    def fails(text: str | None, **size: Any) -> Conditioning:
         if text == "a cat":
             raise RuntimeError("out of\nmemory")
-        return embed(text)
+        return embed(text, **size)
 
     monkeypatch.setattr(model, "embed", fails)
     with pytest.warns(sv.SagvizWarning, match="4 of 8 cells failed"):
@@ -344,7 +345,7 @@ def test_what_failed_once_is_done_in_the_end(model: sv.Model, tmp_path: Path, mo
 def test_a_batch_that_is_too_large_is_made_one_by_one(model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     predict = model.predict
 
-    def small(x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+    def small(x: torch.Tensor, *others: Any) -> torch.Tensor:
         if len(x) > 2:
             raise torch.OutOfMemoryError("tried to allocate 40 GiB")
         return predict(x, *others)

@@ -21,11 +21,11 @@ def sample(model: Model, classifier: NoisyClassifier, classes: Tensor, scale: fl
     scheduler.set_timesteps(steps)
     shape = model.latent_shape(model.default_size)
     x_t = torch.stack([torch.randn(shape, generator=generator(seed)) for seed in range(len(classes))])
-    text = model.embed("").expand(len(x_t), -1, -1)
+    told = model.embed("").expand(len(x_t))
     for t in scheduler.timesteps:
         sigma = (1 - scheduler.alphas_cumprod[t]).sqrt()
         with torch.no_grad():
-            eps = model.predict(x_t, t, text) - scale * sigma * gradient(classifier, x_t, t.expand(len(x_t)), classes)
+            eps = model.predict(x_t, t, told) - scale * sigma * gradient(classifier, x_t, t.expand(len(x_t)), classes)
         x_t = scheduler.step(eps, t, x_t).prev_sample
     return image.from_images(model.decode(x_t))
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG, as_guidance
+from sagviz.guidance import CFG, Guidance, as_guidance
 from sagviz.models import Model
-from sagviz.runs import check_steps, check_whole, prepare, warn_of_prompts
+from sagviz.runs import check_steps, check_told, check_whole, prepare, warn_of_prompts
 from sagviz.sweeps.cells import Keep, Plan
 
 Value = TypeVar("Value", bound=Hashable)
@@ -42,23 +42,24 @@ def lay_out(
     counts = _axis("steps", steps, _checked(check_steps))
     kinds: dict[str, dict[str, Any]] = {}
     kept = _keep(keep)
+    told = CFG(1.0) if model.reads_text else None
     for chosen in _values("schedulers", schedulers):
         for count in counts:  # a scheduler may refuse a number of steps
             run = prepare(
-                model, negative_prompt=negative_prompt, guidance=CFG(1.0), steps=count, images=images, size=size,
+                model, negative_prompt=negative_prompt, guidance=told, steps=count, images=images, size=size,
                 scheduler=chosen, eta=eta, warn=False,
             )  # fmt: skip
             _check_kept(kept, run.evaluations, count)
         if run.settings.scheduler not in kinds.values():
             kinds[_label(chosen, run.scheduler, kinds)] = run.settings.scheduler
-    settings, texts = run.settings, _axis("prompts", prompts, _text)
+    settings, texts = run.settings, _axis("prompts", prompts, lambda value: _told(model, _text(value)))
     warn_of_prompts(model, *texts, negative_prompt, stacklevel=5)
     return Plan(
         prompts=texts,
         seeds=_axis("seeds", seeds, _checked(lambda value: check_whole("a seed", value, 0, 2**63 - 4097))),
         steps=counts,
         schedulers=kinds,
-        guidance=_axis("guidance", guidance, as_guidance),
+        guidance=_axis("guidance", guidance, lambda value: _told(model, as_guidance(value))),
         model=model.name,
         weights=fingerprint(model),
         **{name: getattr(settings, name) for name in ("negative_prompt", "images", "size", "eta")},
@@ -69,7 +70,7 @@ def lay_out(
 def fingerprint(model: Model) -> str:
     """Hash of the networks' shapes and of a few numbers out of every weight: fine-tunes differ, and so do number formats."""
     digest = hashlib.sha256()
-    for network in (model.unet, model.vae, model.text_encoder):
+    for network in model.networks.values():
         weights = network.state_dict()
         digest.update(json.dumps([[name, list(value.shape), str(value.dtype)] for name, value in weights.items()]).encode())
         probes = [value.flatten()[:: max(1, value.numel() // PROBES)][:PROBES] for value in weights.values() if not value.is_meta]
@@ -101,6 +102,12 @@ def _checked(check: Callable[[object], None]) -> Callable[[Any], int]:
         return int(value)  # NumPy's whole numbers cannot be written into a file of settings
 
     return whole
+
+
+def _told(model: Model, value: Value) -> Value:
+    """A prompt or a guidance that the model can be told."""
+    check_told(model, *((value,) if isinstance(value, Guidance) else (Guidance(), str(value))))
+    return value
 
 
 def _text(value: object) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as W
 
-from sagviz.attention import LAYERS, find_layer
+from sagviz.attention import find_layer, path_of, self_attentions
 from sagviz.widgets.dials import same
 from sagviz.widgets.later import Later
 from sagviz.widgets.parts import Number, button, labelled
@@ -36,7 +36,8 @@ class Controls(W.VBox):
         self.heads = self._menu("heads", "heads", self._heads())
         limits = scope.limits()
         rows = []
-        for switch, name, words in (("use_cfg", "cfg_scale", "CFG acts"), ("use_sag", "sag_scale", "SAG acts")):
+        of_text = [("use_cfg", "cfg_scale", "CFG acts")] if scope.model.reads_text else []
+        for switch, name, words in (*of_text, ("use_sag", "sag_scale", "SAG acts")):
             rows += [self._row(switch, scope.control(switch, words)), self._row(name, self.number(name, *limits[name]))]
         rows += [self._row(name, self.number(name, *limits[name])) for name in ("threshold", "blur_sigma")]
         rows += [self._row("blur_kernel", self._menu("blur_kernel", "blur taps", self._taps()))]
@@ -114,8 +115,10 @@ class Controls(W.VBox):
             setattr(self.scope, name, value)
 
     def _layers(self) -> dict[str, Any]:
-        paths = [path for path, _ in self.scope.model.unet.named_modules() if path.endswith("attn1")]
-        return {"middle block": "mid", **{_layer_words(path): path for path in paths if path != LAYERS["mid"]}}
+        unet = self.scope.model.unet
+        middle, paths = path_of(unet, "mid"), self_attentions(unet)
+        mid = {"middle block": "mid"} if middle in paths else {}
+        return {**mid, **{_layer_words(path): path for path in paths if path != middle}}
 
     def _heads(self) -> dict[str, Any]:
         count = find_layer(self.scope.model.unet, self.scope.layer).heads

@@ -12,7 +12,7 @@ import traitlets
 from torch import Tensor
 
 from sagviz.errors import ArgumentError, TraceError
-from sagviz.guidance import CFG, MASK_SOURCES, SAG, Guidance
+from sagviz.guidance import CFG, MASK_SOURCES, Guidance
 from sagviz.models import Model
 from sagviz.traces import Trace
 from sagviz.widgets.parts import Amount, Choice, View, Whole
@@ -68,7 +68,7 @@ class Dials(View):
         self._held = 1  # refreshes are held back while it is above 0
         index = options.get("index", len(trace) // 2)
         own = self.own(index) if isinstance(index, int) and 0 <= index < len(trace) else {}
-        decoder = sum(weights.numel() for weights in model.vae.parameters())
+        decoder = sum(weights.numel() for weights in model.networks["vae"].parameters()) if "vae" in model.networks else 0
         super().__init__(**{"index": index, "decoded": decoder < LIGHT, **own, **options})
 
     @traitlets.validate("index", "image", "cfg_scale", "sag_scale", "threshold", "blur_sigma", "place", "mask")
@@ -87,7 +87,7 @@ class Dials(View):
     def own(self, index: int) -> dict[str, Any]:
         """The settings that the run itself had at a step, by trait."""
         guidance, step = self._own_guidance(index), self.trace[index]
-        cfg, sag = guidance.cfg or CFG(3.0), guidance.sag or SAG(1.0)
+        cfg, sag = guidance.cfg or CFG(3.0), guidance.sag or self.model.sag()
         cells = float(step.x_t[0, 0].numel())  # no map exceeds its number of cells, so that this stands for infinity
         return {
             "use_cfg": guidance.cfg is not None, "use_sag": guidance.sag is not None, "cfg_scale": float(cfg.scale),
@@ -103,7 +103,7 @@ class Dials(View):
         own, guidance = self.own(self.index), self._own_guidance(self.index)
         changed = {name: getattr(self, name) for name in OF_SAG if getattr(self, name) != own[name]}
         cfg = replace(guidance.cfg or CFG(3.0), scale=self.cfg_scale)
-        sag = replace(guidance.sag or SAG(1.0), scale=self.sag_scale, **changed)
+        sag = replace(guidance.sag or self.model.sag(), scale=self.sag_scale, **changed)
         return Guidance(((cfg,) if self.use_cfg else ()) + ((sag,) if self.use_sag else ()))
 
     @property

@@ -10,7 +10,7 @@ import ipywidgets as W
 import traitlets
 
 from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG, SAG
+from sagviz.guidance import CFG, Guidance
 from sagviz.models import SCHEDULERS, Model, make_scheduler
 from sagviz.records import Settings
 from sagviz.runs import MAX_STEPS, Run, describe, prepare
@@ -32,7 +32,9 @@ ANY_MODEL: tuple[Example, ...] = (
     {"prompt": "portrait of an old fisherman, film photograph", "seed": 5, "sag_scale": 0.5},
     {"prompt": "", "seed": 21},
 )
+PIXELS: tuple[Example, ...] = ({"seed": 7}, {"seed": 11}, {"seed": 3, "sag_scale": 0.5}, {"seed": 5, "steps": 100})
 BEST: Example = {"cfg_scale": 10.0, "sag_scale": 1.0, "steps": 200}
+WITHOUT_PROMPT = "This model was trained without text: it reads no prompt, the seed decides, and there is no text guidance."
 
 
 class Form(View):
@@ -65,8 +67,9 @@ class Form(View):
     def __init__(self, model: Model, **options: Any) -> None:
         self.model = model
         height, width = model.default_size
-        examples = MINIATURE if model.name == "miniature" else ANY_MODEL
-        super().__init__(**{"height": height, "width": width, "examples": examples, **options})
+        examples = MINIATURE if model.name == "miniature" else ANY_MODEL if model.reads_text else PIXELS
+        own = {"height": height, "width": width, "examples": examples, "blur_sigma": model.sag().blur_sigma}
+        super().__init__(**{**own, **options})
         self._initial = {name: getattr(self, name) for name in self.settings()}
 
     @traitlets.validate("examples")
@@ -93,7 +96,10 @@ class Form(View):
                 setattr(self, name, value)
 
     def prepare(self) -> tuple[Run, Run]:
-        """The two runs, (cfg, cfg_sag), ready to start; draws the seed where it is not fixed, and shows it."""
+        """The two runs, (cfg, cfg_sag), ready to start; draws the seed where it is not fixed, and shows it.
+
+        A model that reads no prompt has (plain, sag).
+        """
         options: dict[str, Any] = {
             "negative_prompt": self.negative_prompt,
             "steps": self.steps,
@@ -102,8 +108,8 @@ class Form(View):
             "scheduler": self.scheduler or None,
             "eta": self.eta,
         }
-        cfg = CFG(self.cfg_scale)
-        sag = SAG(self.sag_scale, threshold=self.threshold, blur_sigma=self.blur_sigma)
+        cfg = Guidance((CFG(self.cfg_scale),) if self.model.reads_text else ())
+        sag = self.model.sag(self.sag_scale, threshold=self.threshold, blur_sigma=self.blur_sigma)
         with_sag = prepare(self.model, self.prompt, guidance=cfg + sag, **options)
         self.seed = options["seed"] = with_sag.settings.seed
         return prepare(self.model, self.prompt, guidance=cfg, **options), with_sag
@@ -114,25 +120,27 @@ class Form(View):
         names = ("prompt", "negative_prompt", "steps", "seed", "eta")
         values: dict[str, Any] = {name: getattr(settings, name) for name in names}
         values |= {"randomize": False, "height": settings.size[0], "width": settings.size[1]}
-        values |= {"cfg_scale": cfg.scale if cfg else 1.0, "sag_scale": sag.scale if sag else 0.0}
+        values |= {"cfg_scale": cfg.scale if cfg else 1.0} if self.model.reads_text else {}
+        values |= {"sag_scale": sag.scale if sag else 0.0}
         if sag:
             values |= {"threshold": sag.threshold, "blur_sigma": sag.blur_sigma}
         name = scheduler_name(self.model, settings.scheduler)
         self.set({**values, "scheduler": name or ""})
         lost = [] if name is not None else [f"no scheduler here is the {settings.scheduler['class']} of that run"]
-        if sag and sag != SAG(sag.scale, threshold=sag.threshold, blur_sigma=sag.blur_sigma):
+        if sag and sag != self.model.sag(sag.scale, threshold=sag.threshold, blur_sigma=sag.blur_sigma):
             lost.append(f"that run had {sag!r}: the form sets its scale, threshold and blur only")
         if settings.model != self.model.name:
             lost.append(f"that run was made by {settings.model}, this is {self.model.name}")
         return lost
 
     def controls(self) -> W.Widget:
-        """The settings that everyone needs, in one column."""
+        """The settings that everyone needs, in one column; a model that reads no prompt has a sentence in its place."""
+        reads = self.model.reads_text
         return W.VBox(
             [
-                self.control("prompt", "Prompt"),
+                self.control("prompt", "Prompt") if reads else W.HTML(f"<p>{WITHOUT_PROMPT}</p>"),
                 self.control("steps", "Steps"),
-                self.control("cfg_scale", "Text guidance", 0.1),
+                *([self.control("cfg_scale", "Text guidance", 0.1)] if reads else []),
                 self.control("sag_scale", "SAG scale", 0.05),
                 flow(self.control("seed", "Seed", slider=False), self.control("randomize", "randomize")),
             ],
@@ -141,11 +149,11 @@ class Form(View):
 
     def advanced(self) -> W.Widget:
         """The other settings, behind a closed door."""
-        cell = self.model.pixels_per_cell
+        unit = self.model.size_unit
         parts = [
-            self.control("negative_prompt", "Not to draw"),
-            self.control("height", "Height", cell, slider=False),
-            self.control("width", "Width", cell, slider=False),
+            *([self.control("negative_prompt", "Not to draw")] if self.model.reads_text else []),
+            self.control("height", "Height", unit, slider=False),
+            self.control("width", "Width", unit, slider=False),
             self.control("scheduler", "Scheduler", names={"": "the model's own"}),
             self.control("eta", "Eta", 0.05),
             self.control("threshold", "SAG threshold", 0.05),
@@ -157,12 +165,15 @@ class Form(View):
 
     def table(self) -> W.Widget:
         """The examples: a click on a row's prompt fills the form."""
-        rows = [_row("Example prompt", ("seed", "steps", "text guidance", "SAG scale"))]
+        heads = {"seed": "seed", "steps": "steps", "cfg_scale": "text guidance", "sag_scale": "SAG scale"}
+        if not self.model.reads_text:
+            del heads["cfg_scale"]
+        rows = [_row("Example prompt" if self.model.reads_text else "Example", tuple(heads.values()))]
         for example in self.examples:
             shown = {**self._initial, **example}
             choose = button(shown["prompt"] or "(no prompt: the seed decides)", "fill the form with this row")
             choose.on_click(lambda _, example=example: self.set({**self._initial, "randomize": False, **example}))
-            rows.append(_row(choose, [f"{shown[name]:g}" for name in ("seed", "steps", "cfg_scale", "sag_scale")]))
+            rows.append(_row(choose, [f"{shown[name]:g}" for name in heads]))
         made = W.VBox(rows)
         made.add_class("sag-examples")
         return made

@@ -9,7 +9,7 @@ from html import escape
 import ipywidgets as W
 
 from sagviz.widgets.parts import button, flow, image_tag
-from sagviz.widgets.screen import NAMES, Made
+from sagviz.widgets.screen import Made
 
 LENGTH = 8  # runs
 MAX_BYTES = 2**30  # of steps in all of them; older runs lose theirs first
@@ -58,7 +58,7 @@ class _Place(W.VBox):
         self.add_class("sag-run")
 
     def show(self, made: Made) -> None:
-        pairs = zip(NAMES, made.thumbnails, strict=True)
+        pairs = zip(made.names, made.thumbnails, strict=True)
         images = "".join(image_tag(content, f"{name}, {made.words}") for name, content in pairs)
         words = escape(made.words, quote=True)
         self.thumbnails.value = f'{images}<div class="sag-words" title="{words}">{words}</div>'

@@ -25,6 +25,7 @@ from sagviz.widgets.screen import Made, Screen
 from sagviz.widgets.worker import Worker
 
 PURPOSE = "The same prompt and the same noise twice: with text guidance (CFG), and with self-attention guidance (SAG) added."
+WITHOUT_TEXT = "The same noise twice: as the model draws it, and with self-attention guidance (SAG)."
 
 
 class Playground(Form):
@@ -98,11 +99,12 @@ class Playground(Form):
         return "<p>A Playground of sagviz. Run this notebook in Jupyter to make pictures with it.</p>"
 
     def _arrange(self) -> None:
-        main = flow(*(self.buttons[name] for name in ("run", "cancel", "reset", "best")))
+        reads = self.model.reads_text
+        main = flow(*(self.buttons[name] for name in ("run", "cancel", "reset", *(["best"] if reads else []))))
         after = flow(self.buttons["explain"], self.upload)
         model = escape(repr(self.model).strip("<>"))
         self.fill(
-            W.HTML(f"<h3>Playground</h3><p>{PURPOSE} <span class='sag-quiet'>{model}.</span></p>"),
+            W.HTML(f"<h3>Playground</h3><p>{PURPOSE if reads else WITHOUT_TEXT} <span class='sag-quiet'>{model}.</span></p>"),
             flow(column(self.controls(), main, self.advanced(), width="320px"), column(self.screen, after, width="400px")),
             self.table(),
             self.history,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 NAMES = ("CFG", "CFG + SAG")
+WITHOUT_TEXT = ("plain", "SAG")  # of a model that has no CFG
 EVERY = 1 / 15  # seconds between two previews: a run must not wait for its display
 PREVIEW, THUMBNAIL = 256, 72  # pixels of the longer side
 
@@ -47,6 +48,11 @@ class Made:
         )
 
     @property
+    def names(self) -> tuple[str, str]:
+        """What the two are called."""
+        return NAMES if self.traces[0].settings.guidance.cfg else WITHOUT_TEXT
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the steps."""
         return sum(trace.nbytes for trace in self.traces)
@@ -64,8 +70,9 @@ class Screen(W.VBox):
         self.model = model
         self.began = self.last = 0.0
         height, width = model.default_size
-        self.pictures = [Picture(name, ratio=height / width) for name in NAMES]
-        self.links = [W.HTML() for _ in NAMES]
+        names = NAMES if model.reads_text else WITHOUT_TEXT
+        self.pictures = [Picture(name, ratio=height / width) for name in names]
+        self.links = [W.HTML() for _ in names]
         self.bar = W.IntProgress(min=0, max=1, layout=W.Layout(width="100%", height="10px", margin="0"))
         self.status = W.HTML()
         self.status.add_class("sag-status")
@@ -98,7 +105,7 @@ class Screen(W.VBox):
 
     def present(self, made: Made) -> None:
         """Show what a run left."""
-        for name, picture, link, content in zip(NAMES, self.pictures, self.links, made.pictures, strict=True):
+        for name, picture, link, content in zip(made.names, self.pictures, self.links, made.pictures, strict=True):
             picture.show(content, made.words)
             file = f"sagviz-seed-{made.traces[0].settings.seed}-{name.lower().replace(' + ', '-')}.png"
             words = escape(f"Download the {name} picture", quote=True)

@@ -106,7 +106,7 @@ class Bench:
     @torch.no_grad()
     def bare(self) -> None:
         """The U-Net calls of CFG + SAG and nothing else."""
-        text = self.model.embed(PROMPT).expand(2, -1, -1)
+        text = self.model.embed(PROMPT).expand(2).text
         t = torch.tensor(500)
         for _ in range(self.steps):
             self.model.unet(self.noise.expand(2, -1, -1, -1), t, encoder_hidden_states=text)
