@@ -1,0 +1,9 @@
+r"""The guidance terms, one paper in one file; they add up, `CFG(3.0) + SAG(1.0)`."""
+
+from sagviz.guidance.base import Guidance as Guidance
+from sagviz.guidance.base import Term as Term
+from sagviz.guidance.base import as_guidance as as_guidance
+from sagviz.guidance.base import check_number as check_number
+from sagviz.guidance.cfg import CFG as CFG
+from sagviz.guidance.sag import MASK_SOURCES as MASK_SOURCES
+from sagviz.guidance.sag import SAG as SAG
