@@ -20,7 +20,7 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {"mini.*"},
     {"guidance.*", "degrade", "schedule", "attention", "image"},
     {"captures"},
-    {"models", "words", "records", "measure.*"},
+    {"models.*", "words", "records", "measure.*"},
     {"traces", "runs", "captions"},
     {"passes"},
     {"sampling"},
@@ -41,7 +41,7 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {""},  # sagviz/__init__.py, the front door: no file inside goes through it
     {"__main__", "mini.evaluate", "mini.gallery", "mini.card", "mini.classifier_guidance"},
 )
-SAME_ROW = {"", "guidance", "measure", "mini", "plot", "sweeps"}  # packages whose files may import each other
+SAME_ROW = {"", "guidance", "measure", "mini", "models", "plot", "sweeps"}  # packages whose files may import each other
 UPWARD = {  # (module, function, target): late, and the only ones
     ("traces", "Trace.to_html", "player"),
     ("traces", "Trace._repr_html_", "player"),
