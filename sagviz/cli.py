@@ -35,6 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("-o", "--out", type=Path, default=Path("sagviz.png"), help="PNG file (sagviz.png)")
     generate.add_argument("--images", type=int, default=1, help="how many; image i uses seed + i and is called NAME-i.png (1)")
     _add_settings(generate, skip=("prompt", "explain_at"))
+    for flag, words in OTHER_TERMS.items():
+        generate.add_argument(flag, type=float, default=0.0, help=f"{words}: 0 is off (0.0)")
     generate.set_defaults(run=_generate)
     report = commands.add_parser("report", help="explain a run in one HTML file", description="Explain a run in one HTML file.")
     report.add_argument("out", type=Path, nargs="?", default=Path("report.html"), help="HTML file (report.html)")
@@ -86,6 +88,12 @@ def _add_axes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, default=Path("runs"), help="folder of the cells and of table.csv (runs)")
 
 
+OTHER_TERMS = {
+    "--pag-scale": "perturbed-attention guidance",
+    "--seg-scale": "smoothed-energy guidance",
+    "--rescale": "guidance rescale, the share that is taken back, 0 to 1",
+}
+
 PURPOSES = {
     "model": "'miniature', a folder in diffusers' format or a hub name",
     "prompt": "what to draw",
@@ -110,6 +118,7 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
 def _generate(arguments: argparse.Namespace) -> None:
     import json
 
+    from sagviz.guidance import PAG, SEG, Guidance, Rescale
     from sagviz.image import to_png
     from sagviz.reports import Parameters
     from sagviz.sampling import trace
@@ -118,7 +127,8 @@ def _generate(arguments: argparse.Namespace) -> None:
     if out.suffix.lower() != ".png" or not out.parent.is_dir():
         raise ArgumentError(f"cannot write {out}; give a .png file in a folder that exists")
     parameters = Parameters.checked(_parameters(arguments))
-    guidance = parameters.cfg + parameters.sag
+    others = (PAG(arguments.pag_scale), SEG(arguments.seg_scale), Rescale(arguments.rescale))
+    guidance = parameters.cfg + parameters.sag + Guidance(tuple(term for term in others if term.scale))
     made = trace(parameters.load(), guidance=guidance, images=arguments.images, keep=[], **parameters.run)
     notes = {"sagviz": json.dumps(made.settings.to_json())}
     for number, picture in enumerate(made.images):

@@ -39,7 +39,7 @@ def attend(
     step, settings = trace[index], trace.settings
     height, width = step.x_t.shape[2:]
     wanted = Capture(layer, kinds, place=place, heads=heads).resolved(model, (height, width))
-    texts = [settings.negative_prompt, settings.prompt] if step.guidance.cfg is not None else [settings.prompt]
+    texts = [settings.negative_prompt, settings.prompt] if step.guidance.both else [settings.prompt]
     images = len(step.x_t)
     x = torch.cat([step.x_t / step.level.norm] * len(texts)).to(model.device)
     text = torch.cat([model.embed(each).expand(images, -1, -1) for each in texts])

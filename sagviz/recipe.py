@@ -48,7 +48,7 @@ def _term(term: Term) -> str:
     changed = [
         f"{field.name}={getattr(term, field.name)!r}"
         for field in fields(term)
-        if field.default is not MISSING and getattr(term, field.name) != field.default
+        if field.name != "scale" and (field.default is MISSING or getattr(term, field.name) != field.default)
     ]
     number = ", ".join([repr(float(term.scale)), *changed]).replace("=inf", "=float('inf')")
     return f"{type(term).__name__}({number})"
@@ -66,7 +66,8 @@ def _load(model: Model) -> str:
         return "sv.load()"
     if "/" not in model.name and not Path(model.name).exists():
         return f"sv.load(pipe)  # your {model.name}"
-    return f"sv.load({model.name!r}, device={str(model.device)!r}, dtype={str(model.dtype).removeprefix('torch.')!r})"
+    where = f"{model.name!r}, device={str(model.device)!r}, dtype={str(model.dtype).removeprefix('torch.')!r}"
+    return f"sv.load({where})"
 
 
 def _run(model: Model, trace: Trace) -> list[str]:

@@ -12,9 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sagviz.attention import find_layer
 from sagviz.captures import Capture, Word, words_of
-from sagviz.degrade import kernel_size
 from sagviz.errors import ArgumentError, SagvizWarning
 from sagviz.guidance import Guidance, Term, as_guidance, check_number
 from sagviz.models import Model, make_scheduler
@@ -77,12 +75,13 @@ def prepare(
         if not isinstance(text, str):
             raise ArgumentError(f"{name} is {text!r}; give a text, '' for none")
     if warn:
-        warn_of_prompts(model, prompt, negative_prompt if total.cfg else "", stacklevel=4)
-    if warn and negative_prompt and total.cfg is None:
+        warn_of_prompts(model, prompt, negative_prompt if total.both else "", stacklevel=4)
+    if warn and negative_prompt and not total.both:
         warnings.warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance", SagvizWarning, stacklevel=3)
     pixels = model.default_size if size is None else size
     shape = model.latent_shape(pixels)
-    _check_sag(model, total, shape)
+    for term in total.terms:
+        term.check(model, total, shape)
     if capture is not None:
         capture = _check_capture(model, capture, prompt, pixels, images)
     planner = make_scheduler(model, scheduler)
@@ -149,20 +148,6 @@ def check_steps(steps: object) -> None:
 def check_whole(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
         raise ArgumentError(f"{name} is {value!r}; give a whole number from {low} to {high}")
-
-
-def _check_sag(model: Model, guidance: Guidance, shape: tuple[int, int, int]) -> None:
-    """Refuse a layer or a head that is not there and a blur that does not fit the latent, before anything runs."""
-    sag = guidance.sag
-    if sag is None:
-        return
-    find_layer(model.unet, sag.layer, sag.heads)
-    taps, side = kernel_size(sag.blur_sigma, sag.blur_kernel), min(shape[1:])
-    if taps // 2 >= side:
-        raise ArgumentError(
-            f"a blur of {taps} taps does not fit a latent of {shape[1]} x {shape[2]}; "
-            f"give blur_kernel={2 * side - 1} or less, or a larger size"
-        )
 
 
 def _check_capture(model: Model, capture: object, prompt: str, pixels: tuple[int, int], images: int) -> Capture:

@@ -22,7 +22,7 @@ def label(guidance: Guidance | Term | None) -> str:
     for term in terms:
         usual = vars(type(term)(0.0))
         changed = [f", {name} {value:g}" for name, value in vars(term).items() if name != "scale" and value != usual[name]]
-        texts.append(f"{term.name.upper()} {term.scale:g}" + "".join(changed))
+        texts.append(f"{term.title} {term.scale:g}" + "".join(changed))
     return " + ".join(texts)
 
 

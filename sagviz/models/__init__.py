@@ -15,7 +15,13 @@ from sagviz.models.schedulers import SCHEDULERS as SCHEDULERS
 from sagviz.models.schedulers import make_scheduler as make_scheduler
 
 
-def load(source: object = None, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Model:
+def load(
+    source: object = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    classifier: Any = None,
+) -> Model:
     """Open a model.
 
     Args:
@@ -24,12 +30,14 @@ def load(source: object = None, *, device: str | torch.device | None = None, dty
             which is used as it is.
         device: "cpu", "cuda" ...; by default a GPU where there is one, and the CPU for the miniature.
         dtype: "float32", "float16", "bfloat16"; by default float16 on CUDA and float32 elsewhere.
+        classifier: of noisy latents, for classifier guidance, as `guidance.Classifier` says, on the U-Net's device; the
+            miniature has its own.
 
     Raises:
         ModelError: there is no such model, or it is of a kind without a self-attention U-Net.
     """
     if source is not None and not isinstance(source, str | Path):
-        return _from_pipeline(source, device, dtype)
+        return _from_pipeline(source, device, dtype, classifier)
     place = _device(device or ("cpu" if source is None else _best_device()))
     kind = _dtype(dtype) if dtype else torch.float16 if place.type == "cuda" else torch.float32
     folder = str(WEIGHTS if source is None else source)
@@ -37,7 +45,16 @@ def load(source: object = None, *, device: str | torch.device | None = None, dty
     _refuse_other_families(parts["unet"].config, folder)
     for name in ("unet", "vae", "text_encoder"):
         parts[name] = parts[name].to(place).eval().requires_grad_(False)
-    return Model("miniature" if source is None else str(source), **parts)
+    if source is None and classifier is None:
+        classifier = _own_classifier(WEIGHTS, place)
+    return Model("miniature" if source is None else str(source), **parts, classifier=classifier)
+
+
+def _own_classifier(folder: Path, place: torch.device) -> Any:
+    """The miniature's classifier of noisy latents, where it is installed."""
+    from sagviz.mini.noisy import FILE, load_noisy_classifier
+
+    return load_noisy_classifier(folder).to(place).requires_grad_(False) if (folder / FILE).exists() else None
 
 
 def _best_device() -> str:
@@ -63,7 +80,7 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     return found
 
 
-def _from_pipeline(pipe: Any, device: object, dtype: object) -> Model:
+def _from_pipeline(pipe: Any, device: object, dtype: object, classifier: Any) -> Model:
     missing = [part for part in PARTS if getattr(pipe, part, None) is None]
     if missing:
         raise ModelError(
@@ -72,7 +89,7 @@ def _from_pipeline(pipe: Any, device: object, dtype: object) -> Model:
     if device is not None or dtype is not None:
         raise ArgumentError("a pipeline is used as it is; move it with pipe.to(device, dtype) instead of device= and dtype=")
     _refuse_other_families(pipe.unet.config, type(pipe).__name__)
-    return Model(type(pipe).__name__, **{part: getattr(pipe, part) for part in PARTS})
+    return Model(type(pipe).__name__, **{part: getattr(pipe, part) for part in PARTS}, classifier=classifier)
 
 
 def _refuse_other_families(config: Any, name: str) -> None:

@@ -26,6 +26,7 @@ class Model:
         name: what it was loaded from.
         unet, vae, text_encoder, tokenizer, scheduler: diffusers' and transformers' own objects, left as they are.
         device: where the U-Net is; `dtype`: its number format. Noise is drawn on the CPU and guidance computed in float32.
+        classifier: of noisy latents, for CG; `None` where there is none. See `guidance.Classifier`.
         lock: held while the tokenizer or a network works, so that widgets of one notebook can share the model.
     """
 
@@ -34,6 +35,7 @@ class Model:
         self.unet, self.vae = parts["unet"], parts["vae"]
         self.text_encoder, self.tokenizer = parts["text_encoder"], parts["tokenizer"]
         self.scheduler = parts["scheduler"]
+        self.classifier = parts.get("classifier")
         self.lock = threading.RLock()
 
     def __repr__(self) -> str:
