@@ -75,7 +75,8 @@ class Passes:
         done = []
         for step in steps:
             for term in step.guidance.terms:
-                key = (term.silent, id(step.x_t), step.level)
+                lacks = tuple(name for name in term.stored if getattr(step, name) is None)
+                key = (term.silent, id(step.x_t), step.level, lacks)
                 if key not in known:
                     with self.model.lock:
                         known[key] = term.beside(step, self.model)

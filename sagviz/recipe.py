@@ -32,7 +32,7 @@ def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
     lines = ["import sagviz as sv", f"from sagviz import {_names(trace, step)}"]
     painted = [*_masks(trace), _painted(trace, step)]
     lines += ["import torch"] if any(mask is not None for mask in painted) else []
-    lines += ["", f"model = {_load(model)}", *_run(model, trace), *_step(trace, step)]
+    lines += ["", f"model = {_load(model)}", *_classifier(model, trace, step), *_run(model, trace), *_step(trace, step)]
     rows = f"step.x0_guided[{image}:{image + 1}]"
     colours = "trace" if trace.latent_rgb is not None else "model"  # an interrupted run has none of its own
     lines += [f"picture = image.preview({rows}, {colours}.latent_rgb)[0]", f"decoded = model.decode({rows})[0]"]
@@ -56,8 +56,18 @@ def _term(term: Term) -> str:
 
 def _names(trace: Trace, step: Step) -> str:
     """What the code needs from the package beside `sv`."""
-    used = [step.guidance, *(settings.guidance for settings in _ancestry(trace.settings))]
-    return ", ".join([*sorted({type(term).__name__ for guidance in used for term in guidance.terms}), "image"])
+    return ", ".join([*sorted({type(term).__name__ for guidance in _used(trace, step) for term in guidance.terms}), "image"])
+
+
+def _used(trace: Trace, step: Step) -> list[Guidance]:
+    """Every guidance that the step comes of."""
+    return [step.guidance, *(settings.guidance for settings in _ancestry(trace.settings))]
+
+
+def _classifier(model: Model, trace: Trace, step: Step) -> list[str]:
+    """CG's classifier, which only the miniature brings along."""
+    needed = any(guidance.get("cg") is not None for guidance in _used(trace, step)) and model.name != "miniature"
+    return ["model.classifier = classifier  # yours"] if needed else []
 
 
 def _load(model: Model) -> str:

@@ -47,7 +47,7 @@ def steps(
         model: from `load`.
         prompt: may be empty: then the seed alone decides. Upper and lower case are the same.
         negative_prompt: takes the place of the empty prompt in CFG's unconditional branch.
-        guidance: `CFG(3.0) + SAG(1.0)`, either alone, or `None` for the plain prediction given the prompt.
+        guidance: a sum of terms such as `CFG(3.0) + SAG(1.0)`, one alone, or `None` for the plain prediction given the prompt.
         steps: 1..999, the scheduler's argument.
         seed: image i of a batch uses seed + i; `None` draws one, which `trace.settings.seed` records.
         images: how many pictures to make at once.
@@ -117,8 +117,8 @@ def walk_together(
     while going:
         done = passes.complete([runs[place] for place in going], [step for _, step in going.values()])
         records: list[Step | None] = [None] * len(runs)
-        same: dict[object, tuple[Tensor, dict[str, Tensor]]] = {}  # latents that went the same way so far are one object,
-        # which the passes recognize; with each what terms carry over from this step to the next
+        # Latents that went the same way so far are one object, which the passes recognize; with each what terms carry over.
+        same: dict[object, tuple[Tensor, dict[str, Tensor]]] = {}
         for (place, (x_host, _)), step in zip(list(going.items()), done, strict=True):
             run = runs[place]
             way = (id(step.x_t), step.guidance, id(step.painted), id(step.apg_before), paths[place])

@@ -33,6 +33,7 @@ from sagviz.recipe import code, guidance_code
 from sagviz.records import STORED
 from sagviz.runs import prepare, resume
 from sagviz.sampling import _record_bytes, begin, collect_together
+from sagviz.sweeps.axes import fingerprint
 
 PROMPT = "a fox on a blue background"
 MID = "mid_block.attentions.0.transformer_blocks.0.attn1"
@@ -599,6 +600,27 @@ def test_the_miniatures_classifier_is_found_where_it_lies(tmp_path: Path) -> Non
     assert not any(weights.requires_grad for weights in found.parameters())
 
 
+def test_a_sweep_with_cg_knows_its_classifier(model: sv.Model) -> None:
+    """Other weights of the classifier are other cells; without CG they do not matter."""
+    networks = [classified(model), classified(model)]
+    for seed, network in enumerate(networks):
+        torch.manual_seed(seed)
+        network.classifier = noisy.NoisyClassifier()
+    for guidance, alike in ((CG(1.0, "fox"), False), (CFG(2.0), True)):
+        first, other = (fingerprint(network, [as_guidance(guidance)]) for network in networks)
+        assert (first == other) == alike
+
+
+def test_runs_that_share_a_latent_each_get_their_slope(network: sv.Model, trace: sv.Trace) -> None:
+    """One step has it already, the other has not: what is computed once must not be taken for what was not needed."""
+    ready = replace(trace[2], guidance=as_guidance(CG(1.0, "owl")))
+    blank = replace(ready, slope_cg=None)
+    runs = [resume(network, replace(trace.settings, guidance=ready.guidance))] * 2
+    for order in ([ready, blank], [blank, ready]):
+        done = Passes(network).complete(runs, order)
+        assert all(torch.equal(step.slope_cg, trace[2].slope_cg) for step in done)
+
+
 def test_the_miniature_is_guided_by_its_classifier() -> None:
     """With untrained weights: the whole path from `model.classifier` to a picture."""
     model = sv.load()
@@ -624,6 +646,13 @@ def test_the_code_of_a_guidance_makes_it(guidance: Any) -> None:
     names = {kind.__name__: kind for kind in Term.kinds.values()}
     assert as_guidance(eval(guidance_code(as_guidance(guidance)), dict(names))) == as_guidance(guidance)
     assert eval(repr(guidance), {**names, "inf": INF}) == guidance
+
+
+def test_the_code_of_a_step_under_cg_asks_for_the_classifier(network: sv.Model) -> None:
+    trace = run(network, CFG(3.0) + CG(2.0, "owl"), steps=3)
+    names: dict[str, Any] = {"classifier": network.classifier}
+    exec(code(network, trace, trace[1]), names)
+    assert torch.equal(names["step"].x0_guided, trace[1].x0_guided)
 
 
 def test_the_code_of_a_step_makes_it(model: sv.Model) -> None:
