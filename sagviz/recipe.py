@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +44,7 @@ def guidance_code(guidance: Guidance) -> str:
 
 
 def _term(term: Term) -> str:
-    changed = [
-        f"{field.name}={getattr(term, field.name)!r}"
-        for field in fields(term)
-        if field.name != "scale" and (field.default is MISSING or getattr(term, field.name) != field.default)
-    ]
+    changed = [f"{name}={value!r}" for name, value in term.unusual.items()]
     number = ", ".join([repr(float(term.scale)), *changed]).replace("=inf", "=float('inf')")
     return f"{type(term).__name__}({number})"
 

@@ -32,7 +32,7 @@ from sagviz.plot.formula import formula
 from sagviz.recipe import code, guidance_code
 from sagviz.records import STORED
 from sagviz.runs import prepare, resume
-from sagviz.sampling import _record_bytes, begin, collect_together
+from sagviz.sampling import _record_bytes, begin, collect_together, walk_together
 from sagviz.sweeps.axes import fingerprint
 
 PROMPT = "a fox on a blue background"
@@ -382,6 +382,16 @@ def test_runs_in_lockstep_share_what_they_ask_alike(model: sv.Model) -> None:
     assert sum(trace.forwards for trace in traces) == len(rows)
     for guidance, trace in zip(guidances, traces, strict=True):
         assert difference(trace.latents, run(model, guidance, steps=3).latents) < 1e-4
+
+
+def test_runs_with_other_averages_part(model: sv.Model) -> None:
+    """Of one latent under one guidance: the one has a past, the other has none."""
+    old = run(model, APG(5.0), steps=4)
+    whole = resume(model, old.settings)
+    firsts = [replace(old[2], x_next=None), replace(old[2], x_next=None, apg_before=None)]
+    (with_past, without) = list(walk_together([whole, resume(model, old.settings)], firsts=firsts))[-1]
+    assert difference(with_past.x_next, old.latents) < 1e-5
+    assert difference(without.x_next, old.latents) > 1e-3
 
 
 def test_runs_with_one_average_stay_together(model: sv.Model) -> None:

@@ -99,6 +99,12 @@ class Term:
         return {**own, **window} if self.window_always_told or window != WINDOW else own
 
     @property
+    def unusual(self) -> dict[str, Any]:
+        """The settings beside the scale that differ from their defaults, by name."""
+        usual = {each.name: each.default for each in fields(self)}
+        return {name: value for name, value in self.settings().items() if name != "scale" and value != usual[name]}
+
+    @property
     def silent(self) -> Term:
         """The term without all that its predictions do not depend on."""
         return replace(self, scale=0.0, **WINDOW)
