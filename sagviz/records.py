@@ -188,8 +188,9 @@ class Step:
     @property
     def pushes(self) -> dict[str, Tensor]:
         """Each unscaled term as a difference of clean latents: x0_guided = x0_hat + sum of scale x push."""
-        base, before = self._out_base, self.x0_hat
-        return {term.name: self.level.x0(self.x_t, base + term.in_output(self)) - before for term in self.guidance.terms}
+        is_noise = self.level.prediction == "epsilon"
+        moved = {t.name: self._out_base + (t.in_noise(self) if is_noise else t.in_output(self)) for t in self.guidance.terms}
+        return {name: self.level.x0(self.x_t, output) - self.x0_hat for name, output in moved.items()}
 
     @property
     def x0_guided(self) -> Tensor:
