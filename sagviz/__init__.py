@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from sagviz.comparison import compare as compare
     from sagviz.errors import SagvizError as SagvizError
     from sagviz.errors import SagvizWarning as SagvizWarning
+    from sagviz.guidance import APG as APG
     from sagviz.guidance import CFG as CFG
+    from sagviz.guidance import CG as CG
+    from sagviz.guidance import PAG as PAG
     from sagviz.guidance import SAG as SAG
+    from sagviz.guidance import SEG as SEG
+    from sagviz.guidance import Rescale as Rescale
     from sagviz.models import Model as Model
     from sagviz.models import load as load
     from sagviz.probe import attend as attend
@@ -38,7 +43,8 @@ if TYPE_CHECKING:
     from sagviz.words import vocabulary as vocabulary
 
 _HOME = {
-    "CFG": "guidance", "SAG": "guidance", "Model": "models", "SagvizError": "errors", "SagvizWarning": "errors",
+    "APG": "guidance", "CFG": "guidance", "CG": "guidance", "PAG": "guidance", "Rescale": "guidance", "SAG": "guidance",
+    "SEG": "guidance", "Model": "models", "SagvizError": "errors", "SagvizWarning": "errors",
     "Step": "records", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
     "Sweep": "sweeps", "branch": "whatif", "steps": "sampling", "sweep": "sweeps", "trace": "sampling", "vocabulary": "words",
     "what_if": "whatif",

@@ -195,7 +195,7 @@ def _read(attn: Any, reading: Reading, rows: list[int], size: tuple[int, int], g
     """One reading of a layer's input: (B, ...), or (B, heads, ...) where the heads are kept apart."""
     hidden = given["hidden_states"][rows]
     text, time = (None if part is None else part[rows] for part in (given.get("encoder_hidden_states"), given.get("temb")))
-    q, k = _queries_and_keys(attn, hidden, text, time)
+    q, k = queries_and_keys(attn, hidden, text, time)
     if reading.heads is not None:
         q, k = q[:, list(reading.heads)], k[:, list(reading.heads)]
     grid = grid_of(q.shape[2], size)
@@ -211,14 +211,18 @@ def _read(attn: Any, reading: Reading, rows: list[int], size: tuple[int, int], g
     return given_away.mT.unflatten(-1, grid) if reading.kind == "words" else given_away.squeeze(-2).unflatten(-1, grid)
 
 
-def _queries_and_keys(attn: Any, hidden: Tensor, text: Tensor | None, time: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(B, heads, N, d) each, as diffusers' attention processors make them of a layer's input."""
+def normed(attn: Any, hidden: Tensor, time: Tensor | None) -> Tensor:
+    """(B, N, channels): a layer's input as diffusers' attention processors project it."""
     if attn.spatial_norm is not None:
         hidden = attn.spatial_norm(hidden, time)
     if hidden.ndim == 4:
         hidden = hidden.flatten(2).mT
-    if attn.group_norm is not None:
-        hidden = attn.group_norm(hidden.mT).mT
+    return hidden if attn.group_norm is None else attn.group_norm(hidden.mT).mT
+
+
+def queries_and_keys(attn: Any, hidden: Tensor, text: Tensor | None, time: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(B, heads, N, d) each, as diffusers' attention processors make them of a layer's input."""
+    hidden = normed(attn, hidden, time)
     if text is not None and attn.norm_cross:
         text = attn.norm_encoder_hidden_states(text)
     projected = attn.to_q(hidden), attn.to_k(hidden if text is None else text)

@@ -21,7 +21,7 @@ WAYS = (  # up to which cosine it points where
 
 def of_guidance(guidance: Guidance) -> str:
     """`CFG 3 + SAG 1`, or `plain`."""
-    return " + ".join(f"{term.name.upper()} {term.scale:g}" for term in guidance.terms) or "plain"
+    return " + ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
 
 
 def of_step(step: Step, evaluations: int) -> str:
@@ -42,7 +42,9 @@ def of_panes(step: Step) -> dict[str, str]:
         "image": "what the decoder makes of the last latent",
     }
     for term in step.guidance.terms:
-        words[term.name] = f"what {term.name.upper()} adds to the prediction; grey is nothing"
+        words[term.name] = f"what {term.title} adds to the prediction; grey is nothing"
+    if step.guidance.get("rescale") is not None:
+        words["rescale"] += "; made of CFG at the run's own scale"
     if step.guidance.terms:
         words["sum"] = "what all terms add together; grey is nothing"
     sag = step.guidance.sag
@@ -92,12 +94,13 @@ def _pushes(step: Step) -> list[str]:
 
 
 def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
-    name, size, cfg = term.name.upper(), numbers[term.name], step.guidance.cfg
+    name, size, cfg = term.title, numbers[term.name], step.guidance.cfg
     if not term.scale:
         return f"{name}'s scale is 0: it adds nothing."
-    if term.name != "sag" or cfg is None or not numbers["cfg"]:
+    if term is cfg or cfg is None or not numbers["cfg"]:
         return f"{name}'s push is {size:.0%} of the prediction's length."
-    cosine = math.copysign(numbers["cosine"], numbers["cosine"] * term.scale * cfg.scale)  # of what is added, signs and all
+    between = measure.cosine(step.terms["cfg"], step.terms[term.name])
+    cosine = math.copysign(between, between * term.scale * cfg.scale)  # of what is added, signs and all
     way = next(way for most, way in WAYS if cosine <= most)
     return f"{name}'s push is {_share(size / numbers['cfg'])} and points {way} (cosine {cosine:.2f})."
 

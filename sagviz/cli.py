@@ -35,6 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("-o", "--out", type=Path, default=Path("sagviz.png"), help="PNG file (sagviz.png)")
     generate.add_argument("--images", type=int, default=1, help="how many; image i uses seed + i and is called NAME-i.png (1)")
     _add_settings(generate, skip=("prompt", "explain_at"))
+    for flag, words in OTHER_TERMS.items():
+        generate.add_argument(flag, type=float, default=0.0, help=f"{words}: 0 is off (0.0)")
     generate.set_defaults(run=_generate)
     report = commands.add_parser("report", help="explain a run in one HTML file", description="Explain a run in one HTML file.")
     report.add_argument("out", type=Path, nargs="?", default=Path("report.html"), help="HTML file (report.html)")
@@ -87,6 +89,12 @@ def _add_axes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, default=Path("runs"), help="folder of the cells and of table.csv (runs)")
 
 
+OTHER_TERMS = {
+    "--pag-scale": "perturbed-attention guidance",
+    "--seg-scale": "smoothed-energy guidance",
+    "--rescale": "guidance rescale, the share that is taken back, 0 to 1",
+}
+
 PURPOSES = {
     "model": "'miniature', a folder in diffusers' format or a hub name",
     "prompt": "what to draw",
@@ -111,6 +119,7 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
 def _generate(arguments: argparse.Namespace) -> None:
     import json
 
+    from sagviz.guidance import PAG, SEG, Guidance, Rescale
     from sagviz.image import to_png
     from sagviz.reports import Parameters
     from sagviz.sampling import trace
@@ -121,8 +130,10 @@ def _generate(arguments: argparse.Namespace) -> None:
     parameters = Parameters.checked(_parameters(arguments))
     model = parameters.load()
     settings = parameters.settings(model)
-    cfg, sag = settings.pop("cfg"), settings.pop("sag")
-    made = trace(model, guidance=sag if cfg is None else cfg + sag, images=arguments.images, keep=[], **settings)
+    others = (PAG(arguments.pag_scale), SEG(arguments.seg_scale), Rescale(arguments.rescale))
+    terms = (settings.pop("cfg"), settings.pop("sag"), *(term for term in others if term.scale))
+    guidance = Guidance(tuple(term for term in terms if term is not None))
+    made = trace(model, guidance=guidance, images=arguments.images, keep=[], **settings)
     notes = {"sagviz": json.dumps(made.settings.to_json())}
     for number, picture in enumerate(made.images):
         path = out if arguments.images == 1 else out.with_stem(f"{out.stem}-{number}")

@@ -12,19 +12,24 @@ from torch import Tensor
 from sagviz.attention import Reading, capture
 from sagviz.captures import captured_of
 from sagviz.models import Conditioning, Model
+from sagviz.perturb import Perturbation, perturb
 from sagviz.records import Step
 from sagviz.runs import Run
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Rows that a step wants from the U-Net, (B, C, H, W) at time `t` under a text. The same key means the same answer."""
+    """Rows that a step wants from the U-Net, (B, C, H, W) at time `t` under a text. The same key means the same answer.
+
+    Their self-attention is disturbed where `change` says so.
+    """
 
     key: Hashable
     x: Tensor
     t: Tensor
     text: str | None
     readings: frozenset[Reading] = frozenset()
+    change: Perturbation | None = None
 
 
 @dataclass(eq=False)
@@ -59,9 +64,25 @@ class Passes:
     def complete(self, runs: Sequence[Run], steps: Sequence[Step]) -> list[Step]:
         """The steps with all predictions that their guidance needs; those that they have already cost nothing.
 
-        There are two rounds of joint calls: the branches at x_t, and then SAG's degraded latents.
+        There are two rounds of joint calls: the branches at x_t with all that terms ask beside them, and then what depends on
+        their outputs, such as SAG's degraded latents.
         """
-        return self._round(_of_degraded, runs, self._round(_of_branches, runs, steps))
+        return self._beside(self._round(_of_terms, runs, self._round(_of_branches, runs, steps)))
+
+    def _beside(self, steps: Sequence[Step]) -> list[Step]:
+        """The steps with what terms need that is not the U-Net's; for steps that need the same it is computed once."""
+        known: dict[Hashable, dict[str, Any]] = {}
+        done = []
+        for step in steps:
+            for term in step.guidance.terms:
+                lacks = tuple(name for name in term.stored if getattr(step, name) is None)
+                key = (term.silent, id(step.x_t), step.level, lacks)
+                if key not in known:
+                    with self.model.lock:
+                        known[key] = term.beside(step, self.model)
+                step = replace(step, **known[key]) if known[key] else step
+            done.append(step)
+        return done
 
     def _round(self, ask: Callable[[Run, Step], dict[str, Question]], runs: Sequence[Run], steps: Sequence[Step]) -> list[Step]:
         asked = [ask(run, step) for run, step in zip(runs, steps, strict=True)]
@@ -95,7 +116,12 @@ class Passes:
             for reading in question.readings:
                 readers.setdefault(reading, []).append(question)
         wanted = {reading: torch.cat([rows[each] for each in asking]).tolist() for reading, asking in readers.items()}
-        with self.model.lock, capture(self.model.unet, wanted, (height, width)) as read:
+        changed: dict[Perturbation, list[int]] = {}
+        for question in group:
+            if question.change is not None:
+                changed.setdefault(question.change, []).extend(rows[question].tolist())
+        unet = self.model.unet
+        with self.model.lock, perturb(unet, changed, (height, width)), capture(unet, wanted, (height, width)) as read:
             outputs = self.model.predict(x, t, Conditioning.joined(told)).split(sizes)
         maps: dict[Question, dict[Reading, Tensor]] = {question: {} for question in group}
         for reading, asking in readers.items():
@@ -116,22 +142,24 @@ class Passes:
 
 def _of_branches(run: Run, step: Step) -> dict[str, Question]:
     """Both branches under CFG, else the single one; the attention is read where guidance starts from."""
+    beside = _of_terms(run, step, late=False)
     if not step.lacks_prediction:
-        return {}
+        return beside
     t, texts = run.device_times[step.index], run.settings.texts(step.guidance)
     x = run.scheduler.scale_model_input(step.x_t, run.times[step.index])
     base, told = next(iter(texts)), list(texts)[-1]
     own, words = (_captures(run, step, words=words) for words in (False, True))
     read = {name: [*_sags(step), *own] * (name == base) + [*words] * (name == told) for name in texts}
-    return {
+    branches = {
         name: Question((name, id(step.x_t), step.level, text), x, t, text, frozenset(read[name])) for name, text in texts.items()
     }
+    return branches | beside
 
 
 def _sags(step: Step) -> list[Reading]:
     """The map that SAG reads, where guidance starts from."""
     sag = step.guidance.sag
-    return [] if sag is None else [Reading(sag.layer, heads=sag.heads)]
+    return [] if sag is None else [sag.reading]
 
 
 def _captures(run: Run, step: Step, *, words: bool) -> tuple[Reading, ...]:
@@ -139,16 +167,16 @@ def _captures(run: Run, step: Step, *, words: bool) -> tuple[Reading, ...]:
     return run.capture.readings(words=words) if run.capture is not None and run.capture.acts(step.index) else ()
 
 
-def _of_degraded(run: Run, step: Step) -> dict[str, Question]:
-    """SAG's own pass: the degraded latent, on the branch that guidance starts from."""
-    sag, x_degraded = step.guidance.sag, step.x_degraded if step.out_degraded is None else None
-    if sag is None or x_degraded is None:
-        return {}
-    text = next(iter(run.settings.texts(step.guidance).values()))
-    x = run.scheduler.scale_model_input(x_degraded, run.times[step.index])
-    degradation = replace(sag, scale=0.0, start=0.0, stop=1.0)  # what does not change the degraded latent left out
-    key = ("out_degraded", id(step.x_t), step.level, text, degradation, id(step.painted), run.settings.seed)
-    return {"out_degraded": Question(key, x, run.device_times[step.index], text)}
+def _of_terms(run: Run, step: Step, *, late: bool = True) -> dict[str, Question]:
+    """What the terms ask beside the branches: with them, or `late`, when their outputs are known."""
+    asks = [ask for term in step.guidance.terms if term.late == late and (ask := term.ask(step)) is not None]
+    texts, t = list(run.settings.texts(step.guidance).values()), run.device_times[step.index]
+    questions = {}
+    for ask in asks:
+        text, x = texts[-1 if ask.told else 0], run.scheduler.scale_model_input(ask.x, run.times[step.index])
+        key = (ask.field, id(step.x_t), step.level, text, ask.key)
+        questions[ask.field] = Question(key, x, t, text, change=ask.change)
+    return questions
 
 
 def _merged(questions: Sequence[Question]) -> list[Question]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
     lines = ["import sagviz as sv", f"from sagviz import {_names(trace, step)}"]
     painted = [*_masks(trace), _painted(trace, step)]
     lines += ["import torch"] if any(mask is not None for mask in painted) else []
-    lines += ["", f"model = {_load(model)}", *_run(model, trace), *_step(trace, step)]
+    lines += ["", f"model = {_load(model)}", *_classifier(model, trace, step), *_run(model, trace), *_step(trace, step)]
     rows = f"step.x0_guided[{image}:{image + 1}]"
     colours = "trace" if trace.latent_rgb is not None else "model"  # an interrupted run has none of its own
     lines += [f"picture = image.preview({rows}, {colours}.latent_rgb)[0]", f"decoded = model.decode({rows})[0]"]
@@ -45,19 +44,25 @@ def guidance_code(guidance: Guidance) -> str:
 
 
 def _term(term: Term) -> str:
-    changed = [
-        f"{field.name}={getattr(term, field.name)!r}"
-        for field in fields(term)
-        if field.default is not MISSING and getattr(term, field.name) != field.default
-    ]
+    changed = [f"{name}={value!r}" for name, value in term.unusual.items()]
     number = ", ".join([repr(float(term.scale)), *changed]).replace("=inf", "=float('inf')")
     return f"{type(term).__name__}({number})"
 
 
 def _names(trace: Trace, step: Step) -> str:
     """What the code needs from the package beside `sv`."""
-    used = [step.guidance, *(settings.guidance for settings in _ancestry(trace.settings))]
-    return ", ".join([*sorted({type(term).__name__ for guidance in used for term in guidance.terms}), "image"])
+    return ", ".join([*sorted({type(term).__name__ for guidance in _used(trace, step) for term in guidance.terms}), "image"])
+
+
+def _used(trace: Trace, step: Step) -> list[Guidance]:
+    """Every guidance that the step comes of."""
+    return [step.guidance, *(settings.guidance for settings in _ancestry(trace.settings))]
+
+
+def _classifier(model: Model, trace: Trace, step: Step) -> list[str]:
+    """CG's classifier, which only the miniature brings along."""
+    needed = any(guidance.get("cg") is not None for guidance in _used(trace, step)) and model.name != "miniature"
+    return ["model.classifier = classifier  # yours"] if needed else []
 
 
 def _load(model: Model) -> str:
@@ -66,7 +71,8 @@ def _load(model: Model) -> str:
         return "sv.load()"
     if "/" not in model.name and not Path(model.name).exists():
         return f"sv.load(pipe)  # your {model.name}"
-    return f"sv.load({model.name!r}, device={str(model.device)!r}, dtype={str(model.dtype).removeprefix('torch.')!r})"
+    where = f"{model.name!r}, device={str(model.device)!r}, dtype={str(model.dtype).removeprefix('torch.')!r}"
+    return f"sv.load({where})"
 
 
 def _run(model: Model, trace: Trace) -> list[str]:

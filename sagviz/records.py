@@ -18,7 +18,8 @@ from sagviz.degrade import degrade, detail, gaussian_blur, highest, random_score
 from sagviz.guidance import SAG, Guidance
 from sagviz.schedule import Level
 
-STORED = ("x_t", "out_uncond", "out_cond", "attention", "painted", "out_degraded", "x_next")  # what a step stores
+OF_TERMS = ("attention", "out_degraded", "out_pag", "out_seg", "slope_cg", "apg_before")  # what it stores for one term alone
+STORED = ("x_t", "out_uncond", "out_cond", "painted", *OF_TERMS, "x_next")  # what a step stores
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,6 +34,9 @@ class Step:
         out_uncond, out_cond, out_degraded: the network's own outputs (epsilon, v or x_0) for x_t, and for \hat x_t.
         attention: A_t, (B, h, w): attention received per cell of the layer's grid; its mean is 1.
         painted: a hand-made mask (B, 1, H, W) that takes the place of M_t.
+        out_pag, out_seg: the network's outputs for x_t under the prompt, while PAG or SEG disturbs its self-attention.
+        slope_cg: the gradient of CG's log-probability with respect to x_t.
+        apg_before: APG's running average before this step, a difference of clean latents; `None` is 0.
         x_next: the latent that the scheduler made of it.
         forwards, samples: U-Net calls that this step cost, and batch rows in them.
         captured: what a `Capture` asked for, by the layer's name; empty in steps that it did not ask about.
@@ -48,6 +52,10 @@ class Step:
     attention: Tensor | None = None
     painted: Tensor | None = None
     out_degraded: Tensor | None = None
+    out_pag: Tensor | None = None
+    out_seg: Tensor | None = None
+    slope_cg: Tensor | None = None
+    apg_before: Tensor | None = None
     x_next: Tensor | None = None
     forwards: int = 0
     samples: int = 0
@@ -74,16 +82,23 @@ class Step:
         return base
 
     @property
+    def out_told(self) -> Tensor:
+        """The output given the prompt, or the only one."""
+        told = self.out_uncond if self.out_cond is None else self.out_cond
+        assert told is not None, "a step without any prediction"
+        return told
+
+    @property
     def lacks_prediction(self) -> bool:
         """Whether the first pass has still to be made: a branch is missing, or the attention that a mask is made of."""
         if self.guidance.sag is not None and self.attention is None and self.painted is None:
             return True
         missing = (self.out_uncond is None, self.out_cond is None)
-        return any(missing) if self.guidance.cfg is not None else all(missing)
+        return any(missing) if self.guidance.both else all(missing)
 
     @property
     def eps_base(self) -> Tensor:
-        """The noise that guidance starts from: unconditional under CFG, else the single branch."""
+        """The noise that guidance starts from: unconditional under CFG or APG, else the single branch."""
         return self.level.eps(self.x_t, self._out_base)
 
     @property
@@ -171,6 +186,13 @@ class Step:
         return self._sum(self._out_base, {term.name: term.in_output(self) for term in self.guidance.terms})
 
     @property
+    def pushes(self) -> dict[str, Tensor]:
+        """Each unscaled term as a difference of clean latents: x0_guided = x0_hat + sum of scale x push."""
+        is_noise = self.level.prediction == "epsilon"
+        moved = {t.name: self._out_base + (t.in_noise(self) if is_noise else t.in_output(self)) for t in self.guidance.terms}
+        return {name: self.level.x0(self.x_t, output) - self.x0_hat for name, output in moved.items()}
+
+    @property
     def x0_guided(self) -> Tensor:
         r""":math:`(x_t - \sigma\tilde\epsilon)/\alpha`: the clean latent that the guided prediction means."""
         return self.level.x0(self.x_t, self.output)
@@ -218,7 +240,7 @@ class Settings:
 
     def texts(self, guidance: Guidance) -> dict[str, str | None]:
         """What each branch of a step with this guidance is told, the one that guidance starts from first; `None` is no text."""
-        if guidance.cfg is not None:
+        if guidance.both:
             return {"out_uncond": self.negative_prompt or None, "out_cond": self.prompt}
         return {"out_cond" if self.prompt else "out_uncond": self.prompt or None}
 

@@ -12,9 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sagviz.attention import find_layer
 from sagviz.captures import Capture, Word, words_of
-from sagviz.degrade import kernel_size
 from sagviz.errors import ArgumentError, SagvizWarning
 from sagviz.guidance import Guidance, Term, as_guidance, check_number
 from sagviz.models import Model, check_scheduler, make_scheduler
@@ -78,12 +76,13 @@ def prepare(
             raise ArgumentError(f"{name} is {text!r}; give a text, '' for none")
     check_told(model, total, prompt, negative_prompt)
     if warn:
-        warn_of_prompts(model, prompt, negative_prompt if total.cfg else "", stacklevel=4)
-    if warn and negative_prompt and total.cfg is None:
+        warn_of_prompts(model, prompt, negative_prompt if total.both else "", stacklevel=4)
+    if warn and negative_prompt and not total.both:
         warnings.warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance", SagvizWarning, stacklevel=3)
     pixels = model.default_size if size is None else size
     shape = model.latent_shape(pixels)
-    _check_sag(model, total, shape)
+    for term in total.terms:
+        term.check(model, total, shape)
     if capture is not None:
         capture = _check_capture(model, capture, prompt, pixels, images)
     planner = make_scheduler(model, scheduler)
@@ -125,7 +124,7 @@ def resume(model: Model, settings: Settings) -> Run:
 
 
 def check_told(model: Model, guidance: Guidance, *prompts: str) -> None:
-    """Refuse to tell a model of pixels anything: it has no text, and so no condition for CFG.
+    """Refuse to tell a model of pixels anything: it has no text, and so no condition for CFG and its like.
 
     Raises:
         ArgumentError: says what to leave out.
@@ -134,10 +133,12 @@ def check_told(model: Model, guidance: Guidance, *prompts: str) -> None:
         return
     for prompt in prompts:
         model.check_prompt(prompt)
-    if guidance.cfg is not None:
-        rest = Guidance(tuple(term for term in guidance.terms if term is not guidance.cfg))
+    comparing = [type(term).__name__ for term in guidance.terms if term.both]
+    if comparing:
+        rest = Guidance(tuple(term for term in guidance.terms if not term.both))
         raise ArgumentError(
-            f"CFG compares a prediction with and without a prompt, and {model.name} reads none; leave CFG out: {rest!r}"
+            f"{comparing[0]} compares a prediction with and without a prompt, and {model.name} reads none; "
+            f"leave {' and '.join(comparing)} out: {rest!r}"
         )
 
 
@@ -168,20 +169,6 @@ def check_steps(steps: object) -> None:
 def check_whole(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
         raise ArgumentError(f"{name} is {value!r}; give a whole number from {low} to {high}")
-
-
-def _check_sag(model: Model, guidance: Guidance, shape: tuple[int, int, int]) -> None:
-    """Refuse a layer or a head that is not there and a blur that does not fit the latent, before anything runs."""
-    sag = guidance.sag
-    if sag is None:
-        return
-    find_layer(model.unet, sag.layer, sag.heads)
-    taps, side = kernel_size(sag.blur_sigma, sag.blur_kernel), min(shape[1:])
-    if taps // 2 >= side:
-        raise ArgumentError(
-            f"a blur of {taps} taps does not fit a latent of {shape[1]} x {shape[2]}; "
-            f"give blur_kernel={2 * side - 1} or less, or a larger size"
-        )
 
 
 def _check_capture(model: Model, capture: object, prompt: str, pixels: tuple[int, int], images: int) -> Capture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +47,7 @@ def steps(
         model: from `load`.
         prompt: may be empty: then the seed alone decides. Upper and lower case are the same.
         negative_prompt: takes the place of the empty prompt in CFG's unconditional branch (of zeros, with SDXL's base model).
-        guidance: `CFG(3.0) + SAG(1.0)`, either alone, or `None` for the plain prediction given the prompt.
+        guidance: a sum of terms such as `CFG(3.0) + SAG(1.0)`, one alone, or `None` for the plain prediction given the prompt.
         steps: 1..999, the scheduler's argument.
         seed: image i of a batch uses seed + i; `None` draws one, which `trace.settings.seed` records.
         images: how many pictures to make at once.
@@ -117,15 +117,18 @@ def walk_together(
     while going:
         done = passes.complete([runs[place] for place in going], [step for _, step in going.values()])
         records: list[Step | None] = [None] * len(runs)
-        same: dict[object, Tensor] = {}  # latents that went the same way so far are one object, which the passes recognize
+        # Latents that went the same way so far are one object, which the passes recognize; with each what terms carry over.
+        same: dict[object, tuple[Tensor, dict[str, Tensor]]] = {}
         for (place, (x_host, _)), step in zip(list(going.items()), done, strict=True):
             run = runs[place]
-            x_next = same.setdefault((id(step.x_t), step.guidance, id(step.painted), paths[place]), advance(run, step))
+            way = (id(step.x_t), step.guidance, id(step.painted), id(step.apg_before), paths[place])
+            carried = {name: value for term in step.guidance.terms for name, value in term.carry(step).items()}
+            x_next, carried = same.setdefault(way, (advance(run, step), carried))
             record = records[place] = to_host(replace(step, x_next=x_next), x_host)
             going.pop(place)
             if record.index + 1 < run.evaluations:
                 assert record.x_next is not None
-                going[place] = record.x_next, begin(run, record.index + 1, x_next)
+                going[place] = record.x_next, begin(run, record.index + 1, x_next, carried)
         yield records
 
 
@@ -176,10 +179,11 @@ def collect_together(
         bar.close()
 
 
-def begin(run: Run, index: int, x_t: Tensor) -> Step:
-    """A step without predictions yet."""
-    guidance = run.settings.guidance.at(index / run.evaluations)
-    return Step(index=index, level=run.levels[index], guidance=guidance, x_t=x_t, painted=run.painted, seed=run.settings.seed)
+def begin(run: Run, index: int, x_t: Tensor, carried: Mapping[str, Tensor] | None = None) -> Step:
+    """A step without predictions yet, with what terms carry over from the step before."""
+    guidance, level = run.settings.guidance.at(index / run.evaluations), run.levels[index]
+    known: dict[str, Any] = {n: value for n, value in (carried or {}).items() if any(n in term.stored for term in guidance.terms)}
+    return Step(index=index, level=level, guidance=guidance, x_t=x_t, painted=run.painted, seed=run.settings.seed, **known)
 
 
 def advance(run: Run, step: Step) -> Tensor:
@@ -276,7 +280,8 @@ def _check_captures(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
 
 
 def _record_bytes(run: Run) -> int:
-    """Memory of one step: x_t, x_next and an output for each branch, in float32, and a map for SAG."""
+    """Memory of one step in float32: x_t, x_next, an output for each branch, and what each term stores, maps at the most."""
     guidance, latent = run.settings.guidance, run.start
-    tensors = 3 + (guidance.cfg is not None) + (guidance.sag is not None)
-    return 4 * (tensors * latent.numel() + (guidance.sag is not None) * latent[:, 0].numel())
+    stored = [name for term in guidance.terms for name in term.stored]
+    tensors, maps = 3 + guidance.both + len(stored) - stored.count("attention"), stored.count("attention")
+    return 4 * (tensors * latent.numel() + maps * latent[:, 0].numel())

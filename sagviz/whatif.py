@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import EllipsisType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sagviz.errors import ArgumentError, TraceError
-from sagviz.guidance import SAG, Guidance, Term, as_guidance
+from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.models import Model
 from sagviz.passes import Passes
-from sagviz.records import Step
+from sagviz.records import OF_TERMS, Step
 from sagviz.runs import Run, resume
 from sagviz.sampling import advance, collect, on_device, to_host
 from sagviz.traces import Trace
@@ -30,8 +31,9 @@ def what_if(
 ) -> Step:
     """One step of a trace under another guidance, from the same x_t.
 
-    Another scale costs no U-Net call, another threshold, blur or mask one (none where the mask comes out the same), another
-    layer or a branch that the trace lacks also its first pass: `forwards` and `samples` of the result say so.
+    Another scale costs no U-Net call, another threshold, blur or mask one (none where the mask comes out the same), PAG or SEG
+    at other layers one, another layer of SAG or a branch that the trace lacks also its first pass: `forwards` and `samples` of
+    the result say so. APG goes on from the running average that the trace's step began with, or from none.
 
     Args:
         index: position in the trace; -1 is the last.
@@ -109,24 +111,15 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
 
 def _reuse(step: Step, active: Guidance, painted: Tensor | None, prompt: str) -> Step:
     """The step under new terms, with those predictions that are the same for them."""
-    same_base = (active.cfg is None) == (step.guidance.cfg is None)
-    kept_uncond = step.out_uncond if active.cfg or not prompt else None
-    kept_cond = step.out_cond if active.cfg or prompt else None
-    same_layer = same_base and _reads(active.sag) == _reads(step.guidance.sag)
+    blank: dict[str, Any] = dict.fromkeys(OF_TERMS)
     new = replace(
-        step, guidance=active, out_uncond=kept_uncond, out_cond=kept_cond, painted=painted, x_next=None, forwards=0, samples=0,
-        attention=step.attention if same_layer and active.sag else None, out_degraded=None,
-        captured=step.captured if same_base else {},
+        step, guidance=active, out_uncond=step.out_uncond if active.both or not prompt else None,
+        out_cond=step.out_cond if active.both or prompt else None, painted=painted, x_next=None, forwards=0, samples=0,
+        captured=step.captured if active.both == step.guidance.both else {}, **blank,
     )  # fmt: skip
-    if new.lacks_prediction or step.out_degraded is None or not same_base or active.sag is None:
-        return new
-    assert new.x_degraded is not None and step.x_degraded is not None
-    return replace(new, out_degraded=step.out_degraded if torch.equal(new.x_degraded, step.x_degraded) else None)
-
-
-def _reads(sag: SAG | None) -> tuple[object, ...]:
-    """Which attention a term reads."""
-    return () if sag is None else (sag.layer, sag.heads)
+    for term in active.terms:
+        new = replace(new, **term.kept(step, new))
+    return new
 
 
 def _position(trace: Trace, index: int) -> int:

@@ -86,7 +86,7 @@ def test_the_limits_are_allowed(right: dict[str, Any]) -> None:
 
 
 def test_a_window_is_half_open() -> None:
-    """Evaluation i of n is guided where start <= i / n < stop; CFG always."""
+    """Evaluation i of n is guided where start <= i / n < stop; a term that is told no window always."""
     total = CFG(3.0) + SAG(1.0, start=0.2, stop=0.6)
     acting = [i for i in range(10) if total.at(i / 10).sag]
     assert acting == [2, 3, 4, 5]

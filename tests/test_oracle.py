@@ -24,15 +24,16 @@ from diffusers import (
     KDPM2DiscreteScheduler,
     LMSDiscreteScheduler,
     PNDMScheduler,
+    StableDiffusionPAGPipeline,
     StableDiffusionPipeline,
     StableDiffusionSAGPipeline,
     UniPCMultistepScheduler,
 )
-from tiny import MARGIN, build_sdxl, difference, margin, noise, quiet
+from tiny import DOWN_LAYER, MARGIN, build_sdxl, difference, margin, noise, quiet
 from torch import Tensor
 
 import sagviz as sv
-from sagviz import CFG, SAG
+from sagviz import CFG, PAG, SAG, Rescale
 from sagviz.guidance import Guidance
 from sagviz.seeds import generator
 
@@ -106,6 +107,43 @@ def test_a_run_is_that_of_diffusers(
     trace = ours(model, scheduler, start, guidance)
     assert not sag or margin(trace) > MARGIN, "rounding decides a cell of this mask: choose another noise"
     assert difference(trace.latents, expected) < BOUND
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpm++ 2m", "euler"])
+@pytest.mark.parametrize("layers", ["mid", DOWN_LAYER, ("mid", DOWN_LAYER)], ids=["mid", "down", "both"])
+@pytest.mark.parametrize(("cfg", "images", "cells"), [(None, 2, (16, 16)), (4.0, 1, (16, 24)), (4.0, 2, (16, 16))], ids=str)
+def test_pag_is_that_of_diffusers(
+    model: sv.Model, pipe: StableDiffusionPipeline, cfg: float | None, images: int, cells: tuple[int, int],
+    layers: str | tuple[str, ...], scheduler: str,
+) -> None:  # fmt: skip
+    """With CFG and without, at one layer and at two. diffusers drops the unconditional branch at guidance scale 1."""
+    names = [layers] if isinstance(layers, str) else list(layers)
+    parts = {name: part for name, part in pipe.components.items() if name != "image_encoder"}
+    pag_pipe = StableDiffusionPAGPipeline(**parts, requires_safety_checker=False, pag_applied_layers=names)
+    pag_pipe.set_progress_bar_config(disable=True)
+    start = noise(images, cells, seed=5)
+    expected = by_diffusers(pag_pipe, scheduler, start, guidance_scale=cfg or 1.0, pag_scale=2.5)
+    guidance = PAG(2.5, layers=layers)
+    trace = ours(model, scheduler, start, Guidance((guidance,)) if cfg is None else CFG(cfg) + guidance)
+    assert difference(trace.latents, expected) < BOUND
+    assert difference(ours(model, scheduler, start, None if cfg is None else CFG(cfg) + PAG(0.0)).latents, expected) > 100 * BOUND
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_rescale_is_that_of_diffusers(
+    model: sv.Model, v_model: sv.Model, pipe: StableDiffusionPipeline, prediction: str, phi: float
+) -> None:
+    network, oracle = model, pipe
+    if prediction == "v_prediction":
+        network, parts = v_model, ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+        oracle = StableDiffusionPipeline(
+            **{part: getattr(v_model, part) for part in parts}, safety_checker=None, feature_extractor=None,
+            requires_safety_checker=False,
+        )  # fmt: skip
+        oracle.set_progress_bar_config(disable=True)
+    expected = by_diffusers(oracle, "ddim", noise(2), guidance_scale=9.0, guidance_rescale=phi)
+    assert difference(ours(network, "ddim", noise(2), CFG(9.0) + Rescale(phi)).latents, expected) < BOUND
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -20,9 +20,8 @@ def label(guidance: Guidance | Term | None) -> str:
     terms = guidance.terms if isinstance(guidance, Guidance) else (guidance,)
     texts = []
     for term in terms:
-        usual = vars(type(term)(0.0))
-        changed = [f", {name} {value:g}" for name, value in vars(term).items() if name != "scale" and value != usual[name]]
-        texts.append(f"{term.name.upper()} {term.scale:g}" + "".join(changed))
+        changed = [f", {name} {f'{value:g}' if isinstance(value, float) else value}" for name, value in term.unusual.items()]
+        texts.append(f"{term.title} {term.scale:g}" + "".join(changed))
     return " + ".join(texts)
 
 

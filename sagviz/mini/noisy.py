@@ -43,6 +43,8 @@ class Block(nn.Module):
 class NoisyClassifier(nn.Module):
     """Noisy latents (B, 4, 16, 16) and their t (B,) in 0..999 to logits of the 48 objects (B, 48), one of which is there."""
 
+    labels = NAMES
+
     def __init__(self, channels: tuple[int, ...] = (64, 96, 128)) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(before, after) for before, after in zip((4, *channels[:-1]), channels, strict=True))

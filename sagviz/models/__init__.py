@@ -21,7 +21,13 @@ from sagviz.models.sdxl import SDXL as SDXL
 from sagviz.models.stable_diffusion import StableDiffusion as StableDiffusion
 
 
-def load(source: object = None, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Model:
+def load(
+    source: object = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    classifier: Any = None,
+) -> Model:
     """Open a model: Stable Diffusion 1.x or 2.x, SDXL, or an unconditional one of pixels (DDPM).
 
     Args:
@@ -30,12 +36,14 @@ def load(source: object = None, *, device: str | torch.device | None = None, dty
             which is used as it is, with its LoRAs, and stays as it is.
         device: "cpu", "cuda" ...; by default a GPU where there is one, and the CPU for the miniature.
         dtype: "float32", "float16", "bfloat16"; by default float16 on CUDA and float32 elsewhere.
+        classifier: of noisy latents, for classifier guidance, as `guidance.Classifier` says, on the U-Net's device; the
+            miniature has its own.
 
     Raises:
         ModelError: there is no such model, or it is of a kind without a self-attention U-Net.
     """
     if source is not None and not isinstance(source, str | Path):
-        return _from_pipeline(source, device, dtype)
+        return _from_pipeline(source, device, dtype, classifier)
     place = _device(device or ("cpu" if source is None else _best_device()))
     kind = _dtype(dtype) if dtype else torch.float16 if place.type == "cuda" else torch.float32
     folder = str(WEIGHTS if source is None else source)
@@ -43,22 +51,32 @@ def load(source: object = None, *, device: str | torch.device | None = None, dty
     present = [part for part, entry in index.items() if isinstance(entry, list) and entry and entry[0] is not None]
     unet = index["unet"][1:] if "unet" in present else []
     family = family_of(folder, f"{folder} is a {index.get('_class_name', 'model')} without", present, unet)
-    model = family("miniature" if source is None else str(source), config=index, **read_parts(folder, index, family.PARTS, kind))
+    parts = read_parts(folder, index, family.PARTS, kind)
+    if source is None and classifier is None:
+        classifier = _own_classifier(WEIGHTS, place)
+    model = family("miniature" if source is None else str(source), config=index, classifier=classifier, **parts)
     model.check()
     for network in model.networks.values():
         network.to(place).eval().requires_grad_(False)
     return model
 
 
-def _from_pipeline(pipe: Any, device: object, dtype: object) -> Model:
+def _from_pipeline(pipe: Any, device: object, dtype: object, classifier: Any) -> Model:
     name, parts = type(pipe).__name__, dict(getattr(pipe, "components", {}))
     present = [part for part, found in parts.items() if found is not None]
     family = family_of(name, f"{name} has no", present, [kind.__name__ for kind in type(parts.get("unet")).__mro__])
     if device is not None or dtype is not None:
         raise ArgumentError("a pipeline is used as it is; move it with pipe.to(device, dtype) instead of device= and dtype=")
-    model = family(name, config=dict(pipe.config), **{part: parts[part] for part in family.PARTS})
+    model = family(name, config=dict(pipe.config), classifier=classifier, **{part: parts[part] for part in family.PARTS})
     model.check()
     return model
+
+
+def _own_classifier(folder: Path, place: torch.device) -> Any:
+    """The miniature's classifier of noisy latents, where it is installed."""
+    from sagviz.mini.noisy import FILE, load_noisy_classifier
+
+    return load_noisy_classifier(folder).to(place).requires_grad_(False) if (folder / FILE).exists() else None
 
 
 def _best_device() -> str:

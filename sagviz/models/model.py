@@ -32,6 +32,7 @@ class Model:
         tokenizer: `None` where the family reads no text.
         config: the settings of the pipeline that it comes from.
         device: where the U-Net is; `dtype`: its number format. Noise is drawn on the CPU and guidance computed in float32.
+        classifier: of noisy latents, for CG; `None` where there is none. See `guidance.Classifier`.
         lock: held while the tokenizer or a network works, so that widgets of one notebook can share the model.
     """
 
@@ -43,8 +44,10 @@ class Model:
     vae: Any  # this and the next where the family has them
     text_encoder: Any
 
-    def __init__(self, name: str, *, config: Mapping[str, Any] = MappingProxyType({}), **parts: Any) -> None:
-        self.name, self.config = name, config
+    def __init__(
+        self, name: str, *, config: Mapping[str, Any] = MappingProxyType({}), classifier: Any = None, **parts: Any
+    ) -> None:
+        self.name, self.config, self.classifier = name, config, classifier
         for part in self.PARTS:
             setattr(self, part, parts[part])
         self.lock = threading.RLock()

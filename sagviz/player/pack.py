@@ -11,7 +11,7 @@ import base64
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sagviz import captions, measure
 from sagviz.errors import ArgumentError, TraceError
-from sagviz.guidance import Guidance
+from sagviz.guidance import Term
 from sagviz.image import data_uri, enlarge, from_png, heat_map, preview, to_png, to_webp
 from sagviz.records import Step
 from sagviz.traces import Trace
@@ -30,8 +30,11 @@ PANES = {  # quantity to title, in the order of the method; each term's push sta
     "mask": "mask Mₜ", "x0_blurred": "blurred x̃₀", "x_degraded": "degraded x̂ₜ", "sum": "sum of pushes",
     "x0_guided": "guided x̂₀", "image": "finished picture",
 }  # fmt: skip
-SHOWN = ("x_t", "x0_hat", "attention", "mask", "cfg", "sag", "x0_guided", "image")  # until the reader chooses
-RANGES = {"cfg": (0.0, 10.0), "sag": (-0.5, 2.0)}  # of the scale sliders, widened where a run went beyond
+SHOWN = ("x_t", "x0_hat", "attention", "mask", *Term.kinds, "x0_guided", "image")  # until the reader chooses
+RANGES = {  # of the scale sliders, widened where a run went beyond
+    "cfg": (0.0, 10.0), "sag": (-0.5, 2.0), "pag": (0.0, 6.0), "seg": (0.0, 6.0), "cg": (0.0, 10.0), "apg": (0.0, 15.0),
+    "rescale": (0.0, 1.0),
+}  # fmt: skip
 PICTURES = ("x_t", "x0_blurred", "x_degraded")  # only shown: eight bits, clipped to what a screen can show
 
 
@@ -180,10 +183,8 @@ def _quantities(step: Step, rgb: Tensor) -> dict[str, Tensor]:
     """Planes (channels, h, w) of one step: colours in [-1, 1], differences of colours for the terms, maps as they are."""
     base = step.x0_hat
     made = {"x0_hat": _colour(base, rgb), "x_t": _colour(step.x_t / step.level.norm, rgb)}
-    for term in step.guidance.terms:
-        others = Guidance(tuple(replace(other, scale=float(other is term)) for other in step.guidance.terms))
-        push = replace(step, guidance=others).x0_guided - base
-        made[term.name] = _colour(push, torch.cat([rgb[:-1], torch.zeros(1, 3)]))
+    for name, push in step.pushes.items():
+        made[name] = _colour(push, torch.cat([rgb[:-1], torch.zeros(1, 3)]))
     if step.attention is not None:
         made["attention"] = step.attention
     if step.mask is not None and step.x0_blurred is not None and step.x_degraded is not None:
@@ -215,7 +216,7 @@ def _term(term: Any) -> dict[str, Any]:
     low, high = RANGES.get(term.name, (0.0, 10.0))
     return {
         "name": term.name,
-        "title": term.name.upper(),
+        "title": term.title,
         "scale": term.scale,
         "low": min(low, term.scale),
         "high": max(high, term.scale),

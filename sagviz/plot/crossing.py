@@ -10,7 +10,7 @@ from typing import Any
 
 from sagviz import captions
 from sagviz.errors import ArgumentError
-from sagviz.guidance import Guidance
+from sagviz.guidance import Guidance, title_of
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.cells import Cell
 
@@ -31,12 +31,12 @@ class Axis:
     def title(self) -> str:
         """What the setting is called."""
         term, _, part = self.name.partition("_")
-        return f"{term.upper()} {SYMBOLS.get(part, part.replace('_', ' '))}" if part else self.name
+        return f"{title_of(term)} {SYMBOLS.get(part, part.replace('_', ' '))}" if part else self.name
 
     def label(self, value: Any) -> str:
         """A value with the name of its setting: "CFG scale 3", "seed 7", "no SAG"."""
         if value is None:
-            return f"no {self.name.partition('_')[0].upper()}"
+            return f"no {title_of(self.name.partition('_')[0])}"
         if self.name == "prompt":
             return quoted(value)
         if self.name == "steps":

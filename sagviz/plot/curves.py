@@ -8,11 +8,16 @@ from matplotlib.ticker import PercentFormatter
 
 from sagviz import measure
 from sagviz.errors import TraceError
+from sagviz.guidance import title_of
 from sagviz.plot.display import Drawing
 from sagviz.traces import Trace
 
-# Okabe & Ito's palette, made for colour-blind readers; each term keeps its colour in all figures.
-COLOURS = {"cfg": "#0072B2", "sag": "#D55E00", "cosine": "#009E73", "coverage": "#555555"}
+# CFG's and SAG's are of Okabe & Ito's palette, made for colour-blind readers; a test sees to it that these can tell all terms
+# apart. Each term keeps its colour in all figures.
+COLOURS = {
+    "cfg": "#0072B2", "sag": "#D55E00", "pag": "#CC99CC", "seg": "#FF9900", "cg": "#336633", "apg": "#0099FF",
+    "rescale": "#000000", "cosine": "#009E73", "coverage": "#555555",
+}  # fmt: skip
 
 
 def guidance_curves(trace: Trace) -> Drawing:
@@ -25,7 +30,7 @@ def guidance_curves(trace: Trace) -> Drawing:
     if terms:
         axes = chart("scaled term, relative to ε(x_t)")
         for name in terms:
-            _line(axes, trace, rows, name, name.upper())
+            _line(axes, trace, rows, name, title_of(name))
         axes.legend(frameon=False, fontsize=11)
         figures.append(axes.figure)
         words.append(_range("length", rows, terms[-1]))

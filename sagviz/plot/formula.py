@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from sagviz import measure
+from sagviz.guidance import title_of
 from sagviz.plot.curves import COLOURS
 from sagviz.plot.display import FONT
 from sagviz.records import Step
@@ -38,7 +39,7 @@ class Formula:
     @property
     def words(self) -> str:
         """The same in one sentence, without mark-up."""
-        terms = [f"{part.scale:g} times {part.name.upper()}'s direction of length {part.length:.3f}" for part in self.parts[1:]]
+        terms = [f"{part.scale:g} times {title_of(part.name)}'s direction of length {part.length:.3f}" for part in self.parts[1:]]
         base = f"the {self.parts[0].name} prediction of length {self.parts[0].length:.3f}"
         return f"guided noise of length {self.total:.3f} = {' plus '.join([base, *terms])}"
 
@@ -58,9 +59,15 @@ def formula(step: Step, image: int = 0) -> Formula:
         image: which image of the batch.
     """
     rows = slice(image, image + 1)
-    text = ", c" if step.out_uncond is None or (step.guidance.cfg is None and step.out_cond is not None) else ""
-    clean = f"ε({X}{text})"
-    symbols = {"cfg": f"ε({X}, c) − {clean}", "sag": f"{clean} − ε({X_DEGRADED}{text})"}
+    text = ", c" if step.out_uncond is None or (not step.guidance.both and step.out_cond is not None) else ""
+    clean, told = f"ε({X}{text})", ", c" if step.out_cond is not None else ""
+    spread = f"std ε({X}, c) / std ε<sub>w</sub>"
+    symbols = {
+        "cfg": f"ε({X}, c) − {clean}", "sag": f"{clean} − ε({X_DEGRADED}{text})",
+        "pag": f"ε({X}{told}) − ε({X}{told}; A = 1)", "seg": f"ε({X}{told}) − ε({X}{told}; q blurred)",
+        "cg": f"−σ ∇ log p(y | {X})", "apg": "−(α/σ) (Δ<sub>⊥</sub> + η Δ<sub>∥</sub>)",
+        "rescale": f"({spread} − 1) ε<sub>w</sub>",
+    }  # fmt: skip
     base = Part("conditional" if text else "unconditional", clean, 1.0, measure.rms(step.eps_base[rows]))
     terms = [
         Part(term.name, symbols[term.name], term.scale, measure.rms(step.terms[term.name][rows])) for term in step.guidance.terms
@@ -72,7 +79,7 @@ def _summand(part: Part, is_base: bool) -> str:
     if is_base:
         return _block(part.symbol, f"length {part.length:.3f}", "currentColor")
     scale = abs(part.scale)
-    numbers = f"{part.name.upper()}: {scale:g} × {part.length:.3f} = {abs(part.scaled):.3f}"
+    numbers = f"{title_of(part.name)}: {scale:g} × {part.length:.3f} = {abs(part.scaled):.3f}"
     return _block(f"{scale:g} · ({part.symbol})", numbers, COLOURS[part.name])
 
 

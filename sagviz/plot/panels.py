@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from sagviz import measure
 from sagviz.errors import ArgumentError, TraceError
+from sagviz.guidance import Term
 from sagviz.image import enlarge, heat_map, preview
 from sagviz.models import Model
 from sagviz.plot.display import Panel, Panels, Strip
@@ -113,13 +114,15 @@ def _mask_words(step: Step) -> str:
 
 def _term_panel(name: str, term: Tensor, size: tuple[int, int]) -> Panel:
     lengths = magnitude(term, (size[1], size[0]))
-    formula = {"cfg": "ε(xₜ, c) − ε(xₜ)", "sag": "ε(xₜ) − ε(x̂ₜ)"}[name]
+    formula = Term.kinds[name].formula
     words = f"size per cell of the direction added, before its scale; bright is {float(lengths.max()):.2f}"
-    return Panel(Image.fromarray(heat_map(lengths, 0, float(lengths.max()), TERM_COLOURS)), f"{name.upper()}: {formula}", words)
+    return Panel(
+        Image.fromarray(heat_map(lengths, 0, float(lengths.max()), TERM_COLOURS)), f"{Term.kinds[name].title}: {formula}", words
+    )
 
 
 def _sum_in_words(step: Step) -> str:
-    return " + ".join(f"{term.scale:g} × {term.name.upper()}" for term in step.guidance.terms) or "no guidance"
+    return " + ".join(f"{term.scale:g} × {term.title}" for term in step.guidance.terms) or "no guidance"
 
 
 def film_strip(trace: Trace, model: Model | None = None, count: int = 8) -> Strip:
@@ -156,7 +159,7 @@ def triptych(traces: Sequence[Trace]) -> Panels:
 def _title(trace: Trace) -> tuple[str, str]:
     settings = trace.settings
     terms = settings.guidance.terms
-    title = " + ".join(f"{term.name.upper()} {term.scale:g}" for term in terms) or "plain"
+    title = " + ".join(f"{term.title} {term.scale:g}" for term in terms) or "plain"
     return (
         title,
         f"“{settings.prompt}”, seed {settings.seed}, {settings.steps} steps"

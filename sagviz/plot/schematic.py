@@ -72,7 +72,7 @@ def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
     assert sag and mask is not None and attention is not None and blurred is not None
     assert degraded is not None and eps_degraded is not None
     clean = show(step.x0_hat, trace, model)
-    scales = " + ".join(f"{term.scale:g} {term.name.upper()}" for term in step.guidance.terms)
+    scales = " + ".join(f"{term.scale:g} {term.title}" for term in step.guidance.terms)
     boxes = {
         "x_t": Box(0.95, TOP, "$x_t$", f"noise σ = {step.sigma:.2f}", show(step.x_t, trace, model)),
         "unet": Box(2.8, TOP, "U-Net", "first pass"),

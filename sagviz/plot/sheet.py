@@ -12,6 +12,7 @@ from PIL import Image
 
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import write_whole
+from sagviz.guidance import title_of
 from sagviz.image import data_uri, enlarge, from_png, to_png, to_webp
 from sagviz.plot.crossing import Crossing, Square, cross
 from sagviz.plot.display import FONT
@@ -227,7 +228,7 @@ def number(numbers: Mapping[str, float], measure: str) -> str:
 
 def measure_words(name: str) -> str:
     """What a measure is called: "sharpness", "CFG equivalent"; "SAG" is the length of that term."""
-    return " ".join(part.upper() if part in ("cfg", "sag") else part for part in name.split("_"))
+    return " ".join(title_of(part) for part in name.split("_"))
 
 
 def _write(path: str | Path, content: bytes) -> Path:

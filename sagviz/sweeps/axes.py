@@ -53,24 +53,31 @@ def lay_out(
         if run.settings.scheduler not in kinds.values():
             kinds[_label(chosen, run.scheduler, kinds)] = run.settings.scheduler
     settings, texts = run.settings, _axis("prompts", prompts, lambda value: _told(model, _text(value)))
+    sums = _axis("guidance", guidance, lambda value: _told(model, as_guidance(value)))
     warn_of_prompts(model, *texts, negative_prompt, stacklevel=5)
     return Plan(
         prompts=texts,
         seeds=_axis("seeds", seeds, _checked(lambda value: check_whole("a seed", value, 0, 2**63 - 4097))),
         steps=counts,
         schedulers=kinds,
-        guidance=_axis("guidance", guidance, lambda value: _told(model, as_guidance(value))),
+        guidance=sums,
         model=model.name,
-        weights=fingerprint(model),
+        weights=fingerprint(model, sums),
         **{name: getattr(settings, name) for name in ("negative_prompt", "images", "size", "eta")},
         keep=kept,
     )
 
 
-def fingerprint(model: Model) -> str:
-    """Hash of the networks' shapes and of a few numbers out of every weight: fine-tunes differ, and so do number formats."""
+def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
+    """Hash of the networks' shapes and of a few numbers out of every weight: fine-tunes differ, and so do number formats.
+
+    The classifier is one of them where some guidance has CG.
+    """
     digest = hashlib.sha256()
-    for network in model.networks.values():
+    networks = list(model.networks.values())
+    if any(each.get("cg") is not None for each in guidance) and isinstance(model.classifier, torch.nn.Module):
+        networks.append(model.classifier)
+    for network in networks:
         weights = network.state_dict()
         digest.update(json.dumps([[name, list(value.shape), str(value.dtype)] for name, value in weights.items()]).encode())
         probes = [value.flatten()[:: max(1, value.numel() // PROBES)][:PROBES] for value in weights.values() if not value.is_meta]

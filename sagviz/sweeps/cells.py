@@ -89,7 +89,7 @@ class Plan:
 
     def _cell(self, prompt: str, seed: int, steps: int, scheduler: tuple[str, dict[str, Any]], guidance: Guidance) -> Cell:
         settings = Settings(
-            model=self.model, prompt=prompt, negative_prompt=self.negative_prompt if guidance.cfg else "", guidance=guidance,
+            model=self.model, prompt=prompt, negative_prompt=self.negative_prompt if guidance.both else "", guidance=guidance,
             steps=steps, seed=seed, images=self.images, size=self.size, scheduler=scheduler[1], eta=self.eta,
         )  # fmt: skip
         content = settings.to_json() | {"model": self.weights, "guidance": _floats(guidance.to_json())}

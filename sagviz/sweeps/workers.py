@@ -33,7 +33,7 @@ def run(model: Model, plan: Plan, store: Store, cells: Sequence[Cell], *, batch:
     Raises:
         ArgumentError: the model is not the plan's, or `batch` is no number of cells.
     """
-    if fingerprint(model) != plan.weights:
+    if fingerprint(model, plan.guidance) != plan.weights:
         raise ArgumentError(f"the sweep was laid out for other weights, of {plan.model}, than those of {model.name}; load them")
     size = batch_size(model, plan) if batch is None else batch
     check_whole("batch", size, 1, 4096)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as W
 
 from sagviz.attention import find_layer, path_of, self_attentions
-from sagviz.widgets.dials import same
+from sagviz.widgets.dials import OTHERS, same
 from sagviz.widgets.later import Later
 from sagviz.widgets.parts import Number, button, labelled
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 LABELS: dict[str, tuple[str, float]] = {  # and the slider's step
     "index": ("Step", 1), "image": ("Image", 1), "cfg_scale": ("CFG scale w", 0.1), "sag_scale": ("SAG scale s", 0.05),
+    "pag_scale": ("PAG scale", 0.1), "seg_scale": ("SEG scale", 0.1), "cg_scale": ("CG scale", 0.1),
+    "apg_scale": ("APG scale", 0.1), "rescale_scale": ("Rescale φ", 0.05),
     "threshold": ("threshold ψ", 0.05), "blur_sigma": ("blur σ", 0.1),
 }  # fmt: skip
 SOURCES: dict[str, Any] = {
     "attention above ψ": "attention", "nothing: blur all": "none", "chance, equal area": "random",
     "fine detail, equal area": "high-frequency", "least attended, equal area": "inverted",
 }  # fmt: skip
-AT_ONCE = ("index", "image", "cfg_scale", "sag_scale")  # a change of the others waits until the hand rests
+AT_ONCE = ("index", "image", "cfg_scale", "sag_scale", *OTHERS)  # a change of the others waits until the hand rests
 WIDEST = 25  # taps that the menu goes up to: those of sigma = 3
 
 
@@ -39,7 +41,8 @@ class Controls(W.VBox):
         of_text = [("use_cfg", "cfg_scale", "CFG acts")] if scope.model.reads_text else []
         for switch, name, words in (*of_text, ("use_sag", "sag_scale", "SAG acts")):
             rows += [self._row(switch, scope.control(switch, words)), self._row(name, self.number(name, *limits[name]))]
-        rows += [self._row(name, self.number(name, *limits[name])) for name in ("threshold", "blur_sigma")]
+        others = dict.fromkeys(name for index in range(len(scope.trace)) for name in scope.others(index))
+        rows += [self._row(name, self.number(name, *limits[name])) for name in (*others, "threshold", "blur_sigma")]
         rows += [self._row("blur_kernel", self._menu("blur_kernel", "blur taps", self._taps()))]
         rows += [self._row("mask_source", self._menu("mask_source", "mask from", SOURCES))]
         rows += [self._row("layer", self._menu("layer", "layer", self._layers())), self._row("heads", self.heads)]

@@ -14,12 +14,14 @@ from torch import Tensor
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import CFG, MASK_SOURCES, Guidance
 from sagviz.models import Model
+from sagviz.player.pack import RANGES as SCALES
 from sagviz.traces import Trace
 from sagviz.widgets.parts import Amount, Choice, View, Whole
 
-RANGES = {"cfg_scale": (0.0, 10.0), "sag_scale": (-0.5, 2.0), "threshold": (0.0, 3.0), "blur_sigma": (0.0, 3.0)}
+RANGES = {**{f"{name}_scale": span for name, span in SCALES.items()}, "threshold": (0.0, 3.0), "blur_sigma": (0.0, 3.0)}
 OF_SAG = ("threshold", "blur_sigma", "blur_kernel", "mask_source", "layer", "heads")
-OWN = ("use_cfg", "use_sag", "cfg_scale", "sag_scale", *OF_SAG, "mask")  # what a step of the run has its own value of
+OTHERS = tuple(f"{name}_scale" for name in SCALES if name not in ("cfg", "sag"))  # of terms that act where the run has them
+OWN = ("use_cfg", "use_sag", "cfg_scale", "sag_scale", *OTHERS, *OF_SAG, "mask")  # what a step of the run has its own value of
 LIGHT = 5_000_000  # parameters of a decoder that is quick on any machine
 
 
@@ -44,6 +46,11 @@ class Dials(View):
     use_sag = traitlets.Bool(help="whether SAG acts; what the run has not costs 1 or 2 U-Net calls (as the run)")
     cfg_scale = Amount(min=-100, max=1000, help="CFG's scale w: 0 ignores the prompt, 1 is the plain prediction; no U-Net call")
     sag_scale = Amount(min=-100, max=1000, help="SAG's scale s, the paper's: 0 is off; no U-Net call")
+    pag_scale = Amount(0.0, min=-100, max=1000, help="PAG's scale s, where the run has PAG: 0 is off; no U-Net call")
+    seg_scale = Amount(0.0, min=-100, max=1000, help="SEG's scale s, where the run has SEG: 0 is off; no U-Net call")
+    cg_scale = Amount(0.0, min=-100, max=1000, help="CG's scale s, where the run has CG: 0 is off; no U-Net call")
+    apg_scale = Amount(0.0, min=-100, max=1000, help="APG's scale w, where the run has APG: 0 is off; no U-Net call")
+    rescale_scale = Amount(0.0, min=-100, max=1000, help="Rescale's share φ, where the run has Rescale: 0 is off; no U-Net call")
     threshold = Amount(1.0, min=-1, max=99_999, help="threshold ψ in units of the mean attention; 1 U-Net call")
     blur_sigma = Amount(1.0, min=0, max=1000, help="standard deviation of the blur in latent cells; 1 U-Net call")
     blur_kernel: Any = traitlets.Int(None, allow_none=True, help="taps of the blur, odd, or None for 2⌈4σ⌉ + 1; 1 U-Net call")
@@ -71,7 +78,7 @@ class Dials(View):
         decoder = sum(weights.numel() for weights in model.networks["vae"].parameters()) if "vae" in model.networks else 0
         super().__init__(**{"index": index, "decoded": decoder < LIGHT, **own, **options})
 
-    @traitlets.validate("index", "image", "cfg_scale", "sag_scale", "threshold", "blur_sigma", "place", "mask")
+    @traitlets.validate("index", "image", "cfg_scale", "sag_scale", *OTHERS, "threshold", "blur_sigma", "place", "mask")
     def _in_range(self, proposal: Any) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
         rows, _, height, width = self.trace[0].x_t.shape
@@ -95,6 +102,7 @@ class Dials(View):
             "blur_sigma": float(sag.blur_sigma), "blur_kernel": sag.blur_kernel, "mask_source": sag.mask_source,
             "layer": sag.layer, "heads": sag.heads,
             "mask": None if step.painted is None else step.painted[0, 0],
+            **{name: float(term.scale) if (term := guidance.get(_term_of(name))) else 0.0 for name in OTHERS},
         }  # fmt: skip
 
     @property
@@ -104,7 +112,12 @@ class Dials(View):
         changed = {name: getattr(self, name) for name in OF_SAG if getattr(self, name) != own[name]}
         cfg = replace(guidance.cfg or CFG(3.0), scale=self.cfg_scale)
         sag = replace(guidance.sag or self.model.sag(), scale=self.sag_scale, **changed)
-        return Guidance(((cfg,) if self.use_cfg else ()) + ((sag,) if self.use_sag else ()))
+        others = [replace(guidance.get(_term_of(name)), scale=getattr(self, name)) for name in self.others(self.index)]
+        return Guidance(((cfg,) if self.use_cfg else ()) + ((sag,) if self.use_sag else ()) + tuple(others)).able
+
+    def others(self, index: int) -> list[str]:
+        """The scales of the terms beside CFG and SAG that the run has at a step, in their order."""
+        return [f"{term.name}_scale" for term in self._own_guidance(index).terms if f"{term.name}_scale" in OTHERS]
 
     @property
     def applied_mask(self) -> Tensor | None:
@@ -154,6 +167,10 @@ class Dials(View):
             for name in OWN:
                 if same(getattr(self, name), was[name]):
                     setattr(self, name, own[name])
+
+
+def _term_of(scale: str) -> str:
+    return scale.removesuffix("_scale")
 
 
 def same(a: Any, b: Any) -> bool:

@@ -129,6 +129,9 @@ class Form(View):
         lost = [] if name is not None else [f"no scheduler here is the {settings.scheduler['class']} of that run"]
         if sag and sag != self.model.sag(sag.scale, threshold=sag.threshold, blur_sigma=sag.blur_sigma):
             lost.append(f"that run had {sag!r}: the form sets its scale, threshold and blur only")
+        others = [repr(term) for term in settings.guidance.terms if term.name not in ("cfg", "sag")]
+        if others:
+            lost.append(f"that run also had {' + '.join(others)}, for which the form has no place")
         if settings.model != self.model.name:
             lost.append(f"that run was made by {settings.model}, this is {self.model.name}")
         return lost

@@ -210,7 +210,7 @@ class Grid(Crossed):
     # Work
 
     def _use(self, model: Model | None) -> None:
-        if model is not None and fingerprint(model) != self.sweep.plan.weights:
+        if model is not None and fingerprint(model, self.sweep.plan.guidance) != self.sweep.plan.weights:
             raise ArgumentError(
                 f"{model.name} has other weights than {self.sweep.plan.model}, which this sweep is of; load those"
             )

@@ -128,7 +128,7 @@ def in_words(trace: Trace) -> str:
     """A run in a few words."""
     settings, guidance = trace.settings, trace.settings.guidance
     stopped = "" if trace.pictures else f", stopped after {len(trace)}"
-    scales = ", ".join(f"{term.name.upper()} {term.scale:g}" for term in guidance.terms)
+    scales = ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms)
     return f"{settings.prompt or 'no prompt'}, seed {settings.seed}, {scales}, {settings.steps} steps{stopped}"
 
 

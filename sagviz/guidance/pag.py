@@ -1,0 +1,33 @@
+"""PAG: away from what the network predicts when each cell attends to itself alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sagviz.guidance.perturbed import Perturbed
+from sagviz.perturb import Perturbation
+
+
+@dataclass(frozen=True, repr=False)
+class PAG(Perturbed):
+    r"""Perturbed-attention guidance (Ahn et al. 2024, arXiv 2403.17377): :math:`\epsilon(x_t, c) - \hat\epsilon(x_t, c)`.
+
+    In :math:`\hat\epsilon` the self-attention maps of the chosen layers are the identity: each cell keeps its own value,
+    softmax(q k^T) v becomes v. With CFG it is the branch given the prompt that is disturbed, as in diffusers; without CFG the
+    only one. Costs one more row in the step's U-Net call.
+
+    Args:
+        scale: s; 0 is off. The paper's script takes 5 without CFG; diffusers' default is 3.
+        layers: "mid", all self-attention layers of the middle block; or the dotted path of a layer, or of a block for all of
+            its layers; or a tuple of such.
+        start, stop: the interval in which it acts, see `Term`.
+    """
+
+    name: ClassVar[str] = "pag"
+    title: ClassVar[str] = "PAG"
+    formula: ClassVar[str] = "ε(xₜ, c) − ε(xₜ, c; A = 1)"
+
+    @property
+    def change(self) -> Perturbation:
+        return Perturbation((self.layers,) if isinstance(self.layers, str) else self.layers)

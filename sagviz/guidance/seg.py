@@ -1,0 +1,44 @@
+"""SEG: away from what the network predicts when neighbouring cells ask alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sagviz.guidance.base import check_number
+from sagviz.guidance.perturbed import Perturbed
+from sagviz.perturb import Perturbation
+
+
+@dataclass(frozen=True, repr=False)
+class SEG(Perturbed):
+    r"""Smoothed-energy guidance (Hong 2024, arXiv 2408.00760): :math:`\epsilon(x_t, c) - \tilde\epsilon(x_t, c)`.
+
+    In :math:`\tilde\epsilon` the queries of the chosen self-attention layers are blurred by a Gaussian over the layer's grid,
+    which is to blur the attention weights: the energy that they stand for becomes smoother. The branch is chosen as in `PAG`.
+    Costs one more row in the step's U-Net call.
+
+    The blur is the whole Gaussian, mirrored at the borders, so that sigma -> inf is the mean query; the author's code cuts its
+    kernel to the grid, and so stays short of the mean until sigma is called infinite.
+
+    Args:
+        scale: s; 0 is off. The paper keeps it at 3 and turns sigma.
+        layers: as in `PAG`.
+        blur_sigma: standard deviation in cells of the layer's grid: 0 blurs nothing, inf makes all queries their mean.
+        start, stop: the interval in which it acts, see `Term`.
+    """
+
+    name: ClassVar[str] = "seg"
+    title: ClassVar[str] = "SEG"
+    formula: ClassVar[str] = "ε(xₜ, c) − ε(xₜ, c; q blurred)"
+
+    blur_sigma: float = math.inf
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("blur_sigma", self.blur_sigma, 0, finite=False)
+
+    @property
+    def change(self) -> Perturbation:
+        return Perturbation((self.layers,) if isinstance(self.layers, str) else self.layers, float(self.blur_sigma))
