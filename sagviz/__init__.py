@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sagviz.errors import SagvizWarning as SagvizWarning
     from sagviz.guidance import CFG as CFG
     from sagviz.guidance import SAG as SAG
+    from sagviz.memory import estimate as estimate
     from sagviz.models import Model as Model
     from sagviz.models import load as load
     from sagviz.probe import attend as attend
@@ -41,7 +42,7 @@ _HOME = {
     "CFG": "guidance", "SAG": "guidance", "Model": "models", "SagvizError": "errors", "SagvizWarning": "errors",
     "Step": "records", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
     "Sweep": "sweeps", "branch": "whatif", "steps": "sampling", "sweep": "sweeps", "trace": "sampling", "vocabulary": "words",
-    "what_if": "whatif",
+    "estimate": "memory", "what_if": "whatif",
     "Capture": "captures", "Captured": "captures", "attend": "probe",
     "Grid": "widgets", "Microscope": "widgets", "Playground": "widgets", "Preference": "widgets", "Scrubber": "widgets",
 }  # fmt: skip

@@ -17,14 +17,16 @@ PACKAGE = Path(__file__).parents[1] / "sagviz"
 
 ROWS = (  # from the bottom up; "name.*" is all below a package that no row names itself
     {"errors", "files", "seeds"},
+    {"shortage", "footprint"},
     {"mini.*"},
     {"guidance", "degrade", "schedule", "attention", "image"},
     {"captures"},
     {"models.*", "words", "records", "measure.*"},
     {"traces", "runs", "captions"},
+    {"room", "finite"},
     {"passes"},
     {"sampling"},
-    {"whatif", "probe", "comparison", "recipe", "sweeps.*", "votes"},
+    {"whatif", "probe", "comparison", "recipe", "memory", "sweeps.*", "votes"},
     {"plot.*", "player.pack"},
     {"player"},
     {"player.grid"},
@@ -51,6 +53,7 @@ FREE = {"mini.evaluate", "mini.curves"}  # programs that may import every librar
 OWNERS = {
     "diffusers": {"models", "mini"},
     "transformers": {"models", "mini"},
+    "accelerate": {"models"},
     "ipywidgets": {"widgets"},
     "papermill": {"reports"},
     "nbconvert": {"reports"},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sagviz.errors import ArgumentError, ModelError
+from sagviz.errors import ArgumentError, ModelError, SagvizWarning
 from sagviz.mini import WEIGHTS
 from sagviz.models.model import Model as Model
 from sagviz.models.reading import PARTS, first_sentence, read_parts
@@ -15,28 +16,44 @@ from sagviz.models.schedulers import SCHEDULERS as SCHEDULERS
 from sagviz.models.schedulers import make_scheduler as make_scheduler
 
 
-def load(source: object = None, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Model:
+def load(
+    source: object = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    offload: bool = False,
+) -> Model:
     """Open a model.
 
     Args:
         source: `None` for the bundled miniature (offline, no download), a folder in diffusers' format, a name on the
             Hugging Face hub such as "stable-diffusion-v1-5/stable-diffusion-v1-5", or a diffusers pipeline in memory,
             which is used as it is.
-        device: "cpu", "cuda" ...; by default a GPU where there is one, and the CPU for the miniature.
+        device: "cpu", "cuda" ...; by default a GPU where there is one, and the CPU for the miniature. "meta" reads no weights:
+            such a model cannot run, but `estimate` says what memory it would need.
         dtype: "float32", "float16", "bfloat16"; by default float16 on CUDA and float32 elsewhere.
+        offload: for a small GPU: the networks wait on the CPU, and one at a time visits the GPU while it works.
 
     Raises:
         ModelError: there is no such model, or it is of a kind without a self-attention U-Net.
     """
     if source is not None and not isinstance(source, str | Path):
-        return _from_pipeline(source, device, dtype)
+        return _from_pipeline(source, device, dtype, offload)
     place = _device(device or ("cpu" if source is None else _best_device()))
     kind = _dtype(dtype) if dtype else torch.float16 if place.type == "cuda" else torch.float32
     folder = str(WEIGHTS if source is None else source)
-    parts = read_parts(folder, kind)
+    parts = read_parts(folder, kind, weights=place.type != "meta")
     _refuse_other_families(parts["unet"].config, folder)
-    for name in ("unet", "vae", "text_encoder"):
-        parts[name] = parts[name].to(place).eval().requires_grad_(False)
+    if offload and place.type in ("cpu", "mps", "meta"):  # MPS shares the computer's memory
+        warnings.warn(f"offload=True does nothing on {place.type}; it saves the memory of a GPU", SagvizWarning, stacklevel=2)
+        offload = False
+    networks = ("unet", "vae", "text_encoder")
+    for name in networks:
+        parts[name] = parts[name].to("cpu" if offload else place).eval().requires_grad_(False)
+    if offload:
+        from sagviz.models.visits import visit_in_turn
+
+        visit_in_turn([parts[name] for name in networks], place)
     return Model("miniature" if source is None else str(source), **parts)
 
 
@@ -63,7 +80,7 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     return found
 
 
-def _from_pipeline(pipe: Any, device: object, dtype: object) -> Model:
+def _from_pipeline(pipe: Any, device: object, dtype: object, offload: bool) -> Model:
     missing = [part for part in PARTS if getattr(pipe, part, None) is None]
     if missing:
         raise ModelError(
@@ -71,6 +88,8 @@ def _from_pipeline(pipe: Any, device: object, dtype: object) -> Model:
         )
     if device is not None or dtype is not None:
         raise ArgumentError("a pipeline is used as it is; move it with pipe.to(device, dtype) instead of device= and dtype=")
+    if offload:
+        raise ArgumentError("a pipeline is used as it is; call pipe.enable_model_cpu_offload() instead of offload=True")
     _refuse_other_families(pipe.unet.config, type(pipe).__name__)
     return Model(type(pipe).__name__, **{part: getattr(pipe, part) for part in PARTS})
 

@@ -14,6 +14,11 @@ from torch import Tensor
 
 from sagviz import image
 from sagviz.errors import ArgumentError, SagvizWarning
+from sagviz.footprint import Footprint
+from sagviz.models.decoding import decoded, encoded
+from sagviz.models.needs import too_much, too_much_to_decode
+from sagviz.models.places import execution_device
+from sagviz.shortage import explained
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,7 +30,8 @@ class Model:
     Attributes:
         name: what it was loaded from.
         unet, vae, text_encoder, tokenizer, scheduler: diffusers' and transformers' own objects, left as they are.
-        device: where the U-Net is; `dtype`: its number format. Noise is drawn on the CPU and guidance computed in float32.
+        device: where the U-Net works, even if its weights wait elsewhere; `dtype`: its number format. Noise is drawn on the CPU
+            and guidance computed in float32.
         lock: held while the tokenizer or a network works, so that widgets of one notebook can share the model.
     """
 
@@ -35,13 +41,14 @@ class Model:
         self.text_encoder, self.tokenizer = parts["text_encoder"], parts["tokenizer"]
         self.scheduler = parts["scheduler"]
         self.lock = threading.RLock()
+        self.footprint = Footprint()
 
     def __repr__(self) -> str:
         return f"<Model {self.name} on {self.device}, {str(self.dtype).removeprefix('torch.')}>"
 
     @property
     def device(self) -> torch.device:
-        return next(self.unet.parameters()).device
+        return execution_device(self.unet)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -91,12 +98,18 @@ class Model:
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         with self.lock:
             ids = self.tokenizer(prompt, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-            mask = ids.attention_mask.to(self.text_encoder.device) if masked else None
-            return self.text_encoder(ids.input_ids.to(self.text_encoder.device), attention_mask=mask)[0]
+            place = execution_device(self.text_encoder)
+            mask = ids.attention_mask.to(place) if masked else None
+            return self.text_encoder(ids.input_ids.to(place), attention_mask=mask)[0]
 
     def predict(self, x: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
-        """One U-Net pass: the network's own output, float32. `x` (B, C, H, W) as `scale_model_input` made it."""
-        return self.unet(x.to(self.dtype), t, encoder_hidden_states=embeddings).sample.float()
+        """One U-Net pass: the network's own output, float32. `x` (B, C, H, W) as `scale_model_input` made it.
+
+        Raises:
+            OutOfMemoryError: says what was tried and what to lower.
+        """
+        with explained(lambda: too_much(self, x)):
+            return self.unet(x.to(self.dtype), t, encoder_hidden_states=embeddings).sample.float()
 
     @torch.no_grad()
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
@@ -107,19 +120,22 @@ class Model:
             raise ArgumentError(f"encode got {len(listed)} pictures of {len(sizes)} sizes; give one or more, all of one size")
         self.latent_shape((listed[0].height, listed[0].width))
         with self.lock:
-            pixels = image.from_images(listed).to(self.vae.device, self.vae.dtype)
-            latents = self.vae.encode(pixels).latent_dist.mode().float().cpu()
+            latents = encoded(self.vae, image.from_images(listed))
         shift = self.vae.config.get("shift_factor") or 0.0
         return (latents - shift) * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
-        """Latents (B, C, H, W) to pictures."""
+        """Latents (B, C, H, W) to pictures, one by one; those of more than 2048 x 1024 pixels in tiles.
+
+        Raises:
+            NotFiniteError: a picture came out as NaN or infinity, in float32 too.
+            OutOfMemoryError: there is not even the memory to decode in tiles.
+        """
         shift = self.vae.config.get("shift_factor") or 0.0
         unscaled = latents.float() / self.vae.config.scaling_factor + shift
-        with self.lock:
-            parts = [self.vae.decode(row[None].to(self.vae.device, self.vae.dtype)).sample for row in unscaled]
-        return image.to_images(torch.cat(parts))
+        with self.lock, explained(lambda: too_much_to_decode(self, latents)):
+            return image.to_images(decoded(self.vae, unscaled))
 
     @cached_property
     def latent_rgb(self) -> Tensor:
