@@ -96,14 +96,14 @@ class Footprint:
             dtype: its number format.
             rows: rows of the batch.
             latent: (C, H, W) in cells.
-            tokens: length of the text.
+            tokens: length of the text, if it reads one.
         """
 
-        def call() -> object:
+        def call() -> Any:
             like, x = _on_meta(unet, dtype), torch.empty(rows, *latent, device="meta")
             t = torch.empty(rows, dtype=torch.int64, device="meta")
-            text = torch.empty(rows, tokens, unet.config.cross_attention_dim, dtype=dtype, device="meta")
-            return lambda: like(x.to(dtype), t, encoder_hidden_states=text, **_added(unet.config, rows, dtype)).sample.float()
+            told = _told(unet.config, rows, tokens, dtype)
+            return lambda: like(x.to(dtype), t, **told).sample.float()
 
         return self._once(unet, (dtype, rows, latent, tokens), call)
 
@@ -137,16 +137,20 @@ def in_tiles(vae: Any) -> dict[str, Any]:
 def _on_meta(network: Any, dtype: torch.dtype) -> Any:
     """The like of a network without weights."""
     with torch.device("meta"):
-        return type(network).from_config(network.config).to(dtype).eval()
+        return nn.Module.to(type(network).from_config(network.config), dtype).eval()
 
 
-def _added(config: Mapping[str, Any], rows: int, dtype: torch.dtype) -> dict[str, Any]:
-    """SDXL's second text embedding and its six numbers about size and crop."""
-    if config.get("addition_embed_type") != "text_time":
+def _told(config: Mapping[str, Any], rows: int, tokens: int, dtype: torch.dtype) -> dict[str, Any]:
+    """What a U-Net is told beside the time: a text, and with SDXL a second embedding and six numbers about size and crop."""
+    if "cross_attention_dim" not in config:  # of pixels
         return {}
+    text = {"encoder_hidden_states": torch.empty(rows, tokens, config["cross_attention_dim"], dtype=dtype, device="meta")}
+    if config.get("addition_embed_type") != "text_time":
+        return text
     pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
     shapes = {"text_embeds": pooled, "time_ids": 6}
-    return {"added_cond_kwargs": {name: torch.empty(rows, width, dtype=dtype, device="meta") for name, width in shapes.items()}}
+    added = {name: torch.empty(rows, width, dtype=dtype, device="meta") for name, width in shapes.items()}
+    return {**text, "added_cond_kwargs": added}
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -88,13 +88,13 @@ class Estimate:
         return f"<table><caption>{escape(self._title())}</caption>{rows}</table>"
 
 
-def estimated(runs: Sequence[Run], records: int = 0) -> Estimate:
-    """What runs in lockstep need, if they share no rows."""
+def estimated(runs: Sequence[Run], records: int = 0, *, tiled: bool = True) -> Estimate:
+    """What runs in lockstep need, if they share no rows. Without `tiled` that is not looked into, which takes its time."""
     model, settings = runs[0].model, runs[0].settings
     latent, rows = model.latent_shape(settings.size), sum(map(_rows, runs))
     held = {name: weight_bytes(network) for name, network in networks(model).items()}
     upcast = overflows(model.vae)
-    decoder = {"latent": (model.vae.config.latent_channels, *latent[1:])}
+    cells = (model.vae.config.latent_channels, *latent[1:])
     kind, more = (torch.float32, held["vae"]) if upcast else (model.vae.dtype, 0)
     return Estimate(
         model=model.name,
@@ -105,8 +105,8 @@ def estimated(runs: Sequence[Run], records: int = 0) -> Estimate:
         weights=held,
         unet=unet_bytes(model, rows, latent),
         captured=sum(map(_captured, runs)),
-        decoding=more + model.footprint.decoder(model.vae, kind, **decoder),
-        tiled=more + model.footprint.decoder(model.vae, kind, **decoder, tiled=True),
+        decoding=more + model.footprint.decoder(model.vae, kind, latent=cells),
+        tiled=more + model.footprint.decoder(model.vae, kind, latent=cells, tiled=tiled),
         records=records,
         offloaded=is_offloaded(model.unet),
         room=free_bytes(model),
@@ -129,7 +129,8 @@ def check_room(runs: Sequence[Run]) -> None:
     if room is None:
         return
     try:
-        need = estimated(runs)
+        need = estimated(runs, tiled=False)
+        need = need if need.peak <= room else estimated(runs)
     except Exception:  # a network that cannot be built anew from its configuration may run all the same
         return
     if need.least > room:

@@ -99,6 +99,7 @@ def test_a_picture_that_overflows_is_decoded_again_in_float32(half: sv.Model) ->
 
 
 def test_a_picture_of_nothing_is_refused(half: sv.Model) -> None:
+    say(half, False)
     half.vae.decoder.conv_in.weight[0, 0, 0, 0] = torch.nan
     with pytest.warns(sv.SagvizWarning), pytest.raises(NotFiniteError, match="the VAE gives NaN") as error:
         half.decode(noise(1, SIZE))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
 from known import PARAMETERS, UNETS, VAE
 from test_attention import peak_memory
 from tiny import build_unet
@@ -76,6 +76,18 @@ def test_a_unets_call_takes_what_was_told(unet: UNet2DConditionModel, rows: int)
     call()
     told = Footprint().unet(unet, torch.float32, rows=rows, latent=LATENT, tokens=TOKENS)
     assert told == pytest.approx(peak_memory(call), rel=0.15)
+
+
+@torch.no_grad()
+def test_a_unet_of_pixels_reads_no_text() -> None:
+    unet = UNet2DModel(
+        sample_size=32, block_out_channels=(32, 64), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"), layers_per_block=1, norm_num_groups=8,
+    ).eval()  # fmt: skip
+    x = torch.randn(2, 3, 64, 64)
+    unet(x, 500)
+    told = Footprint().unet(unet, torch.float32, rows=2, latent=(3, 64, 64), tokens=0)
+    assert told == pytest.approx(peak_memory(lambda: unet(x, 500).sample), rel=0.15)
 
 
 @pytest.mark.parametrize("tiled", [False, True])

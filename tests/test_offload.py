@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from diffusers import StableDiffusionPipeline
 from tiny import is_one_sentence, noise
 from torch import nn
@@ -76,9 +77,15 @@ def test_visiting_networks_compute_the_same_bits(model: sv.Model, folder: Path) 
     assert (ours.device, ours.dtype) == (CPU, torch.float32)
 
 
+def in_parts(pipe: StableDiffusionPipeline) -> None:
+    """What `enable_sequential_cpu_offload` does; with copies, because accelerate takes the CPU's own weights for tied ones."""
+    for network in (pipe.unet, pipe.vae, pipe.text_encoder):
+        cpu_offload(network, CPU, state_dict={name: value.clone() for name, value in network.state_dict().items()})
+
+
 WAYS: dict[str, Callable[[StableDiffusionPipeline], Any]] = {
     "model": lambda pipe: pipe.enable_model_cpu_offload(device="cpu"),
-    "sequential": lambda pipe: pipe.enable_sequential_cpu_offload(device="cpu"),
+    "sequential": in_parts,
     "group": lambda pipe: pipe.enable_group_offload(onload_device=CPU, offload_device=CPU, offload_type="leaf_level"),
 }
 

@@ -41,7 +41,7 @@ def test_stable_diffusion_is_told_from_its_configuration_alone(sd15: sv.Model) -
 
 def test_a_step_takes_what_was_told(model: sv.Model) -> None:
     """Within 15 % of what torch held at once in a whole step: passes, attention, guidance and the scheduler's step."""
-    settings: dict[str, Any] = {"guidance": BOTH, "size": (128, 128), "images": 2}
+    settings: dict[str, Any] = {"guidance": BOTH, "size": (96, 96), "images": 2}
     walk = sv.steps(model, "a fox", **settings)
     next(walk)
     need = sv.estimate(model, "a fox", **settings)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sagviz.errors import NotFiniteError, SagvizWarning
 from sagviz.footprint import in_tiles
@@ -102,8 +102,8 @@ def _in_float32(vae: Any, wanted: bool = True) -> Iterator[None]:
     own = vae.dtype
     try:
         if wanted:
-            vae.to(torch.float32)
+            nn.Module.to(vae, torch.float32)  # diffusers' own `to` logs a warning
         yield
     finally:
         if wanted:
-            vae.to(own)
+            nn.Module.to(vae, own)

@@ -26,7 +26,7 @@ def short(dtype: torch.dtype) -> str:
 
 def unet_bytes(model: Model, rows: int, latent: tuple[int, int, int]) -> int:
     """Bytes at the peak of a U-Net call, beside the weights."""
-    tokens = model.tokenizer.model_max_length
+    tokens = getattr(model.tokenizer, "model_max_length", 0)
     return model.footprint.unet(model.unet, model.dtype, rows=rows, latent=latent, tokens=tokens)
 
 

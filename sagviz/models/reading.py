@@ -14,6 +14,7 @@ from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from sagviz.errors import ModelError
 
@@ -47,7 +48,7 @@ def read_parts(folder: str, dtype: torch.dtype, weights: bool = True) -> dict[st
             try:
                 read = getattr(libraries[library], kind)
                 if options and not weights:
-                    parts[part] = _without_weights(read, folder, part, local).to(dtype)
+                    parts[part] = nn.Module.to(_without_weights(read, folder, part, local), dtype)
                 else:
                     parts[part] = read.from_pretrained(folder, subfolder=part, local_files_only=local, **options)
             except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:

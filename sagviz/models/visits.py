@@ -11,7 +11,7 @@ from accelerate.utils import send_to_device
 from torch import nn
 
 
-class Visit(ModelHook):  # type: ignore[misc]
+class Visit(ModelHook):
     """Brings a network to the device when it is called, after the others have left; there it stays until one of them is called.
 
     accelerate's own `cpu_offload_with_hook` sends only the network before it in a fixed order away, and a notebook calls them
