@@ -1,6 +1,6 @@
 """How much memory a network's call takes, found without its weights: its own code on torch's meta device, storages counted.
 
-Meta tensors have shapes and no numbers, so that a U-Net of SDXL's size is followed in a second, in no memory. What is counted
+Meta tensors have shapes and no numbers, so that a U-Net of SDXL's size is followed in seconds, in no memory. What is counted
 is what torch's allocator is asked for. Attention counts as its fused kernels do it, without the N x N map; PyTorch takes one
 of them for every layer of Stable Diffusion on CUDA and on the CPU. Not counted: CUDA's own context (some 0.4 GiB), the
 workspaces of cuDNN, and gaps between allocations.

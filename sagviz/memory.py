@@ -14,8 +14,8 @@ from sagviz.sampling import kept_steps, record_bytes
 def estimate(model: Model, prompt: str = "", *, keep: int | Collection[int] | None = None, **settings: Any) -> Estimate:
     """The memory of a run, before it: on the device and, for its records, on the CPU. Takes what `trace` takes.
 
-    The networks' own code runs without numbers, on torch's meta device, and the bytes that live at once are counted: a second
-    or two for SDXL, no memory, no GPU. A model that was loaded with `device="meta"` has read its configuration alone:
+    The networks' own code runs without numbers, on torch's meta device, and the bytes that live at once are counted: some
+    seconds for SDXL, no memory, no GPU. A model that was loaded with `device="meta"` has read its configuration alone:
 
         sv.estimate(sv.load("stabilityai/stable-diffusion-xl-base-1.0", device="meta", dtype="float16"), guidance=CFG(5.0))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import torch
 
@@ -62,7 +63,7 @@ class Estimate:
     def _peak(self, decoding: int) -> int:
         together = sum(self.weights.values())
         at = {name: held if self.offloaded else together for name, held in self.weights.items()}
-        return max(at["unet"] + self.unet + self.captured, at["vae"] + decoding, *at.values())
+        return max(at["unet"] + self.unet + self.captured, at.get("vae", 0) + decoding, *at.values())
 
     def _lines(self) -> list[tuple[str, int]]:
         lines = [(f"weights: {name}", held) for name, held in self.weights.items()]
@@ -93,9 +94,7 @@ def estimated(runs: Sequence[Run], records: int = 0, *, tiled: bool = True) -> E
     model, settings = runs[0].model, runs[0].settings
     latent, rows = model.latent_shape(settings.size), sum(map(_rows, runs))
     held = {name: weight_bytes(network) for name, network in networks(model).items()}
-    upcast = overflows(model.vae)
-    cells = (model.vae.config.latent_channels, *latent[1:])
-    kind, more = (torch.float32, held["vae"]) if upcast else (model.vae.dtype, 0)
+    whole, in_tiles = (_decoding(model, latent, way) for way in (False, tiled))
     return Estimate(
         model=model.name,
         dtype=short(model.dtype),
@@ -105,12 +104,21 @@ def estimated(runs: Sequence[Run], records: int = 0, *, tiled: bool = True) -> E
         weights=held,
         unet=unet_bytes(model, rows, latent),
         captured=sum(map(_captured, runs)),
-        decoding=more + model.footprint.decoder(model.vae, kind, latent=cells),
-        tiled=more + model.footprint.decoder(model.vae, kind, latent=cells, tiled=tiled),
+        decoding=whole,
+        tiled=in_tiles,
         records=records,
         offloaded=is_offloaded(model.unet),
         room=free_bytes(model),
     )
+
+
+def _decoding(model: Model, latent: tuple[int, int, int], tiled: bool) -> int:
+    """Bytes at the peak of decoding a picture; a VAE that is put in float32 grows by its weights in float16."""
+    vae: Any = getattr(model, "vae", None)
+    if vae is None:  # of pixels
+        return 0
+    kind, more = (torch.float32, weight_bytes(vae)) if overflows(vae) else (vae.dtype, 0)
+    return more + model.footprint.decoder(vae, kind, latent=(vae.config.latent_channels, *latent[1:]), tiled=tiled)
 
 
 def check_room(runs: Sequence[Run]) -> None:
