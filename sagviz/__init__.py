@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sagviz.guidance import SAG as SAG
     from sagviz.guidance import SEG as SEG
     from sagviz.guidance import Rescale as Rescale
+    from sagviz.memory import estimate as estimate
     from sagviz.models import Model as Model
     from sagviz.models import load as load
     from sagviz.probe import attend as attend
@@ -47,7 +48,7 @@ _HOME = {
     "SEG": "guidance", "Model": "models", "SagvizError": "errors", "SagvizWarning": "errors",
     "Step": "records", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
     "Sweep": "sweeps", "branch": "whatif", "steps": "sampling", "sweep": "sweeps", "trace": "sampling", "vocabulary": "words",
-    "what_if": "whatif",
+    "estimate": "memory", "what_if": "whatif",
     "Capture": "captures", "Captured": "captures", "attend": "probe",
     "Grid": "widgets", "Microscope": "widgets", "Playground": "widgets", "Preference": "widgets", "Scrubber": "widgets",
 }  # fmt: skip

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sagviz", description="Self-Attention Guidance, made visible.")
-    commands = parser.add_subparsers(required=True, metavar="generate | report | sweep | show")
+    commands = parser.add_subparsers(required=True, metavar="generate | report | sweep | show | estimate")
     generate = commands.add_parser("generate", help="make a picture", description="Make a picture with CFG + SAG.")
     generate.add_argument("prompt", nargs="?", default="", help="what to draw; nothing for an unconditional picture")
     generate.add_argument("-o", "--out", type=Path, default=Path("sagviz.png"), help="PNG file (sagviz.png)")
@@ -49,6 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("traces", type=Path, nargs="+", metavar="FILE.sagtrace", help="what Trace.save wrote; several are compared")
     show.add_argument("-o", "--out", type=Path, help="HTML file (the first file's name with .html)")
     show.set_defaults(run=_show)
+    estimate = commands.add_parser("estimate", help="tell the memory of a run without making it", description=ABOUT_ESTIMATE)
+    estimate.add_argument("model", nargs="?", default="miniature", help=PURPOSES["model"])
+    estimate.add_argument("--dtype", default="float16", help="'float16', 'bfloat16' or 'float32' (float16)")
+    estimate.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels (the model's own)")
+    estimate.add_argument("--images", type=int, default=1, help="pictures at once (1)")
+    estimate.add_argument("--steps", type=int, default=50, help="all of which are kept on the CPU (50)")
+    estimate.set_defaults(run=_estimate)
     return parser
 
 
@@ -65,6 +72,7 @@ def _add_settings(parser: argparse.ArgumentParser, skip: tuple[str, ...] = ()) -
 
 
 CFG_SCALE = 3.0
+ABOUT_ESTIMATE = "Tell the memory of a run with CFG + SAG. Only the configuration of the model is read, no weights."
 ABOUT_SWEEP = "Make every combination of the settings and write a table of measures. The same command goes on where it stopped."
 
 
@@ -156,6 +164,16 @@ def _show(arguments: argparse.Namespace) -> None:
 
     out = arguments.out or arguments.traces[0].with_suffix(".html")
     print(page([Trace.load(path) for path in arguments.traces], out).resolve())
+
+
+def _estimate(arguments: argparse.Namespace) -> None:
+    from sagviz.guidance import CFG, SAG
+    from sagviz.memory import estimate
+    from sagviz.models import load
+
+    model = load(None if arguments.model == "miniature" else arguments.model, device="meta", dtype=arguments.dtype)
+    size = None if arguments.size is None else tuple(arguments.size)
+    print(estimate(model, guidance=CFG(3.0) + SAG(1.0), images=arguments.images, size=size, steps=arguments.steps))
 
 
 def _sweep(arguments: argparse.Namespace) -> None:

@@ -21,5 +21,13 @@ class ReportError(SagvizError):
     """A report could not be made or written."""
 
 
+class OutOfMemoryError(SagvizError, MemoryError):
+    """The device, or the computer, has no memory left for what was asked."""
+
+
+class NotFiniteError(SagvizError, ArithmeticError):
+    """A network, the guidance or a picture came out as NaN or infinity."""
+
+
 class SagvizWarning(UserWarning):
     """Something was ignored or cut off, and the run goes on."""

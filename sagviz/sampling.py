@@ -15,10 +15,12 @@ from tqdm.auto import tqdm
 from sagviz import image
 from sagviz.captures import Capture
 from sagviz.errors import ArgumentError
+from sagviz.finite import check_finite
 from sagviz.guidance import Guidance, Term
 from sagviz.models import Model
 from sagviz.passes import Passes
 from sagviz.records import STORED, Step
+from sagviz.room import check_room
 from sagviz.runs import Run, check_whole, prepare
 from sagviz.seeds import generator
 from sagviz.traces import Trace
@@ -58,12 +60,15 @@ def steps(
         capture: what to read of the attention into `Step.captured`, at any layers, heads and steps.
 
     Raises:
-        ArgumentError: before anything is computed.
+        ArgumentError: before anything is computed, also where a GPU has not the memory for it.
+        NotFiniteError: a step came out as NaN or infinity; says which quantity, the likely cause and a way out.
+        OutOfMemoryError: says what was tried and what to lower.
     """
     run = prepare(
         model, prompt, negative_prompt=negative_prompt, guidance=guidance, steps=steps, seed=seed, images=images,
         size=size, scheduler=scheduler, eta=eta, noise=noise, capture=capture,
     )  # fmt: skip
+    check_room([run])
     return walk(run)
 
 
@@ -78,6 +83,7 @@ def trace(
 
     Raises:
         ArgumentError: before anything is computed, also where the records would need more than 4 GiB.
+        NotFiniteError, OutOfMemoryError: as in `steps`.
         BaseException: whatever stops the run, Ctrl-C included, carries the steps so far as its attribute `trace`.
     """
     return collect(prepare(model, prompt, **settings), keep=keep, progress=progress)
@@ -108,28 +114,46 @@ def walk_together(
         ArgumentError: there is no run, or they are not of one model and one size.
     """
     _check_alike(runs)
-    passes, device = Passes(runs[0].model, max_rows), runs[0].model.device
+    passes = Passes(runs[0].model, max_rows)
     if firsts is None:
         firsts = [begin(run, 0, start) for run, start in zip(runs, _alike([run.start for run in runs]), strict=True)]
-    shared = {id(step.x_t): step.x_t.to(device) for step in firsts}
-    going = {place: (step.x_t, replace(on_device(step, device), x_t=shared[id(step.x_t)])) for place, step in enumerate(firsts)}
     paths = [json.dumps({**run.settings.to_json(), "guidance": None}, sort_keys=True) for run in runs]
+    going = _on_device(firsts, runs[0].model.device)
     while going:
-        done = passes.complete([runs[place] for place in going], [step for _, step in going.values()])
-        records: list[Step | None] = [None] * len(runs)
-        # Latents that went the same way so far are one object, which the passes recognize; with each what terms carry over.
-        same: dict[object, tuple[Tensor, dict[str, Tensor]]] = {}
-        for (place, (x_host, _)), step in zip(list(going.items()), done, strict=True):
-            run = runs[place]
-            way = (id(step.x_t), step.guidance, id(step.painted), id(step.apg_before), paths[place])
-            carried = {name: value for term in step.guidance.terms for name, value in term.carry(step).items()}
-            x_next, carried = same.setdefault(way, (advance(run, step), carried))
-            record = records[place] = to_host(replace(step, x_next=x_next), x_host)
-            going.pop(place)
-            if record.index + 1 < run.evaluations:
-                assert record.x_next is not None
-                going[place] = record.x_next, begin(run, record.index + 1, x_next, carried)
+        records, going = _evaluate(passes, runs, going, paths)
         yield records
+
+
+Going = dict[int, tuple[Tensor, Step]]  # by the run's place: its latent on the CPU, and its next step, on the device
+
+
+def _on_device(firsts: Sequence[Step], device: torch.device) -> Going:
+    """The first steps with their tensors where the model is, equal latents once."""
+    shared = {id(step.x_t): step.x_t.to(device) for step in firsts}
+    return {place: (step.x_t, replace(on_device(step, device), x_t=shared[id(step.x_t)])) for place, step in enumerate(firsts)}
+
+
+def _evaluate(passes: Passes, runs: Sequence[Run], going: Going, paths: Sequence[str]) -> tuple[list[Step | None], Going]:
+    """One evaluation of the runs that go on: their records, and their next steps.
+
+    A function of its own, so that between two steps the device holds their latents alone.
+    """
+    done = passes.complete([runs[place] for place in going], [step for _, step in going.values()])
+    records: list[Step | None] = [None] * len(runs)
+    further: Going = {}
+    # Latents that went the same way so far are one object, which the passes recognize; with each what terms carry over.
+    same: dict[object, tuple[Tensor, dict[str, Tensor]]] = {}
+    for (place, (x_host, _)), step in zip(going.items(), done, strict=True):
+        run = runs[place]
+        way = (id(step.x_t), step.guidance, id(step.painted), id(step.apg_before), paths[place])
+        carried = {name: value for term in step.guidance.terms for name, value in term.carry(step).items()}
+        x_next, carried = same.setdefault(way, (advance(run, step), carried))
+        record = records[place] = to_host(replace(step, x_next=x_next), x_host)
+        check_finite(run, record)
+        if record.index + 1 < run.evaluations:
+            assert record.x_next is not None
+            further[place] = record.x_next, begin(run, record.index + 1, x_next, carried)
+    return records, further
 
 
 def collect(run: Run, *, keep: int | Collection[int] | None = None, progress: bool = True, first: Step | None = None) -> Trace:
@@ -152,7 +176,7 @@ def collect_together(
         BaseException: whatever stops the runs carries what they have so far as its attributes `traces` and `trace`, the first.
     """
     _check_alike(runs)
-    kept = [_kept(keep, run.evaluations) for run in runs]
+    kept = [kept_steps(keep, run.evaluations) for run in runs]
     check_memory(runs, kept)
     records: list[list[Step]] = [[] for _ in runs]
     lasts: list[Tensor] = [run.start for run in runs]
@@ -241,7 +265,8 @@ def _check_alike(runs: Sequence[Run]) -> None:
         )
 
 
-def _kept(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
+def kept_steps(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
+    """The indices that `keep` means."""
     if keep is None:
         return set(range(evaluations))
     if isinstance(keep, int | float | np.number):
@@ -254,13 +279,14 @@ def _kept(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
 
 
 def check_memory(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
-    """Refuse more records than fit, or more of the attention than was allowed."""
+    """Refuse more records than fit, more of the attention than was allowed, and passes that the GPU has no room for."""
     _check_captures(runs, kept)
-    needed = [len(indices) * _record_bytes(run) for run, indices in zip(runs, kept, strict=True)]
+    check_room(runs)
+    needed = [len(indices) * record_bytes(run) for run, indices in zip(runs, kept, strict=True)]
     if sum(needed) <= MAX_TRACE_BYTES:
         return
     run, steps = runs[0], max(map(len, kept))
-    fitting = MAX_TRACE_BYTES // sum(map(_record_bytes, runs))
+    fitting = MAX_TRACE_BYTES // sum(map(record_bytes, runs))
     every = -(-(run.evaluations - 1) // max(1, fitting - 1))
     advice = f"keep={every} or more keeps every {every}th step" if fitting > 1 else "make fewer images at once, or smaller ones"
     raise ArgumentError(
@@ -279,7 +305,7 @@ def _check_captures(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
             run.capture.check(needed, f"{steps} steps" + f" of {len(runs)} runs" * (len(runs) > 1))
 
 
-def _record_bytes(run: Run) -> int:
+def record_bytes(run: Run) -> int:
     """Memory of one step in float32: x_t, x_next, an output for each branch, and what each term stores, maps at the most."""
     guidance, latent = run.settings.guidance, run.start
     stored = [name for term in guidance.terms for name in term.stored]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sagviz.errors import ArgumentError, TraceError
+from sagviz.finite import check_finite
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.models import Model
 from sagviz.passes import Passes
@@ -46,7 +47,9 @@ def what_if(
     """
     run, first = depart(model, trace, index, guidance, mask)
     (done,) = Passes(model).complete([run], [on_device(first, model.device)])
-    return to_host(replace(done, x_next=advance(run, done)), first.x_t)
+    changed = to_host(replace(done, x_next=advance(run, done)), first.x_t)
+    check_finite(run, changed)
+    return changed
 
 
 def branch(

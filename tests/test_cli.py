@@ -46,6 +46,9 @@ def test_several_images_use_the_next_seeds(tmp_path: Path) -> None:
         ["report", "no/such/folder.html"],
         ["report", "--steps", "0"],
         ["report", "--blur-sigma", "-1"],
+        ["estimate", "/no/such/folder"],
+        ["estimate", "--size", "33", "32"],
+        ["estimate", "--dtype", "int8"],
     ],
     ids=" ".join,
 )
@@ -71,12 +74,21 @@ def test_unknown_flags_and_types_are_refused_by_the_parser(arguments: list[str],
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["report", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["generate", "--help"], ["report", "--help"], ["estimate", "--help"]], ids=" ".join
+)
 def test_help_is_everywhere(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 0
     assert "sagviz" in capsys.readouterr().out
+
+
+def test_an_estimate_is_that_of_python(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", "--images", "3", "--size", "128", "192", "--steps", "7", "--dtype", "float32"]) == 0
+    model = sv.load(device="meta", dtype="float32")
+    expected = sv.estimate(model, guidance=CFG(3.0) + SAG(1.0), images=3, size=(128, 192), steps=7)
+    assert capsys.readouterr().out == f"{expected}\n"
 
 
 def test_a_long_prompt_warns_and_goes_on(tmp_path: Path) -> None:

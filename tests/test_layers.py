@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "sagviz"
 
 ROWS = (  # from the bottom up; "name.*" is all below a package that no row names itself
     {"errors", "files", "seeds"},
+    {"shortage", "footprint"},
     {"mini.*"},
     {"degrade", "schedule", "attention", "image"},
     {"perturb"},
@@ -24,9 +25,10 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {"captures"},
     {"models.*", "words", "records", "measure.*"},
     {"traces", "runs", "captions"},
+    {"room", "finite"},
     {"passes"},
     {"sampling"},
-    {"whatif", "probe", "comparison", "recipe", "sweeps.*", "votes"},
+    {"whatif", "probe", "comparison", "recipe", "memory", "sweeps.*", "votes"},
     {"plot.*", "player.pack"},
     {"player"},
     {"player.grid"},
@@ -53,6 +55,7 @@ FREE = {"mini.evaluate", "mini.curves"}  # programs that may import every librar
 OWNERS = {
     "diffusers": {"models", "mini"},
     "transformers": {"models", "mini"},
+    "accelerate": {"models"},
     "ipywidgets": {"widgets"},
     "papermill": {"reports"},
     "nbconvert": {"reports"},

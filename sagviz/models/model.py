@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from sagviz import image
 from sagviz.attention import default_layer, self_attentions
 from sagviz.errors import ArgumentError, ModelError
+from sagviz.footprint import Footprint
 from sagviz.guidance import SAG
 from sagviz.models.conditioning import Conditioning
+from sagviz.models.needs import too_much
+from sagviz.models.places import execution_device
+from sagviz.shortage import explained
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,7 +35,8 @@ class Model:
         unet, scheduler, and what else the family lists in `PARTS`: diffusers' and transformers' own objects, left as they are.
         tokenizer: `None` where the family reads no text.
         config: the settings of the pipeline that it comes from.
-        device: where the U-Net is; `dtype`: its number format. Noise is drawn on the CPU and guidance computed in float32.
+        device: where the U-Net works, even if its weights wait elsewhere; `dtype`: its number format. Noise is drawn on the CPU
+            and guidance computed in float32.
         classifier: of noisy latents, for CG; `None` where there is none. See `guidance.Classifier`.
         lock: held while the tokenizer or a network works, so that widgets of one notebook can share the model.
     """
@@ -51,13 +56,14 @@ class Model:
         for part in self.PARTS:
             setattr(self, part, parts[part])
         self.lock = threading.RLock()
+        self.footprint = Footprint()
 
     def __repr__(self) -> str:
         return f"<Model {self.name} on {self.device}, {str(self.dtype).removeprefix('torch.')}>"
 
     @property
     def device(self) -> torch.device:
-        return next(self.unet.parameters()).device
+        return execution_device(self.unet)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -147,7 +153,16 @@ class Model:
         raise NotImplementedError
 
     def predict(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
-        """One U-Net pass: the network's own output, float32. `x` (B, C, H, W) as `scale_model_input` made it."""
+        """One U-Net pass: the network's own output, float32. `x` (B, C, H, W) as `scale_model_input` made it.
+
+        Raises:
+            OutOfMemoryError: says what was tried and what to lower.
+        """
+        with explained(lambda: too_much(self, x)):
+            return self._output(x.to(self.dtype), t, told).float()
+
+    def _output(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
+        """The U-Net's output for `x` in its number format."""
         raise NotImplementedError
 
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
@@ -155,7 +170,12 @@ class Model:
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
-        """Latents (B, C, H, W) to pictures."""
+        """Latents (B, C, H, W) to pictures, one by one; those of more than 2048 x 1024 pixels in tiles.
+
+        Raises:
+            NotFiniteError: a picture came out as NaN or infinity, in float32 too.
+            OutOfMemoryError: there is not even the memory to decode in tiles.
+        """
         raise NotImplementedError
 
     @property

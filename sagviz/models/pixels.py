@@ -68,9 +68,9 @@ class Pixels(Model):
         self.check_prompt(prompt or "")
         return Conditioning()
 
-    def predict(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
+    def _output(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
         del told
-        return self.unet(x.to(self.dtype), t).sample[:, : x.shape[1]].float()
+        return self.unet(x, t).sample[:, : x.shape[1]]
 
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
         colours = self._pixels(pictures)

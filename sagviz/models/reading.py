@@ -14,14 +14,20 @@ from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from sagviz.errors import ModelError
 
 WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler")
 
 
-def read_parts(folder: str, index: dict[str, Any], names: Sequence[str], dtype: torch.dtype) -> dict[str, Any]:
-    """Each part by its own class, so that nothing else of a pipeline (safety checker, image processor) is fetched."""
+def read_parts(
+    folder: str, index: dict[str, Any], names: Sequence[str], dtype: torch.dtype, weights: bool = True
+) -> dict[str, Any]:
+    """Each part by its own class, so that nothing else of a pipeline (safety checker, image processor) is fetched.
+
+    Without `weights` the networks are built from their configurations on torch's meta device.
+    """
     import diffusers
     import transformers
 
@@ -31,18 +37,28 @@ def read_parts(folder: str, index: dict[str, Any], names: Sequence[str], dtype: 
     with _quiet(transformers):
         for part in names:
             library, kind = index[part]
-            weights = {} if part in WITHOUT_WEIGHTS else {"torch_dtype": dtype}
+            options = {} if part in WITHOUT_WEIGHTS else {"torch_dtype": dtype}
             if part.startswith("text_encoder"):
-                weights = {"dtype": dtype} if int(transformers.__version__.split(".")[0]) >= 5 else weights
+                options = {"dtype": dtype} if int(transformers.__version__.split(".")[0]) >= 5 else options
             try:
-                parts[part] = getattr(libraries[library], kind).from_pretrained(
-                    folder, subfolder=part, local_files_only=local, **weights
-                )
+                read = getattr(libraries[library], kind)
+                if options and not weights:
+                    parts[part] = nn.Module.to(_without_weights(read, folder, part, local), dtype)
+                else:
+                    parts[part] = read.from_pretrained(folder, subfolder=part, local_files_only=local, **options)
             except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
                 raise ModelError(
                     f"the {part} of {folder} cannot be read ({first_sentence(error)}); check or fetch it again"
                 ) from error
     return parts
+
+
+def _without_weights(kind: Any, folder: str, part: str, local: bool) -> Any:
+    """A network of diffusers or transformers that has shapes only."""
+    with torch.device("meta"):
+        if hasattr(kind, "load_config"):
+            return kind.from_config(kind.load_config(folder, subfolder=part, local_files_only=local))
+        return kind(kind.config_class.from_pretrained(folder, subfolder=part, local_files_only=local))
 
 
 def _is_offline() -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 from sagviz.errors import ModelError
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.model import WORKS
+from sagviz.models.places import execution_device
 from sagviz.models.stable_diffusion import StableDiffusion, padded
 
 
@@ -53,7 +54,7 @@ class SDXL(StableDiffusion):
         with self.lock:
             for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
                 ids = padded(tokenizer, prompt or "").input_ids
-                found = encoder(ids.to(encoder.device), output_hidden_states=True)
+                found = encoder(ids.to(execution_device(encoder)), output_hidden_states=True)
                 texts.append(found.hidden_states[-2])  # the last layer is left out, as in training
         text, pooled = torch.cat(texts, dim=-1), found[0]  # of the second encoder, projected
         if prompt is None and self.config.get("force_zeros_for_empty_prompt", True):
@@ -62,6 +63,6 @@ class SDXL(StableDiffusion):
         told = [height, width, 0, 0, height, width]  # original size, corner of the crop, target size
         return Conditioning(text, pooled, torch.tensor([told], dtype=text.dtype, device=text.device))
 
-    def predict(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
+    def _output(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
         added = {"text_embeds": told.pooled, "time_ids": told.time_ids}
-        return self.unet(x.to(self.dtype), t, encoder_hidden_states=told.text, added_cond_kwargs=added).sample.float()
+        return self.unet(x, t, encoder_hidden_states=told.text, added_cond_kwargs=added).sample

@@ -17,7 +17,11 @@ from torch import Tensor
 from sagviz import image
 from sagviz.errors import ModelError, SagvizWarning
 from sagviz.models.conditioning import Conditioning
+from sagviz.models.decoding import decoded, encoded
 from sagviz.models.model import WORKS, Model
+from sagviz.models.needs import too_much_to_decode
+from sagviz.models.places import execution_device
+from sagviz.shortage import explained
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,28 +66,27 @@ class StableDiffusion(Model):
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         with self.lock:
             tokens = padded(self.tokenizer, prompt or "")
-            mask = tokens.attention_mask.to(self.text_encoder.device) if masked else None
-            return Conditioning(self.text_encoder(tokens.input_ids.to(self.text_encoder.device), attention_mask=mask)[0])
+            place = execution_device(self.text_encoder)
+            mask = tokens.attention_mask.to(place) if masked else None
+            return Conditioning(self.text_encoder(tokens.input_ids.to(place), attention_mask=mask)[0])
 
-    def predict(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
-        return self.unet(x.to(self.dtype), t, encoder_hidden_states=told.text).sample.float()
+    def _output(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
+        return self.unet(x, t, encoder_hidden_states=told.text).sample
 
     @torch.no_grad()
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
         pixels = self._pixels(pictures)
         with self.lock:
-            encoded = self.vae.encode(pixels.to(self.vae.device, self.vae.dtype))
-            latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()  # tiny ones have no spread
+            latents = encoded(self.vae, pixels)
         spread, offset = self._spread
-        return (latents.float().cpu() - offset) * self.vae.config.scaling_factor / spread
+        return (latents - offset) * self.vae.config.scaling_factor / spread
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
         spread, offset = (part.to(latents.device) if isinstance(part, Tensor) else part for part in self._spread)
         unscaled = latents.float() * spread / self.vae.config.scaling_factor + offset
-        with self.lock:
-            parts = [self.vae.decode(row[None].to(self.vae.device, self.vae.dtype)).sample for row in unscaled]
-        return image.to_images(torch.cat(parts))
+        with self.lock, explained(lambda: too_much_to_decode(self, latents)):
+            return image.to_images(decoded(self.vae, unscaled))
 
     @cached_property
     def latent_rgb(self) -> Tensor:

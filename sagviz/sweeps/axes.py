@@ -13,6 +13,7 @@ import torch
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, Guidance, as_guidance
 from sagviz.models import Model
+from sagviz.models.places import weights
 from sagviz.runs import check_steps, check_told, check_whole, prepare, warn_of_prompts
 from sagviz.sweeps.cells import Keep, Plan
 
@@ -78,9 +79,9 @@ def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
     if any(each.get("cg") is not None for each in guidance) and isinstance(model.classifier, torch.nn.Module):
         networks.append(model.classifier)
     for network in networks:
-        weights = network.state_dict()
-        digest.update(json.dumps([[name, list(value.shape), str(value.dtype)] for name, value in weights.items()]).encode())
-        probes = [value.flatten()[:: max(1, value.numel() // PROBES)][:PROBES] for value in weights.values() if not value.is_meta]
+        state = weights(network)
+        digest.update(json.dumps([[name, list(value.shape), str(value.dtype)] for name, value in state.items()]).encode())
+        probes = [value.flatten()[:: max(1, value.numel() // PROBES)][:PROBES] for value in state.values() if not value.is_meta]
         # One copy from the device, in float32, which holds float16 and bfloat16 exactly.
         digest.update(torch.cat([probe.float() for probe in probes]).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
