@@ -40,11 +40,6 @@ def _cause(run: Run, step: Step, name: str) -> str:
     level, model = step.level, run.model
     if name == "x_t":
         return "it was so before the step: give a finite noise=, or go on from an earlier step"
-    if level.alpha == 0 and level.prediction == "epsilon":
-        return (
-            "at alpha = 0 the noise that this model predicts no longer tells the image: take another scheduler=, "
-            "one without rescale_betas_zero_snr, or a model that predicts v"
-        )
     scales = ", ".join(f"{type(term).__name__} {term.scale:g}" for term in step.guidance.terms)
     grown = float(step.x_t.square().mean().sqrt()) / level.norm
     if scales and (grown > GROWN or name == "x_next"):
