@@ -32,7 +32,7 @@ from sagviz.plot.formula import formula
 from sagviz.recipe import code, guidance_code
 from sagviz.records import STORED
 from sagviz.runs import prepare, resume
-from sagviz.sampling import _record_bytes, begin, collect_together, walk_together
+from sagviz.sampling import begin, collect_together, record_bytes, walk_together
 from sagviz.sweeps.axes import fingerprint
 
 PROMPT = "a fox on a blue background"
@@ -406,7 +406,7 @@ def test_runs_with_one_average_stay_together(model: sv.Model) -> None:
 @pytest.mark.parametrize("guidance", [*SUMS, None, CFG(3.0) + SAG(1.0)], ids=repr)
 def test_memory_is_told_before(model: sv.Model, guidance: Any) -> None:
     network = classified(model)
-    told = _record_bytes(prepare(network, PROMPT, guidance=guidance, images=2))
+    told = record_bytes(prepare(network, PROMPT, guidance=guidance, images=2))
     step = run(network, guidance, images=2)[2]
     held = sum(value.nbytes for name in STORED if (value := getattr(step, name)) is not None)
     assert held <= told <= held + 4 * step.x_t[:, 0].numel()
