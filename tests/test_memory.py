@@ -50,9 +50,10 @@ class OnDevice(TorchDispatchMode):
 
     def __init__(self, model: sv.Model) -> None:
         super().__init__()
-        networks = (model.unet, model.vae, model.text_encoder)
         self.weights = [
-            weight.untyped_storage() for network in networks for weight in (*network.parameters(), *network.buffers())
+            weight.untyped_storage()
+            for network in model.networks.values()
+            for weight in (*network.parameters(), *network.buffers())
         ]
         self.there = {storage._cdata for storage in self.weights}
         self.made: dict[int, tuple[weakref.ref[Any], int]] = {}
@@ -84,7 +85,7 @@ def test_between_two_steps_the_device_holds_the_latent_and_the_texts(model: sv.M
     """Neither outputs, nor maps, nor what was captured, nor the start noise: the records on the CPU have them."""
     guidance, capture = CFG(3.0) + SAG(1.0, layer=layer), sv.Capture("all", "maps")
     device, walk = OnDevice(model), sv.steps(model, "a fox", steps=4, guidance=guidance, capture=capture, images=2)
-    texts = 2 * model.embed("").nbytes
+    texts = 2 * model.embed("").text.nbytes
     for index in range(4):
         with device:
             step = next(walk)
@@ -94,8 +95,9 @@ def test_between_two_steps_the_device_holds_the_latent_and_the_texts(model: sv.M
 
 
 def test_the_measure_sees_what_stays(model: sv.Model) -> None:
+    told = model.embed("")
     with OnDevice(model) as device:
-        kept = model.predict(torch.zeros(1, 4, 16, 16), torch.tensor(1), torch.zeros(1, 24, 32))
+        kept = model.predict(torch.zeros(1, 4, 16, 16), torch.tensor(1), told)
         assert device.bytes == kept.nbytes
         del kept
         assert device.bytes == 0
