@@ -172,4 +172,4 @@ def test_the_page_opens_offline_and_is_readable(page_file: Path, page: Page, wid
     assert narrow >= 70, "a picture too small to see"
     page.locator(".sagviz-player .step").focus()
     page.keyboard.press("End")
-    assert "Step 3 of 4, the last" in page.locator(".sagviz-player .caption").first.inner_text(), "the player is dead"
+    page.locator(".sagviz-player .caption", has_text="Step 3 of 4, the last").first.wait_for()  # else the player is dead
