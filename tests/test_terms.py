@@ -170,8 +170,7 @@ class Truth:
 
 def classified(model: sv.Model, shape: tuple[int, ...] = (4, 16, 16)) -> sv.Model:
     """The model with the toy classifier; its networks are shared."""
-    names = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    return sv.Model(model.name, **{name: getattr(model, name) for name in names}, classifier=Toy(shape))
+    return type(model)(model.name, classifier=Toy(shape), **{name: getattr(model, name) for name in model.PARTS})
 
 
 def run(model: sv.Model, guidance: Any, **changes: Any) -> sv.Trace:
