@@ -138,7 +138,7 @@ def train(
         chosen = torch.from_numpy(rng.choice(len(scenes[0]), size=BATCH, p=chances))
         dropped = torch.rand(BATCH, 1) < DROPPED_CAPTIONS
         ids = torch.where(dropped, empty, scenes[1][chosen])
-        # Times drawn as often as they weigh: the same loss, its gradient less noisy than that of weighted errors.
+        # Times drawn as often as they weigh: up to a factor the weighted loss, with a less noisy gradient.
         t = torch.multinomial(weights, BATCH, replacement=True)
         return squared_errors(denoiser, scenes[0][chosen].float(), t, ids, signal).mean()
 
