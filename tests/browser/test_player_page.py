@@ -98,6 +98,27 @@ def reader(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
         assert not one.faults
 
 
+def test_the_frame_that_answers_a_key_shows_the_step(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    """All pictures are drawn before the key's handler ends: what the benchmark of latency takes for granted."""
+    shown = reader(traces[1])
+    shown.page.evaluate(
+        """() => {
+            const player = document.querySelector('.sagviz-player');
+            const drawn = () => [...player.querySelectorAll('canvas')].map((canvas) => canvas.toDataURL()).join();
+            window.addEventListener('keydown', () => { window.before = drawn(); }, true);
+            player.addEventListener('keydown', () => { window.changed = drawn() !== window.before; });
+        }"""
+    )
+    shown.page.focus(".step")
+    shown.page.keyboard.press("ArrowRight")
+    assert shown.page.evaluate("window.changed")
+    now = shown.pixels("x0_hat")
+    shown.go(0)
+    assert not np.array_equal(shown.pixels("x0_hat"), now)
+    shown.go(1)
+    assert np.array_equal(shown.pixels("x0_hat"), now)
+
+
 @pytest.mark.parametrize("kind", ["model", "v_model"])
 def test_other_scales_are_recomputed_as_python_does(kind: str, request: pytest.FixtureRequest, reader: Opener) -> None:
     trace = sv.trace(request.getfixturevalue(kind), "a fox", steps=5, seed=3, guidance=BOTH, progress=False)
