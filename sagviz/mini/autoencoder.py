@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from sagviz.mini.fit import Plan, fit
 
 KL_WEIGHT = 3e-4  # of the mean KL divergence of one latent number
-SQUARE_WEIGHT = 5.0  # of the mean squared error, beside L1 of pixels and of slopes
+SQUARE_WEIGHT = 20.0  # of the mean squared error, beside L1 of pixels and of slopes
 LATENT_NOISE = 0.05  # on latents that the decoder alone is trained on: generated ones are not exact
 BATCH = 8
 

@@ -1,7 +1,8 @@
 """From raw sprites to weights, resumable: `python -m sagviz.mini.train`.
 
 Each stage leaves its result in the work folder and is skipped when that is there; a stage that was killed goes on at its
-last checkpoint. Stages can be run one by one, on several cores at once: "unet" and "noisy" need "latents", all need "scenes".
+last checkpoint. Stages can be run one by one, on several cores at once: "unet" needs "text", it and "noisy" need "latents", all
+need "scenes".
 The finished model is written in diffusers' own folder format, its judges beside it.
 """
 
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
-from sagviz.mini import WEIGHTS, autoencoder, curves, diffusion, judge, noisy
+from sagviz.mini import WEIGHTS, autoencoder, curves, diffusion, judge, layout, noisy
 from sagviz.mini.fit import Plan, save_atomically
 from sagviz.mini.world import SIZE, Scene, scene, swapped, vocabulary
 
@@ -42,6 +43,7 @@ class Budget:
     vae: Plan
     decoder: Plan
     noisy: Plan
+    text: Plan
     unet: Plan
 
 
@@ -52,10 +54,11 @@ FULL = Budget(
     vae=Plan(steps=9_000, rate=1e-3),
     decoder=Plan(steps=3_000, rate=8e-4),
     noisy=Plan(steps=4_000, rate=2e-3),
+    text=Plan(steps=2_400, rate=1e-3),
     unet=Plan(steps=4_200, rate=8e-4, hold=0.5, ema=0.999),
 )
 FEW = Plan(steps=2, rate=1e-3)
-SMOKE = Budget(scenes=96, held_out=32, judge=FEW, vae=FEW, decoder=FEW, noisy=FEW, unet=replace(FEW, ema=0.9))
+SMOKE = Budget(scenes=96, held_out=32, judge=FEW, vae=FEW, decoder=FEW, noisy=FEW, text=FEW, unet=replace(FEW, ema=0.9))
 
 
 class Workshop:
@@ -112,11 +115,20 @@ class Workshop:
         return diffusion.build_tokenizer(self.work / "tokenizer")
 
     @cached_property
-    def unet(self) -> diffusion.Denoiser:
+    def text(self) -> diffusion.Denoiser:
+        """A denoiser whose text encoder knows what stands where; its U-Net is not trained yet."""
         torch.manual_seed(0)
         denoiser = diffusion.Denoiser(len(self.tokenizer))
         if self.start:
             diffusion.start_from(denoiser, self.tokenizer.get_vocab(), self.start)
+        ids, held_out = (self.tokens(labels) for labels in (self.scenes[1], self.held_out[1]))
+        wanted, asked = layout.layouts(self.scenes[1]), layout.layouts(self.held_out[1])
+        layout.teach(denoiser.text_encoder, ids, wanted, (held_out, asked), self.budget.text, self.work / "text.pt")
+        return denoiser
+
+    @cached_property
+    def unet(self) -> diffusion.Denoiser:
+        denoiser = self.text
         empty = diffusion.tokenize(self.tokenizer, [""])
         scenes = self.latents, self.tokens(self.scenes[1])
         chances = np.where([relation_swapped(label) is not None for label in self.scenes[1]], 2.0, 1.0)
@@ -139,7 +151,7 @@ class Workshop:
         return diffusion.tokenize(self.tokenizer, [str(label["caption"]) for label in labels])
 
 
-STAGES = ("scenes", "judge", "vae", "latents", "decoder", "noisy", "unet")
+STAGES = ("scenes", "judge", "vae", "latents", "decoder", "noisy", "text", "unet")
 
 
 def render(count: int, seed: int, folder: Path) -> tuple[np.ndarray, Labels]:
@@ -218,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
             **{
                 name: replace(getattr(budget, name), steps=0)
                 for name in STAGES
-                if name in ("judge", "vae", "decoder", "noisy", "unet")
+                if name in ("judge", "vae", "decoder", "noisy", "text", "unet")
             },
         )
     shop = Workshop(work, budget, arguments.start, arguments.keep_encoder)
