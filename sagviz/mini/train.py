@@ -46,6 +46,11 @@ class Budget:
     text: Plan
     unet: Plan
 
+    def shortened(self, share: float) -> Budget:
+        """The same scenes, and a share of each network's steps."""
+        plans = {name: plan for name, plan in vars(self).items() if isinstance(plan, Plan)}
+        return replace(self, **{name: replace(plan, steps=round(share * plan.steps)) for name, plan in plans.items()})
+
 
 FULL = Budget(
     scenes=48_000,
@@ -216,6 +221,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--stage", choices=STAGES, help="run this stage and what it needs, and export nothing")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads; fewer leave room for other work")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="share of the full number of steps: less to go on from --start (1)"
+    )
     parser.add_argument("--export-now", action="store_true", help="export the last checkpoints, train nothing")
     parser.add_argument("--smoke", action="store_true", help="every stage with tiny counts, to see that it runs (.mini/smoke)")
     arguments = parser.parse_args(argv)
@@ -224,15 +232,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(arguments.threads)
     work = arguments.work or Path(".mini/smoke" if arguments.smoke else ".mini")
     budget = SMOKE if arguments.smoke else FULL
-    if arguments.export_now:
-        budget = replace(
-            budget,
-            **{
-                name: replace(getattr(budget, name), steps=0)
-                for name in STAGES
-                if name in ("judge", "vae", "decoder", "noisy", "text", "unet")
-            },
-        )
+    budget = budget.shortened(0 if arguments.export_now else arguments.share)
     shop = Workshop(work, budget, arguments.start, arguments.keep_encoder)
     if arguments.stage:
         getattr(shop, arguments.stage)
