@@ -394,7 +394,7 @@ def test_the_command_makes_the_same_sweep(
 @pytest.mark.filterwarnings("ignore:.*cells failed")
 def test_the_command_lists_what_failed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blur = ["--blur-sigma", "1", "100", "--sag-scale", "1"]  # more taps than the latent has cells
-    assert main(["sweep", "--model", str(folder), "--steps", "1", *blur, "--store", str(tmp_path)]) == 0
+    assert main(["sweep", "--model", str(folder), "--steps", "1", *blur, "--store", str(tmp_path)]) == 1
     said = capsys.readouterr()
     (line,) = [line for line in said.err.splitlines() if line.startswith("sagviz: failed: ")]
     assert "sag_blur_sigma 100.0" in line
