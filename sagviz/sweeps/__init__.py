@@ -83,8 +83,8 @@ def sweep(
         raise
     finally:
         bar.close()
-    if laid.failed:
-        text = f"{len(laid.failed)} of {len(laid)} cells failed; sweep.failed says why, and the same call tries them again"
+    if failed := laid.failed:
+        text = f"{len(failed)} of {len(laid)} cells failed; sweep.failed says why, and the same call tries them again"
         warnings.warn(text, SagvizWarning, stacklevel=2)
     return laid
 

@@ -71,7 +71,7 @@ class Remote:
         try:
             self._files.makedirs(self._root, exist_ok=True)  # which does nothing where there are no folders
             self.write(PLAN, json.dumps(plan, sort_keys=True).encode())
-        except OSError as error:
+        except Exception as error:  # each protocol has its own kinds: no credentials, no such bucket, no network
             raise ArgumentError(f"cannot write to the store {self._address} ({error}); give another address") from error
 
     def write(self, name: str, content: bytes) -> str:
@@ -83,7 +83,7 @@ class Remote:
         """What `begin` wrote down."""
         try:
             return json.loads(self._files.cat_file(self._path(PLAN)))
-        except (OSError, ValueError) as error:
+        except Exception as error:
             raise ArgumentError(
                 f"{self._address} is not the store of a sweep ({error}); give the address of sweep(store=)"
             ) from error

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 
 from sagviz.captions import of_guidance
 from sagviz.errors import ArgumentError, SagvizError
@@ -15,12 +14,13 @@ from sagviz.guidance import Guidance
 from sagviz.models import Model, Origin, load
 from sagviz.sweeps.axes import fingerprint
 from sagviz.sweeps.cells import Cell, Plan
-from sagviz.sweeps.remote import Remote, store_at
-from sagviz.sweeps.store import Folder, Store
+from sagviz.sweeps.remote import store_at
+from sagviz.sweeps.store import Store
 from sagviz.sweeps.workers import settle
 
 WORDS = 40  # characters of a prompt in the name of a task
-_opening = threading.Lock()  # in a worker of several threads one loads the model, and the others wait for it
+_kept: dict[tuple[Origin, str], Model] = {}  # the model of this process: of its last task, to be used by the next one
+_loading = threading.Lock()  # in a worker of several threads one loads it, and the others wait
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,15 @@ def blank(model: Model, plan: Plan, store: Store, executor: object) -> Task:
 
 
 def perform(task: Task) -> None:
-    """Settle the cells of a task in this process, which opens model and store for its first task and keeps them.
+    """Settle the cells of a task in this process, which loads the model for its first task and keeps it.
 
     Raises:
         SagvizError: model or store cannot be opened here; it says where that is.
     """
     try:
-        with _opening:
-            model, store = _model(task.origin, task.weights, task.witness), _store(task.store)
+        store = store_at(task.store, make=False)
+        store.plan()  # the sweep has written it down: here it must be seen
+        model = _model(task)
     except SagvizError as error:
         raise type(error)(f"on {platform.node()}, where a worker is: {error}") from error
     before = {cell.key: store.failure(cell.key) for cell in task.cells}
@@ -92,23 +93,24 @@ def perform(task: Task) -> None:
         pass
 
 
-@lru_cache(maxsize=1)
-def _model(origin: Origin, weights: str, witness: tuple[Guidance, ...]) -> Model:
-    model = load(**asdict(origin))
-    found = fingerprint(model, witness)
-    if found != weights:
+def _model(task: Task) -> Model:
+    wanted = task.origin, task.weights
+    with _loading:
+        if wanted not in _kept:
+            _kept.clear()  # first, because there may not be room for two
+            _kept[wanted] = _loaded(task)
+        return _kept[wanted]
+
+
+def _loaded(task: Task) -> Model:
+    model = load(**asdict(task.origin))
+    found = fingerprint(model, task.witness)
+    if found != task.weights:
         raise ArgumentError(
-            f"{model.name} on {model.device} has the fingerprint {found}, and the sweep is for {weights}; have the same files "
-            "everywhere, say dtype= in sv.load, and change no weights after it"
+            f"{model.name} on {model.device} has the fingerprint {found}, and the sweep is for {task.weights}; have the same "
+            "files everywhere, say dtype= in sv.load, and change no weights after it"
         )
     return model
-
-
-@lru_cache(maxsize=1)
-def _store(address: str) -> Folder | Remote:
-    store = store_at(address, make=False)
-    store.plan()  # which the sweep has written down: here it must be seen
-    return store
 
 
 def _words(cell: Cell) -> str:
