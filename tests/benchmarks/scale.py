@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from sagviz import CFG, SAG
 from sagviz.sweeps import begin, pool
 from sagviz.sweeps.cells import Cell
 from sagviz.sweeps.running import run
-from sagviz.sweeps.spread import replace
 from sagviz.sweeps.store import Memory
 from sagviz.sweeps.tasks import blank
 
@@ -59,6 +59,10 @@ def of_a_cell(model: sv.Model, folder: Path) -> Path:
         )
         sizes = [path.stat().st_size for path in (folder / str(keep)).glob("*.sagtrace")]
         row(f"bytes a cell, 50 steps of CFG + SAG, keep={keep!r}", f"{sum(sizes) / len(made):,.0f}")
+    large = sv.sweep(model, PROMPTS[0], steps=1, guidance=SUMS[-1], size=(256, 256), store=folder / "large", progress=False)
+    shape = " x ".join(map(str, model.latent_shape((256, 256))))
+    size = sum(path.stat().st_size for path in (folder / "large").glob("*.sagtrace"))
+    row(f"the same without the picture, latent of {shape}, keep='last'", f"{size - len(large.trace().pictures[0]):,}")
     for batch in (1, 16):
         spent = seconds(
             lambda batch=batch: sv.sweep(model, PROMPTS[0], seeds=range(16), guidance=SUMS[-1], batch=batch, progress=False)
@@ -93,7 +97,8 @@ def of_a_task(model: sv.Model, one: Path, count: int, folder: Path) -> None:
     with pool(2) as executor, dask_workers() as other:
         task = blank(model, laid.plan, laid.store, executor)
         for size in (1, 16):
-            row(f"bytes of a task of {size} cell{'s' * (size > 1)}", f"{len(pickle.dumps(replace(task, cells=laid.cells[:size]))):,}")
+            sent = pickle.dumps(replace(task, cells=laid.cells[:size]))
+            row(f"bytes of a task, batch={size}", f"{len(sent):,}")
         for name, engine in (("process pool of two", executor), ("Dask, two workers", other)):
             list(through(engine, model, laid, laid.cells[:40]))  # they load the model
             spent = seconds(lambda engine=engine: list(through(engine, model, laid, laid.cells)))
