@@ -76,10 +76,12 @@ def test_a_look_sees_who_works(tmp_path: Path) -> None:
     folder, claim = Folder(tmp_path), Folder(tmp_path).claim("k")
     (tmp_path / "left.lock").touch()  # by a process that was killed
     (tmp_path / "odd.failed").touch()  # without a reason: as if it had not been tried
+    (tmp_path / "made.sagtrace").touch()
+    folder.fail("made", "no room")  # in another process, before
     assert claim is not None
     with claim:
-        assert folder.look() == {"k": "running"}
-    assert folder.look() == {}
+        assert folder.look() == {"k": "running", "made": "done"}
+    assert folder.look() == {"made": "done"}
 
 
 def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
