@@ -16,14 +16,14 @@ from sagviz.sweeps.store import Store
 from sagviz.sweeps.tasks import Task, perform
 
 IN_FLIGHT = 1024  # tasks that an executor has at one time: two each for 512 workers, and memory for few of 10^6 cells
-TRIES = 3  # workers that may die of one cell alone
+TRIES = 3  # how often a cell may be lost when a worker had nothing else
 
 
 def spread(blank: Task, cells: Sequence[Cell], store: Store, executor: Executor, batch: int) -> Iterator[Cell]:
     """Have the cells made, `batch` of them in a task, and yield each as soon as it is settled.
 
-    When a worker dies, what it had is tried again, each cell alone, so that one which kills its worker costs no other. After
-    three deaths it counts as failed. Tasks that nobody has begun are cancelled when this stops.
+    When a task is lost with its worker it is tried again, each cell alone, so that one which kills its worker costs no other. A
+    cell that is lost three times more counts as failed. Tasks that nobody has begun are cancelled when this stops.
 
     Raises:
         WorkerError: the executor broke, was shut down, or its tasks were cancelled.
