@@ -13,18 +13,17 @@ from sagviz.errors import ArgumentError, SagvizError, SagvizWarning
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; what goes wrong is one sentence on standard error and exit status 2."""
+    """Run a command; what goes wrong is one sentence on standard error and exit status 2, or 1 where cells of a sweep failed."""
     arguments = _parser().parse_args(argv)
     warnings.showwarning = _show_warning
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except SagvizError as error:
         print(f"sagviz: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("sagviz: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,7 +93,10 @@ def _add_axes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="miniature", help=PURPOSES["model"])
     parser.add_argument("--images", type=int, default=1, help="how many in each cell; image i uses seed + i (1)")
     parser.add_argument("--batch", type=int, help="how many cells run together (as fits the latent's size)")
-    parser.add_argument("--store", type=Path, default=Path("runs"), help="folder of the cells and of table.csv (runs)")
+    parser.add_argument("--store", default="runs", help="folder or fsspec address of the cells and of table.csv (runs)")
+    engine = parser.add_mutually_exclusive_group()
+    engine.add_argument("--workers", type=int, help="processes of this machine that share the work, one for each GPU (none)")
+    engine.add_argument("--dask", metavar="ADDRESS", help="of the Dask scheduler whose workers share it, tcp://HOST:8786 (none)")
 
 
 OTHER_TERMS = {
@@ -176,13 +178,14 @@ def _estimate(arguments: argparse.Namespace) -> None:
     print(estimate(model, guidance=CFG(3.0) + SAG(1.0), images=arguments.images, size=size, steps=arguments.steps))
 
 
-def _sweep(arguments: argparse.Namespace) -> None:
+def _sweep(arguments: argparse.Namespace) -> int:
+    from contextlib import nullcontext
     from itertools import product
 
-    from sagviz.files import write_whole
     from sagviz.guidance import CFG, Guidance
     from sagviz.models import load
-    from sagviz.sweeps import sweep
+    from sagviz.sweeps import cluster, pool, sweep
+    from sagviz.sweeps.remote import store_at
 
     model = load(None if arguments.model in ("", "miniature") else arguments.model)
     no_cfg = not model.reads_text and arguments.cfg_scale == [CFG_SCALE]  # nobody asked for it
@@ -192,16 +195,21 @@ def _sweep(arguments: argparse.Namespace) -> None:
         cfg + model.sag(sag, threshold=psi, **({} if sigma is None else {"blur_sigma": sigma})) for cfg, sag, psi, sigma in scales
     ]
     names = ("prompts", "seeds", "steps", "negative_prompt", "images", "batch", "store")
-    made = sweep(
-        model,
-        guidance=guidance,
-        schedulers=[name or None for name in arguments.schedulers],
-        **{name: getattr(arguments, name) for name in names},
-    )
-    for cell, reason in made.failed.items():
+    workers, dask = arguments.workers, arguments.dask
+    with cluster(dask) if dask else nullcontext() if workers is None else pool(workers) as executor:
+        made = sweep(
+            model,
+            guidance=guidance,
+            schedulers=[name or None for name in arguments.schedulers],
+            executor=executor,
+            **{name: getattr(arguments, name) for name in names},
+        )
+    failed = made.failed
+    for cell, reason in failed.items():
         settings = ", ".join(f"{name} {value!r}" for name, value in made.shown(cell).items())
         print(f"sagviz: failed: {settings}: {reason}", file=sys.stderr)
-    print(write_whole(arguments.store / "table.csv", made.table().to_csv(index=False).encode()))
+    print(store_at(arguments.store).write("table.csv", made.table().to_csv(index=False).encode()))
+    return 1 if failed else 0
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

@@ -29,5 +29,9 @@ class NotFiniteError(SagvizError, ArithmeticError):
     """A network, the guidance or a picture came out as NaN or infinity."""
 
 
+class WorkerError(SagvizError):
+    """The executor of a sweep broke, was shut down, or gave up."""
+
+
 class SagvizWarning(UserWarning):
     """Something was ignored or cut off, and the run goes on."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
@@ -113,31 +114,48 @@ class Trace(Sequence[Step]):
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file with a checksum: no pickle, nothing runs when it is loaded. The file is whole or absent."""
-        tensors, meta = _pack(self)
-        notes = {"format": FORMAT, "meta": meta, "sha256": _checksum(tensors, meta)}
         try:
-            return write_whole(path, to_safetensors(tensors, notes))
+            return write_whole(path, self.to_bytes())
         except OSError as error:
             raise TraceError(f"cannot write the trace to {path}: {error.strerror}; give a folder that exists") from error
 
     @staticmethod
     def load(path: str | Path) -> Trace:
         """Read a trace that `save` wrote, bit for bit; refuses damaged and foreign files."""
-        tensors: dict[str, Tensor] = {}
         try:
             with safe_open(path, "pt") as file:
                 notes = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
         except (OSError, SafetensorError) as error:
             raise TraceError(f"{path} cannot be read as a trace ({error}); give a file that Trace.save wrote") from error
-        if notes.get("format") != FORMAT:
-            raise TraceError(f"{path} is a {notes.get('format', 'safetensors')} file, not a {FORMAT}; make it with Trace.save")
-        if notes.get("sha256") != _checksum(tensors, notes.get("meta", "")):
-            raise TraceError(f"{path} is damaged: its checksum does not fit; copy it again or run the trace again")
-        return _unpack(tensors, notes["meta"])
+        return _checked(tensors, notes, str(path))
+
+    def to_bytes(self) -> bytes:
+        """The content of the file that `save` writes."""
+        tensors, meta = _pack(self)
+        return to_safetensors(tensors, {"format": FORMAT, "meta": meta, "sha256": _checksum(tensors, meta)})
+
+    @staticmethod
+    def from_bytes(content: bytes, name: str = "this") -> Trace:
+        """The trace in the content of such a file; refuses what is damaged or foreign. `name` is for the error."""
+        try:
+            tensors = from_safetensors(content)
+            notes = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+        except (ValueError, SafetensorError) as error:
+            raise TraceError(f"{name} cannot be read as a trace ({error}); give what Trace.to_bytes gave") from error
+        return _checked(tensors, notes, name)
 
 
 FORMAT = "sagviz-trace-1"
+
+
+def _checked(tensors: dict[str, Tensor], notes: dict[str, str], name: str) -> Trace:
+    """The trace of a file's tensors and notes, if they are what was written."""
+    if notes.get("format") != FORMAT:
+        raise TraceError(f"{name} is a {notes.get('format', 'safetensors')} file, not a {FORMAT}; make it with Trace.save")
+    if notes.get("sha256") != _checksum(tensors, notes.get("meta", "")):
+        raise TraceError(f"{name} is damaged: its checksum does not fit; copy it again or run the trace again")
+    return _unpack(tensors, notes["meta"])
 
 
 def _pack(trace: Trace) -> tuple[dict[str, Tensor], str]:

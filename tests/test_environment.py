@@ -32,7 +32,7 @@ def floors(lines: list[str]) -> dict[str, SpecifierSet]:
 
 
 CORE = floors(PROJECT["dependencies"])
-USED = CORE | floors([line for extra in ("lab", "report", "train") for line in EXTRAS[extra]])  # by the package itself
+USED = CORE | floors([line for extra in ("cluster", "lab", "report", "train") for line in EXTRAS[extra]])  # by the package itself
 ALL = USED | floors(EXTRAS["dev"])
 
 

@@ -56,6 +56,8 @@ OWNERS = {
     "diffusers": {"models", "mini"},
     "transformers": {"models", "mini"},
     "accelerate": {"models"},
+    "distributed": {"sweeps"},
+    "fsspec": {"sweeps"},
     "ipywidgets": {"widgets"},
     "papermill": {"reports"},
     "nbconvert": {"reports"},

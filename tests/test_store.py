@@ -6,12 +6,17 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import sagviz as sv
+from sagviz import CFG
 from sagviz.files import write_whole
+from sagviz.image import to_png
+from sagviz.sweeps.measured import measures, peek
+from sagviz.sweeps.remote import Remote
 from sagviz.sweeps.store import Failure, Folder, Memory, Store
 
 
@@ -20,9 +25,10 @@ def trace(model: sv.Model) -> sv.Trace:
     return sv.trace(model, "a fox", steps=1, progress=False)
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "remote", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Folder(tmp_path / "a" / "b") if request.param == "folder" else Memory()
+    places = {"folder": lambda: Folder(tmp_path / "a" / "b"), "remote": lambda: Remote(f"memory:/{tmp_path}"), "memory": Memory}
+    return places[request.param]()
 
 
 def test_a_cell_is_pending_then_failed_then_done(store: Store, trace: sv.Trace) -> None:
@@ -40,6 +46,17 @@ def test_a_cell_is_pending_then_failed_then_done(store: Store, trace: sv.Trace) 
     assert store.status("other") == "pending"
 
 
+def test_one_look_tells_of_all_cells(store: Store, trace: sv.Trace) -> None:
+    assert store.look() == {}
+    store.begin({})
+    for key in ("done", "once failed"):
+        store.fail(key, "no room")
+        store.save(key, trace)
+    store.fail("failed", "no room")
+    assert store.look() == {"done": "done", "once failed": "done", "failed": "failed"}
+    assert list(store.whole(["failed", "done", "absent"])) == [False, True, False]
+
+
 def test_one_claim_at_a_time(tmp_path: Path) -> None:
     one, two = Folder(tmp_path), Folder(tmp_path)
     claim = one.claim("k")
@@ -53,6 +70,18 @@ def test_one_claim_at_a_time(tmp_path: Path) -> None:
             pass
     assert one.status("k") == "pending"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_look_sees_who_works(tmp_path: Path) -> None:
+    folder, claim = Folder(tmp_path), Folder(tmp_path).claim("k")
+    (tmp_path / "left.lock").touch()  # by a process that was killed
+    (tmp_path / "odd.failed").touch()  # without a reason: as if it had not been tried
+    (tmp_path / "made.sagtrace").touch()
+    folder.fail("made", "no room")  # in another process, before
+    assert claim is not None
+    with claim:
+        assert folder.look() == {"k": "running", "made": "done"}
+    assert folder.look() == {"made": "done"}
 
 
 def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
@@ -148,3 +177,45 @@ def test_many_writers_of_one_file_do_no_harm(tmp_path: Path) -> None:
         list(pool.map(write, contents))
     assert [each.name for each in tmp_path.iterdir()] == ["a.bin"]
     assert path.read_bytes() in contents
+
+
+# The measures of a cell without its tensors
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("steps", [1, 60])  # 60 have a longer index than is read at first
+def test_measures_are_read_without_the_cell(model: sv.Model, images: int, steps: int, store: Store) -> None:
+    made = sv.sweep(model, "a fox", steps=steps, guidance=CFG(3.0), images=images, keep=None, progress=False)
+    (trace,) = made
+    store.begin({})
+    store.save("k", trace)
+    assert list(store.measures(["k"])) == [measures(trace)]
+    content, taken = trace.to_bytes(), []
+
+    def read(offset: int, length: int) -> bytes:
+        taken.append(len(content[offset : offset + length]))
+        return content[offset : offset + length]
+
+    assert peek(read) == measures(trace)
+    assert len(taken) == 1 + (steps == 60) + images
+    assert sum(taken) < len(content)
+
+
+def test_measures_that_are_damaged_are_not_believed(model: sv.Model, tmp_path: Path) -> None:
+    made = sv.sweep(model, "a fox", steps=1, store=tmp_path, progress=False)
+    (path,) = tmp_path.glob("*.sagtrace")
+    whole = path.read_bytes()
+    place = whole.index(b'"sharpness"')
+    for broken in (whole[:place] + b"X" + whole[place + 1 :], whole[: place + 20], whole[:9], b"", b"\xff" * 99):
+        path.write_bytes(broken)
+        assert peek(lambda offset, length, content=broken: content[offset : offset + length]) is None
+        with pytest.raises(sv.SagvizError, match=r"damaged|cannot be read"):
+            made.table()
+
+
+def test_measures_behind_a_long_text_are_read_with_the_cell(model: sv.Model, tmp_path: Path) -> None:
+    (trace,) = sv.sweep(model, "a fox", steps=1, progress=False)
+    picture = to_png(trace.image, {"sagviz": "x" * 20_000, "measures": trace.image.info["measures"]})
+    folder = Folder(tmp_path)
+    folder.save("k", replace(trace, pictures=(picture,)))
+    assert list(folder.measures(["k"])) == [measures(trace)]

@@ -23,6 +23,7 @@ from sagviz import CFG, SAG, measure
 from sagviz.cli import main
 from sagviz.guidance import Guidance
 from sagviz.models import Conditioning
+from sagviz.plot.crossing import axes_of, values_of
 from sagviz.records import Settings
 from sagviz.runs import Run, resume
 from sagviz.sweeps import begin
@@ -160,6 +161,25 @@ def test_cells_are_found_by_their_settings(model: sv.Model) -> None:
         made.trace(sead=1)
     with pytest.raises(sv.SagvizError, match="this cell is pending"):
         begin(model, "a fox").trace()
+
+
+def test_questions_about_settings_make_no_cells(model: sv.Model) -> None:
+    """Of a million cells all would take half a minute and half a gigabyte."""
+    guidance = [None, CFG(2.0), CFG(2.0) + SAG(1.0, threshold=0.9), CFG(3.0) + SAG(0.5)]
+    laid = begin(model, ["a fox", "a cat"], seeds=range(1000), steps=[2, 3], schedulers=["ddim", "euler"], guidance=guidance)
+    found = laid.select(prompt="a cat", seed=7, scheduler="euler", sag_scale=1)
+    axes, words = axes_of(laid), laid._repr_html_()
+    with pytest.raises(sv.SagvizError, match=r"no cell has cfg_scale=9; there are 2\.0, 3\.0"):
+        laid.select(cfg_scale=9)
+    assert (len(laid), len(found)) == (2 * 1000 * 2 * 2 * 4, 2)
+    cells = [cell for cell in laid.cells if cell in found]
+    assert cells == list(found)
+    assert all(cell.settings.seed == 7 and cell.settings.guidance == guidance[2] for cell in cells)
+    every = [values_of(cell) for cell in laid.cells]
+    assert list(axes)[:-1] == [*dict.fromkeys(name for own in every for name in own if name != "guidance"), "guidance"]
+    for name, axis in list(axes.items())[:-1]:
+        assert axis.values == tuple(dict.fromkeys(own.get(name) for own in every)), name
+    assert "(1000 in all)" in words
 
 
 def test_the_table_has_settings_and_measures(model: sv.Model) -> None:
@@ -394,7 +414,7 @@ def test_the_command_makes_the_same_sweep(
 @pytest.mark.filterwarnings("ignore:.*cells failed")
 def test_the_command_lists_what_failed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blur = ["--blur-sigma", "1", "100", "--sag-scale", "1"]  # more taps than the latent has cells
-    assert main(["sweep", "--model", str(folder), "--steps", "1", *blur, "--store", str(tmp_path)]) == 0
+    assert main(["sweep", "--model", str(folder), "--steps", "1", *blur, "--store", str(tmp_path)]) == 1
     said = capsys.readouterr()
     (line,) = [line for line in said.err.splitlines() if line.startswith("sagviz: failed: ")]
     assert "sag_blur_sigma 100.0" in line

@@ -13,6 +13,7 @@ from sagviz.mini import WEIGHTS
 from sagviz.models.conditioning import Conditioning as Conditioning
 from sagviz.models.families import family_of
 from sagviz.models.model import Model as Model
+from sagviz.models.origin import Origin as Origin
 from sagviz.models.pixels import Pixels as Pixels
 from sagviz.models.reading import first_sentence, read_index, read_parts
 from sagviz.models.schedulers import SCHEDULERS as SCHEDULERS
@@ -48,6 +49,7 @@ def load(
     """
     if source is not None and not isinstance(source, str | Path):
         return _from_pipeline(source, device, dtype, classifier, offload)
+    origin = None if classifier is not None else Origin.of(source, device, dtype, offload)
     place = _device(device or ("cpu" if source is None else _best_device()))
     kind = _dtype(dtype) if dtype else torch.float16 if place.type == "cuda" else torch.float32
     folder = str(WEIGHTS if source is None else source)
@@ -62,6 +64,7 @@ def load(
     if source is None and classifier is None:
         classifier = _own_classifier(WEIGHTS, place)
     model = family("miniature" if source is None else str(source), config=index, classifier=classifier, **parts)
+    model.origin = origin
     model.check()
     for network in model.networks.values():
         network.to("cpu" if offload else place).eval().requires_grad_(False)

@@ -18,6 +18,7 @@ from sagviz.footprint import Footprint
 from sagviz.guidance import SAG
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.needs import too_much
+from sagviz.models.origin import Origin
 from sagviz.models.places import execution_device
 from sagviz.shortage import explained
 
@@ -38,6 +39,7 @@ class Model:
         device: where the U-Net works, even if its weights wait elsewhere; `dtype`: its number format. Noise is drawn on the CPU
             and guidance computed in float32.
         classifier: of noisy latents, for CG; `None` where there is none. See `guidance.Classifier`.
+        origin: what `load` needs to load it again; `None` where it, or its classifier, comes from the memory of this process.
         lock: held while the tokenizer or a network works, so that widgets of one notebook can share the model.
     """
 
@@ -55,6 +57,7 @@ class Model:
         self.name, self.config, self.classifier = name, config, classifier
         for part in self.PARTS:
             setattr(self, part, parts[part])
+        self.origin: Origin | None = None
         self.lock = threading.RLock()
         self.footprint = Footprint()
 

@@ -166,7 +166,7 @@ def cross(sweep: Sweep, rows: str | None = None, columns: str | None = None, fix
 
 def axes_of(sweep: Sweep) -> dict[str, Axis]:
     """Every setting of a sweep by name, those that do not vary included."""
-    every = [values_of(cell) for cell in sweep.cells]
+    every = [values_of(cell) for cell in sweep.plan.samples]
     names = dict.fromkeys(name for own in every for name in own if name != "guidance")
     axes = {name: Axis(name, tuple(dict.fromkeys(own.get(name) for own in every))) for name in (*names, "guidance")}
     return axes | {"image": Axis("image", tuple(range(sweep.plan.images)))}

@@ -19,7 +19,7 @@ from sagviz.plot.display import FONT
 from sagviz.plot.montage import Tile, montage
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.cells import Cell
-from sagviz.sweeps.workers import measures
+from sagviz.sweeps.measured import measures
 
 MARKS = {"pending": "not run yet", "running": "running", "failed": "failed", "absent": "–"}
 TINY = 128  # pixels; smaller pictures keep their pixels, and show them as squares

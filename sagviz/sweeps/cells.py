@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -13,6 +14,7 @@ from sagviz.guidance import Guidance
 from sagviz.records import Settings
 
 Keep = str | int | tuple[int, ...] | None  # "last", every k-th, indices, all
+_ABSENT = object()  # equal to no value
 FORMAT = "sagviz-cell-1"  # another format is another cell
 
 
@@ -36,8 +38,7 @@ class Cell:
     def columns(self) -> dict[str, Any]:
         """The settings as columns of a table: `prompt`, `seed`, `steps`, `scheduler`, and `<term>_<field>` of the guidance."""
         run = {name: getattr(self.settings, name) for name in ("prompt", "seed", "steps")}
-        terms = {f"{term.name}_{name}": value for term in self.settings.guidance.terms for name, value in asdict(term).items()}
-        return {**run, "scheduler": self.scheduler, **terms}
+        return {**run, "scheduler": self.scheduler, **columns_of(self.settings.guidance)}
 
     def kept(self, evaluations: int) -> set[int]:
         """Indices of the steps to keep of a run with that many."""
@@ -87,6 +88,30 @@ class Plan:
             for values in product(self.prompts, self.seeds, self.steps, self.schedulers.items(), self.guidance)
         )
 
+    def __len__(self) -> int:
+        """How many cells there are. None of them is made for it."""
+        return math.prod(len(axis) for axis in (self.prompts, self.seeds, self.steps, self.schedulers, self.guidance))
+
+    @cached_property
+    def samples(self) -> tuple[Cell, ...]:
+        """A few cells that have between them every value of every setting, in the order in which `cells` has them."""
+        axes: list[tuple[Any, ...]] = [self.prompts, self.seeds, self.steps, tuple(self.schedulers.items()), self.guidance]
+        first = [axis[0] for axis in axes]
+        others = [[*first[:place], value, *first[place + 1 :]] for place, axis in enumerate(axes) for value in axis[1:]]
+        return tuple(self._cell(*values) for values in (first, *others))
+
+    def only(self, name: str, value: Any) -> Plan | None:
+        """The plan of the cells in which a setting, one of `Cell.columns` or "guidance", has this value; `None` without any."""
+        if name in ("prompt", "seed", "steps"):
+            axis = name if name == "steps" else f"{name}s"
+            found: dict[str, Any] = {axis: tuple(each for each in getattr(self, axis) if each == value)}
+        elif name == "scheduler":
+            found = {"schedulers": {label: config for label, config in self.schedulers.items() if label == value}}
+        else:
+            fitting = [each for each in self.guidance if {**columns_of(each), "guidance": each}.get(name, _ABSENT) == value]
+            found = {"guidance": tuple(fitting)}
+        return replace(self, **found) if all(found.values()) else None
+
     def _cell(self, prompt: str, seed: int, steps: int, scheduler: tuple[str, dict[str, Any]], guidance: Guidance) -> Cell:
         settings = Settings(
             model=self.model, prompt=prompt, negative_prompt=self.negative_prompt if guidance.both else "", guidance=guidance,
@@ -104,6 +129,11 @@ class Plan:
     def from_json(content: dict[str, Any]) -> Plan:
         values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
         return Plan(**values | {"guidance": tuple(map(Guidance.from_json, content["guidance"]))})
+
+
+def columns_of(guidance: Guidance) -> dict[str, Any]:
+    """The settings of a guidance as columns, `<term>_<field>`."""
+    return {f"{term.name}_{name}": value for term in guidance.terms for name, value in asdict(term).items()}
 
 
 def _floats(content: Any) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -14,8 +16,9 @@ from sagviz.errors import ArgumentError
 from sagviz.guidance import as_guidance
 from sagviz.models import Model
 from sagviz.sweeps.cells import Cell, Plan
-from sagviz.sweeps.store import Folder, Store
-from sagviz.sweeps.workers import measures, run
+from sagviz.sweeps.remote import store_at
+from sagviz.sweeps.running import run
+from sagviz.sweeps.store import Store
 from sagviz.traces import Trace
 
 AXES = ("prompt", "seed", "steps", "scheduler", "guidance")
@@ -33,15 +36,13 @@ class Sweep:
 
     @staticmethod
     def open(store: str | Path) -> Sweep:
-        """The sweep that was begun last in this folder. Needs no model.
+        """The sweep that was begun last in this folder, or at this fsspec address. Needs no model.
 
         Raises:
             ArgumentError: there is none.
         """
-        if not Path(store).is_dir():
-            raise ArgumentError(f"no folder {store}; give the one that sweep(store=) wrote to")
-        folder = Folder(store)
-        return Sweep(Plan.from_json(folder.plan()), folder)
+        found = store_at(store, make=False)
+        return Sweep(Plan.from_json(found.plan()), found)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -49,10 +50,10 @@ class Sweep:
         return self.plan.cells
 
     def __len__(self) -> int:
-        return len(self.cells)
+        return len(self.plan)
 
     def __iter__(self) -> Iterator[Trace]:
-        return (self.store.load(cell.key) for cell in self.cells if self.status(cell) == "done")
+        return (self.store.load(cell.key) for cell in self._with("done"))
 
     def __repr__(self) -> str:
         counts = self._counts()
@@ -65,21 +66,27 @@ class Sweep:
     @property
     def failed(self) -> dict[Cell, str]:
         """The cells that failed, each with the reason. The next sweep of the same settings tries them again."""
-        reasons = {cell: self.store.failure(cell.key) for cell in self.cells if self.status(cell) == "failed"}
+        reasons = {cell: self.store.failure(cell.key) for cell in self._with("failed")}
         return {cell: reason.error for cell, reason in reasons.items() if reason is not None}
 
     @property
     def pending(self) -> tuple[Cell, ...]:
         """The cells that are neither done nor failed; those that run are among them."""
-        return tuple(cell for cell in self.cells if self.status(cell) in ("pending", "running"))
+        return tuple(self._with("pending", "running"))
 
     def missing(self) -> tuple[Cell, ...]:
         """The cells that are still to be made: pending, failed, or damaged, for which every file is read and checked."""
-        return tuple(cell for cell in self.cells if not self.store.holds(cell.key))
+        done = self._with("done")
+        whole = self.store.whole(cell.key for cell in done)
+        there = {cell.key for cell, is_whole in zip(done, whole, strict=True) if is_whole}
+        return tuple(cell for cell in self.cells if cell.key not in there)
 
-    def run(self, model: Model, *, batch: int | None = None) -> Iterator[Cell]:
-        """Make what is missing, and yield each cell as soon as it is done or has failed; stop whenever you like."""
-        return run(model, self.plan, self.store, self.missing(), batch=batch)
+    def run(self, model: Model, *, batch: int | None = None, executor: Executor | None = None) -> Iterator[Cell]:
+        """Make what is missing, and yield each cell as soon as it is done or has failed; stop whenever you like.
+
+        `batch` and `executor` are those of `sweeps.sweep`.
+        """
+        return run(model, self.plan, self.store, self.missing(), batch=batch, executor=executor)
 
     def select(self, **wanted: Any) -> tuple[Cell, ...]:
         """The cells with these settings: `prompt`, `seed`, `steps`, `scheduler`, `guidance`, or a column such as `cfg_scale`.
@@ -89,16 +96,16 @@ class Sweep:
         """
         if "guidance" in wanted:
             wanted = wanted | {"guidance": as_guidance(wanted["guidance"])}
-        known = dict.fromkeys(name for cell in self.cells for name in _values(cell))
-        found = self.cells
+        plan = self.plan
+        known = dict.fromkeys(name for cell in plan.samples for name in _values(cell))
         for name, value in wanted.items():
             if name not in known:
                 raise ArgumentError(f"a sweep has no setting {name!r}; there are {', '.join(known)}")
-            fitting = tuple(cell for cell in found if name in _values(cell) and _values(cell)[name] == value)
-            if not fitting:
-                raise ArgumentError(f"no cell has {name}={value!r}; there are {_offer(found, name)}")
-            found = fitting
-        return found
+            fitting = plan.only(name, value)
+            if fitting is None:
+                raise ArgumentError(f"no cell has {name}={value!r}; there are {_offer(plan.samples, name)}")
+            plan = fitting
+        return plan.cells if wanted else self.cells
 
     def trace(self, **wanted: Any) -> Trace:
         """The trace of the one cell with these settings, see `select`. `Trace.image` is its picture.
@@ -121,15 +128,16 @@ class Sweep:
         """Settings and measures of the finished cells as a pandas frame: one row for each cell and image.
 
         Settings: prompt, seed, steps, scheduler, the scales, what else varies, and `image`, the number in the batch, where there
-        is more than one. Measures: `measure.of_picture` of the picture, and `measure.of_run` of all steps of the run.
+        is more than one. Measures: `measure.of_picture` of the picture, and `measure.of_run` of all steps of the run. Of each
+        cell only the few kilobytes are read that have them; whether it is whole, `missing` tells.
         """
         import pandas as pd
 
+        done = self._with("done")
         rows = [
             {**self.shown(cell), **({"image": number} if self.plan.images > 1 else {}), **row}
-            for cell in self.cells
-            if self.status(cell) == "done"
-            for number, row in enumerate(measures(self.store.load(cell.key)))
+            for cell, found in zip(done, self.store.measures(cell.key for cell in done), strict=True)
+            for number, row in enumerate(found)
         ]
         return pd.DataFrame(rows, columns=None if rows else self._columns)
 
@@ -146,22 +154,29 @@ class Sweep:
 
     def shown(self, cell: Cell) -> dict[str, Any]:
         """The settings that the table has of a cell; `None` for those of a term that the cell has not."""
-        return {name: cell.columns.get(name) for name in self._columns}
+        columns = cell.columns
+        return {name: columns.get(name) for name in self._columns}
 
     @cached_property
     def _columns(self) -> list[str]:
         """The main settings, the scales, and what varies."""
-        every = [cell.columns for cell in self.cells]
+        every = [cell.columns for cell in self.plan.samples]
         names = dict.fromkeys(name for columns in every for name in columns)
         varies = {name for name in names if len({json.dumps(c[name]) for c in every if name in c}) > 1}
         return [name for name in names if name in AXES or name.endswith("_scale") or name in varies]
 
+    def _with(self, *statuses: str) -> list[Cell]:
+        """The cells with one of these statuses."""
+        found = self.store.look()
+        return [cell for cell in self.cells if found.get(cell.key, "pending") in statuses]
+
     def _counts(self) -> dict[str, int]:
-        found = [self.status(cell) for cell in self.cells]
-        return {status: found.count(status) for status in ("done", "failed", "running", "pending") if status in found}
+        found = self.store.look()
+        counts = Counter(found.get(cell.key, "pending") for cell in self.cells)
+        return {status: counts[status] for status in ("done", "failed", "running", "pending") if counts[status]}
 
     def _repr_html_(self) -> str:
-        rows = {name: _offer(self.cells, name) for name in AXES}
+        rows = {name: _offer(self.plan.samples, name) for name in AXES}
         rows |= {status: str(count) for status, count in self._counts().items()}
         rows |= {f"failed: {_offer([cell], 'guidance')}": reason for cell, reason in list(self.failed.items())[:5]}
         body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows.items())

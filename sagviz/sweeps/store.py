@@ -1,5 +1,7 @@
 """Where the cells of a sweep are: `Folder`, which outlives the process and is shared between processes, or `Memory`.
 
+`remote.Remote` is the third: the same files at an fsspec address.
+
 A folder holds for each cell `<key>.sagtrace` when it is done, or `<key>.failed` with the reason; while a process works on it,
 `<key>.lock`, which the system releases when that process dies. `sweep.json` is the plan of the sweep that was begun last.
 """
@@ -11,7 +13,7 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from sagviz.errors import ArgumentError, SagvizWarning, TraceError
 from sagviz.files import PART, write_whole
+from sagviz.sweeps.measured import Measures, measures, peek
 from sagviz.traces import Trace
 
 PLAN = "sweep.json"
@@ -33,9 +36,19 @@ class Failure(NamedTuple):
 
 
 class Store(Protocol):
-    """What a sweep asks of the place where its cells are."""
+    """What a sweep asks of the place where its cells are.
 
+    `address` is what other processes find it by, `None` where they cannot. `look` has the status of every cell that is not
+    pending, from one listing; `whole` and `measures` go through many cells, in the order of their keys, as fast as the place
+    allows.
+    """
+
+    @property
+    def address(self) -> str | None: ...
     def begin(self, plan: dict[str, Any]) -> None: ...
+    def look(self) -> dict[str, str]: ...
+    def whole(self, keys: Iterable[str]) -> Iterator[bool]: ...
+    def measures(self, keys: Iterable[str]) -> Iterator[Measures]: ...
     def status(self, key: str) -> str: ...
     def holds(self, key: str) -> bool: ...
     def load(self, key: str) -> Trace: ...
@@ -52,8 +65,21 @@ class Memory:
         self._traces: dict[str, Trace] = {}
         self._failures: dict[str, Failure] = {}
 
+    @property
+    def address(self) -> None:
+        """There is no way in."""
+
     def begin(self, plan: dict[str, Any]) -> None:
         """Nothing is left over from before."""
+
+    def look(self) -> dict[str, str]:
+        return dict.fromkeys(self._failures, "failed") | dict.fromkeys(self._traces, "done")
+
+    def whole(self, keys: Iterable[str]) -> Iterator[bool]:
+        return map(self.holds, keys)
+
+    def measures(self, keys: Iterable[str]) -> Iterator[Measures]:
+        return (measures(self._traces[key]) for key in keys)
 
     def status(self, key: str) -> str:
         return "done" if key in self._traces else "failed" if key in self._failures else "pending"
@@ -96,13 +122,18 @@ class Folder:
     def __repr__(self) -> str:
         return f"Folder({str(self.path)!r})"
 
+    @property
+    def address(self) -> str:
+        """Absolute, because another process has another current folder."""
+        return str(self.path.resolve())
+
     def begin(self, plan: dict[str, Any]) -> None:
         """Write the plan down, and clear what killed processes left half-written."""
         try:
             while (claim := self.claim(PLAN)) is None:
                 time.sleep(0.01)
             with claim:
-                write_whole(self.path / PLAN, json.dumps(plan, sort_keys=True).encode())
+                self.write(PLAN, json.dumps(plan, sort_keys=True).encode())
             for part in self.path.glob(f"*{PART}"):
                 self._clear(part)
             for lock in self.path.glob("*.lock"):
@@ -110,12 +141,34 @@ class Folder:
         except OSError as error:
             raise ArgumentError(f"cannot write to the store {self.path} ({error.strerror}); give another folder") from error
 
+    def write(self, name: str, content: bytes) -> str:
+        """A file beside the cells, whole or absent; where it is."""
+        return str(write_whole(self.path / name, content))
+
     def plan(self) -> dict[str, Any]:
         """What `begin` wrote down."""
         try:
             return json.loads((self.path / PLAN).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ArgumentError(f"{self.path} is not the store of a sweep ({error}); give the folder of sweep(store=)") from error
+
+    def look(self) -> dict[str, str]:
+        """The status of all cells that are not pending, as `status` has it."""
+        found = dict[str, dict[str, None]]()
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                key, _, ending = entry.name.rpartition(".")
+                found.setdefault(ending, {})[key] = None
+        failed = [key for key in found.get("failed", ()) if self.failure(key)]
+        running = [key for key in found.get("lock", ()) if key != PLAN and self._is_claimed(key)]
+        statuses = dict.fromkeys(failed, "failed") | dict.fromkeys(running, "running")
+        return statuses | dict.fromkeys(found.get("sagtrace", ()), "done")
+
+    def whole(self, keys: Iterable[str]) -> Iterator[bool]:
+        return map(self.holds, keys)
+
+    def measures(self, keys: Iterable[str]) -> Iterator[Measures]:
+        return (self._peek(key) or measures(self.load(key)) for key in keys)
 
     def status(self, key: str) -> str:
         """Of a cell: "done", "running" in some process, "failed" or "pending". A look, no check of the file."""
@@ -174,6 +227,17 @@ class Folder:
             with suppress(OSError):
                 Path(lock.lock_file).unlink()
             lock.release()
+
+    def _peek(self, key: str) -> Measures | None:
+        """The measures of a cell, without its tensors where possible."""
+
+        def read(offset: int, length: int) -> bytes:
+            file.seek(offset)
+            return file.read(length)
+
+        with suppress(OSError), self._file(key).open("rb", buffering=0) as file:
+            return peek(read)
+        return None
 
     def _is_claimed(self, key: str) -> bool:
         """Whether a process holds the cell. The lock file that a killed one left is removed."""

@@ -1,21 +1,20 @@
-"""Making the cells of a sweep: `run` settles them one after the other, `work` makes some in joint passes."""
+"""Making the cells of a sweep: `settle` goes through many, `work` makes some in joint passes."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 from sagviz import image, measure
-from sagviz.errors import ArgumentError, SagvizError
+from sagviz.errors import SagvizError
 from sagviz.models import Model
-from sagviz.runs import Run, check_whole, resume
+from sagviz.runs import Run, resume
 from sagviz.sampling import collect_together
-from sagviz.sweeps.axes import fingerprint
 from sagviz.sweeps.cells import Cell, Plan
 from sagviz.sweeps.store import Failure, Store
 from sagviz.traces import Trace
@@ -25,25 +24,19 @@ MAX_BATCH = 16
 POLL = 0.2  # seconds between two looks at cells that other processes have
 
 
-def run(model: Model, plan: Plan, store: Store, cells: Sequence[Cell], *, batch: int | None = None) -> Iterator[Cell]:
-    """Settle these cells of a plan, and yield each as soon as it is: made here, made or failed in another process, or failed.
+def settle(
+    model: Model, store: Store, cells: Sequence[Cell], before: Mapping[str, Failure | None], *, batch: int
+) -> Iterator[Cell]:
+    """Settle these cells here, and yield each as soon as it is. `before` are the failures, by key, that are to be tried again.
 
-    Stop whenever you like: what was yielded is stored, and no cell stays claimed. A cell that failed before is tried again.
-
-    Raises:
-        ArgumentError: the model is not the plan's, or `batch` is no number of cells.
+    A cell that another process has claimed is left to it, and looked at again after all others.
     """
-    if fingerprint(model, plan.guidance) != plan.weights:
-        raise ArgumentError(f"the sweep was laid out for other weights, of {plan.model}, than those of {model.name}; load them")
-    size = batch_size(model, plan) if batch is None else batch
-    check_whole("batch", size, 1, 4096)
-    store.begin(plan.to_json())
-    before = {cell: store.failure(cell.key) for cell in cells}
-    left = list(cells)
-    while left:
-        settled, left = _turn(model, store, left, before, size)
+    waiting = deque(cells)
+    while waiting:
+        settled, others = _turn(model, store, waiting, before, batch)
+        waiting.extend(others)
         yield from settled
-        if left and not settled:  # other processes have them all
+        if others and not settled:  # other processes have them all
             time.sleep(POLL)
 
 
@@ -54,21 +47,22 @@ def batch_size(model: Model, plan: Plan) -> int:
 
 
 def _turn(
-    model: Model, store: Store, cells: list[Cell], before: dict[Cell, Failure | None], size: int
+    model: Model, store: Store, waiting: deque[Cell], before: Mapping[str, Failure | None], batch: int
 ) -> tuple[list[Cell], list[Cell]]:
-    """Claim as many cells as run together, and work on them: (those that are settled now, those that are left)."""
-    claimed, settled, left = list[Cell](), list[Cell](), list[Cell]()
+    """Take as many cells as run together, and work on them: (those that are settled now, those that others have)."""
+    claimed, settled, others = list[Cell](), list[Cell](), list[Cell]()
     with ExitStack() as claims:
-        for cell in cells:
-            claim = store.claim(cell.key) if len(claimed) < size else None
+        while waiting and len(claimed) < batch:
+            cell = waiting.popleft()
+            claim = store.claim(cell.key)
             if claim is None:
-                left.append(cell)
+                others.append(cell)
                 continue
             claims.enter_context(claim)
-            by_others = store.holds(cell.key) or store.failure(cell.key) not in (None, before[cell])
+            by_others = store.holds(cell.key) or store.failure(cell.key) not in (None, before.get(cell.key))
             (settled if by_others else claimed).append(cell)
         work(model, claimed, store)
-    return settled + claimed, left
+    return settled + claimed, others
 
 
 def work(model: Model, cells: Sequence[Cell], store: Store) -> None:
@@ -122,11 +116,6 @@ def _finished(cell: Cell, trace: Trace) -> Trace:
         for picture in trace.images
     ]
     return replace(trace, steps=steps, pictures=tuple(pictures))
-
-
-def measures(trace: Trace) -> list[dict[str, Any]]:
-    """What was measured of each picture of a cell and of its run when it was made."""
-    return [json.loads(picture.info["measures"]) for picture in trace.images]
 
 
 def _sentence(error: Exception) -> str:

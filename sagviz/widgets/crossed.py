@@ -11,7 +11,6 @@ from sagviz.errors import ArgumentError
 from sagviz.plot.crossing import Axis, cross, varies
 from sagviz.plot.sheet import Sheet, Window, measure_words
 from sagviz.sweeps import Sweep
-from sagviz.sweeps.workers import measures
 from sagviz.widgets.parts import Number, View, Whole, flow, labelled
 
 WIDTH = "270px"  # of a menu
@@ -59,7 +58,7 @@ class Crossed(View):
         """The measures of the first cell that is done; none where nothing is."""
         for cell in self.sweep.cells:
             if self.sweep.status(cell) == "done":
-                return list(measures(self.sweep.store.load(cell.key))[0])
+                return list(next(self.sweep.store.measures([cell.key]))[0])
         return []
 
     @traitlets.validate("rows", "columns", "fixed")

@@ -18,7 +18,7 @@ from sagviz.plot.sheet import MARKS, Shot, reason_of, shoot
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.axes import fingerprint
 from sagviz.sweeps.cells import Cell
-from sagviz.sweeps.workers import run
+from sagviz.sweeps.running import run
 from sagviz.widgets.board import board, described
 from sagviz.widgets.crossed import Crossed
 from sagviz.widgets.opened import Opened, run_whole

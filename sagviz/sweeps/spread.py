@@ -1,0 +1,94 @@
+"""`spread`: a sweep through the workers of an executor. Here the work is dealt out; they make and store the cells."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from dataclasses import replace
+from queue import SimpleQueue
+
+from sagviz.errors import WorkerError
+from sagviz.sweeps.cells import Cell
+from sagviz.sweeps.store import Store
+from sagviz.sweeps.tasks import Task, perform
+
+IN_FLIGHT = 1024  # tasks that an executor has at one time: two each for 512 workers, and memory for few of 10^6 cells
+TRIES = 3  # how often a cell may be lost when a worker had nothing else
+
+
+def spread(blank: Task, cells: Sequence[Cell], store: Store, executor: Executor, batch: int) -> Iterator[Cell]:
+    """Have the cells made, `batch` of them in a task, and yield each as soon as it is settled.
+
+    When a task is lost with its worker it is tried again, each cell alone, so that one which kills its worker costs no other. A
+    cell that is lost three times more counts as failed. Tasks that nobody has begun are cancelled when this stops.
+
+    Raises:
+        WorkerError: the executor broke, was shut down, or its tasks were cancelled.
+    """
+    waiting = (replace(blank, cells=tuple(cells[start : start + batch])) for start in range(0, len(cells), batch))
+    again, over = deque[Task](), SimpleQueue[Future[None]]()
+    flying = dict[Future[None], Task]()
+    try:
+        while True:
+            while len(flying) < IN_FLIGHT and (task := again.popleft() if again else next(waiting, None)):
+                future = _submit(executor, task)
+                flying[future] = task
+                future.add_done_callback(over.put)
+            if not flying:
+                return
+            future = over.get()
+            task = flying.pop(future)
+            if not _is_lost(future):
+                yield from task.cells
+            elif len(task.cells) > 1:
+                again.extend(task.alone())
+            elif task.tries + 1 < TRIES:
+                again.append(replace(task, tries=task.tries + 1))
+            else:
+                (cell,) = task.cells
+                store.fail(cell.key, f"its worker died, {TRIES} times with nothing else to do; perhaps its memory is too small")
+                yield cell
+    finally:
+        for future in flying:
+            future.cancel()
+
+
+def _submit(executor: Executor, task: Task) -> Future[None]:
+    """Hand a task over. Dask's dashboard shows its key, which must be another one at each attempt."""
+    named = {"key": f"cell-{task.name}-{secrets.token_hex(4)}", "pure": False} if _is_dask(executor) else {}
+    try:
+        return executor.submit(perform, task, **named)
+    except RuntimeError as error:  # a broken pool, or one that was shut down
+        raise _stopped(error) from error
+
+
+def _is_lost(future: Future[None]) -> bool:
+    """Whether the task went down with its worker, in an executor that goes on. What the task itself raised is raised here."""
+    try:
+        error = future.exception()
+    except CancelledError as cancelled:
+        raise _stopped(cancelled) from cancelled
+    if isinstance(error, BrokenExecutor):
+        raise _stopped(error) from error
+    scheduler = sys.modules.get("distributed.scheduler")
+    if error is None or (scheduler is not None and isinstance(error, scheduler.KilledWorker)):
+        return error is not None
+    raise error
+
+
+def _is_dask(executor: Executor) -> bool:
+    """Whether it is what `Client.get_executor()` gives. Nothing of Dask is imported for this."""
+    module = sys.modules.get("distributed.cfexecutor")
+    return module is not None and isinstance(executor, module.ClientExecutor)
+
+
+def _stopped(error: BaseException) -> WorkerError:
+    """What to say of an executor that takes no more work."""
+    said = " ".join(str(error).split()) or "its tasks were cancelled"
+    return WorkerError(
+        f"the executor stopped ({type(error).__name__}: {said}); what is finished is stored, and the same sweep with a new "
+        "executor goes on there; where processes die again and again, take fewer, or a smaller batch="
+    )
