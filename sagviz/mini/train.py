@@ -16,6 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,8 +49,10 @@ class Budget:
 
     def shortened(self, share: float) -> Budget:
         """The same scenes, and a share of each network's steps."""
-        plans = {name: plan for name, plan in vars(self).items() if isinstance(plan, Plan)}
-        return replace(self, **{name: replace(plan, steps=round(share * plan.steps)) for name, plan in plans.items()})
+        shorter: dict[str, Any] = {
+            name: replace(plan, steps=round(share * plan.steps)) for name, plan in vars(self).items() if isinstance(plan, Plan)
+        }
+        return replace(self, **shorter)
 
 
 FULL = Budget(
