@@ -63,6 +63,7 @@ def latencies(page: Page) -> Iterator[list[float]]:
     session.send("Tracing.start", {"traceConfig": {"includedCategories": ["input.scrolling"]}, "transferMode": "ReportEvents"})
     found: list[float] = []
     yield found
+    page.wait_for_timeout(200)  # for the last frame
     session.send("Tracing.end")
     while not ended:
         page.wait_for_timeout(50)
@@ -80,29 +81,33 @@ def latencies(page: Page) -> Iterator[list[float]]:
 
 
 def compare(page: Page, steps: int, repeats: int) -> dict[str, float]:
-    """Median milliseconds of both."""
+    """Median milliseconds of both, and of how many presses."""
     page.locator(".sagviz-player").first.wait_for()
     page.evaluate(BARE, steps)
     page.wait_for_timeout(500)
-    rng = random.Random(0)
-    with latencies(page) as times:
-        for _ in range(repeats):
-            for slider in SLIDERS.values():
-                page.evaluate(FIRST, slider)
+    rng, times = random.Random(0), list[float]()
+    for _ in range(repeats):
+        for slider in SLIDERS.values():
+            page.evaluate(FIRST, slider)
+        with latencies(page) as round_:
             for _ in range(steps - 1):
                 for slider in SLIDERS.values():
                     page.focus(slider)
                     page.wait_for_timeout(50 + 20 * rng.random())  # anywhere between two frames of the screen
                     page.keyboard.press("ArrowRight")
-            for slider in SLIDERS.values():
-                assert page.input_value(slider) == str(steps - 1), f"presses were lost at {slider}"
-    assert len(times) == 2 * repeats * (steps - 1), "each press is answered by a frame"
-    return {name: statistics.median(times[place::2]) for place, name in enumerate(SLIDERS)}
+        for slider in SLIDERS.values():
+            assert page.input_value(slider) == str(steps - 1), f"presses were lost at {slider}"
+        # Chromium may answer two keys by one frame, or tell of one too many: who is who is then not sure.
+        if len(round_) == 2 * (steps - 1):
+            times += round_
+    assert times, "no round in which each press was answered by a frame of its own"
+    return {name: statistics.median(times[place::2]) for place, name in enumerate(SLIDERS)} | {"presses": len(times) / 2}
 
 
 def told(place: str, medians: dict[str, float], more: str = "") -> str:
-    bare, own = medians.values()
-    return f"{place}: key press to frame {own:.1f} ms, bare <img> swap {bare:.1f} ms, ratio {own / bare:.2f}{more}"
+    bare, own, presses = medians.values()
+    times = f"{own:.1f} ms, bare <img> swap {bare:.1f} ms, ratio {own / bare:.2f}"
+    return f"{place}: key press to frame, medians of {presses:.0f}: {times}{more}"
 
 
 def page_file(browser: Any, trace: sv.Trace, folder: Path, repeats: int) -> str:
