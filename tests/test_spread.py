@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from distributed.scheduler import KilledWorker
 
 import sagviz as sv
 from sagviz import CFG, CG
@@ -124,6 +126,38 @@ def test_tasks_that_someone_cancels_stop_the_sweep(model: sv.Model, tmp_path: Pa
         executor.shutdown(wait=False, cancel_futures=True)
         with pytest.raises(sv.SagvizError, match="tasks were cancelled"):
             list(making)
+
+
+class OneWorker(Executor):
+    """As a Dask cluster of one worker, which dies of the cells of seed 1: all that waits for it is lost with them."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Future[Any]] = []
+        self.thread = ThreadPoolExecutor(1)
+
+    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.waiting.append(future)
+        self.thread.submit(self.work, future, call, *given, **named)
+        return future
+
+    def work(self, future: Future[Any], call: Callable[..., Any], task: tasks.Task) -> None:
+        time.sleep(0.05)  # others come and wait
+        if any(cell.settings.seed == 1 for cell in task.cells):
+            lost, self.waiting = self.waiting, []
+            for each in lost:
+                each.set_exception(KilledWorker("cell", None, 0))
+        elif future in self.waiting:
+            call(task)
+            self.waiting.remove(future)
+            future.set_result(None)
+
+
+def test_who_waits_beside_a_deadly_cell_is_not_blamed(model: sv.Model, tmp_path: Path) -> None:
+    with pytest.warns(sv.SagvizWarning, match="1 of 8 cells failed"):
+        made = sv.sweep(model, **AXES, store=tmp_path, batch=4, executor=OneWorker(), progress=False)
+    assert [cell.settings.seed for cell in made.failed] == [1]
+    assert not made.pending
 
 
 def refused(model: sv.Model, executor: object, **store: Any) -> str:

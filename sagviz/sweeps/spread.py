@@ -16,24 +16,33 @@ from sagviz.sweeps.store import Store
 from sagviz.sweeps.tasks import Task, perform
 
 IN_FLIGHT = 1024  # tasks that an executor has at one time: two each for 512 workers, and memory for few of 10^6 cells
-TRIES = 3  # how often a cell may be lost when a worker had nothing else
+TRIES = 3  # how often a task of one cell may be lost
 
 
 def spread(blank: Task, cells: Sequence[Cell], store: Store, executor: Executor, batch: int) -> Iterator[Cell]:
     """Have the cells made, `batch` of them in a task, and yield each as soon as it is settled.
 
-    When a task is lost with its worker it is tried again, each cell alone, so that one which kills its worker costs no other. A
-    cell that is lost three times more counts as failed. Tasks that nobody has begun are cancelled when this stops.
+    When a task is lost with its worker each of its cells is tried again in a task of its own. Which of them killed the worker
+    cannot be told, nor whether it was a task that waited beside it: what is lost again is tried last, with nothing else under
+    way, and a cell that is lost three times in all counts as failed. So one that kills its worker costs no other. Tasks that
+    nobody has begun are cancelled when this stops.
 
     Raises:
         WorkerError: the executor broke, was shut down, or its tasks were cancelled.
     """
     waiting = (replace(blank, cells=tuple(cells[start : start + batch])) for start in range(0, len(cells), batch))
-    again, over = deque[Task](), SimpleQueue[Future[None]]()
+    again, suspects, over = deque[Task](), deque[Task](), SimpleQueue[Future[None]]()
     flying = dict[Future[None], Task]()
+
+    def upcoming() -> Task | None:
+        """The next task that may set off now."""
+        if again:
+            return again.popleft()
+        return next(waiting, None) or (suspects.popleft() if suspects and not flying else None)
+
     try:
         while True:
-            while len(flying) < IN_FLIGHT and (task := again.popleft() if again else next(waiting, None)):
+            while len(flying) < IN_FLIGHT and (task := upcoming()):
                 future = _submit(executor, task)
                 flying[future] = task
                 future.add_done_callback(over.put)
@@ -46,10 +55,13 @@ def spread(blank: Task, cells: Sequence[Cell], store: Store, executor: Executor,
             elif len(task.cells) > 1:
                 again.extend(task.alone())
             elif task.tries + 1 < TRIES:
-                again.append(replace(task, tries=task.tries + 1))
+                suspects.append(replace(task, tries=task.tries + 1))
             else:
                 (cell,) = task.cells
-                store.fail(cell.key, f"its worker died, {TRIES} times with nothing else to do; perhaps its memory is too small")
+                store.fail(
+                    cell.key,
+                    f"its worker died, {TRIES} times, at last with no other cell under way; perhaps of too little memory",
+                )
                 yield cell
     finally:
         for future in flying:
