@@ -12,6 +12,7 @@ PANELS = {  # log of a stage -> title, and the measures drawn
     "decoder": ("decoder alone: PSNR of held-out renders in dB", ("psnr",)),
     "judge": ("judge: held-out renders right", ("objects", "background", "relation")),
     "noisy": ("noisy-latent classifier: held-out right", ("t=100", "t=500", "t=900")),
+    "text": ("text encoder: layout of held-out captions right", ("layout",)),
     "unet": ("U-Net: held-out squared error of the noise; order of two objects read", ("held_out", "order")),
 }
 
@@ -24,9 +25,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
 def draw(work: Path, target: Path) -> None:
     """Write the picture of all logs in a work folder as PNG."""
     figure = Figure(figsize=(12, 5.4), layout="constrained")
-    *panels, spare = figure.subplots(2, 3).flat
-    spare.set_axis_off()
-    for axes, (stage, (title, measures)) in zip(panels, PANELS.items(), strict=True):
+    for axes, (stage, (title, measures)) in zip(figure.subplots(2, 3).flat, PANELS.items(), strict=True):
         lines = read_log(work / f"{stage}.jsonl")
         for name in measures:
             axes.plot([line["step"] for line in lines], [line[name] for line in lines], ".-", label=name)

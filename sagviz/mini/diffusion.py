@@ -55,7 +55,7 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 
 class Denoiser(nn.Module):
-    """U-Net and text encoder, trained together: eps(x_t, t, token ids)."""
+    """U-Net and text encoder as one network: eps(x_t, t, token ids)."""
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()

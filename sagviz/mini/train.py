@@ -124,7 +124,7 @@ class Workshop:
 
     @cached_property
     def text(self) -> diffusion.Denoiser:
-        """A denoiser whose text encoder knows what stands where; its U-Net is not trained yet."""
+        """A denoiser whose text encoder is trained, and knows what stands where; its U-Net is not."""
         torch.manual_seed(0)
         denoiser = diffusion.Denoiser(len(self.tokenizer))
         if self.start:
@@ -137,6 +137,9 @@ class Workshop:
     @cached_property
     def unet(self) -> diffusion.Denoiser:
         denoiser = self.text
+        # Trained along, it forgets the order within an hour: the tokens behind the caption's end differed by 0.54 (mean square)
+        # between the two orders after its own lesson, and by 0.0005 after 2,800 steps with the U-Net.
+        denoiser.text_encoder.requires_grad_(False)
         empty = diffusion.tokenize(self.tokenizer, [""])
         scenes = self.latents, self.tokens(self.scenes[1])
         chances = np.where([relation_swapped(label) is not None for label in self.scenes[1]], 2.0, 1.0)
