@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import re
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +19,7 @@ from torch import Tensor
 
 import sagviz as sv
 from sagviz import CFG, SAG, Microscope, Trace, image, measure
-from sagviz.errors import ArgumentError, TraceError
+from sagviz.errors import ArgumentError, SagvizError, TraceError
 from sagviz.probe import attend
 from sagviz.widgets import later, surface
 
@@ -296,6 +298,18 @@ def test_extreme_settings_of_a_run(model: sv.Model) -> None:
     assert "sag" not in scope.step.terms
     assert not scope.notice.value
     scope.close()
+
+
+def test_a_constructor_that_refuses_leaves_nothing_to_close(
+    model: sv.Model, trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    for refused in (Trace(trace.settings, (), 6), trace):
+        with pytest.raises(SagvizError):
+            Microscope(model, refused, psi=1.0)
+    gc.collect()
+    assert not complaints
 
 
 def test_errors(scope: Microscope, model: sv.Model, trace: Trace) -> None:

@@ -299,6 +299,10 @@ class View(W.VBox):
         self.layout.close()
         super().close()
 
+    def __del__(self) -> None:
+        if self.children:  # a constructor that refused has built nothing that could be closed
+            super().__del__()
+
 
 def close_all(widgets: Sequence[W.Widget]) -> None:
     """Close widgets with their children, layouts and styles."""
