@@ -14,7 +14,7 @@ from sagviz.finite import check_finite
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.models import Model
 from sagviz.passes import Passes
-from sagviz.records import OF_TERMS, Step
+from sagviz.records import OF_TERMS, Settings, Step
 from sagviz.runs import Run, resume
 from sagviz.sampling import advance, collect, on_device, to_host
 from sagviz.traces import Trace
@@ -96,7 +96,7 @@ def depart(
         raise ArgumentError("a mask does nothing without SAG; add SAG(1.0) to the guidance")
     run = replace(resume(model, replace(old, guidance=total, before=old, branched_at=step.index)), painted=painted)
     _replay(run, trace, position)
-    return run, _reuse(step, total.at(step.index / run.evaluations), painted, old.prompt)
+    return run, _reuse(step, total.at(step.index / run.evaluations), painted, old)
 
 
 def _replay(run: Run, trace: Trace, position: int) -> None:
@@ -112,13 +112,16 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
         advance(run, on_device(step, run.model.device))
 
 
-def _reuse(step: Step, active: Guidance, painted: Tensor | None, prompt: str) -> Step:
+def _reuse(step: Step, active: Guidance, painted: Tensor | None, settings: Settings) -> Step:
     """The step under new terms, with those predictions that are the same for them."""
-    blank: dict[str, Any] = dict.fromkeys(OF_TERMS)
+    told, asked = settings.texts(step.guidance), settings.texts(active)
+    branches = {
+        name: getattr(step, name) if name in told and name in asked and told[name] == asked[name] else None
+        for name in ("out_uncond", "out_cond")
+    }
     new = replace(
-        step, guidance=active, out_uncond=step.out_uncond if active.both or not prompt else None,
-        out_cond=step.out_cond if active.both or prompt else None, painted=painted, x_next=None, forwards=0, samples=0,
-        captured=step.captured if active.both == step.guidance.both else {}, **blank,
+        step, guidance=active, painted=painted, x_next=None, forwards=0, samples=0,
+        captured=step.captured if active.both == step.guidance.both else {}, **dict.fromkeys(OF_TERMS), **branches,
     )  # fmt: skip
     for term in active.terms:
         new = replace(new, **term.kept(step, new))

@@ -62,6 +62,18 @@ def test_a_change_costs_what_it_needs_and_is_exact(model: sv.Model, trace: sv.Tr
     assert set(step.terms) == set(fresh.terms)
 
 
+def test_the_empty_prompt_is_not_taken_for_the_negative_one(model: sv.Model) -> None:
+    """Without CFG an empty prompt is all that guidance starts from; with it, the negative prompt is."""
+    trace = sv.trace(model, "", negative_prompt="a fox", guidance=CFG(3.0), steps=3, seed=3, progress=False)
+    with counted(model.unet) as calls:
+        step = sv.what_if(model, trace, 1, guidance=None)
+    assert calls == [1]
+    assert torch.equal(step.eps, anew(model, trace, 1, None).eps)
+    back = sv.what_if(model, replace(trace, steps=(trace[0], step, trace[2])), 1, guidance=CFG(3.0))
+    torch.testing.assert_close(back.eps, trace[1].eps, rtol=0, atol=1e-5)
+
+
+
 def test_a_term_that_the_trace_lacks_costs_its_passes(model: sv.Model) -> None:
     plain = sv.trace(model, "a fox", steps=3, seed=3, progress=False)
     with counted(model.unet) as calls:
