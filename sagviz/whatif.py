@@ -115,13 +115,14 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
 def _reuse(step: Step, active: Guidance, painted: Tensor | None, settings: Settings) -> Step:
     """The step under new terms, with those predictions that are the same for them."""
     told, asked = settings.texts(step.guidance), settings.texts(active)
-    branches = {
+    blank: dict[str, Any] = dict.fromkeys(OF_TERMS)
+    branches: dict[str, Any] = {
         name: getattr(step, name) if name in told and name in asked and told[name] == asked[name] else None
         for name in ("out_uncond", "out_cond")
     }
     new = replace(
         step, guidance=active, painted=painted, x_next=None, forwards=0, samples=0,
-        captured=step.captured if active.both == step.guidance.both else {}, **dict.fromkeys(OF_TERMS), **branches,
+        captured=step.captured if active.both == step.guidance.both else {}, **blank, **branches,
     )  # fmt: skip
     for term in active.terms:
         new = replace(new, **term.kept(step, new))

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from PIL import Image
+from safetensors.torch import load_file
 
 import sagviz as sv
 from sagviz import CFG, SAG
-from sagviz.mini import diffusion, train
+from sagviz.mini import autoencoder, curves, diffusion, judge, noisy, train
 from sagviz.mini.judge import load_judge
 from sagviz.mini.noisy import load_noisy_classifier
 from sagviz.mini.world import vocabulary
@@ -92,6 +94,50 @@ def test_a_kept_encoder_gives_the_latents_of_the_model_that_it_is_from(trained: 
     before, after = (AutoencoderKL.from_pretrained(folder, subfolder="vae").state_dict() for folder in (trained[1], model))
     changed = {name.split(".")[0] for name, numbers in before.items() if not torch.equal(numbers, after[name])}
     assert changed == {"decoder", "post_quant_conv"}
+    for name in (judge.FILE, noisy.FILE):  # they saw renders and these latents, so that they hold for the new model
+        torch.testing.assert_close(load_file(model / name), load_file(trained[1] / name), rtol=0, atol=0)
+
+
+def test_a_narrower_vae_becomes_the_first_channels(tmp_path: Path) -> None:
+    """Same latents and same pictures, and yet the new channels can learn."""
+    shape = autoencoder.build().config
+    narrow = AutoencoderKL.from_config(
+        {**shape, "block_out_channels": [width // 3 for width in shape["block_out_channels"]], "norm_num_groups": 4}
+    ).eval()
+    narrow.save_pretrained(tmp_path / "vae")
+    wide = autoencoder.build().eval()
+    autoencoder.start_from(wide, tmp_path)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    latents = wide.encode(images).latent_dist.mode()
+    torch.testing.assert_close(latents, narrow.encode(images).latent_dist.mode())
+    torch.testing.assert_close(wide.decode(latents).sample, narrow.decode(latents).sample)
+    wide.decode(latents).sample.square().mean().backward()
+    for unread in (wide.decoder.mid_block.resnets[0].conv1, wide.decoder.conv_out):
+        known = unread.weight.shape[1] // 3
+        assert unread.weight[:3, known:].eq(0).all()
+        assert unread.weight.grad[:3, known:].ne(0).any()
+
+
+def test_the_noise_s_error_counts_no_less_than_the_picture_s() -> None:
+    """At the end of the schedule the weighted error is that of the picture, at its beginning that of the noise."""
+    signal = diffusion.build_scheduler().alphas_cumprod
+    generator = torch.Generator().manual_seed(0)
+    x_t, told, noise = torch.randn(3, len(signal), 8, generator=generator)
+    alpha, sigma = signal.sqrt()[:, None], (1 - signal).sqrt()[:, None]
+    of_noise = (told - noise).square().mean(dim=1)
+    of_picture = ((x_t - sigma * told) / alpha - (x_t - sigma * noise) / alpha).square().mean(dim=1)
+    weighted = diffusion.emphasis(signal) * of_noise
+    torch.testing.assert_close(weighted[-200:], diffusion.PICTURE_WEIGHT * of_picture[-200:], rtol=1e-3, atol=0)
+    torch.testing.assert_close(weighted[:600], of_noise[:600])
+
+
+def test_the_picture_of_a_training_has_a_panel_for_each_measure_that_was_logged(tmp_path: Path) -> None:
+    curves.draw(tmp_path, tmp_path / "none.png")
+    (tmp_path / "unet.jsonl").write_text('{"step": 1, "held_out": 0.1, "order": 0.5}\n')
+    curves.draw(tmp_path, tmp_path / "two.png")
+    assert not (tmp_path / "none.png").exists()
+    with Image.open(tmp_path / "two.png") as picture:
+        assert picture.width == 3 * picture.height  # two panels of 4.2 x 2.8 side by side, and no room for others
 
 
 def test_an_encoder_is_kept_of_an_earlier_model_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,6 @@ def test_the_empty_prompt_is_not_taken_for_the_negative_one(model: sv.Model) -> 
     torch.testing.assert_close(back.eps, trace[1].eps, rtol=0, atol=1e-5)
 
 
-
 def test_a_term_that_the_trace_lacks_costs_its_passes(model: sv.Model) -> None:
     plain = sv.trace(model, "a fox", steps=3, seed=3, progress=False)
     with counted(model.unet) as calls:

@@ -60,7 +60,7 @@ FULL = Budget(
     held_out=2_000,
     judge=Plan(steps=1_600, rate=3e-3),
     vae=Plan(steps=9_000, rate=1e-3),
-    decoder=Plan(steps=3_000, rate=8e-4),
+    decoder=Plan(steps=9_000, rate=8e-4),
     noisy=Plan(steps=4_000, rate=2e-3),
     text=Plan(steps=2_400, rate=1e-3),
     unet=Plan(steps=4_200, rate=8e-4, hold=0.5, ema=0.999),
@@ -73,7 +73,8 @@ class Workshop:
     """A work folder and what the stages leave in it; each is made once, when it is first asked for."""
 
     def __init__(self, work: Path, budget: Budget, start: Path | None = None, keep_encoder: bool = False) -> None:
-        self.work, self.budget, self.start, self.keep_encoder = work, budget, start, keep_encoder
+        self.work, self.budget, self.start = work, budget, start
+        self.kept = start if keep_encoder else None  # whose latents and judges go on to be used
 
     @cached_property
     def scenes(self) -> tuple[np.ndarray, Labels]:
@@ -89,12 +90,14 @@ class Workshop:
         vae = autoencoder.build()
         if self.start:
             autoencoder.start_from(vae, self.start)
-        if self.keep_encoder:
+        if self.kept:
             return vae.eval()
         return autoencoder.train(vae, self.scenes[0], self.held_out[0], self.budget.vae, self.work / "vae.pt")
 
     @cached_property
     def judge(self) -> judge.Judge:
+        if self.kept:
+            return judge.load_judge(self.kept)
         return judge.train(*self.scenes, self.held_out, self.budget.judge, self.work / "judge.pt")
 
     @cached_property
@@ -114,6 +117,8 @@ class Workshop:
 
     @cached_property
     def noisy(self) -> noisy.NoisyClassifier:
+        if self.kept:
+            return noisy.load_noisy_classifier(self.kept)
         held_out = self.held_out_latents, self.held_out[1]
         signal = diffusion.build_scheduler().alphas_cumprod
         return noisy.train(self.latents, self.scenes[1], held_out, signal, self.budget.noisy, self.work / "noisy.pt")
@@ -223,7 +228,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="folder for the finished model (the package's own)")
     parser.add_argument("--start", type=Path, help="folder of an earlier model whose weights the VAE and the denoiser start from")
     parser.add_argument(
-        "--keep-encoder", action="store_true", help="leave the VAE's encoder as it is in --start, and the latents"
+        "--keep-encoder",
+        action="store_true",
+        help="leave the VAE's encoder as it is in --start, with it the latents and the judges",
     )
     parser.add_argument("--stage", choices=STAGES, help="run this stage and what it needs, and export nothing")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads; fewer leave room for other work")
