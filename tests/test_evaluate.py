@@ -62,6 +62,16 @@ def test_pictures_are_those_of_trace_and_made_once(folder: Path, tmp_path: Path,
     assert np.array_equal(again, made)
 
 
+def test_pictures_may_each_have_a_guidance_of_their_own(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sagviz.mini.gallery.STEPS", 3)
+    gallery = Gallery(sv.load(folder), tmp_path)
+    mixed = gallery.pictures(["a fox", "a fox"], [CFG(0.0), CFG(3.0)])
+    alone = [gallery.pictures(["a fox"], guidance, first_seed=seed)[0] for seed, guidance in enumerate([CFG(0.0), CFG(3.0)])]
+    assert np.abs(mixed.astype(int) - np.stack(alone).astype(int)).max() <= 1
+    with pytest.raises(ValueError, match="zip"):
+        gallery.pictures(["a fox", "a fox"], [CFG(3.0)])
+
+
 def test_another_model_has_other_pictures(folder: Path) -> None:
     same, other = sv.load(folder), sv.load(folder)
     assert fingerprint(other) == fingerprint(same)

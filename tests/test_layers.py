@@ -43,7 +43,7 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {"reports"},
     {"cli"},
     {""},  # sagviz/__init__.py, the front door: no file inside goes through it
-    {"__main__", "mini.evaluate", "mini.gallery", "mini.card", "mini.classifier_guidance"},
+    {"__main__", "mini.evaluate", "mini.gallery", "mini.card"},
 )
 SAME_ROW = {"", "guidance", "measure", "mini", "models", "plot", "sweeps"}  # packages whose files may import each other
 UPWARD = {  # (module, function, target): late, and the only ones

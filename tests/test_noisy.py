@@ -6,25 +6,25 @@ from pathlib import Path
 
 import torch
 
+from sagviz.guidance.cg import slope
 from sagviz.mini import noisy
-from sagviz.mini.classifier_guidance import gradient
 from sagviz.mini.diffusion import build_scheduler
 from sagviz.mini.fit import Plan
+from sagviz.schedule import Level
 
 
 def test_the_slope_is_that_of_the_log_probability() -> None:
     """Against central differences in float64, one direction for each picture: no picture sees another."""
     torch.manual_seed(0)
-    classifier = noisy.NoisyClassifier().double()
+    classifier, level = noisy.NoisyClassifier().double(), Level(t=500, alpha=0.6, sigma=0.8, prediction="epsilon")
     x_t, towards = torch.randn(2, 3, 4, 16, 16, dtype=torch.float64)
-    t, classes = torch.tensor([10, 500, 990]), torch.tensor([0, 7, 47])
 
     def log_p(x: torch.Tensor) -> torch.Tensor:
-        return classifier(x, t).log_softmax(dim=1)[torch.arange(3), classes]
+        return classifier(x, torch.full((3,), 500)).log_softmax(dim=1)[:, 7]
 
-    slope = (gradient(classifier, x_t, t, classes) * towards).sum(dim=(1, 2, 3))
+    found = (slope(classifier, x_t, level, 7) * towards).sum(dim=(1, 2, 3))
     expected = (log_p(x_t + 1e-5 * towards) - log_p(x_t - 1e-5 * towards)) / 2e-5
-    torch.testing.assert_close(slope, expected.detach(), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_it_learns_to_tell_two_latents_apart(tmp_path: Path) -> None:

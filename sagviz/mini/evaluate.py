@@ -19,18 +19,18 @@ from PIL import Image
 from torch import Tensor
 
 import sagviz as sv
-from sagviz import CFG, SAG
+from sagviz import CFG, CG, SAG
 from sagviz.guidance import Guidance, Term
 from sagviz.measure import equivalent_cfg, frechet, precision_recall, sharpness
-from sagviz.mini import WEIGHTS, autoencoder, classifier_guidance
+from sagviz.mini import WEIGHTS, autoencoder
 from sagviz.mini.card import SHEET, Rows, label, write_card
 from sagviz.mini.diffusion import build_scheduler
 from sagviz.mini.gallery import Gallery
 from sagviz.mini.intervals import bootstrap, proportion
 from sagviz.mini.judge import NAMES, Verdict, accuracy, load_judge, look, to_targets
 from sagviz.mini.noisy import FILE as CLASSIFIER
-from sagviz.mini.noisy import NoisyClassifier, load_noisy_classifier
 from sagviz.mini.noisy import accuracy as noisy_accuracy
+from sagviz.mini.noisy import load_noisy_classifier
 from sagviz.mini.prompts import held_out, one_object_prompts, sheet_prompts, two_object_prompts
 from sagviz.mini.world import BACKGROUNDS, caption, scene
 from sagviz.words import unknown_words
@@ -49,12 +49,7 @@ class Evaluation:
 
     def __init__(self, gallery: Gallery, count: int, judges: Path = WEIGHTS) -> None:
         self.gallery, self.model, self.count = gallery, gallery.model, count
-        self.judge, self.judges = load_judge(judges), judges
-
-    @cached_property
-    def classifier(self) -> NoisyClassifier | None:
-        """Of noisy latents; its parts are left out where the folder of the judges has none."""
-        return load_noisy_classifier(self.judges) if (self.judges / CLASSIFIER).exists() else None
+        self.judge = load_judge(judges)
 
     @cached_property
     def renders(self) -> tuple[np.ndarray, list[dict[str, object]]]:
@@ -82,10 +77,10 @@ class Evaluation:
         return [[f"judge, {key} of held-out renders right", proportion(hits)] for key, hits in right.items()]
 
     def noisy(self) -> Rows:
-        if self.classifier is None:
+        if self.model.classifier is None:
             return []
         latents, present = autoencoder.encode(self.model.vae, self.renders[0]).float(), to_targets(self.renders[1])[0]
-        found = noisy_accuracy(self.classifier, latents, present, build_scheduler().alphas_cumprod)
+        found = noisy_accuracy(self.model.classifier, latents, present, build_scheduler().alphas_cumprod)
         return [[f"noisy-latent classifier, object named at {time}", proportion(hits)] for time, hits in found.items()]
 
     def one(self, guidance: Guidance | Term) -> Rows:
@@ -142,13 +137,13 @@ class Evaluation:
         return rows
 
     def cg(self) -> Rows:
-        if self.classifier is None:
+        if self.model.classifier is None:
             return []
-        classes = torch.arange(self.count // 10) % len(NAMES)
+        names = [NAMES[index % len(NAMES)] for index in range(self.count // 10)]
         rows = []
         for scale in (0.0, 5.0, 10.0):
-            pictures = classifier_guidance.sample(self.model, self.classifier, classes, scale)
-            right = [found == {NAMES[c]} for found, c in zip(look(self.judge, pictures).named(1), classes.tolist(), strict=True)]
+            seen = self.see(self.gallery.pictures([""] * len(names), [CG(scale, name) for name in names]))
+            right = [found == {name} for found, name in zip(seen.named(1), names, strict=True)]
             rows.append([f"empty prompt moved to a class by CG, scale {scale:g}", proportion(right)])
         return rows
 
@@ -210,7 +205,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
-    gallery = Gallery(sv.load(arguments.model), arguments.work)
+    known = (arguments.judges / CLASSIFIER).exists()
+    classifier = load_noisy_classifier(arguments.judges) if known else None
+    gallery = Gallery(sv.load(arguments.model, classifier=classifier), arguments.work)
     evaluation, log = Evaluation(gallery, arguments.count, arguments.judges), gallery.folder / "figures.json"
     for part in arguments.only:
         rows = PARTS[part](evaluation)

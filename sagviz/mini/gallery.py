@@ -47,10 +47,14 @@ class Gallery:
         model.unet.to(memory_format=torch.channels_last)  # the same numbers, in the order in which CPUs are fastest
 
     def pictures(self, prompts: Sequence[str], guidance: object = None, first_seed: int = 0) -> np.ndarray:
-        """One picture of each prompt, seeds from `first_seed` on, uint8 (N, 64, 64, 3)."""
-        total = as_guidance(guidance)
-        shots = [Shot(prompt, first_seed + index, total) for index, prompt in enumerate(prompts)]
-        starts = tqdm(range(0, len(shots), TOGETHER), desc=repr(total)[:40], mininterval=10)
+        """One picture of each prompt, seeds from `first_seed` on, uint8 (N, 64, 64, 3).
+
+        `guidance` is that of all, or a list with one for each.
+        """
+        each = guidance if isinstance(guidance, list) else [guidance] * len(prompts)
+        totals = [as_guidance(one) for one in each]
+        shots = [Shot(prompt, first_seed + i, total) for i, (prompt, total) in enumerate(zip(prompts, totals, strict=True))]
+        starts = tqdm(range(0, len(shots), TOGETHER), desc=repr(totals[0])[:40], mininterval=10)
         return np.concatenate([self._part(shots[start : start + TOGETHER]) for start in starts])
 
     def _part(self, shots: Sequence[Shot]) -> np.ndarray:

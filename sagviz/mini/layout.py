@@ -1,8 +1,9 @@
 """The text encoder's first lesson: which object a caption puts where.
 
 The denoiser's error says little about the order of two objects: both orders cost nearly the same noise, and a text encoder that
-is trained by it alone ends up without the order, also when it knew it before. What a caption tells can be asked for directly,
-and in minutes: a layer of cross-attention, like those of the U-Net, asks each place of the picture which object stands there.
+is trained by it alone ends up without the order. What a caption tells can be asked for directly, and in minutes: a layer of
+cross-attention, like those of the U-Net, asks each place of the picture which object stands there. From there on the denoiser's
+error keeps the order, where it counts at the times that decide it (`diffusion.emphasis`).
 """
 
 from __future__ import annotations
