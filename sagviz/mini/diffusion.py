@@ -19,7 +19,7 @@ from sagviz.mini.world import words
 TOKENS = 24  # length of a padded prompt
 WIDTH = 128  # of the text encoder
 START, END = "<|startoftext|>", "<|endoftext|>"
-DROPPED_CAPTIONS = 0.12
+DROPPED_CAPTIONS = 0.3
 LIKE = {  # where a word starts that an earlier model did not know
     "the": "a", "over": "above", "top": "above", "under": "below", "beneath": "below", "underneath": "below", "with": "and",
     "beside": "and", "next": "and", "gray": "grey", "against": "on", "in": "on",
