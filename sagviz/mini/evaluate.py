@@ -130,7 +130,7 @@ class Evaluation:
 
     def empty(self) -> Rows:
         rows = []
-        for guidance in (None, SAG(0.25), SAG(0.5), SAG(1.0)):
+        for guidance in (None, SAG(0.25), SAG(0.5)):
             seen = self.see(self.gallery.pictures([""] * (self.count // 2), guidance))
             sure = (seen.objects.sigmoid().amax(dim=1) >= CONFIDENT).tolist()
             rows.append([f"empty prompt, an object with confidence {CONFIDENT}, {label(guidance)}", proportion(sure)])
