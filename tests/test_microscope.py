@@ -312,6 +312,14 @@ def test_a_constructor_that_refuses_leaves_nothing_to_close(
     assert not complaints
 
 
+def test_a_change_is_looked_at_once(scope: Microscope, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its decimals: a control that rounds what it is given must not set the trait anew."""
+    looks: list[float] = []
+    monkeypatch.setattr(scope, "refresh", lambda: looks.append(scope.cfg_scale))
+    scope.cfg_scale = 10 / 3
+    assert looks == [scope.cfg_scale] == [3.333333]
+
+
 def test_errors(scope: Microscope, model: sv.Model, trace: Trace) -> None:
     with pytest.raises(ArgumentError, match="psi"):
         Microscope(model, trace, psi=1.0)

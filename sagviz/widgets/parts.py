@@ -23,15 +23,16 @@ from sagviz.runs import check_whole
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 NOTHING: Mapping[Any, str] = {}
+DECIMALS = 6  # of numbers in controls: a slider of the page makes 0.9999999999999998 of 1 as soon as it is shown
 LABEL = "110px"  # width of the words before a control, so that controls in a column stand in line
 
 
 class Amount(traitlets.Float):
-    """A number from `min` to `max`; anything else raises an ArgumentError that says so."""
+    """A number from `min` to `max`, to six decimals; anything else raises an ArgumentError that says so."""
 
     def validate(self, _obj: Any, value: Any) -> float:
         check_number(str(self.name), value, self.min, self.max)
-        return float(value)
+        return round(float(value), DECIMALS)  # as its control rounds it, which would else set it a second time
 
 
 class Whole(traitlets.Int):
@@ -95,8 +96,8 @@ class Number(W.HBox):
 
     @traitlets.validate("value")
     def _rounded(self, proposal: Any) -> float:
-        """Without the last bits that a page adds: its slider makes 0.9999999999999998 of 1 as soon as it is shown."""
-        return round(proposal.value, 6)
+        """Without the last bits that a page adds."""
+        return round(proposal.value, DECIMALS)
 
 
 def button(label: str, words: str, look: str = "") -> W.Button:
