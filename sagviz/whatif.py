@@ -114,15 +114,12 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
 
 def _reuse(step: Step, active: Guidance, painted: Tensor | None, settings: Settings) -> Step:
     """The step under new terms, with those predictions that are the same for them."""
-    told, asked = settings.texts(step.guidance), settings.texts(active)
-    blank: dict[str, Any] = dict.fromkeys(OF_TERMS)
-    branches: dict[str, Any] = {
-        name: getattr(step, name) if name in told and name in asked and told[name] == asked[name] else None
-        for name in ("out_uncond", "out_cond")
-    }
+    blank: dict[str, Any] = dict.fromkeys(("out_uncond", "out_cond", *OF_TERMS))
+    alike = settings.texts(step.guidance).items() & settings.texts(active).items()  # branches that are told the same
     new = replace(
         step, guidance=active, painted=painted, x_next=None, forwards=0, samples=0,
-        captured=step.captured if active.both == step.guidance.both else {}, **blank, **branches,
+        captured=step.captured if active.both == step.guidance.both else {},
+        **blank | {name: getattr(step, name) for name, _ in alike},
     )  # fmt: skip
     for term in active.terms:
         new = replace(new, **term.kept(step, new))

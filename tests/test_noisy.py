@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from sagviz.guidance.cg import slope
@@ -13,18 +14,19 @@ from sagviz.mini.fit import Plan
 from sagviz.schedule import Level
 
 
-def test_the_slope_is_that_of_the_log_probability() -> None:
+@pytest.mark.parametrize(("t", "place"), [(10, 0), (500, 7), (990, 47)])
+def test_the_slope_is_that_of_the_log_probability(t: int, place: int) -> None:
     """Against central differences in float64, one direction for each picture: no picture sees another."""
     torch.manual_seed(0)
-    classifier, level = noisy.NoisyClassifier().double(), Level(t=500, alpha=0.6, sigma=0.8, prediction="epsilon")
+    classifier, level = noisy.NoisyClassifier().double(), Level(t=t, alpha=0.6, sigma=0.8, prediction="epsilon")
     x_t, towards = torch.randn(2, 3, 4, 16, 16, dtype=torch.float64)
 
     def log_p(x: torch.Tensor) -> torch.Tensor:
-        return classifier(x, torch.full((3,), 500)).log_softmax(dim=1)[:, 7]
+        return classifier(x, torch.full((3,), t)).log_softmax(dim=1)[:, place]
 
-    found = (slope(classifier, x_t, level, 7) * towards).sum(dim=(1, 2, 3))
+    found = (slope(classifier, x_t, level, place) * towards).sum(dim=(1, 2, 3))
     expected = (log_p(x_t + 1e-5 * towards) - log_p(x_t - 1e-5 * towards)) / 2e-5
-    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-7)
 
 
 def test_it_learns_to_tell_two_latents_apart(tmp_path: Path) -> None:
