@@ -36,7 +36,7 @@ def test_it_has_stable_diffusions_anatomy(mini: sv.Model) -> None:
     assert block.attn1.is_cross_attention is False
     assert block.attn2.is_cross_attention is True
     schedule = mini.scheduler.config
-    assert (schedule.beta_schedule, schedule.beta_start, schedule.beta_end) == ("scaled_linear", 0.00085, 0.012)
+    assert (schedule.beta_schedule, schedule.beta_start, schedule.beta_end) == ("scaled_linear", 0.00085, 0.018)
     assert schedule.prediction_type == "epsilon"
 
 
@@ -69,6 +69,16 @@ def test_latents_are_standard(mini: sv.Model) -> None:
     latents = autoencoder.encode(mini.vae, prompts.held_out(200)[0]).float()
     assert latents.mean(dim=(0, 2, 3)).abs().max() < 0.1
     assert (latents.std(dim=(0, 2, 3)) - 1).abs().max() < 0.1
+
+
+def test_a_run_starts_where_training_was(mini: sv.Model) -> None:
+    """At the first step of a run, latents of renders vary hardly more than noise: even their mean colours are drowned in it."""
+    latents = autoencoder.encode(mini.vae, prompts.held_out(200)[0]).float()
+    mini.scheduler.set_timesteps(50)
+    kept = mini.scheduler.alphas_cumprod[mini.scheduler.timesteps[0]]
+    colours = torch.linalg.eigvalsh(torch.cov(latents.mean(dim=(2, 3)).T))[-1]
+    noise = 1 / latents[0, 0].numel()  # variance of the mean of as many independent numbers
+    assert kept * colours < 0.25 * noise
 
 
 def test_the_judge_sees_what_is_on_renders_and_where() -> None:
