@@ -43,8 +43,9 @@ SETTINGS: tuple[Guidance | Term, ...] = (
     CFG(3.0) + SAG(1.0, blur_sigma=2.0), CFG(3.0) + SAG(1.0, stop=0.5), CFG(3.0) + SAG(1.0, start=0.5),
 )  # fmt: skip
 TRIED = (
-    None, SAG(0.25), SAG(0.5), SAG(1.0), SAG(2.0), SAG(1.0, threshold=0.7), SAG(1.0, threshold=1.3), SAG(1.0, blur_sigma=0.5),
-    SAG(1.0, blur_sigma=3.0), SAG(1.0, stop=0.5), SAG(1.0, start=0.2),
+    None, SAG(0.25), SAG(0.5), SAG(1.0), SAG(2.0), SAG(1.0, threshold=0.7), SAG(1.0, blur_sigma=3.0), SAG(2.0, threshold=0.7),
+    SAG(1.0, threshold=0.7, blur_sigma=3.0), SAG(2.0, threshold=0.7, blur_sigma=3.0), SAG(1.0, stop=0.5), SAG(1.0, start=0.2),
+    SAG(1.0, threshold=1.3), SAG(1.0, blur_sigma=0.5),
 )  # fmt: skip
 TRIED_FROM = 10_000  # the first seed
 ALONE = SAG(0.5)  # the best of these
