@@ -45,10 +45,9 @@ SETTINGS: tuple[Guidance | Term, ...] = (
 TRIED = (
     None, SAG(0.25), SAG(0.5), SAG(1.0), SAG(2.0), SAG(1.0, threshold=0.7), SAG(1.0, blur_sigma=3.0), SAG(2.0, threshold=0.7),
     SAG(1.0, threshold=0.7, blur_sigma=3.0), SAG(2.0, threshold=0.7, blur_sigma=3.0), SAG(1.0, stop=0.5), SAG(1.0, start=0.2),
-    SAG(1.0, threshold=1.3), SAG(1.0, blur_sigma=0.5),
 )  # fmt: skip
 TRIED_FROM = 10_000  # the first seed
-ALONE = SAG(0.5)  # the best of these
+ALONE = SAG(1.0, blur_sigma=3.0)  # the best of these
 
 
 class Evaluation:
@@ -148,7 +147,7 @@ class Evaluation:
         return [[f"{name}, seeds from {TRIED_FROM}", value] for name, value in self.clear(self.count // 5, TRIED_FROM, TRIED)]
 
     def empty(self) -> Rows:
-        return self.clear(self.count // 2, 0, (None, ALONE))
+        return self.clear(self.count, 0, (None, ALONE))
 
     def cg(self) -> Rows:
         if self.model.classifier is None:
@@ -163,10 +162,10 @@ class Evaluation:
 
     def sag(self) -> Rows:
         """Settings of SAG beside CFG alone at the same and at the equivalent scale: half one object, half two."""
-        half = self.count // 8
+        half = self.count // 16
         wanted = [({name}, caption((name,), None, colour)) for name, colour in one_object_prompts(half)]
         wanted += [(set(pair), caption(pair, relation, colour)) for pair, relation, colour in two_object_prompts(half)]
-        real, rows = self.see(self.taught(len(wanted), 3)[0]).features.numpy(), []
+        real, rows = self.see(self.taught(self.count, 3)[0]).features.numpy(), []
         for guidance in (*SETTINGS, CFG(round(self.equivalent_scale(), 2))):
             pictures = self.gallery.pictures([text for _, text in wanted], guidance)
             seen = self.see(pictures)
