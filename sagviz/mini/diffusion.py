@@ -85,7 +85,7 @@ class Denoiser(nn.Module):
 def build_scheduler() -> DDIMScheduler:
     """DDIM on Stable Diffusion's schedule, with a noisier end.
 
-    Theirs, 0.012, leaves a tenth of a flat background in the noisiest latent, enough to tell its colour: a run that starts from
+    Theirs, 0.012, leaves 7 % of the latent at the end, enough to tell the colour of a flat background: a run that starts from
     noise alone then starts where training never was (Lin et al. 2023, arXiv 2305.08891).
     """
     return DDIMScheduler(
