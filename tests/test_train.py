@@ -120,7 +120,17 @@ def test_the_noise_s_error_counts_no_less_than_the_picture_s() -> None:
     of_picture = ((x_t - sigma * told) / alpha - (x_t - sigma * noise) / alpha).square().mean(dim=1)
     weighted = diffusion.emphasis(signal) * of_noise
     torch.testing.assert_close(weighted[-200:], diffusion.PICTURE_WEIGHT * of_picture[-200:], rtol=1e-3, atol=0)
-    torch.testing.assert_close(weighted[:590], of_noise[:590])
+    equal = int((diffusion.PICTURE_WEIGHT * (1 - signal) < signal).sum())
+    torch.testing.assert_close(weighted[:equal], of_noise[:equal])
+
+
+def test_an_error_counts_at_every_scale_that_it_has() -> None:
+    """One that is the same everywhere counts at all three, one that cancels within 4 x 4 cells at the finest alone."""
+    level, checks = torch.ones(2, 4, 16, 16), torch.ones(2, 4, 16, 16)
+    checks[:, :, ::2] = -1
+    blocks = torch.nn.functional.interpolate(checks[:, :, :4, :4], 16)
+    for errors, weight in ((checks, 1), (blocks, 1 + 2), (level, 1 + 2 + 4)):
+        torch.testing.assert_close(diffusion.at_all_scales(3 * errors), torch.full((2,), 9.0 * weight))
 
 
 def test_the_picture_of_a_training_has_a_panel_for_each_measure_that_was_logged(tmp_path: Path) -> None:
