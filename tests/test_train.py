@@ -124,15 +124,6 @@ def test_the_noise_s_error_counts_no_less_than_the_picture_s() -> None:
     torch.testing.assert_close(weighted[:equal], of_noise[:equal])
 
 
-def test_an_error_counts_at_every_scale_that_it_has() -> None:
-    """One that is the same everywhere counts at all three, one that cancels within 4 x 4 cells at the finest alone."""
-    level, checks = torch.ones(2, 4, 16, 16), torch.ones(2, 4, 16, 16)
-    checks[:, :, ::2] = -1
-    blocks = torch.nn.functional.interpolate(checks[:, :, :4, :4], 16)
-    for errors, weight in ((checks, 1), (blocks, 1 + 2), (level, 1 + 2 + 4)):
-        torch.testing.assert_close(diffusion.at_all_scales(3 * errors), torch.full((2,), 9.0 * weight))
-
-
 def test_the_picture_of_a_training_has_a_panel_for_each_measure_that_was_logged(tmp_path: Path) -> None:
     curves.draw(tmp_path, tmp_path / "none.png")
     (tmp_path / "unet.jsonl").write_text('{"step": 1, "held_out": 0.1, "order": 0.5}\n')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sagviz.mini.fit import Plan, fit
@@ -129,7 +127,7 @@ def train(
     plan: Plan,
     checkpoint: Path,
 ) -> Denoiser:
-    """eps-prediction with min-SNR weights, `emphasis`, errors `at_all_scales` and dropped captions; returns the moving average.
+    """eps-prediction with min-SNR weights, `emphasis` and dropped captions; returns the moving average.
 
     Args:
         scenes: latents (N, 4, 16, 16) and token ids (N, 24) to learn from.
@@ -147,7 +145,7 @@ def train(
         dropped = torch.rand(BATCH, 1) < DROPPED_CAPTIONS
         ids = torch.where(dropped, empty, scenes[1][chosen])
         t = torch.multinomial(weights * half, BATCH, replacement=True)
-        return (half[t] * at_all_scales(noise_errors(denoiser, scenes[0][chosen].float(), t, ids, signal))).mean()
+        return (half[t] * squared_errors(denoiser, scenes[0][chosen].float(), t, ids, signal)).mean()
 
     trained = fit(denoiser, loss_at, plan, checkpoint, measure=measure)
     assert isinstance(trained, Denoiser)
@@ -161,17 +159,6 @@ def emphasis(signal: Tensor) -> Tensor:
     error, and is never learned for it; of the predicted picture's error it is most.
     """
     return (PICTURE_WEIGHT * (1 - signal) / signal).clamp(min=1)
-
-
-def at_all_scales(errors: Tensor) -> Tensor:
-    """Squared errors (B, 4, 16, 16) of each latent and of its means over 4 x 4 and over all cells, (B,), the coarser the heavier.
-
-    The colour of a background is one of 256 numbers of a latent's channel: of the plain error it is too little to be learned
-    exactly, and what is left of it becomes a colour between two. After the multiscale loss of Hoogeboom et al. 2023,
-    arXiv 2301.11093, with roots for weights: the coarsest is also the least predictable.
-    """
-    means = {size: avg_pool2d(errors, size).square().mean(dim=(1, 2, 3)) for size in (1, 4, 16)}
-    return sum((math.sqrt(size) * error for size, error in means.items()), torch.zeros(len(errors)))
 
 
 @torch.no_grad()
@@ -199,12 +186,7 @@ def order_read(denoiser: nn.Module, latents: Tensor, ids: Tensor, swapped: Tenso
 
 
 def squared_errors(denoiser: nn.Module, x_0: Tensor, t: Tensor, ids: Tensor, signal: Tensor) -> Tensor:
-    """Mean squared error of the predicted noise for each of B latents, (B,)."""
-    return noise_errors(denoiser, x_0, t, ids, signal).square().mean(dim=(1, 2, 3))
-
-
-def noise_errors(denoiser: nn.Module, x_0: Tensor, t: Tensor, ids: Tensor, signal: Tensor) -> Tensor:
-    """Predicted minus true noise, of the shape of `x_0`, (B, 4, 16, 16), at fresh noise. `signal` is alpha bar."""
+    """Mean squared error of the predicted noise for each of B latents, at fresh noise. `signal` is alpha bar."""
     noise, alpha_bar = torch.randn_like(x_0), signal[t][:, None, None, None]
-    eps: Tensor = denoiser(alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise, t, ids)
-    return eps.float() - noise
+    eps = denoiser(alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise, t, ids)
+    return (eps.float() - noise).square().mean(dim=(1, 2, 3))
