@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +33,7 @@ from sagviz.mini.noisy import FILE as CLASSIFIER
 from sagviz.mini.noisy import accuracy as noisy_accuracy
 from sagviz.mini.noisy import load_noisy_classifier
 from sagviz.mini.prompts import held_out, one_object_prompts, sheet_prompts, two_object_prompts
-from sagviz.mini.world import BACKGROUNDS, caption, scene
+from sagviz.mini.world import BACKGROUNDS, caption, scene, vocabulary
 from sagviz.words import unknown_words
 
 CONFIDENT = 0.9
@@ -43,7 +44,7 @@ SETTINGS: tuple[Guidance | Term, ...] = (
     PROMPTED + SAG(1.0, blur_sigma=2.0), PROMPTED + SAG(1.0, stop=0.5), PROMPTED + SAG(1.0, start=0.5),
 )  # fmt: skip
 ALONE = (
-    SAG(0.5), SAG(1.0), SAG(2.0), SAG(1.0, threshold=0.7), SAG(1.0, blur_sigma=3.0), SAG(1.0, blur_sigma=5.0),
+    SAG(0.5), SAG(1.0), SAG(2.0), SAG(1.0, threshold=0.7), SAG(1.0, blur_sigma=3.0), SAG(1.0, blur_sigma=2.0),
     SAG(1.0, threshold=0.7, blur_sigma=3.0), SAG(2.0, threshold=0.7, blur_sigma=3.0), SAG(1.0, stop=0.5), SAG(1.0, start=0.2),
 )  # fmt: skip
 TRIED_FROM = 10_000  # the first seed on which these are tried
@@ -119,16 +120,19 @@ class Evaluation:
         return [[f"captions in all phrasings, all objects named right, {label(PROMPTED)}", proportion(right)]]
 
     def distance(self) -> Rows:
-        """Samples and reconstructions against renders that neither has seen."""
+        """Samples and reconstructions against renders that neither has seen, by whether the caption names the background."""
         others, (pixels, labels) = self.taught(self.count, 3)[0], self.taught(self.count, 2)
         real = self.see(others).features.numpy()
         made = {"renders": pixels, "VAE reconstructions": to_pixels(autoencoder.reconstruct(self.model.vae, pixels))}
-        captions = [str(drawn["caption"]) for drawn in labels]
+        captions, colours = [str(drawn["caption"]) for drawn in labels], set(vocabulary()["backgrounds"])
+        named = np.array([not colours.isdisjoint(re.findall(r"\w+", text)) for text in captions])
         made[f"samples, {label(PROMPTED)}"] = self.gallery.pictures(captions, PROMPTED)
         rows = []
         for name, pictures in made.items():
             features = self.see(pictures).features.numpy()
-            rows.append([f"Fréchet distance to renders, {name}", bootstrap(features, lambda some: frechet(real, some), 3)])
+            for said, some in (("", slice(None)), (", background named", named), (", background not named", ~named)):
+                value = bootstrap(features[some], lambda drawn: frechet(real, drawn), 3)
+                rows.append([f"Fréchet distance to renders, {name}{said}", value])
             both = precision_recall(real, features)
             rows.append([f"precision and recall, {name}", f"{both.precision:.2f} and {both.recall:.2f}, n = {len(features)}"])
         return rows
