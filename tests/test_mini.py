@@ -82,8 +82,12 @@ def test_a_run_starts_where_training_was(mini: sv.Model) -> None:
 
 
 def test_the_judge_sees_what_is_on_renders_and_where() -> None:
-    right = accuracy(load_judge(), *prompts.held_out(400))
+    judge = load_judge()
+    right = accuracy(judge, *prompts.held_out(400))
     assert {key: np.mean(hits) >= 0.98 for key, hits in right.items()} == {"objects": True, "background": True, "relation": True}
+    assert not judge.training, "in training it would judge a picture by those beside it"
+    accuracy(judge.train(), *prompts.held_out(1))
+    assert judge.training
 
 
 @pytest.mark.slow

@@ -9,7 +9,9 @@ from sagviz.mini import WEIGHTS
 
 SHEET, CARD = WEIGHTS.parent / "samples.png", WEIGHTS.parent / "README.md"
 BEGIN, END = "<!-- measured: written by sagviz.mini.evaluate -->", "<!-- end of measured -->"
-SWEEP = ["guidance", "objects right", "Fréchet distance to renders", "1,000 × sharpness"]
+SWEEP = [
+    "guidance", "objects right", "Fréchet distance to renders", "more than CFG alone", "1,000 × sharpness", "more than CFG alone",
+]  # fmt: skip
 Rows = list[list[str]]
 
 

@@ -47,6 +47,7 @@ ALONE = (
     SAG(0.5), SAG(1.0), SAG(2.0), SAG(1.0, threshold=0.7), SAG(1.0, blur_sigma=3.0), SAG(1.0, blur_sigma=2.0),
     SAG(1.0, threshold=0.7, blur_sigma=3.0), SAG(2.0, threshold=0.7, blur_sigma=3.0), SAG(1.0, stop=0.5), SAG(1.0, start=0.2),
 )  # fmt: skip
+Statistic = Callable[[np.ndarray], float]
 TRIED_FROM = 10_000  # the first seed on which these are tried
 
 
@@ -167,18 +168,28 @@ class Evaluation:
         return rows
 
     def sag(self) -> Rows:
-        """Settings of SAG beside CFG alone at the same and at the equivalent scale: half one object, half two."""
+        """Settings of SAG beside CFG alone at the same and at the equivalent scale: half one object, half two.
+
+        How much more or less than CFG alone at the same scale is of the same prompts and seeds, resampled together.
+        """
         half = self.count // 16
         wanted = [({name}, caption((name,), None, colour)) for name, colour in one_object_prompts(half)]
         wanted += [(set(pair), caption(pair, relation, colour)) for pair, relation, colour in two_object_prompts(half)]
-        real, rows = self.see(self.taught(self.count, 3)[0]).features.numpy(), []
-        for guidance in (*SETTINGS, CFG(round(self.equivalent_scale(), 2))):
+        real, everyone, rows = self.see(self.taught(self.count, 3)[0]).features.numpy(), np.arange(len(wanted)), []
+
+        def measured(guidance: Guidance | Term) -> tuple[list[bool], list[Statistic]]:
             pictures = self.gallery.pictures([text for _, text in wanted], guidance)
             seen = self.see(pictures)
+            features, sharp = seen.features.numpy(), np.array([sharpness(Image.fromarray(picture)) for picture in pictures])
             right = [seen.named(len(names))[i] == names for i, (names, _) in enumerate(wanted)]
-            sharp = np.array([sharpness(Image.fromarray(picture)) for picture in pictures])
-            rows.append([label(guidance), proportion(right), bootstrap(seen.features.numpy(), lambda f: frechet(real, f), 2),
-                         bootstrap(1000 * sharp, lambda values: float(values.mean()))])  # fmt: skip
+            return right, [lambda some: frechet(real, features[some]), lambda some: 1000 * float(sharp[some].mean())]
+
+        _, alone = measured(PROMPTED)
+        for guidance in (*SETTINGS, CFG(round(self.equivalent_scale(), 2))):
+            right, found = measured(guidance)
+            values = [bootstrap(everyone, value) for value in found]
+            more = [bootstrap(everyone, difference(value, usual)) for value, usual in zip(found, alone, strict=True)]
+            rows.append([label(guidance), proportion(right), values[0], more[0], values[1], more[1]])
         return rows
 
     def equivalent_scale(self) -> float:
@@ -202,6 +213,10 @@ PARTS: dict[str, Callable[[Evaluation], Rows]] = {
     "one": Evaluation.one, "two": Evaluation.two, "wording": Evaluation.wording, "distance": Evaluation.distance,
     "tried": Evaluation.tried, "empty": Evaluation.empty, "cg": Evaluation.cg, "sag": Evaluation.sag, "sheet": Evaluation.sheet,
 }  # fmt: skip
+
+
+def difference(value: Statistic, usual: Statistic) -> Statistic:
+    return lambda some: value(some) - usual(some)
 
 
 def named_empty(guidance: Term | None) -> str:

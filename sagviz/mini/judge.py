@@ -113,9 +113,9 @@ def roughen(images: Tensor) -> Tensor:
 
 def accuracy(judge: Judge, pixels: np.ndarray, labels: Sequence[dict[str, object]]) -> dict[str, list[bool]]:
     """For each render: are exactly its objects the most likely ones, is its background right, and (of pairs) the relation?"""
-    judge.eval()
-    verdict = look(judge, to_tensor(pixels))
-    judge.train()
+    learning = judge.training
+    verdict = look(judge.eval(), to_tensor(pixels))
+    judge.train(learning)
     right: dict[str, list[bool]] = {"objects": [], "background": [], "relation": []}
     for row, (label, colour) in enumerate(zip(labels, verdict.colours(), strict=True)):
         names = list(label["objects"])  # type: ignore[call-overload]
