@@ -11,7 +11,7 @@ import torch
 
 import sagviz as sv
 from sagviz import CFG, SAG
-from sagviz.mini import card, prompts
+from sagviz.mini import card, evaluate, prompts
 from sagviz.mini.gallery import Gallery, fingerprint
 from sagviz.mini.intervals import bootstrap, proportion
 from sagviz.mini.judge import NAMES, Verdict, centres
@@ -110,3 +110,19 @@ def test_the_card_gets_the_tables_between_its_marks(tmp_path: Path, monkeypatch:
     assert "old" not in text
     assert "| measure | value |\n| --- | --- |\n| PSNR | 34 |" in text
     assert "| CFG 3 | 1 | 2 | 3 |" in text
+
+
+def test_the_card_is_written_when_every_part_has_been_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parts measured one by one, so that none of the old figures is lost for want of a new one."""
+    page = tmp_path / "README.md"
+    page.write_text(f"{card.BEGIN}\n\n| old | 0 |\n\n{card.END}")
+    monkeypatch.setattr(card, "CARD", page)
+    monkeypatch.setattr(evaluate, "PARTS", {"vae": lambda _: [["sharp", "1"]], "cg": lambda _: [["moved", "2"]]})
+    evaluate.main(["--only", "cg", "--work", str(tmp_path)])
+    assert "missing: vae" in capsys.readouterr().out
+    assert "| old | 0 |" in page.read_text()
+    evaluate.main(["--only", "vae", "--work", str(tmp_path)])
+    assert "| sharp | 1 |\n| moved | 2 |\n" in page.read_text()
+    assert "old" not in page.read_text()
