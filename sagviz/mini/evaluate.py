@@ -184,9 +184,10 @@ class Evaluation:
             right = [seen.named(len(names))[i] == names for i, (names, _) in enumerate(wanted)]
             return right, [lambda some: frechet(real, features[some]), lambda some: 1000 * float(sharp[some].mean())]
 
-        _, alone = measured(PROMPTED)
-        for guidance in (*SETTINGS, CFG(round(self.equivalent_scale(), 2))):
-            right, found = measured(guidance)
+        guidances = (*SETTINGS, CFG(round(self.equivalent_scale(), 2)))
+        results = [measured(guidance) for guidance in guidances]
+        _, alone = results[SETTINGS.index(PROMPTED)]
+        for guidance, (right, found) in zip(guidances, results, strict=True):
             values = [bootstrap(everyone, value) for value in found]
             more = [bootstrap(everyone, difference(value, usual)) for value, usual in zip(found, alone, strict=True)]
             rows.append([label(guidance), proportion(right), values[0], more[0], values[1], more[1]])
