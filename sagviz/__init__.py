@@ -11,9 +11,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from sagviz import measure as measure
     from sagviz import plot as plot
-    from sagviz.captures import Capture as Capture
-    from sagviz.captures import Captured as Captured
-    from sagviz.comparison import compare as compare
+    from sagviz.attention.capture import Capture as Capture
+    from sagviz.attention.capture import Captured as Captured
     from sagviz.errors import SagvizError as SagvizError
     from sagviz.errors import SagvizWarning as SagvizWarning
     from sagviz.guidance import APG as APG
@@ -23,35 +22,44 @@ if TYPE_CHECKING:
     from sagviz.guidance import SAG as SAG
     from sagviz.guidance import SEG as SEG
     from sagviz.guidance import Rescale as Rescale
-    from sagviz.memory import estimate as estimate
     from sagviz.models import Model as Model
-    from sagviz.models import load as load
-    from sagviz.probe import attend as attend
-    from sagviz.records import Step as Step
-    from sagviz.reports import report as report
-    from sagviz.sampling import steps as steps
-    from sagviz.sampling import trace as trace
+    from sagviz.models.load import load as load
+    from sagviz.models.vocabulary import vocabulary as vocabulary
+    from sagviz.records.step import Step as Step
+    from sagviz.records.trace import Trace as Trace
+    from sagviz.reports.report import report as report
+    from sagviz.sampling.attend import attend as attend
+    from sagviz.sampling.compare import compare as compare
+    from sagviz.sampling.estimate import estimate as estimate
+    from sagviz.sampling.loop import steps as steps
+    from sagviz.sampling.loop import trace as trace
+    from sagviz.sampling.what_if import branch as branch
+    from sagviz.sampling.what_if import what_if as what_if
     from sagviz.sweeps import Sweep as Sweep
     from sagviz.sweeps import sweep as sweep
-    from sagviz.traces import Trace as Trace
-    from sagviz.whatif import branch as branch
-    from sagviz.whatif import what_if as what_if
     from sagviz.widgets import Grid as Grid
     from sagviz.widgets import Microscope as Microscope
     from sagviz.widgets import Playground as Playground
     from sagviz.widgets import Preference as Preference
     from sagviz.widgets import Scrubber as Scrubber
-    from sagviz.words import vocabulary as vocabulary
 
 _HOME = {
-    "APG": "guidance", "CFG": "guidance", "CG": "guidance", "PAG": "guidance", "Rescale": "guidance", "SAG": "guidance",
-    "SEG": "guidance", "Model": "models", "SagvizError": "errors", "SagvizWarning": "errors",
-    "Step": "records", "Trace": "traces", "compare": "comparison", "load": "models", "report": "reports",
-    "Sweep": "sweeps", "branch": "whatif", "steps": "sampling", "sweep": "sweeps", "trace": "sampling", "vocabulary": "words",
-    "estimate": "memory", "what_if": "whatif",
-    "Capture": "captures", "Captured": "captures", "attend": "probe",
-    "Grid": "widgets", "Microscope": "widgets", "Playground": "widgets", "Preference": "widgets", "Scrubber": "widgets",
-}  # fmt: skip
+    **dict.fromkeys(("APG", "CFG", "CG", "PAG", "Rescale", "SAG", "SEG"), "guidance"),
+    **dict.fromkeys(("Capture", "Captured"), "attention.capture"),
+    **dict.fromkeys(("SagvizError", "SagvizWarning"), "errors"),
+    **dict.fromkeys(("Model", "load"), "models"),
+    "vocabulary": "models.vocabulary",
+    "Step": "records.step",
+    "Trace": "records.trace",
+    **dict.fromkeys(("steps", "trace"), "sampling.loop"),
+    **dict.fromkeys(("branch", "what_if"), "sampling.what_if"),
+    "attend": "sampling.attend",
+    "compare": "sampling.compare",
+    "estimate": "sampling.estimate",
+    **dict.fromkeys(("Sweep", "sweep"), "sweeps"),
+    "report": "reports.report",
+    **dict.fromkeys(("Grid", "Microscope", "Playground", "Preference", "Scrubber"), "widgets"),
+}
 
 __all__ = [*_HOME, "measure", "plot"]
 

@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_settings(parser: argparse.ArgumentParser, skip: tuple[str, ...] = ()) -> None:
     """One flag for each report parameter, with the same name and default."""
-    from sagviz.reports import Parameters
+    from sagviz.reports.report import Parameters
 
     kinds = {"int": int, "float": float, "str": str, "float | None": float}
     for field in fields(Parameters):
@@ -121,7 +121,7 @@ PURPOSES = {
 
 
 def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
-    from sagviz.reports import Parameters
+    from sagviz.reports.report import Parameters
 
     return {field.name: getattr(arguments, field.name) for field in fields(Parameters) if hasattr(arguments, field.name)}
 
@@ -131,8 +131,8 @@ def _generate(arguments: argparse.Namespace) -> None:
 
     from sagviz.guidance import PAG, SEG, Guidance, Rescale
     from sagviz.image import to_png
-    from sagviz.reports import Parameters
-    from sagviz.sampling import trace
+    from sagviz.reports.report import Parameters
+    from sagviz.sampling.loop import trace
 
     out: Path = arguments.out
     if out.suffix.lower() != ".png" or not out.parent.is_dir():
@@ -155,14 +155,14 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from sagviz.reports import report
+    from sagviz.reports.report import report
 
     print(report(arguments.out, progress=True, **_parameters(arguments)).resolve())
 
 
 def _show(arguments: argparse.Namespace) -> None:
     from sagviz.player import page
-    from sagviz.traces import Trace
+    from sagviz.records.trace import Trace
 
     out = arguments.out or arguments.traces[0].with_suffix(".html")
     print(page([Trace.load(path) for path in arguments.traces], out).resolve())
@@ -170,8 +170,8 @@ def _show(arguments: argparse.Namespace) -> None:
 
 def _estimate(arguments: argparse.Namespace) -> None:
     from sagviz.guidance import CFG, SAG
-    from sagviz.memory import estimate
-    from sagviz.models import load
+    from sagviz.models.load import load
+    from sagviz.sampling.estimate import estimate
 
     model = load(None if arguments.model == "miniature" else arguments.model, device="meta", dtype=arguments.dtype)
     size = None if arguments.size is None else tuple(arguments.size)
@@ -183,9 +183,9 @@ def _sweep(arguments: argparse.Namespace) -> int:
     from itertools import product
 
     from sagviz.guidance import CFG, Guidance
-    from sagviz.models import load
+    from sagviz.models.load import load
     from sagviz.sweeps import cluster, pool, sweep
-    from sagviz.sweeps.remote import store_at
+    from sagviz.sweeps.fsspec_store import store_at
 
     model = load(None if arguments.model in ("", "miniature") else arguments.model)
     no_cfg = not model.reads_text and arguments.cfg_scale == [CFG_SCALE]  # nobody asked for it

@@ -8,7 +8,7 @@ from typing import Any
 
 from tiny import build_scheduler
 
-from sagviz.mini.diffusion import build_tokenizer
+from sagviz.mini.training.diffusion import build_tokenizer
 
 # What the published checkpoints hold.
 PARAMETERS = {"sd15": 859_520_964, "sdxl": 2_567_463_684, "vae": 83_653_863, "text_encoder": 123_060_480}

@@ -10,17 +10,7 @@ import torch
 from PIL import Image
 from tiny import noise
 
-from sagviz.image import (
-    data_uri,
-    enlarge,
-    fit_latent_rgb,
-    from_images,
-    from_png,
-    heat_map,
-    preview,
-    to_images,
-    to_png,
-)
+from sagviz.image import data_uri, enlarge, fit_latent_rgb, from_images, from_png, heat_map, preview, to_images, to_png
 
 
 def random_pictures(count: int = 2, height: int = 6, width: int = 10) -> list[Image.Image]:

@@ -23,8 +23,8 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from sagviz.mini.diffusion import build_tokenizer
-from sagviz.records import STORED, Step
+from sagviz.mini.training.diffusion import build_tokenizer
+from sagviz.records.step import STORED, Step
 
 TEXT_WIDTH = 32
 LOUDER = {  # factors on fresh weights, which attend to everything alike and hardly read the prompt

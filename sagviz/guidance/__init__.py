@@ -1,11 +1,11 @@
 """The guidance terms, one paper in one file; they add up, `CFG(3.0) + SAG(1.0)`."""
 
+from sagviz.checks import check_number as check_number
 from sagviz.guidance.apg import APG as APG
 from sagviz.guidance.base import Ask as Ask
 from sagviz.guidance.base import Guidance as Guidance
 from sagviz.guidance.base import Term as Term
 from sagviz.guidance.base import as_guidance as as_guidance
-from sagviz.guidance.base import check_number as check_number
 from sagviz.guidance.base import title_of as title_of
 from sagviz.guidance.cfg import CFG as CFG
 from sagviz.guidance.cg import CG as CG

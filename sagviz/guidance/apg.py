@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from sagviz.checks import check_number
 from sagviz.errors import ArgumentError
-from sagviz.guidance.base import Term, check_number
+from sagviz.guidance.base import Term
 
 
 @dataclass(frozen=True, repr=False)

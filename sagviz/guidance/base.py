@@ -6,30 +6,21 @@ unscaled, from the predictions that a `records.Step` holds, and which prediction
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from sagviz.attention.perturb import Perturbation
+from sagviz.checks import check_number
 from sagviz.errors import ArgumentError
-from sagviz.perturb import Perturbation
 
 if TYPE_CHECKING:
     from sagviz.guidance.cfg import CFG
     from sagviz.guidance.sag import SAG
 
 WINDOW = {"start": 0.0, "stop": 1.0}  # the whole run
-
-
-def check_number(name: str, value: object, low: float = -math.inf, high: float = math.inf, finite: bool = True) -> None:
-    """Refuse what is not a number between `low` and `high`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        raise ArgumentError(f"{name} is {value!r}; give a number")
-    if not low <= value <= high or (finite and math.isinf(value)):
-        span = f"from {low:g} to {high:g}" if math.isfinite(low) or math.isfinite(high) else "that is finite"
-        raise ArgumentError(f"{name} is {value!r}; give a number {span}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sagviz.attention.perturb import Perturbation
 from sagviz.guidance.perturbed import Perturbed
-from sagviz.perturb import Perturbation
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from sagviz.attention.perturb import Perturbation, layers_of
 from sagviz.errors import ArgumentError
 from sagviz.guidance.base import Ask, Guidance, Term
-from sagviz.perturb import Perturbation, layers_of
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sagviz.attention import Reading, find_layer
-from sagviz.degrade import kernel_size
+from sagviz.attention.layers import find_layer
+from sagviz.attention.read import Reading
+from sagviz.checks import check_number
+from sagviz.diffusion.blur import kernel_size
 from sagviz.errors import ArgumentError
-from sagviz.guidance.base import Ask, Guidance, Term, check_number
+from sagviz.guidance.base import Ask, Guidance, Term
 
 MASK_SOURCES = ("attention", "none", "random", "high-frequency", "inverted")
 

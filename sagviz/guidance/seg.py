@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sagviz.guidance.base import check_number
+from sagviz.attention.perturb import Perturbation
+from sagviz.checks import check_number
 from sagviz.guidance.perturbed import Perturbed
-from sagviz.perturb import Perturbation
 
 
 @dataclass(frozen=True, repr=False)

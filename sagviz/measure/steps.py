@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from sagviz.records import Step
+    from sagviz.records.step import Step
 
 NAN = float("nan")
 CLOSE = 0.01  # |A - psi| under which a cell of the map counts as undecided; the map averages 1

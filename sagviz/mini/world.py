@@ -46,6 +46,7 @@ RELATIONS = {
     "above": ((0.5, 0.27), (0.5, 0.73)),
     "below": ((0.5, 0.73), (0.5, 0.27)),
 }
+NAMES = tuple(OBJECTS)
 
 OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 

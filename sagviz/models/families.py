@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sagviz.errors import ModelError
-from sagviz.models.model import WORKS, Model
-from sagviz.models.pixels import Pixels
+from sagviz.models.base import WORKS, Model
 from sagviz.models.sdxl import SDXL
 from sagviz.models.stable_diffusion import StableDiffusion
+from sagviz.models.unconditional import Pixels
 
 UNETS = {"UNet2DConditionModel": StableDiffusion, "UNet2DModel": Pixels}  # diffusers' classes; one of them makes two families
 

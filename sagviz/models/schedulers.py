@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from sagviz.errors import ArgumentError, SagvizWarning
-from sagviz.models.model import Model
+from sagviz.models.base import Model
 
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from sagviz.errors import ModelError
+from sagviz.models.base import WORKS
 from sagviz.models.conditioning import Conditioning
-from sagviz.models.model import WORKS
-from sagviz.models.places import execution_device
+from sagviz.models.offload import execution_device
 from sagviz.models.stable_diffusion import StableDiffusion, padded
 
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from sagviz import image
 from sagviz.errors import ModelError, SagvizWarning
+from sagviz.models.base import WORKS, Model
 from sagviz.models.conditioning import Conditioning
-from sagviz.models.decoding import decoded, encoded
-from sagviz.models.model import WORKS, Model
-from sagviz.models.needs import too_much_to_decode
-from sagviz.models.places import execution_device
-from sagviz.shortage import explained
+from sagviz.models.memory import too_much_to_decode
+from sagviz.models.offload import execution_device
+from sagviz.models.oom import explained
+from sagviz.models.vae import decoded, encoded
 
 if TYPE_CHECKING:
     from PIL import Image

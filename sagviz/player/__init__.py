@@ -13,12 +13,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from sagviz import captions
+from sagviz import describe
 from sagviz.errors import ArgumentError
 from sagviz.files import write_whole
 from sagviz.image import data_uri
 from sagviz.player.pack import pack, picture, stills
-from sagviz.traces import Trace
+from sagviz.records.trace import Trace
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "player.css").read_text(encoding="utf-8")
@@ -110,7 +110,7 @@ def _strip(trace: Trace, image: int) -> str:
         f'<td><img src="{source}" alt="{escape(words, quote=True)}" width="112"><p>{escape(words)}</p></td>'
         for source, words in made
     )
-    title = escape(captions.of_guidance(trace.settings.guidance))
+    title = escape(describe.of_guidance(trace.settings.guidance))
     return f'<table class="sagviz-strip"><caption>{title}: guided prediction</caption><tbody><tr>{cells}</tr></tbody></table>'
 
 

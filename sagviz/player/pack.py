@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sagviz import captions, measure
+from sagviz import describe, measure
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import Term
 from sagviz.image import data_uri, enlarge, from_png, heat_map, preview, to_png, to_webp
-from sagviz.records import Step
-from sagviz.traces import Trace
+from sagviz.records.step import Step
+from sagviz.records.trace import Trace
 
 PANES = {  # quantity to title, in the order of the method; each term's push stands before their sum
     "x_t": "noisy latent xₜ", "x0_hat": "prediction x̂₀", "attention": "attention Aₜ", "margin": "margin Aₜ − ψ",
@@ -91,7 +91,7 @@ def pack(traces: Sequence[Trace], max_bytes: int, max_steps: int = 999, image: i
         "panes": panes,
         "shown": [name for name, _ in panes if name in SHOWN],
         **_charts(runs),
-        "near": captions.NEAR,
+        "near": describe.NEAR,
         "colours": {name: _table(name) for name in ("viridis", "magma", "PuOr")},
     }
 
@@ -101,7 +101,7 @@ def stills(trace: Trace, count: int, image: int = 0) -> list[tuple[bytes, str]]:
     rgb = colours(trace, [trace])
     steps = _spread([step.of_image(image) for step in trace], count)
     pictures = [to_png(enlarge(preview(step.x0_guided, rgb)[0], 112)) for step in steps]
-    return [(png, captions.of_step(step, trace.evaluations)) for png, step in zip(pictures, steps, strict=True)]
+    return [(png, describe.of_step(step, trace.evaluations)) for png, step in zip(pictures, steps, strict=True)]
 
 
 def _spread(steps: list[Step], count: int) -> list[Step]:
@@ -130,17 +130,17 @@ def colours(trace: Trace, traces: Sequence[Trace]) -> Tensor:
 
 def _run(trace: Trace, steps: list[Step], rgb: Tensor, image: int) -> dict[str, Any]:
     planes = _planes(steps, rgb)
-    blob, rows, words = bytearray(), [], captions.of_panes(steps[0])
+    blob, rows, words = bytearray(), [], describe.of_panes(steps[0])
     for position, step in enumerate(steps):
         at = {}
         for name, plane in planes.items():
             if position in plane.values:
                 at[name] = len(blob)
                 blob += plane.packed(position)
-        new = {name: said for name, said in captions.of_panes(step).items() if words.get(name) != said}
+        new = {name: said for name, said in describe.of_panes(step).items() if words.get(name) != said}
         rows.append({"at": at, **_numbers(step, trace.evaluations), "words": new})
     return {
-        "name": captions.of_guidance(trace.settings.guidance),
+        "name": describe.of_guidance(trace.settings.guidance),
         "settings": _settings(trace),
         "terms": [_term(term) for term in trace.settings.guidance.terms],
         "evaluations": trace.evaluations,
@@ -208,7 +208,7 @@ def _numbers(step: Step, evaluations: int) -> dict[str, Any]:
         "sigma": round(step.sigma, 4),
         "threshold": sag.threshold if sag is not None and math.isfinite(sag.threshold) else None,
         "measures": measures,
-        "caption": captions.of_step(step, evaluations),
+        "caption": describe.of_step(step, evaluations),
     }
 
 

@@ -3,6 +3,7 @@
 Figures are `matplotlib.figure.Figure`, never pyplot: nothing global, nothing that leaks.
 """
 
+from sagviz.plot.attention import word_bars as word_bars
 from sagviz.plot.curves import guidance_curves as guidance_curves
 from sagviz.plot.display import Drawing as Drawing
 from sagviz.plot.display import Panel as Panel
@@ -12,7 +13,6 @@ from sagviz.plot.formula import formula as formula
 from sagviz.plot.panels import film_strip as film_strip
 from sagviz.plot.panels import step_panel as step_panel
 from sagviz.plot.panels import triptych as triptych
-from sagviz.plot.places import word_bars as word_bars
 from sagviz.plot.schematic import schematic as schematic
 from sagviz.plot.series import gallery as gallery
 from sagviz.plot.series import lines as lines

@@ -10,7 +10,7 @@ from sagviz import measure
 from sagviz.errors import TraceError
 from sagviz.guidance import title_of
 from sagviz.plot.display import Drawing
-from sagviz.traces import Trace
+from sagviz.records.trace import Trace
 
 # CFG's and SAG's are of Okabe & Ito's palette, made for colour-blind readers; a test sees to it that these can tell all terms
 # apart. Each term keeps its colour in all figures.

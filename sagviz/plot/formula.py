@@ -9,7 +9,7 @@ from sagviz import measure
 from sagviz.guidance import title_of
 from sagviz.plot.curves import COLOURS
 from sagviz.plot.display import FONT
-from sagviz.records import Step
+from sagviz.records.step import Step
 
 X, X_DEGRADED = "x<sub>t</sub>", "x̂<sub>t</sub>"
 

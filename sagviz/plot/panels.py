@@ -17,8 +17,8 @@ from sagviz.guidance import Term
 from sagviz.image import enlarge, heat_map, preview
 from sagviz.models import Model
 from sagviz.plot.display import Panel, Panels, Strip
-from sagviz.records import Step
-from sagviz.traces import Trace
+from sagviz.records.step import Step
+from sagviz.records.trace import Trace
 
 TERM_COLOURS = "magma"
 SHOWN = 128  # least pixels on a side of a picture that is blended with a map

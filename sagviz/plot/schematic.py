@@ -19,8 +19,8 @@ from sagviz.models import Model
 from sagviz.plot.curves import COLOURS
 from sagviz.plot.display import Drawing, bare
 from sagviz.plot.panels import over, show, spotlight, top
-from sagviz.records import Step
-from sagviz.traces import Trace
+from sagviz.records.step import Step
+from sagviz.records.trace import Trace
 
 SIDE = 1.3  # of a box, in the diagram's units, which are inches
 TOP, BOTTOM, MIDDLE = 4.15, 1.25, 2.7

@@ -14,12 +14,12 @@ from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import write_whole
 from sagviz.guidance import title_of
 from sagviz.image import data_uri, enlarge, from_png, to_png, to_webp
-from sagviz.plot.crossing import Crossing, Square, cross
 from sagviz.plot.display import FONT
 from sagviz.plot.montage import Tile, montage
 from sagviz.sweeps import Sweep
-from sagviz.sweeps.cells import Cell
-from sagviz.sweeps.measured import measures
+from sagviz.sweeps.cell_file import measures
+from sagviz.sweeps.layout import Crossing, Square, cross
+from sagviz.sweeps.plan import Cell
 
 MARKS = {"pending": "not run yet", "running": "running", "failed": "failed", "absent": "–"}
 TINY = 128  # pixels; smaller pictures keep their pixels, and show them as squares

@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 from sagviz.errors import SagvizWarning
 from sagviz.models import Model
 from sagviz.sweeps.axes import lay_out
-from sagviz.sweeps.engines import cluster as cluster
-from sagviz.sweeps.engines import pool as pool
-from sagviz.sweeps.remote import store_at
+from sagviz.sweeps.executors import cluster as cluster
+from sagviz.sweeps.executors import pool as pool
+from sagviz.sweeps.fsspec_store import store_at
 from sagviz.sweeps.results import Sweep
 from sagviz.sweeps.running import run
 from sagviz.sweeps.store import Memory

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from sagviz.checks import check_steps, check_whole
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, Guidance, as_guidance
 from sagviz.models import Model
-from sagviz.models.places import weights
-from sagviz.runs import check_steps, check_told, check_whole, prepare, warn_of_prompts
-from sagviz.sweeps.cells import Keep, Plan
+from sagviz.models.offload import weights
+from sagviz.sampling.prepare import check_told, prepare, warn_of_prompts
+from sagviz.sweeps.plan import Keep, Plan
 
 Value = TypeVar("Value", bound=Hashable)
 PROBES = 16  # numbers of each weight tensor that the fingerprint looks at

@@ -15,11 +15,11 @@ from typing import Any
 from sagviz.errors import ArgumentError
 from sagviz.guidance import as_guidance
 from sagviz.models import Model
-from sagviz.sweeps.cells import Cell, Plan
-from sagviz.sweeps.remote import store_at
+from sagviz.records.trace import Trace
+from sagviz.sweeps.fsspec_store import store_at
+from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.running import run
 from sagviz.sweeps.store import Store
-from sagviz.traces import Trace
 
 AXES = ("prompt", "seed", "steps", "scheduler", "guidance")
 
@@ -148,7 +148,7 @@ class Sweep:
             path: an .html file in a folder that exists.
             options: `columns` names the setting that runs from left to right, `max_bytes` bounds the stored tensors (7.4 MB).
         """
-        from sagviz.player.grid import page
+        from sagviz.player.sweep_page import page
 
         return page(self, path, **options)
 

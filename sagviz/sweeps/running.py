@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 
+from sagviz.checks import check_whole
 from sagviz.errors import ArgumentError
 from sagviz.models import Model
-from sagviz.runs import check_whole
 from sagviz.sweeps.axes import fingerprint
-from sagviz.sweeps.cells import Cell, Plan
-from sagviz.sweeps.spread import spread
+from sagviz.sweeps.dispatch import spread
+from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store
 from sagviz.sweeps.tasks import blank
 from sagviz.sweeps.workers import batch_size, settle

@@ -22,8 +22,8 @@ from filelock import FileLock, Timeout
 
 from sagviz.errors import ArgumentError, SagvizWarning, TraceError
 from sagviz.files import PART, write_whole
-from sagviz.sweeps.measured import Measures, measures, peek
-from sagviz.traces import Trace
+from sagviz.records.trace import Trace
+from sagviz.sweeps.cell_file import Measures, measures, peek
 
 PLAN = "sweep.json"
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 
-from sagviz.captions import of_guidance
+from sagviz.describe import of_guidance
 from sagviz.errors import ArgumentError, SagvizError
 from sagviz.guidance import Guidance
-from sagviz.models import Model, Origin, load
+from sagviz.models import Model, Origin
+from sagviz.models.load import load
 from sagviz.sweeps.axes import fingerprint
-from sagviz.sweeps.cells import Cell, Plan
-from sagviz.sweeps.remote import store_at
+from sagviz.sweeps.fsspec_store import store_at
+from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store
 from sagviz.sweeps.workers import settle
 

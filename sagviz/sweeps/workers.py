@@ -13,11 +13,11 @@ from dataclasses import replace
 from sagviz import image, measure
 from sagviz.errors import SagvizError
 from sagviz.models import Model
-from sagviz.runs import Run, resume
-from sagviz.sampling import collect_together
-from sagviz.sweeps.cells import Cell, Plan
+from sagviz.records.trace import Trace
+from sagviz.sampling.loop import collect_together
+from sagviz.sampling.prepare import Run, resume
+from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Failure, Store
-from sagviz.traces import Trace
 
 BATCH_CELLS = 2**14  # latent cells of the runs in one batch: 4 of Stable Diffusion 1.x at 512 x 512 pixels
 MAX_BATCH = 16

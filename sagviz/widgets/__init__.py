@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sagviz.widgets.grid import Grid as Grid
-    from sagviz.widgets.microscope import Microscope as Microscope
-    from sagviz.widgets.playground import Playground as Playground
+    from sagviz.widgets.grid.grid import Grid as Grid
+    from sagviz.widgets.microscope.microscope import Microscope as Microscope
+    from sagviz.widgets.playground.playground import Playground as Playground
     from sagviz.widgets.preference import Preference as Preference
     from sagviz.widgets.scrubber import Scrubber as Scrubber
 
 _HOME = {
-    "Grid": "grid", "Microscope": "microscope", "Playground": "playground", "Preference": "preference", "Scrubber": "scrubber",
+    "Grid": "grid.grid", "Microscope": "microscope.microscope", "Playground": "playground.playground", "Preference": "preference", "Scrubber": "scrubber",
 }  # fmt: skip
 
 __all__ = [*_HOME]

@@ -11,9 +11,9 @@ import ipywidgets as W
 
 from sagviz.errors import ArgumentError
 from sagviz.image import to_png
-from sagviz.traces import Trace
-from sagviz.votes import LEFT, RIGHT, TIE, Result, Votes, fingerprint
-from sagviz.widgets.parts import Picture, View, button, flow, image_tag, labelled
+from sagviz.measure.preference import LEFT, RIGHT, TIE, Result, Votes, fingerprint
+from sagviz.records.trace import Trace
+from sagviz.widgets.common.parts import Picture, View, button, flow, image_tag, labelled
 
 if TYPE_CHECKING:
     from PIL.Image import Image

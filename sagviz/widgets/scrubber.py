@@ -12,13 +12,13 @@ from typing import Any
 import ipywidgets as W
 import traitlets
 
-from sagviz import captions
+from sagviz import describe
 from sagviz.errors import ArgumentError
 from sagviz.player import PAGE_BYTES, SCRIPT, STYLE, WIDGET, fragment
 from sagviz.player.pack import colours, pack
 from sagviz.plot.panels import step_panel
-from sagviz.traces import Trace
-from sagviz.widgets.parts import Choice, Number, View, Whole, flow
+from sagviz.records.trace import Trace
+from sagviz.widgets.common.parts import Choice, Number, View, Whole, flow
 
 anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None  # without it the kernel helps
 
@@ -148,7 +148,7 @@ class PlainStage(W.VBox, Followed):
         names += [*step.terms, "x0_guided"]
         chosen = tuple(panel for name, panel in zip(names, panels.panels, strict=True) if name in self.panes)
         words = (
-            f"<b>{escape(captions.of_guidance(trace.settings.guidance))}.</b> {escape(captions.of_step(step, trace.evaluations))}"
+            f"<b>{escape(describe.of_guidance(trace.settings.guidance))}.</b> {escape(describe.of_step(step, trace.evaluations))}"
         )
         return f"<p>{words}</p>{replace(panels, panels=chosen)._repr_html_()}"
 

@@ -24,10 +24,10 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 import sagviz as sv
 from sagviz import CFG, SAG, image
-from sagviz.attention import column_mass
+from sagviz.attention.read import column_mass
 from sagviz.guidance import Guidance
-from sagviz.runs import prepare
-from sagviz.sampling import collect_together
+from sagviz.sampling.loop import collect_together
+from sagviz.sampling.prepare import prepare
 
 PROMPT = "a fox on a blue background"
 SCALES = [(w, s) for w in (1.5, 3.0, 5.0, 7.5) for s in (0.25, 0.5, 0.75, 1.0)]

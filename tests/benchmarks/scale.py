@@ -22,7 +22,7 @@ from distributed import Client, LocalCluster
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.sweeps import begin, pool
-from sagviz.sweeps.cells import Cell
+from sagviz.sweeps.plan import Cell
 from sagviz.sweeps.running import run
 from sagviz.sweeps.store import Memory
 from sagviz.sweeps.tasks import blank

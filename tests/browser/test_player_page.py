@@ -16,7 +16,7 @@ from driver import serious_faults
 from playwright.sync_api import Browser, Page
 
 import sagviz as sv
-from sagviz import CFG, SAG, captions, measure
+from sagviz import CFG, SAG, describe, measure
 from sagviz.image import from_png, heat_map, preview
 from sagviz.player import fragment, page
 from sagviz.player.pack import PANES
@@ -167,7 +167,7 @@ def test_the_margin_marks_the_cells_that_may_flip(traces: tuple[sv.Trace, ...], 
     for index, step in enumerate(trace):
         shown.go(index)
         centres = shown.pixels("margin")[16::32, 16::32]
-        near = (step.attention[0] - 1).abs().numpy() <= captions.NEAR
+        near = (step.attention[0] - 1).abs().numpy() <= describe.NEAR
         assert near.any()
         assert np.array_equal((centres == 0).all(-1), near)
         assert f"{int(near.sum())} cells" in shown.text(".pane.margin .words")
@@ -178,7 +178,7 @@ def test_words_and_numbers_follow_the_step(traces: tuple[sv.Trace, ...], reader:
     shown = reader(trace)
     for index, step in enumerate(trace):
         shown.go(index)
-        assert shown.text(".caption") == captions.of_step(step, 5)
+        assert shown.text(".caption") == describe.of_step(step, 5)
         assert f"{measure.of_step(step)['cfg']:.2f}" in shown.text(".key")
         assert shown.page.locator(".step").get_attribute("aria-valuetext") == f"Step {index} of 5"
         line, chart = (shown.page.locator(part).first.bounding_box() for part in (".cursor", ".chart svg"))
@@ -308,7 +308,7 @@ def test_unusual_traces_open(model: sv.Model, traces: tuple[sv.Trace, ...], what
     shown.show(*PANES, *(term.name for term in trace.settings.guidance.terms))
     for index, step in enumerate(trace):
         shown.go(index)
-        assert shown.text(".caption") == captions.of_step(step, trace.evaluations)
+        assert shown.text(".caption") == describe.of_step(step, trace.evaluations)
 
 
 def test_a_sweep_is_a_grid_whose_pictures_open_their_player(model: sv.Model, browser: Browser, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_sweep_is_a_grid_whose_pictures_open_their_player(model: sv.Model, bro
     trace = made.trace(seed=2, guidance=BOTH)
     shown.page.locator(".pane.mask canvas").first.wait_for()
     shown.go(2)
-    assert shown.text(".caption") == captions.of_step(trace[2], 3)
+    assert shown.text(".caption") == describe.of_step(trace[2], 3)
     assert serious_faults(shown.page, "body") == []
     assert not shown.faults
     shown.context.close()

@@ -1,0 +1,183 @@
+"""The Python that makes a step's picture again, from nothing but the package: for notebooks, reports and mails."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sagviz.guidance import Guidance, Term
+from sagviz.models import SCHEDULERS, Model, make_scheduler
+from sagviz.records.settings import Settings
+from sagviz.records.step import Step
+from sagviz.records.trace import Trace
+from sagviz.sampling.prepare import resume
+
+WIDTH = 100  # columns of the code that is written
+FILE = "run.sagtrace"
+
+
+def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
+    """Python whose `picture` and `decoded` are those of `step`, bit for bit on the same machine.
+
+    Args:
+        model: what made the trace.
+        trace: the run; where its start noise was handed in, the code loads it from a file, because no setting holds it.
+        step: one of its own steps, or what `what_if` made of one.
+        image: which image of the batch.
+    """
+    lines = ["import sagviz as sv", f"from sagviz import {_names(trace, step)}"]
+    painted = [*_masks(trace), _painted(trace, step)]
+    lines += ["import torch"] if any(mask is not None for mask in painted) else []
+    lines += ["", f"model = {_load(model)}", *_classifier(model, trace, step), *_run(model, trace), *_step(trace, step)]
+    rows = f"step.x0_guided[{image}:{image + 1}]"
+    colours = "trace" if trace.latent_rgb is not None else "model"  # an interrupted run has none of its own
+    lines += [f"picture = image.preview({rows}, {colours}.latent_rgb)[0]", f"decoded = model.decode({rows})[0]"]
+    return "\n".join(lines)
+
+
+def guidance_code(guidance: Guidance) -> str:
+    """`CFG(3.0) + SAG(1.0, threshold=1.2)`: the terms with what differs from their defaults."""
+    return " + ".join(map(_term, guidance.terms)) or "None"
+
+
+def _term(term: Term) -> str:
+    changed = [f"{name}={value!r}" for name, value in term.unusual.items()]
+    number = ", ".join([repr(float(term.scale)), *changed]).replace("=inf", "=float('inf')")
+    return f"{type(term).__name__}({number})"
+
+
+def _names(trace: Trace, step: Step) -> str:
+    """What the code needs from the package beside `sv`."""
+    return ", ".join([*sorted({type(term).__name__ for guidance in _used(trace, step) for term in guidance.terms}), "image"])
+
+
+def _used(trace: Trace, step: Step) -> list[Guidance]:
+    """Every guidance that the step comes of."""
+    return [step.guidance, *(settings.guidance for settings in _ancestry(trace.settings))]
+
+
+def _classifier(model: Model, trace: Trace, step: Step) -> list[str]:
+    """CG's classifier, which only the miniature brings along."""
+    needed = any(guidance.get("cg") is not None for guidance in _used(trace, step)) and model.name != "miniature"
+    return ["model.classifier = classifier  # yours"] if needed else []
+
+
+def _load(model: Model) -> str:
+    """The call of `load`; a pipeline that a notebook made itself is called `pipe`."""
+    if model.name == "miniature":
+        return "sv.load()"
+    if "/" not in model.name and not Path(model.name).exists():
+        return f"sv.load(pipe)  # your {model.name}"
+    where = f"{model.name!r}, device={str(model.device)!r}, dtype={str(model.dtype).removeprefix('torch.')!r}"
+    return f"sv.load({where})"
+
+
+def _run(model: Model, trace: Trace) -> list[str]:
+    """How the trace came about: the first run, and the branches that its steps went through."""
+    root, *branches = _ancestry(trace.settings)
+    if not _drew_its_noise(model, trace, root):
+        return [f"trace = sv.Trace.load({FILE!r})  # its noise was handed in: write it once with trace.save({FILE!r})"]
+    lines = [_call("trace = sv.trace", ["model", repr(root.prompt), *_options(model, root)])]
+    for settings, mask in zip(branches, _masks(trace), strict=True):
+        given = [f"guidance={guidance_code(settings.guidance)}", *(["mask=mask"] if mask is not None else [])]
+        lines += [*_mask_lines(mask), _call("trace = sv.branch", ["model", "trace", str(settings.branched_at), *given])]
+    return lines
+
+
+def _ancestry(settings: Settings) -> list[Settings]:
+    """The first run's settings and those of the branches that left their mark: one that was left again earlier did not."""
+    kept = [settings]
+    while kept[0].before is not None:
+        before, left_at = kept[0].before, kept[0].branched_at
+        while before.before is not None and (before.branched_at or 0) >= (left_at or 0):
+            before = before.before
+        kept.insert(0, before)
+    return kept
+
+
+def _masks(trace: Trace) -> list[Tensor | None]:
+    """The hand-made mask of each branch that left its mark."""
+    first = {step.index: step.painted for step in trace}
+    return [first.get(settings.branched_at or 0) for settings in _ancestry(trace.settings)[1:]]
+
+
+def _drew_its_noise(model: Model, trace: Trace, root: Settings) -> bool:
+    """Whether the run began with the noise that its seed stands for; without its first step nobody can tell."""
+    if not len(trace) or trace[0].index != 0:
+        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the run itself has warned
+        return torch.equal(trace[0].x_t, resume(model, root).start)
+
+
+def _options(model: Model, settings: Settings) -> list[str]:
+    """The keywords of `trace` that differ from their defaults, seed, steps and guidance always."""
+    given = [f"guidance={guidance_code(settings.guidance)}", f"steps={settings.steps}", f"seed={settings.seed}"]
+    plain: dict[str, Any] = {"negative_prompt": "", "images": 1, "size": model.default_size, "eta": 0.0}
+    given += [f"{name}={getattr(settings, name)!r}" for name, usual in plain.items() if getattr(settings, name) != usual]
+    return given + _scheduler(model, settings.scheduler)
+
+
+def _scheduler(model: Model, wanted: dict[str, Any]) -> list[str]:
+    """The scheduler by name where it has one, and nothing where it is the model's own."""
+    for name in (None, *SCHEDULERS):
+        made = make_scheduler(model, name)
+        same = all(made.config.get(key) == value for key, value in wanted.items() if key != "class")
+        if same and type(made).__name__ == wanted["class"]:
+            return [f"scheduler={name!r}"] if name else []
+    return [f"scheduler={wanted!r}"]
+
+
+def _step(trace: Trace, step: Step) -> list[str]:
+    own = next((other for other in trace if other.index == step.index), None)
+    mask = _painted(trace, step)
+    painted_over = own is not None and own.painted is not None and step.painted is None
+    if own is not None and own.guidance == step.guidance and mask is None and not painted_over:
+        return [f"step = trace[{step.index}]"]
+    given = ["mask=mask"] if mask is not None else ["mask=None"] if painted_over else []
+    arguments = ["model", "trace", str(step.index), f"guidance={guidance_code(step.guidance)}", *given]
+    return [*_mask_lines(mask), _call("step = sv.what_if", arguments)]
+
+
+def _painted(trace: Trace, step: Step) -> Tensor | None:
+    """The step's hand-made mask, where it is not the trace's own."""
+    own = next((other.painted for other in trace if other.index == step.index), None)
+    same = own is not None and step.painted is not None and torch.equal(own, step.painted)
+    return None if same else step.painted
+
+
+def _mask_lines(mask: Tensor | None) -> list[str]:
+    """A mask as hexadecimal rows: 16 cells are four letters."""
+    if mask is None:
+        return []
+    if bool((mask == mask[:1]).all()):
+        mask = mask[:1]
+    images, _, height, width = mask.shape
+    rows = [f"{int(''.join(str(int(cell)) for cell in row), 2):x}" for row in mask.reshape(-1, width).tolist()]
+    words = "".join(f'\n    "{line} "' for line in _filled(rows))
+    shape = f".reshape({images}, 1, {height}, {width})" if images > 1 else ""
+    bits = f'[[int(bit) for bit in f"{{int(row, 16):0{width}b}}"] for row in rows]'
+    return [f"rows = ({words}\n).split()", f"mask = torch.tensor({bits}){shape}"]
+
+
+def _filled(words: list[str]) -> list[str]:
+    """Words in lines of the width."""
+    lines = [""]
+    for word in words:
+        if len(lines[-1]) + len(word) > WIDTH - 10:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def _call(name: str, arguments: list[str]) -> str:
+    """One line, or one argument a line where that would be too long."""
+    line = f"{name}({', '.join(arguments)})"
+    if len(line) <= WIDTH:
+        return line
+    rows = [", ".join(arguments[:2]), *arguments[2:]]
+    return "\n".join([f"{name}(", *(f"    {row}," for row in rows), ")"])

@@ -1,0 +1,109 @@
+"""A step in words, computed from its numbers: caption of players and alt text of pictures."""
+
+from __future__ import annotations
+
+import math
+
+from sagviz import measure
+from sagviz.guidance import Guidance, Term
+from sagviz.records.step import Step
+
+NEAR = 0.1  # how close to the threshold, in units of the mean attention, a cell counts as one that may flip
+SHARES = (  # up to which ratio a term's push is called what, compared with another's
+    (0.05, "almost nothing beside CFG's"), (0.15, "a tenth of CFG's"), (0.22, "a fifth of CFG's"),
+    (0.29, "a quarter of CFG's"), (0.41, "a third of CFG's"), (0.58, "half of CFG's"), (0.85, "three quarters of CFG's"),
+    (1.15, "as large as CFG's"), (1.75, "one and a half times CFG's"), (2.5, "twice CFG's"),
+)  # fmt: skip
+WAYS = (  # up to which cosine it points where
+    (-0.7, "against it"), (-0.3, "partly against it"), (0.3, "elsewhere"), (0.7, "partly the same way"), (1.01, "the same way"),
+)  # fmt: skip
+
+
+def of_guidance(guidance: Guidance) -> str:
+    """`CFG 3 + SAG 1`, or `plain`."""
+    return " + ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
+
+
+def of_step(step: Step, evaluations: int) -> str:
+    """What happens in this step, for people: how much noise there is, what the mask covers, how hard each term pushes.
+
+    Args:
+        evaluations: of the whole run; steps count from 0.
+    """
+    return " ".join([_where(step, evaluations), *_mask(step), *_pushes(step)])
+
+
+def of_panes(step: Step) -> dict[str, str]:
+    """What each picture of the step shows, in a few words, by the name of the quantity."""
+    words = {
+        "x_t": f"what goes in: noise of strength {step.sigma:.2f} over a picture of strength {step.alpha:.2f}",
+        "x0_hat": "what the network takes the clean picture to be, before guidance",
+        "x0_guided": "what guidance makes of the prediction",
+        "image": "what the decoder makes of the last latent",
+    }
+    for term in step.guidance.terms:
+        words[term.name] = f"what {term.title} adds to the prediction; grey is nothing"
+    if step.guidance.get("rescale") is not None:
+        words["rescale"] += "; made of CFG at the run's own scale"
+    if step.guidance.terms:
+        words["sum"] = "what all terms add together; grey is nothing"
+    sag = step.guidance.sag
+    if sag is not None and step.attention is not None:
+        low, high = float(step.attention.min()), float(step.attention.max())
+        words["attention"] = f"attention received per cell, from {low:.2f} to {high:.2f}; the mean is 1"
+        words["margin"] = f"attention less the threshold {sag.threshold:g}; {near(step)} cells are within {NEAR:g} of it"
+    if sag is not None and step.mask is not None:
+        words["mask"] = f"the {measure.coverage(step):.0%} of the latent that SAG blurs; the rest is faded"
+        words["x0_blurred"] = f"the prediction blurred by {sag.blur_sigma:g} latent pixels"
+        words["x_degraded"] = "blurred under the mask, the same noise put back: what the network sees the second time"
+    return words
+
+
+def near(step: Step) -> int:
+    """How many cells of the map lie within `NEAR` of the threshold: a small change would flip them."""
+    sag = step.guidance.sag
+    if sag is None or step.attention is None:
+        return 0
+    return int(((step.attention - sag.threshold).abs() <= NEAR).sum())
+
+
+def _where(step: Step, evaluations: int) -> str:
+    place = {0: ", the first", evaluations - 1: ", the last"}.get(step.index, "")
+    noise = (step.sigma / step.level.norm) ** 2  # share of the variance, the clean latent's being 1
+    amount = f"noise is still {noise:.0%} of the latent" if noise >= 0.005 else "hardly any noise is left"
+    return f"Step {step.index} of {evaluations}{place}: {amount}."
+
+
+def _mask(step: Step) -> list[str]:
+    if step.mask is None:
+        return []
+    sag = step.guidance.sag
+    if step.painted is not None or step.attention is None or sag is None:
+        return [f"The hand-made mask covers {measure.coverage(step):.0%} of the cells."]
+    if sag.mask_source != "attention":
+        return [f"The mask (source: {sag.mask_source}) covers {measure.coverage(step):.0%} of the cells."]
+    close = f"{near(step)} of {step.attention.numel()} are close to the threshold"
+    return [f"The mask covers {measure.coverage(step):.0%} of the cells; {close}."]
+
+
+def _pushes(step: Step) -> list[str]:
+    if not step.guidance.terms:
+        return ["No guidance acts here."]
+    numbers = measure.of_step(step)
+    return [_push(term, step, numbers) for term in step.guidance.terms]
+
+
+def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
+    name, size, cfg = term.title, numbers[term.name], step.guidance.cfg
+    if not term.scale:
+        return f"{name}'s scale is 0: it adds nothing."
+    if term is cfg or cfg is None or not numbers["cfg"]:
+        return f"{name}'s push is {size:.0%} of the prediction's length."
+    between = measure.cosine(step.terms["cfg"], step.terms[term.name])
+    cosine = math.copysign(between, between * term.scale * cfg.scale)  # of what is added, signs and all
+    way = next(way for most, way in WAYS if cosine <= most)
+    return f"{name}'s push is {_share(size / numbers['cfg'])} and points {way} (cosine {cosine:.2f})."
+
+
+def _share(ratio: float) -> str:
+    return next((words for most, words in SHARES if ratio <= most), f"{ratio:.0f} times CFG's")

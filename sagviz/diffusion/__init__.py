@@ -1,0 +1,1 @@
+"""Noise and its removal, whatever the network: noise levels, blur, seeds."""

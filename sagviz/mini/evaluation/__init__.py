@@ -1,0 +1,1 @@
+"""How good the miniature is, measured."""

@@ -1,0 +1,206 @@
+"""How much memory a network's call takes, found without its weights: its own code on torch's meta device, storages counted.
+
+Meta tensors have shapes and no numbers, so that a U-Net of SDXL's size is followed in seconds, in no memory. What is counted
+is what torch's allocator is asked for. Attention counts as its fused kernels do it, without the N x N map; PyTorch takes one
+of them for every layer of Stable Diffusion on CUDA and on the CPU. Not counted: CUDA's own context (some 0.4 GiB), the
+workspaces of cuDNN, and gaps between allocations.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from sagviz.checks import readable
+from sagviz.models.offload import is_offloaded
+
+if TYPE_CHECKING:
+    from sagviz.models.base import Model
+
+TILE = 64  # side of a decoder's tile, in latent cells
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of all tensors made while it is open. `now` live at this moment, `peak` lived at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: dict[int, weakref.ref[Any]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        for tensor in _tensors((args, kwargs)):
+            self._see(tensor, 0)  # what was there before is nobody's cost here
+        out = func(*args, **(kwargs or {}))
+        for tensor in _tensors(out):
+            self._see(tensor, tensor.untyped_storage().nbytes())
+        return out
+
+    def _see(self, tensor: Tensor, size: int) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._seen:
+            return
+        self._seen[key] = weakref.ref(storage, lambda _: self._gone(key, size))
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+    def _gone(self, key: int, size: int) -> None:
+        del self._seen[key]
+        self.now -= size
+
+
+class Fused(TorchFunctionMode):
+    """Attention as its fused kernels take memory: the output, (B, N, heads, d), and one number for each query and head."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        query, _, value = (*args, *(kwargs[name] for name in ("query", "key", "value") if name in (kwargs or {})))[:3]
+        rows, heads, queries, _ = query.shape
+        sums = query.new_empty(rows, heads, queries, dtype=torch.float32)
+        out = query.new_empty(rows, queries, heads, value.shape[-1]).transpose(1, 2)
+        del sums
+        return out
+
+
+def peak(call: Callable[[], object]) -> int:
+    """The most bytes that a call holds at once, beyond what was there before it."""
+    with torch.no_grad(), Fused(), Live() as live:
+        call()
+    return live.peak
+
+
+def weight_bytes(network: nn.Module) -> int:
+    """Bytes of a network's parameters and buffers."""
+    return sum(part.numel() * part.element_size() for part in (*network.parameters(), *network.buffers()))
+
+
+class Footprint:
+    """Peaks of a model's networks, each found once. It keeps numbers only, no networks."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, int] = {}
+
+    def unet(self, unet: Any, dtype: torch.dtype, *, rows: int, latent: tuple[int, int, int], tokens: int) -> int:
+        """Bytes at the peak of a U-Net call, beside the weights.
+
+        Args:
+            unet: diffusers' network, of which only the class and the configuration are used.
+            dtype: its number format.
+            rows: rows of the batch.
+            latent: (C, H, W) in cells.
+            tokens: length of the text, if it reads one.
+        """
+
+        def call() -> Any:
+            like, x = _on_meta(unet, dtype), torch.empty(rows, *latent, device="meta")
+            t = torch.empty(rows, dtype=torch.int64, device="meta")
+            told = _told(unet.config, rows, tokens, dtype)
+            return lambda: like(x.to(dtype), t, **told).sample.float()
+
+        return self._once(unet, (dtype, rows, latent, tokens), call)
+
+    def decoder(self, vae: Any, dtype: torch.dtype, *, latent: tuple[int, int, int], tiled: bool = False) -> int:
+        """Bytes at the peak of decoding one picture, beside the weights; `tiled` in tiles of 64 cells."""
+
+        def call() -> Any:
+            like, z = _on_meta(vae, dtype), torch.empty(1, *latent, device="meta")
+            if tiled:
+                in_tiles(like)
+            return lambda: like.decode(z.to(dtype)).sample.float()
+
+        return self._once(vae, (dtype, latent, tiled), call)
+
+    def _once(self, network: Any, shape: tuple[object, ...], prepare: Callable[[], Any]) -> int:
+        key = json.dumps([type(network).__name__, dict(network.config), shape], sort_keys=True, default=str)
+        if key not in self._found:
+            self._found[key] = peak(prepare())
+        return self._found[key]
+
+
+def in_tiles(vae: Any) -> dict[str, Any]:
+    """Let a VAE decode in tiles of 64 cells, or of its own where they are smaller; what to set to have it as it was."""
+    before = {name: getattr(vae, name) for name in ("use_tiling", "tile_latent_min_size", "tile_sample_min_size")}
+    cells = min(TILE, vae.tile_latent_min_size)
+    vae.tile_sample_min_size = cells * 2 ** (len(vae.config.block_out_channels) - 1)
+    vae.tile_latent_min_size, vae.use_tiling = cells, True
+    return before
+
+
+def _on_meta(network: Any, dtype: torch.dtype) -> Any:
+    """The like of a network without weights."""
+    with torch.device("meta"):
+        return nn.Module.to(type(network).from_config(network.config), dtype).eval()
+
+
+def _told(config: Mapping[str, Any], rows: int, tokens: int, dtype: torch.dtype) -> dict[str, Any]:
+    """What a U-Net is told beside the time: a text, and with SDXL a second embedding and six numbers about size and crop."""
+    if "cross_attention_dim" not in config:  # of pixels
+        return {}
+    text = {"encoder_hidden_states": torch.empty(rows, tokens, config["cross_attention_dim"], dtype=dtype, device="meta")}
+    if config.get("addition_embed_type") != "text_time":
+        return text
+    pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+    shapes = {"text_embeds": pooled, "time_ids": 6}
+    added = {name: torch.empty(rows, width, dtype=dtype, device="meta") for name, width in shapes.items()}
+    return {**text, "added_cond_kwargs": added}
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def short(dtype: torch.dtype) -> str:
+    """The name of a number format, as `load` takes it."""
+    return str(dtype).removeprefix("torch.")
+
+
+def unet_bytes(model: Model, rows: int, latent: tuple[int, int, int]) -> int:
+    """Bytes at the peak of a U-Net call, beside the weights."""
+    tokens = getattr(model.tokenizer, "model_max_length", 0)
+    return model.footprint.unet(model.unet, model.dtype, rows=rows, latent=latent, tokens=tokens)
+
+
+def too_much(model: Model, x: Tensor) -> str:
+    """The sentence for a U-Net call that found no memory."""
+    rows, channels, height, width = x.shape
+    held = sum(map(weight_bytes, model.networks.values() if not is_offloaded(model.unet) else [model.unet]))
+    try:
+        need = f", which needs about {readable(unet_bytes(model, rows, (channels, height, width)))} beside weights of "
+    except Exception:  # a network of a kind that cannot be built anew; the sentence is worth more than its number
+        need = ", beside weights of "
+    return (
+        f"no memory left on {model.device} in a U-Net call of {rows} rows of {height} x {width} latent cells in "
+        f"{short(model.dtype)}{need}{readable(held)}; {advice(model)}"
+    )
+
+
+def too_much_to_decode(model: Model, latents: Tensor) -> str:
+    """The sentence for a picture that could not be decoded even in tiles."""
+    height, width = latents.shape[2:]
+    return (
+        f"no memory left on {model.device} to decode a picture of {height} x {width} latent cells, in tiles either; "
+        f"{advice(model)}, and model.decode(trace.latents) tries again"
+    )
+
+
+def advice(model: Model) -> str:
+    """What to lower."""
+    options = ["images= or size=, or batch= of a sweep"]
+    if model.dtype == torch.float32:
+        options.append("load with dtype='float16'")
+    if model.device.type not in ("cpu", "mps", "meta") and not is_offloaded(model.unet):
+        options.append("load with offload=True")
+    return "lower " + ", or ".join(options)

@@ -1,0 +1,111 @@
+"""From latents to pixels and back where memory is short and float16 overflows: picture by picture, in float32, in tiles.
+
+The VAE is left as it was found: its number format, its weights to the bit, its own tiling.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sagviz.errors import NotFiniteError, SagvizWarning
+from sagviz.models.memory import in_tiles
+from sagviz.models.offload import execution_device
+from sagviz.models.oom import is_shortage, let_go
+
+WHOLE = 2**21  # pixels of the largest picture that is decoded in one piece, where there is memory: 2048 x 1024
+
+
+def decoded(vae: Any, latents: Tensor) -> Tensor:
+    """(B, C, H, W) latents as the VAE knows them to pixels (B, 3, H', W') about [-1, 1], float32 on the CPU.
+
+    Raises:
+        NotFiniteError: a picture holds NaN or infinity, in float32 too.
+    """
+    with _in_float32(vae, overflows(vae)):
+        return torch.cat([_finite(vae, row) for row in latents.split(1)])
+
+
+def encoded(vae: Any, pixels: Tensor) -> Tensor:
+    """Pixels (B, 3, H, W) in [-1, 1] to the most likely latents, float32 on the CPU."""
+    with _in_float32(vae, overflows(vae)):
+        found = vae.encode(pixels.to(execution_device(vae), vae.dtype))
+        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()  # tiny ones have no spread
+        return latents.float().cpu()
+
+
+def overflows(vae: Any) -> bool:
+    """Whether a VAE in float16 was published with the note that it overflows there, as SDXL's was.
+
+    diffusers takes a configuration that says nothing, as that of Stable Diffusion 1.x does, for a yes; those do not overflow.
+    """
+    said = "force_upcast" not in vae.config.get("_use_default_values", ())
+    return vae.dtype == torch.float16 and said and bool(vae.config.get("force_upcast"))
+
+
+def _finite(vae: Any, row: Tensor) -> Tensor:
+    """One picture; one that overflows in float16 is decoded again in float32."""
+    if not row.isfinite().all():
+        raise NotFiniteError("the latents to be decoded hold NaN or infinity; look for the first step where x_next does")
+    pixels = _pixels(vae, row)
+    if pixels.isfinite().all():
+        return pixels
+    if vae.dtype == torch.float16:
+        warnings.warn("the VAE overflowed in float16; this picture was decoded again in float32", SagvizWarning, stacklevel=4)
+        with _in_float32(vae):
+            pixels = _pixels(vae, row)
+    if not pixels.isfinite().all():
+        raise NotFiniteError(
+            f"the VAE gives NaN or infinity in {str(vae.dtype).removeprefix('torch.')} for latents up to "
+            f"{float(row.abs().max()):.3g}; too high a scale makes such latents, and a damaged VAE has to be fetched again"
+        )
+    return pixels
+
+
+def _pixels(vae: Any, row: Tensor) -> Tensor:
+    """One picture in one piece where that goes, else in tiles, which differ a little in tone; float32 on the CPU."""
+
+    def decode() -> Tensor:
+        return vae.decode(row.to(execution_device(vae), vae.dtype)).sample.float().cpu()
+
+    large = row[0, 0].numel() * 4 ** (len(vae.config.block_out_channels) - 1) > WHOLE
+    if not hasattr(vae, "tile_latent_min_size") or vae.use_tiling:
+        return decode()
+    if not large:
+        try:
+            return decode()
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            let_go(error)
+        warnings.warn("the picture was decoded in tiles, for want of memory", SagvizWarning, stacklevel=5)
+    with _tiling(vae):
+        return decode()
+
+
+@contextmanager
+def _tiling(vae: Any) -> Iterator[None]:
+    before = in_tiles(vae)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(vae, name, value)
+
+
+@contextmanager
+def _in_float32(vae: Any, wanted: bool = True) -> Iterator[None]:
+    """The VAE in float32, which holds float16 exactly, and afterwards as it was."""
+    own = vae.dtype
+    try:
+        if wanted:
+            nn.Module.to(vae, torch.float32)  # diffusers' own `to` logs a warning
+        yield
+    finally:
+        if wanted:
+            nn.Module.to(vae, own)

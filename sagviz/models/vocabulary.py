@@ -1,0 +1,50 @@
+"""The words that a model was taught, where it was taught few: what to type, and a warning where a prompt has other words."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from sagviz.errors import SagvizWarning
+
+if TYPE_CHECKING:
+    from sagviz.models import Model
+
+WORD = re.compile(r"[^\W_]+")  # letters and digits; marks between them are never a word
+MIN_LIKENESS = 0.7  # difflib's ratio from which a known word is worth suggesting
+KINDS = ("objects", "backgrounds", "relations", "sizes", "other words")  # JSON files sort them
+
+
+def vocabulary(model: Model) -> dict[str, tuple[str, ...]] | None:
+    """What a model with few words was taught, by kind; `None` for a model that takes any text, as Stable Diffusion does, or none.
+
+    The miniature gives "objects", "backgrounds", "relations", "sizes" and "other words". The list is kept with the model's
+    tokenizer, so that a model that `sagviz.mini.training.train` wrote has its own.
+    """
+    kinds = model.tokenizer.init_kwargs.get("words") if model.reads_text else None
+    return {kind: tuple(kinds[kind]) for kind in KINDS} if kinds else None
+
+
+def unknown_words(model: Model, prompt: str) -> dict[str, list[str]]:
+    """Each word of a prompt that the model was not taught, and the known words that look most like it."""
+    kinds = vocabulary(model)
+    if kinds is None:
+        return {}
+    known = {word for words in kinds.values() for phrase in words for word in phrase.split()}
+    others = [word for word in dict.fromkeys(WORD.findall(prompt.lower())) if word not in known]
+    telling = sorted(word for word in known if len(word) > 2)
+    return {word: get_close_matches(word, telling, n=2, cutoff=MIN_LIKENESS) for word in others}
+
+
+def warn_of_unknown_words(model: Model, *prompts: str, stacklevel: int = 2) -> None:
+    """Warn where a prompt has words that the model was not taught: they steer it nowhere in particular."""
+    found = unknown_words(model, " ".join(prompts))
+    if found:
+        listed = ", ".join(f"{word!r} (near: {', '.join(near)})" if near else repr(word) for word, near in found.items())
+        warnings.warn(
+            f"{model.name} was not taught {listed}; sagviz.vocabulary(model) lists the words that it knows",
+            SagvizWarning,
+            stacklevel=stacklevel + 1,
+        )

@@ -1,0 +1,1 @@
+"""Reports: a notebook run by papermill, and its page."""

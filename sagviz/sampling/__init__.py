@@ -1,0 +1,1 @@
+"""Running a model: prepared, step by step, in lockstep; what if, branch, compare, estimate."""

@@ -1,0 +1,170 @@
+"""Whether runs fit on their device, told before they begin."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import torch
+
+from sagviz.checks import readable
+from sagviz.guidance import Term
+from sagviz.models import Model
+from sagviz.models.memory import short, unet_bytes, weight_bytes
+from sagviz.models.offload import is_offloaded
+from sagviz.models.vae import overflows
+from sagviz.sampling.keep import kept_steps, record_bytes
+from sagviz.sampling.prepare import Run, prepare
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The memory that runs need, in bytes.
+
+    Attributes:
+        model: what it is about; `dtype`: its number format; `size`: (height, width) in pixels.
+        images: pictures, of all runs together.
+        rows: rows of the largest U-Net call.
+        weights: of each network.
+        unet: activations at the peak of that call.
+        captured: what a `Capture` reads in one step.
+        decoding: activations at the peak of decoding one picture, with the VAE's weights once more where they are put in
+            float32; `tiled` the same in tiles.
+        records: what the kept steps hold on the CPU.
+        offloaded: whether the networks visit the device in turn.
+        room: what of the device is free or held by these networks; `None` where the device does not say.
+    """
+
+    model: str
+    dtype: str
+    size: tuple[int, int]
+    images: int
+    rows: int
+    weights: Mapping[str, int]
+    unet: int
+    captured: int
+    decoding: int
+    tiled: int
+    records: int
+    offloaded: bool
+    room: int | None = None
+
+    @property
+    def peak(self) -> int:
+        """The most that the device holds at once, if pictures are decoded whole."""
+        return self._peak(self.decoding)
+
+    @property
+    def least(self) -> int:
+        """The same where they are decoded in tiles, for want of memory."""
+        return self._peak(self.tiled)
+
+    def _peak(self, decoding: int) -> int:
+        together = sum(self.weights.values())
+        at = {name: held if self.offloaded else together for name, held in self.weights.items()}
+        return max(at["unet"] + self.unet + self.captured, at.get("vae", 0) + decoding, *at.values())
+
+    def _lines(self) -> list[tuple[str, int]]:
+        lines = [(f"weights: {name}", held) for name, held in self.weights.items()]
+        lines += [(f"a U-Net call of {self.rows} rows", self.unet)]
+        lines += [("captured in a step", self.captured)] * bool(self.captured)
+        lines += [("decoding a picture", self.decoding), ("decoding a picture in tiles", self.tiled)]
+        lines += [("on the device at once", self.peak)] + [("with tiles", self.least)] * (self.least < self.peak)
+        lines += [] if self.room is None else [("free there", self.room)]
+        return [*lines, ("records on the CPU", self.records)]
+
+    def _title(self) -> str:
+        (height, width), way = self.size, ", one network at a time" * self.offloaded
+        return f"{self.model}: {self.images} of {height} x {width} pixels in {self.dtype}{way}"
+
+    def __str__(self) -> str:
+        return "\n".join([self._title(), *(f"  {name:30}{readable(amount):>12}" for name, amount in self._lines())])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th scope="row" style="text-align:left">{escape(name)}</th><td>{readable(amount)}</td></tr>'
+            for name, amount in self._lines()
+        )
+        return f"<table><caption>{escape(self._title())}</caption>{rows}</table>"
+
+
+def estimated(runs: Sequence[Run], records: int = 0, *, tiled: bool = True) -> Estimate:
+    """What runs in lockstep need, if they share no rows. Without `tiled` that is not looked into, which takes its time."""
+    model, settings = runs[0].model, runs[0].settings
+    latent, rows = model.latent_shape(settings.size), sum(map(_rows, runs))
+    held = {name: weight_bytes(network) for name, network in model.networks.items()}
+    whole, in_tiles = (_decoding(model, latent, way) for way in (False, tiled))
+    return Estimate(
+        model=model.name,
+        dtype=short(model.dtype),
+        size=settings.size,
+        images=sum(run.settings.images for run in runs),
+        rows=rows,
+        weights=held,
+        unet=unet_bytes(model, rows, latent),
+        captured=sum(map(_captured, runs)),
+        decoding=whole,
+        tiled=in_tiles,
+        records=records,
+        offloaded=is_offloaded(model.unet),
+        room=free_bytes(model),
+    )
+
+
+def _decoding(model: Model, latent: tuple[int, int, int], tiled: bool) -> int:
+    """Bytes at the peak of decoding a picture; a VAE that is put in float32 grows by its weights in float16."""
+    vae: Any = getattr(model, "vae", None)
+    if vae is None:  # of pixels
+        return 0
+    kind, more = (torch.float32, weight_bytes(vae)) if overflows(vae) else (vae.dtype, 0)
+    return more + model.footprint.decoder(vae, kind, latent=(vae.config.latent_channels, *latent[1:]), tiled=tiled)
+
+
+def _rows(run: Run) -> int:
+    """Rows of a run's largest call: the branches and what terms ask beside them, or what they ask in the second pass."""
+    guidance = run.settings.guidance
+    asking = [term.late for term in guidance.terms if type(term).ask is not Term.ask]
+    return run.settings.images * max(1 + guidance.both + asking.count(False), asking.count(True))
+
+
+def _captured(run: Run) -> int:
+    if run.capture is None:
+        return 0
+    return run.capture.bytes(run.model, run.settings.prompt, size=run.settings.size, images=run.settings.images)
+
+
+def free_bytes(model: Model) -> int | None:
+    """Bytes of a GPU that are free, that torch keeps for itself, or that this model's networks hold."""
+    device = model.device
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    held = [part for network in model.networks.values() for part in network.parameters() if part.device.type == "cuda"]
+    return free + spare + sum(part.numel() * part.element_size() for part in held)
+
+
+def estimate(model: Model, prompt: str = "", *, keep: int | Collection[int] | None = None, **settings: Any) -> Estimate:
+    """The memory of a run, before it: on the device and, for its records, on the CPU. Takes what `trace` takes.
+
+    The networks' own code runs without numbers, on torch's meta device, and the bytes that live at once are counted: some
+    seconds for SDXL, no memory, no GPU. A model that was loaded with `device="meta"` has read its configuration alone:
+
+        sv.estimate(sv.load("stabilityai/stable-diffusion-xl-base-1.0", device="meta", dtype="float16"), guidance=CFG(5.0))
+
+    Attention counts as PyTorch's fused kernels take it, without its N x N map. CUDA's own context (some 0.4 GiB), the
+    workspaces of cuDNN and gaps between allocations come on top.
+
+    Args:
+        model: from `load`.
+        prompt: counts where a `Capture` keeps attention to its words.
+        keep: which steps are kept; all where `None`.
+        settings: those of `trace`.
+
+    Raises:
+        ArgumentError: what `trace` would refuse as well, but for runs that are too large.
+    """
+    run = prepare(model, prompt, **settings)
+    return estimated([run], records=len(kept_steps(keep, run.evaluations)) * record_bytes(run))

@@ -1,0 +1,63 @@
+"""NaN and infinity stop a run at the step where they arise, with the likely cause and a way out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sagviz.errors import NotFiniteError
+from sagviz.records.step import STORED, Step
+from sagviz.sampling.prepare import Run
+
+LARGEST_HALF = 65504  # of float16
+GROWN = 30.0  # times the noise level: latents so large come from too much guidance
+
+
+def check_finite(run: Run, step: Step) -> None:
+    """Look at a step's tensors where they are on the CPU already, so that the device is not waited for.
+
+    Raises:
+        NotFiniteError: names the first that is not finite, and carries the step as its attribute `step`.
+    """
+    for name in STORED:
+        value = getattr(step, name)
+        if value is not None and not value.isfinite().all():
+            error = NotFiniteError(_sentence(run, step, name, value))
+            error.step = step  # type: ignore[attr-defined]
+            raise error
+
+
+def _sentence(run: Run, step: Step, name: str, value: Tensor) -> str:
+    bad = int((~value.isfinite()).sum())
+    return (
+        f"stopped at step {step.index} of {run.evaluations} (t = {step.t:g}, alpha = {step.alpha:.4g}, "
+        f"sigma = {step.sigma:.4g}): {name} holds NaN or infinity in {bad} of {value.numel()} numbers; {_cause(run, step, name)}"
+    )
+
+
+def _cause(run: Run, step: Step, name: str) -> str:
+    """The likely cause, and a way out."""
+    level, model = step.level, run.model
+    if name == "x_t":
+        return "it was so before the step: give a finite noise=, or go on from an earlier step"
+    scales = ", ".join(f"{type(term).__name__} {term.scale:g}" for term in step.guidance.terms)
+    grown = float(step.x_t.square().mean().sqrt()) / level.norm
+    if scales and (grown > GROWN or name == "x_next"):
+        return (
+            f"too much guidance drives the latent, {grown:.3g} times its noise level, out of bounds: lower the scale of {scales}"
+        )
+    broken = _not_finite(model.unet)
+    if broken:
+        return f"the U-Net's weight {broken} is not finite itself: fetch the model again"
+    if model.dtype == torch.float16:
+        return (
+            f"float16 ends at {LARGEST_HALF}, and a layer of the U-Net went beyond: load the model with dtype='bfloat16', "
+            "or 'float32' where the GPU does not know that"
+        )
+    return "the U-Net made it of a finite latent: try another seed or scheduler, and the model in float32 if it is not"
+
+
+def _not_finite(network: torch.nn.Module) -> str:
+    """The name of a weight that is not finite, or nothing."""
+    found = (name for name, weight in network.named_parameters() if not weight.is_meta and not weight.isfinite().all())
+    return next(found, "")

@@ -1,0 +1,185 @@
+"""The player's file: how large it is, what is left without scripts, what is refused; and the words of a step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import is_one_sentence
+from torch import Tensor
+
+import sagviz as sv
+from sagviz import CFG, SAG, cli, describe, measure
+from sagviz.diffusion.noise_level import Level
+from sagviz.guidance import Guidance
+from sagviz.image import preview, to_png
+from sagviz.player import PAGE_BYTES, fragment, page
+from sagviz.player.pack import pack
+from sagviz.records.settings import Settings
+from sagviz.records.step import Step
+from sagviz.sweeps import sweep
+from sagviz.sweeps.results import Sweep
+from sagviz.sweeps.store import Memory
+
+BOTH = CFG(3.0) + SAG(1.0)
+
+
+@pytest.fixture(scope="module")
+def traces(model: sv.Model) -> tuple[sv.Trace, ...]:
+    """CFG, and CFG + SAG."""
+    return sv.compare(model, "a fox", steps=5, seed=3, progress=False)
+
+
+def synthetic(steps: int, shape: tuple[int, int, int], grid: int = 8) -> sv.Trace:
+    """A run of pure noise, which packs worst, with a picture of eight times the latent's size."""
+    draw = torch.Generator().manual_seed(0)
+
+    def noise() -> Tensor:
+        return torch.randn((1, *shape), generator=draw)
+
+    def step(index: int) -> Step:
+        alpha = 0.07 + 0.9 * index / steps
+        return Step(
+            index=index, level=Level(1000 * (1 - index / steps), alpha, (1 - alpha**2) ** 0.5), guidance=BOTH,
+            x_t=noise(), out_uncond=noise(), out_cond=noise(), out_degraded=noise(), x_next=noise(),
+            attention=torch.rand((1, grid, grid), generator=draw) * 2,
+        )  # fmt: skip
+
+    height, width = 8 * shape[1], 8 * shape[2]
+    smooth = torch.nn.functional.interpolate(torch.rand((1, 3, 8, 8), generator=draw) * 2 - 1, (height, width), mode="bicubic")
+    picture = to_png(preview(smooth, torch.eye(4, 3))[0])
+    settings = Settings(
+        model="m", prompt="", negative_prompt="", guidance=BOTH, steps=steps, seed=0, images=1, size=(height, width),
+        scheduler={"class": "DDIMScheduler"},
+    )  # fmt: skip
+    return sv.Trace(settings, tuple(map(step, range(steps))), steps, (picture,), torch.randn((5, 3), generator=draw) / 3)
+
+
+class Left(HTMLParser):
+    """What a sanitizer leaves: pictures and words, no script, no style."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures: list[str | None] = []
+        self.words: list[str] = []
+        self.inside = ""
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.inside = tag
+        if tag == "img":
+            self.pictures.append(dict(attributes).get("alt"))
+
+    def handle_endtag(self, _tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside not in ("script", "style") and data.strip():
+            self.words.append(data.strip())
+
+
+def test_without_scripts_a_contact_strip_is_left(traces: tuple[sv.Trace, ...]) -> None:
+    left = Left()
+    left.feed(fragment(traces[1]))
+    sentences = [describe.of_step(step, 5) for step in traces[1]]
+    assert left.pictures == [*sentences, "The finished picture."]
+    assert left.words == ["“a fox”, seed 3", "CFG 3 + SAG 1: guided prediction", *sentences, "The finished picture."]
+
+
+@pytest.mark.parametrize(
+    ("shape", "limit", "kept"), [((4, 16, 16), 3_000_000, 50), ((4, 64, 64), 8_000_000, 50), ((4, 128, 128), 8_000_000, 12)]
+)
+def test_a_page_is_small_even_for_noise(shape: tuple[int, int, int], limit: int, kept: int, tmp_path: Path) -> None:
+    trace = synthetic(50, shape)
+    assert page(trace, tmp_path / "a.html").stat().st_size <= limit
+    steps = pack([trace], PAGE_BYTES)["runs"][0]["steps"]
+    assert len(steps) == kept
+    assert (steps[0]["index"], steps[-1]["index"]) == (0, 49)
+    assert len(fragment(trace)) <= 1_400_000 + 300_000 * (shape[1] > 64)
+
+
+def test_one_image_of_a_batch(model: sv.Model) -> None:
+    batch = sv.trace(model, "a fox", steps=2, seed=3, images=2, guidance=BOTH, progress=False)
+    alone = sv.trace(model, "a fox", steps=2, seed=4, guidance=BOTH, progress=False)
+    shared = replace(alone, latent_rgb=batch.latent_rgb)
+    chosen, single = (pack([trace], 10**6, image=image)["runs"][0]["steps"] for trace, image in ((batch, 1), (shared, 0)))
+    assert [step["caption"] for step in chosen] == [step["caption"] for step in single]
+
+
+@pytest.mark.parametrize(("traces_", "path"), [([], "a.html"), (None, "a.txt"), (None, "no/such/folder/a.html")])
+def test_what_cannot_be_shown_is_said(traces_: object, path: str, traces: tuple[sv.Trace, ...], tmp_path: Path) -> None:
+    with pytest.raises(sv.SagvizError) as error:
+        page(traces[0] if traces_ is None else traces_, tmp_path / path)
+    assert is_one_sentence(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("image", [2, -1])
+def test_a_missing_image_or_step_is_said(image: int, traces: tuple[sv.Trace, ...], tmp_path: Path) -> None:
+    with pytest.raises(sv.SagvizError, match="counted from 0"):
+        traces[0].to_html(tmp_path / "a.html", image=image)
+    with pytest.raises(sv.SagvizError, match="no step"):
+        replace(traces[0], steps=()).to_html(tmp_path / "a.html")
+    assert "<img" in replace(traces[0], steps=())._repr_html_()
+
+
+def test_the_shell_shows_saved_runs(traces: tuple[sv.Trace, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(trace.save(tmp_path / f"{number}.sagtrace")) for number, trace in enumerate(traces)]
+    assert cli.main(["show", *files]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "0.html")
+    assert cli.main(["show", files[0], "-o", str(tmp_path / "b.html")]) == 0
+    assert "“a fox”" in (tmp_path / "b.html").read_text(encoding="utf-8")
+    assert cli.main(["show", str(tmp_path / "missing.sagtrace")]) == 2
+
+
+def test_captions_carry_the_numbers_of_the_step(traces: tuple[sv.Trace, ...]) -> None:
+    step = traces[1][2]
+    numbers, words = measure.of_step(step), describe.of_step(step, 5)
+    assert words.startswith("Step 2 of 5: noise is still ")
+    assert f"{step.sigma**2:.0%} of the latent" in words
+    assert f"covers {numbers['coverage']:.0%}" in words
+    assert f"CFG's push is {numbers['cfg']:.0%}" in words
+    assert f"(cosine {numbers['cosine']:.2f})" in words
+    assert ", the first" in describe.of_step(traces[1][0], 5)
+    assert ", the last" in describe.of_step(traces[1][4], 5)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "words"),
+    [
+        (Guidance(), "No guidance acts here."),
+        (Guidance((CFG(3.0),)), "CFG's push is "),
+        (CFG(3.0) + SAG(0.0), "SAG's scale is 0: it adds nothing."),
+        (CFG(0.0) + SAG(1.0), "of the prediction's length"),
+    ],
+)
+def test_captions_say_what_acts(guidance: Guidance, words: str, traces: tuple[sv.Trace, ...]) -> None:
+    assert words in describe.of_step(replace(traces[1][2], guidance=guidance), 5)
+
+
+def test_a_negative_scale_points_the_other_way(traces: tuple[sv.Trace, ...]) -> None:
+    cosine = measure.of_step(traces[1][2])["cosine"]
+    for sag in (1.0, -1.0):
+        words = describe.of_step(replace(traces[1][2], guidance=CFG(3.0) + SAG(sag)), 5)
+        assert f"(cosine {sag * cosine:.2f})" in words
+
+
+def test_shares_and_ways_are_in_order() -> None:
+    assert [most for most, _ in describe.SHARES] == sorted(most for most, _ in describe.SHARES)
+    assert [most for most, _ in describe.WAYS] == sorted(most for most, _ in describe.WAYS)
+
+
+def test_a_sweep_that_cannot_be_shown_says_why(model: sv.Model, tmp_path: Path) -> None:
+    done = sweep(model, steps=1, progress=False)
+    assert done.to_html(tmp_path / "a.html").exists()
+    empty = Sweep(done.plan, Memory())
+    for made, options, hint in (
+        (done, {"columns": "colour"}, "this sweep has prompt"),
+        (empty, {}, "no cell of this sweep is done"),
+    ):
+        with pytest.raises(sv.SagvizError, match=hint) as error:
+            made.to_html(tmp_path / "b.html", **options)
+        assert is_one_sentence(error.value)
+    assert not (tmp_path / "b.html").exists()

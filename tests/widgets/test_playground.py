@@ -1,0 +1,311 @@
+"""The Playground without a page: what it runs, what it shows, what it keeps."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sagviz as sv
+from sagviz import CFG, SAG, cli
+from sagviz.errors import ArgumentError, SagvizError
+from sagviz.image import from_png, png_notes, to_png
+from sagviz.models import SCHEDULERS, make_scheduler
+from sagviz.sampling.prepare import describe
+from sagviz.widgets.playground import history, pictures
+from sagviz.widgets.playground.form import Form, scheduler_name
+from sagviz.widgets.playground.playground import Playground, read_settings
+
+
+@pytest.fixture
+def playground(model: sv.Model) -> Iterator[Playground]:
+    made = Playground(model, prompt="a fox", steps=3, seed=5)
+    yield made
+    made.worker.cancel()
+    assert made.worker.wait(60)
+    made.close()
+
+
+def test_it_makes_what_compare_makes(playground: Playground, model: sv.Model) -> None:
+    ours = playground.run()
+    theirs = sv.compare(model, "a fox", seed=5, steps=3, progress=False)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.latents, other.latents)
+        assert one.settings == other.settings
+        assert one.pictures == other.pictures
+
+
+def test_every_setting_reaches_the_run(model: sv.Model) -> None:
+    values = {
+        "prompt": "a fox", "negative_prompt": "blur", "steps": 4, "cfg_scale": 2.5, "sag_scale": -0.25, "seed": 9, "height": 48,
+        "width": 32, "scheduler": "ddim", "eta": 0.5, "threshold": 1.25, "blur_sigma": 0.5,
+    }  # fmt: skip
+    _, with_sag = Playground(model, **values).run()
+    settings = with_sag.settings
+    assert settings.guidance == CFG(2.5) + SAG(-0.25, threshold=1.25, blur_sigma=0.5)
+    assert (settings.prompt, settings.negative_prompt, settings.steps, settings.seed) == ("a fox", "blur", 4, 9)
+    assert (settings.size, settings.scheduler["class"], settings.eta) == ((48, 32), "DDIMScheduler", 0.5)
+    assert set(values) == set(Form.settings()) - {"randomize"}, "a setting that this test forgets"
+
+
+def test_every_trait_says_its_unit_and_default() -> None:
+    for name in Form.settings():
+        words = getattr(Form, name).help
+        assert "(" in words or name == "prompt", name
+        assert 20 < len(words) < 120, name
+
+
+def test_randomized_seed_is_drawn_shown_and_repeats_the_pictures(playground: Playground) -> None:
+    playground.randomize = True
+    first, second = playground.run()[0], playground.run()[0]
+    assert first.settings.seed != second.settings.seed == playground.seed
+    playground.randomize = False
+    assert playground.run()[0].pictures == second.pictures
+
+
+def test_reset_gives_the_initial_values_and_a_randomized_seed(playground: Playground) -> None:
+    initial = {name: getattr(playground, name) for name in Form.settings()}
+    changed = {"prompt": "", "steps": 9, "cfg_scale": 0.0, "sag_scale": 2.0, "seed": 1, "eta": 1.0, "scheduler": "ddim"}
+    playground.set(changed)
+    playground.buttons["reset"].click()
+    assert {name: getattr(playground, name) for name in Form.settings()} == {**initial, "randomize": True}
+
+
+def test_article_s_best(playground: Playground) -> None:
+    playground.buttons["best"].click()
+    assert (playground.cfg_scale, playground.sag_scale, playground.steps) == (10.0, 1.0, 200)
+    assert playground.prompt == "a fox"
+
+
+def test_an_example_fills_the_form(model: sv.Model) -> None:
+    playground = Playground(model, examples=[{"prompt": "a cat", "seed": 3}, {"prompt": "", "cfg_scale": 0.0}], randomize=True)
+    table = next(part for part in playground.children if "sag-examples" in part._dom_classes)
+    table.children[1].children[0].click()
+    assert (playground.prompt, playground.seed, playground.randomize) == ("a cat", 3, False)
+    table.children[2].children[0].click()
+    assert (playground.prompt, playground.cfg_scale) == ("", 0.0)
+    with pytest.raises(ArgumentError, match="an example holds sed"):
+        Playground(model, examples=[{"sed": 3}])
+
+
+def test_capitals_do_not_matter(model: sv.Model) -> None:
+    lower, upper = (Playground(model, prompt=words, steps=2).run() for words in ("a fox", "A FOX"))
+    assert lower[1].pictures == upper[1].pictures
+
+
+def test_picture_carries_its_settings_which_load_restores(playground: Playground, model: sv.Model) -> None:
+    playground.set({"scheduler": "euler", "threshold": 1.5, "negative_prompt": "blur", "width": 32})
+    playground.run()
+    pictures = playground.history.runs[0].pictures
+    assert [from_png(content).size for content in pictures] == [(32, model.default_size[0])] * 2
+    other = Playground(model)
+    other.load(pictures[1])
+    assert "Run makes it again" in other.notice.value
+    assert other.run()[1].pictures == playground.traces[1].pictures
+    other.load(pictures[0])
+    assert other.sag_scale == 0.0, "that picture was made without"
+    assert other.run()[1].pictures == playground.traces[0].pictures
+
+
+def test_picture_of_the_command_line_is_loaded_too(model: sv.Model, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fox.png"
+    command = ["generate", "a fox", "-o", str(out), "--model", str(folder), "--steps", "3", "--seed", "8", "--cfg-scale", "2"]
+    assert cli.main(command) == 0
+    playground = Playground(model)
+    playground.load(out.read_bytes())
+    assert np.array_equal(playground.run()[1].image, from_png(out.read_bytes()))
+
+
+def test_what_the_form_has_no_place_for_is_said(playground: Playground, model: sv.Model) -> None:
+    made = sv.trace(model, "a fox", steps=2, guidance=SAG(1.0, heads=(0,)), progress=False)
+    settings = {**made.settings.to_json(), "model": "another", "scheduler": {"class": "DDIMScheduler", "beta_start": 0.1}}
+    playground.load(to_png(made.image, {"sagviz": json.dumps(settings)}))
+    for words in ("made by another", "heads=(0,)", "DDIMScheduler"):
+        assert words in playground.notice.value
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", to_png(Image.new("RGB", (4, 4))), to_png(Image.new("RGB", (4, 4)), {"sagviz": "{}"})]
+)
+def test_other_files_are_refused(content: bytes) -> None:
+    with pytest.raises(ArgumentError, match="no settings of sagviz"):
+        read_settings(content)
+
+
+def test_upload_reads_the_files_of_both_ipywidgets(playground: Playground) -> None:
+    playground.run()
+    content = playground.history.runs[0].pictures[1]
+    for value in ({"a.png": {"content": content}}, ({"content": memoryview(content)},)):
+        playground.set({"prompt": "", "steps": 9})
+        playground._uploaded(value)
+        assert (playground.prompt, playground.steps) == ("a fox", 3)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_schedulers_are_recognized(model: sv.Model, name: str) -> None:
+    recorded = describe(make_scheduler(model, name))
+    found = scheduler_name(model, recorded)
+    assert found is not None
+    assert describe(make_scheduler(model, found or None)) == recorded
+
+
+def test_cancel_ends_within_a_step_keeps_what_was_done_and_the_next_run_works(playground: Playground) -> None:
+    playground.worker.threaded = True
+    playground.steps = 999
+    playground.buttons["run"].click()
+    assert (playground.buttons["run"].disabled, playground.buttons["cancel"].disabled) == (True, False)
+    while "step" not in playground.screen.status.value:
+        time.sleep(0.01)
+    playground.buttons["cancel"].click()
+    assert playground.worker.wait(5)
+    done = len(playground.traces[0])
+    assert 0 < done == len(playground.traces[1]) < 500
+    assert "stopped after" in playground.screen.status.value
+    assert json.loads(png_notes(playground.history.runs[0].pictures[1])["sagviz"])["steps"] == 999
+    playground.steps = 2
+    playground.buttons["run"].click()
+    assert playground.worker.wait(30)
+    assert len(playground.traces[0].pictures) == 1
+
+
+def test_nothing_starts_while_a_run_is_under_way(playground: Playground) -> None:
+    playground.worker.threaded = True
+    playground.steps = 999
+    playground.buttons["run"].click()
+    with pytest.raises(SagvizError, match="under way"):
+        playground.run()
+    playground.worker.cancel()
+
+
+def test_an_error_stands_under_the_widget_which_stays_usable(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    playground.height = 17
+    playground.buttons["run"].click()
+    assert "multiples of" in playground.notice.value
+    playground.buttons["reset"].click()
+    with monkeypatch.context() as patch:
+        patch.setattr(playground.model, "predict", lambda *_: 1 / 0)
+        playground.worker.threaded = True
+        playground.buttons["run"].click()
+        assert playground.worker.wait(30)
+    assert "ZeroDivisionError" in playground.notice.value
+    assert not playground.buttons["run"].disabled
+    playground.buttons["run"].click()
+    assert playground.worker.wait(30)
+    assert playground.notice.value == ""
+    assert playground.traces
+
+
+def test_an_interrupt_keeps_the_steps(playground: Playground, model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, calls = model.predict, []
+
+    def predict(*arguments: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) > 3:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(model, "predict", predict)
+    with pytest.raises(KeyboardInterrupt):
+        playground.run()
+    assert [len(trace) for trace in playground.traces] == [1, 1]
+    assert not playground.worker.busy
+
+
+def test_a_long_prompt_is_cut_with_a_warning_that_is_seen(playground: Playground) -> None:
+    playground.prompt = "fox " * 100
+    playground.buttons["run"].click()
+    assert "these words were cut" in playground.notice.value
+    assert playground.traces
+
+
+def test_history_brings_settings_and_pictures_back(playground: Playground) -> None:
+    playground.run()
+    first = playground.traces
+    shown = [picture.value for picture in playground.screen.pictures]
+    playground.set({"prompt": "", "seed": 6, "cfg_scale": 1.0})
+    playground.run()
+    assert [picture.value for picture in playground.screen.pictures] != shown
+    playground.history.places[1].again.click()
+    assert [picture.value for picture in playground.screen.pictures] == shown
+    assert (playground.prompt, playground.seed, playground.cfg_scale) == ("a fox", 5, 3.0)
+    assert playground.traces == first
+
+
+def test_history_holds_a_few_runs_and_a_few_bytes(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    playground.run()
+    monkeypatch.setattr(history, "MAX_BYTES", int(2.5 * playground.history.runs[0].nbytes))
+    for _ in range(10):
+        playground.run()
+    lengths = [len(made.traces[0]) for made in playground.history.runs]
+    assert lengths == [3, 3] + [0] * (history.LENGTH - 2)
+    playground.history.places[-1].again.click()
+    assert playground.traces[0].image
+    playground.buttons["explain"].click()
+    assert "press Run first" in playground.notice.value
+
+
+def test_a_run_is_not_slowed_by_its_display(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that says 10 ms a step, 40 steps are 0.4 s: no more than six previews at 15 a second, and the end."""
+    clock, shown = count(1), []
+    monkeypatch.setattr(pictures, "time", SimpleNamespace(monotonic=lambda: next(clock) / 100))
+    monkeypatch.setattr(playground.screen.pictures[0], "show", lambda _, alt: shown.append(alt))
+    playground.steps = 40
+    playground.run()
+    assert 5 <= len(shown) <= 7
+    assert "preview" not in shown[-1]
+
+
+def test_prompts_with_markup_show_as_text(model: sv.Model) -> None:
+    playground = Playground(model, prompt='<script>"', steps=1)
+    playground.run()
+    places = [*playground.screen.pictures, *playground.screen.links, playground.screen.status]
+    shown = [part.value for part in (*places, playground.history.places[0].thumbnails)]
+    assert not any("<script" in value for value in shown)
+    assert "<script" not in playground.static_html()
+
+
+def test_static_face_holds_the_pictures(playground: Playground) -> None:
+    assert "Run this notebook" in playground.static_html()
+    playground.run()
+    assert playground.static_html().count("<img") == 2
+
+
+def test_empty_prompt_and_the_device_are_shown(model: sv.Model) -> None:
+    playground = Playground(model, steps=1)
+    playground.run()
+    assert "no prompt, seed 0" in playground.screen.status.value
+    assert "on cpu" in playground.children[1].value
+
+
+def resident() -> int:
+    """Kilobytes of memory that this process holds."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_from_run_to_run(playground: Playground) -> None:
+    """Theil-Sen slope of the resident memory over 100 runs after 20 to warm up, far below the records of one run."""
+    playground.steps = 1
+    held = []
+    for number in range(120):
+        playground.seed = number
+        playground.run()
+        if number >= 20 and number % 5 == 0:
+            gc.collect()
+            held.append((number, resident()))
+    runs, memory = np.array(held).T
+    first, second = np.triu_indices(len(held), k=1)
+    slope = np.median((memory[second] - memory[first]) / (runs[second] - runs[first]))
+    made = playground.history.runs[0]
+    of_a_run = (made.nbytes + sum(map(len, (*made.pictures, *made.thumbnails)))) / 1024
+    assert slope < of_a_run / 4, f"{slope:.1f} kB a run, whose records take {of_a_run:.0f} kB"
