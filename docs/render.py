@@ -31,11 +31,13 @@ def run(path: Path) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
-            # The page that opens this file later has no such widget: it would say so, and hide the picture beside it.
+            # The page that opens this file later has no such widget: it would say so, and hide the
+            # picture beside it.
             data = output.get("data", {})
             data.pop("application/vnd.jupyter.widget-view+json", None)
             if "text/plain" in data:
-                data["text/plain"] = re.sub(r" at 0x\w+", "", data["text/plain"])  # another one in each run
+                # another one in each run
+                data["text/plain"] = re.sub(r" at 0x\w+", "", data["text/plain"])
     nbformat.write(notebook, path)
 
 

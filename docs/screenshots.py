@@ -1,4 +1,6 @@
-"""Makes the screenshots of the widgets, in a real JupyterLab, and of the player, as a file in a browser: `make render`."""
+"""Makes the screenshots of the widgets, in a real JupyterLab, and of the player, as a file in a
+browser: `make render`.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,10 @@ WIDGETS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "playground": ("sv.Playground(model)", playground),
     "scrubber": ("sv.Scrubber(trace, index=20)", nothing),
     "microscope": ("sv.Microscope(model, trace)", nothing),
-    "grid": ('sv.Grid(sweep, model=model, columns="cfg_scale", measure="sharpness", selected=(0, 3))', grid),
+    "grid": (
+        'sv.Grid(sweep, model=model, columns="cfg_scale", measure="sharpness", selected=(0, 3))',
+        grid,
+    ),
     "preference": ("sv.Preference(pairs)", nothing),
 }
 
@@ -77,7 +82,13 @@ def shoot_widgets(context: BrowserContext, lab: tuple[str, Path]) -> None:
 
 def shoot_player(context: BrowserContext) -> None:
     """The file that `to_html` writes."""
-    trace = sv.trace(sv.load(), "a fox on a blue background", seed=7, guidance=CFG(3.0) + SAG(1.0), progress=False)
+    trace = sv.trace(
+        sv.load(),
+        "a fox on a blue background",
+        seed=7,
+        guidance=CFG(3.0) + SAG(1.0),
+        progress=False,
+    )
     page = context.new_page()
     with tempfile.TemporaryDirectory() as folder:
         page.goto(trace.to_html(Path(folder) / "fox.html").as_uri())
@@ -90,7 +101,11 @@ def shoot_player(context: BrowserContext) -> None:
 
 
 def main() -> None:
-    with chromium() as browser, tempfile.TemporaryDirectory() as folder, jupyter(Path(folder)) as lab:
+    with (
+        chromium() as browser,
+        tempfile.TemporaryDirectory() as folder,
+        jupyter(Path(folder)) as lab,
+    ):
         context = browser.new_context(viewport=VIEWPORT)
         shoot_widgets(context, lab)
         shoot_player(context)

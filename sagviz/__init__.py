@@ -1,4 +1,5 @@
-"""sagviz: Self-Attention Guidance, made visible. `sv.load()`, `sv.trace(...)`, `sv.compare(...)`, `sv.report(...)` to begin.
+"""sagviz: Self-Attention Guidance, made visible. `sv.load()`, `sv.trace(...)`, `sv.compare(...)`,
+`sv.report(...)` to begin.
 
 The public names are loaded when first used, so that `import sagviz` costs nothing.
 """

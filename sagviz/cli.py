@@ -1,4 +1,6 @@
-"""The command line: `sagviz generate` makes a picture, `sagviz report` makes the page that explains it."""
+"""The command line: `sagviz generate` makes a picture, `sagviz report` makes the page that explains
+it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from sagviz.errors import ArgumentError, SagvizError, SagvizWarning
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; what goes wrong is one sentence on standard error and exit status 2, or 1 where cells of a sweep failed."""
+    """Run a command; what goes wrong is one sentence on standard error and exit status 2, or 1
+    where cells of a sweep failed.
+    """
     arguments = _parser().parse_args(argv)
     warnings.showwarning = _show_warning
     try:
@@ -27,33 +31,72 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sagviz", description="Self-Attention Guidance, made visible.")
-    commands = parser.add_subparsers(required=True, metavar="generate | report | sweep | show | estimate")
-    generate = commands.add_parser("generate", help="make a picture", description="Make a picture with CFG + SAG.")
-    generate.add_argument("prompt", nargs="?", default="", help="what to draw; nothing for an unconditional picture")
-    generate.add_argument("-o", "--out", type=Path, default=Path("sagviz.png"), help="PNG file (sagviz.png)")
-    generate.add_argument("--images", type=int, default=1, help="how many; image i uses seed + i and is called NAME-i.png (1)")
+    parser = argparse.ArgumentParser(
+        prog="sagviz", description="Self-Attention Guidance, made visible."
+    )
+    commands = parser.add_subparsers(
+        required=True, metavar="generate | report | sweep | show | estimate"
+    )
+    generate = commands.add_parser(
+        "generate", help="make a picture", description="Make a picture with CFG + SAG."
+    )
+    generate.add_argument(
+        "prompt", nargs="?", default="", help="what to draw; nothing for an unconditional picture"
+    )
+    generate.add_argument(
+        "-o", "--out", type=Path, default=Path("sagviz.png"), help="PNG file (sagviz.png)"
+    )
+    generate.add_argument(
+        "--images",
+        type=int,
+        default=1,
+        help="how many; image i uses seed + i and is called NAME-i.png (1)",
+    )
     _add_settings(generate, skip=("prompt", "explain_at"))
     for flag, words in OTHER_TERMS.items():
         generate.add_argument(flag, type=float, default=0.0, help=f"{words}: 0 is off (0.0)")
     generate.set_defaults(run=_generate)
-    report = commands.add_parser("report", help="explain a run in one HTML file", description="Explain a run in one HTML file.")
-    report.add_argument("out", type=Path, nargs="?", default=Path("report.html"), help="HTML file (report.html)")
+    report = commands.add_parser(
+        "report",
+        help="explain a run in one HTML file",
+        description="Explain a run in one HTML file.",
+    )
+    report.add_argument(
+        "out", type=Path, nargs="?", default=Path("report.html"), help="HTML file (report.html)"
+    )
     _add_settings(report)
     report.set_defaults(run=_report)
-    sweep = commands.add_parser("sweep", help="make every combination of settings", description=ABOUT_SWEEP)
+    sweep = commands.add_parser(
+        "sweep", help="make every combination of settings", description=ABOUT_SWEEP
+    )
     _add_axes(sweep)
     sweep.set_defaults(run=_sweep)
-    show = commands.add_parser("show", help="show saved runs in one HTML file", description="Show saved runs side by side.")
-    show.add_argument("traces", type=Path, nargs="+", metavar="FILE.sagtrace", help="what Trace.save wrote; several are compared")
+    show = commands.add_parser(
+        "show", help="show saved runs in one HTML file", description="Show saved runs side by side."
+    )
+    show.add_argument(
+        "traces",
+        type=Path,
+        nargs="+",
+        metavar="FILE.sagtrace",
+        help="what Trace.save wrote; several are compared",
+    )
     show.add_argument("-o", "--out", type=Path, help="HTML file (the first file's name with .html)")
     show.set_defaults(run=_show)
-    estimate = commands.add_parser("estimate", help="tell the memory of a run without making it", description=ABOUT_ESTIMATE)
+    estimate = commands.add_parser(
+        "estimate", help="tell the memory of a run without making it", description=ABOUT_ESTIMATE
+    )
     estimate.add_argument("model", nargs="?", default="miniature", help=PURPOSES["model"])
-    estimate.add_argument("--dtype", default="float16", help="'float16', 'bfloat16' or 'float32' (float16)")
-    estimate.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels (the model's own)")
+    estimate.add_argument(
+        "--dtype", default="float16", help="'float16', 'bfloat16' or 'float32' (float16)"
+    )
+    estimate.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels (the model's own)"
+    )
     estimate.add_argument("--images", type=int, default=1, help="pictures at once (1)")
-    estimate.add_argument("--steps", type=int, default=50, help="all of which are kept on the CPU (50)")
+    estimate.add_argument(
+        "--steps", type=int, default=50, help="all of which are kept on the CPU (50)"
+    )
     estimate.set_defaults(run=_estimate)
     return parser
 
@@ -71,15 +114,23 @@ def _add_settings(parser: argparse.ArgumentParser, skip: tuple[str, ...] = ()) -
 
 
 CFG_SCALE = 3.0
-ABOUT_ESTIMATE = "Tell the memory of a run with CFG + SAG. Only the configuration of the model is read, no weights."
-ABOUT_SWEEP = "Make every combination of the settings and write a table of measures. The same command goes on where it stopped."
+ABOUT_ESTIMATE = (
+    "Tell the memory of a run with CFG + SAG. Only the configuration of the model is read, no"
+    " weights."
+)
+ABOUT_SWEEP = (
+    "Make every combination of the settings and write a table of measures. The same command goes on"
+    " where it stopped."
+)
 
 
 def _add_axes(parser: argparse.ArgumentParser) -> None:
     """The flags of a sweep: those that take several values are its axes."""
 
     def axis(flag: str, kind: type, default: object, text: str) -> None:
-        parser.add_argument(flag, type=kind, nargs="+", default=[default], help=f"{text} ({default!r})")
+        parser.add_argument(
+            flag, type=kind, nargs="+", default=[default], help=f"{text} ({default!r})"
+        )
 
     axis("--prompts", str, "", "what to draw, each in quotes")
     axis("--seeds", int, 0, "of the start noise")
@@ -91,12 +142,28 @@ def _add_axes(parser: argparse.ArgumentParser) -> None:
     axis("--schedulers", str, "", PURPOSES["scheduler"])
     parser.add_argument("--negative-prompt", default="", help=PURPOSES["negative_prompt"])
     parser.add_argument("--model", default="miniature", help=PURPOSES["model"])
-    parser.add_argument("--images", type=int, default=1, help="how many in each cell; image i uses seed + i (1)")
-    parser.add_argument("--batch", type=int, help="how many cells run together (as fits the latent's size)")
-    parser.add_argument("--store", default="runs", help="folder or fsspec address of the cells and of table.csv (runs)")
+    parser.add_argument(
+        "--images", type=int, default=1, help="how many in each cell; image i uses seed + i (1)"
+    )
+    parser.add_argument(
+        "--batch", type=int, help="how many cells run together (as fits the latent's size)"
+    )
+    parser.add_argument(
+        "--store",
+        default="runs",
+        help="folder or fsspec address of the cells and of table.csv (runs)",
+    )
     engine = parser.add_mutually_exclusive_group()
-    engine.add_argument("--workers", type=int, help="processes of this machine that share the work, one for each GPU (none)")
-    engine.add_argument("--dask", metavar="ADDRESS", help="of the Dask scheduler whose workers share it, tcp://HOST:8786 (none)")
+    engine.add_argument(
+        "--workers",
+        type=int,
+        help="processes of this machine that share the work, one for each GPU (none)",
+    )
+    engine.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="of the Dask scheduler whose workers share it, tcp://HOST:8786 (none)",
+    )
 
 
 OTHER_TERMS = {
@@ -111,7 +178,10 @@ PURPOSES = {
     "negative_prompt": "what not to draw",
     "seed": "of the start noise",
     "steps": "1 to 999",
-    "cfg_scale": "classifier-free guidance: 0 ignores the prompt, 1 is plain; not where the model reads no prompt",
+    "cfg_scale": (
+        "classifier-free guidance: 0 ignores the prompt, 1 is plain; not where the model reads no"
+        " prompt"
+    ),
     "sag_scale": "self-attention guidance: 0 is off",
     "threshold": "of the mask, in units of the mean attention",
     "blur_sigma": "of the blur, in latent pixels; without a number what suits the model's family",
@@ -123,7 +193,11 @@ PURPOSES = {
 def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
     from sagviz.reports.report import Parameters
 
-    return {field.name: getattr(arguments, field.name) for field in fields(Parameters) if hasattr(arguments, field.name)}
+    return {
+        field.name: getattr(arguments, field.name)
+        for field in fields(Parameters)
+        if hasattr(arguments, field.name)
+    }
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -150,7 +224,9 @@ def _generate(arguments: argparse.Namespace) -> None:
         try:
             path.write_bytes(to_png(picture, notes))
         except OSError as error:
-            raise ArgumentError(f"cannot write {path}: {error.strerror}; give a folder that may be written to") from error
+            raise ArgumentError(
+                f"cannot write {path}: {error.strerror}; give a folder that may be written to"
+            ) from error
         print(path)
 
 
@@ -173,9 +249,21 @@ def _estimate(arguments: argparse.Namespace) -> None:
     from sagviz.models.load import load
     from sagviz.sampling.estimate import estimate
 
-    model = load(None if arguments.model == "miniature" else arguments.model, device="meta", dtype=arguments.dtype)
+    model = load(
+        None if arguments.model == "miniature" else arguments.model,
+        device="meta",
+        dtype=arguments.dtype,
+    )
     size = None if arguments.size is None else tuple(arguments.size)
-    print(estimate(model, guidance=CFG(3.0) + SAG(1.0), images=arguments.images, size=size, steps=arguments.steps))
+    print(
+        estimate(
+            model,
+            guidance=CFG(3.0) + SAG(1.0),
+            images=arguments.images,
+            size=size,
+            steps=arguments.steps,
+        )
+    )
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
@@ -192,7 +280,8 @@ def _sweep(arguments: argparse.Namespace) -> int:
     cfgs = [Guidance()] if no_cfg else [Guidance((CFG(scale),)) for scale in arguments.cfg_scale]
     scales = product(cfgs, arguments.sag_scale, arguments.threshold, arguments.blur_sigma)
     guidance = [
-        cfg + model.sag(sag, threshold=psi, **({} if sigma is None else {"blur_sigma": sigma})) for cfg, sag, psi, sigma in scales
+        cfg + model.sag(sag, threshold=psi, **({} if sigma is None else {"blur_sigma": sigma}))
+        for cfg, sag, psi, sigma in scales
     ]
     names = ("prompts", "seeds", "steps", "negative_prompt", "images", "batch", "store")
     workers, dask = arguments.workers, arguments.dask
@@ -212,7 +301,9 @@ def _sweep(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], *_: object, **__: object
+) -> None:
     if issubclass(category, SagvizWarning):
         print(f"sagviz: {message}", file=sys.stderr)
 

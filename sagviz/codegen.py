@@ -1,4 +1,6 @@
-"""The Python that makes a step's picture again, from nothing but the package: for notebooks, reports and mails."""
+"""The Python that makes a step's picture again, from nothing but the package: for notebooks,
+reports and mails.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +27,28 @@ def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
 
     Args:
         model: what made the trace.
-        trace: the run; where its start noise was handed in, the code loads it from a file, because no setting holds it.
+        trace: the run; where its start noise was handed in, the code loads it from a file, because
+            no setting holds it.
         step: one of its own steps, or what `what_if` made of one.
         image: which image of the batch.
     """
     lines = ["import sagviz as sv", f"from sagviz import {_names(trace, step)}"]
     painted = [*_masks(trace), _painted(trace, step)]
     lines += ["import torch"] if any(mask is not None for mask in painted) else []
-    lines += ["", f"model = {_load(model)}", *_classifier(model, trace, step), *_run(model, trace), *_step(trace, step)]
+    lines += [
+        "",
+        f"model = {_load(model)}",
+        *_classifier(model, trace, step),
+        *_run(model, trace),
+        *_step(trace, step),
+    ]
     rows = f"step.x0_guided[{image}:{image + 1}]"
-    colours = "trace" if trace.latent_rgb is not None else "model"  # an interrupted run has none of its own
-    lines += [f"picture = image.preview({rows}, {colours}.latent_rgb)[0]", f"decoded = model.decode({rows})[0]"]
+    # an interrupted run has none of its own
+    colours = "trace" if trace.latent_rgb is not None else "model"
+    lines += [
+        f"picture = image.preview({rows}, {colours}.latent_rgb)[0]",
+        f"decoded = model.decode({rows})[0]",
+    ]
     return "\n".join(lines)
 
 
@@ -52,7 +65,14 @@ def _term(term: Term) -> str:
 
 def _names(trace: Trace, step: Step) -> str:
     """What the code needs from the package beside `sv`."""
-    return ", ".join([*sorted({type(term).__name__ for guidance in _used(trace, step) for term in guidance.terms}), "image"])
+    return ", ".join(
+        [
+            *sorted(
+                {type(term).__name__ for guidance in _used(trace, step) for term in guidance.terms}
+            ),
+            "image",
+        ]
+    )
 
 
 def _used(trace: Trace, step: Step) -> list[Guidance]:
@@ -62,7 +82,10 @@ def _used(trace: Trace, step: Step) -> list[Guidance]:
 
 def _classifier(model: Model, trace: Trace, step: Step) -> list[str]:
     """CG's classifier, which only the miniature brings along."""
-    needed = any(guidance.get("cg") is not None for guidance in _used(trace, step)) and model.name != "miniature"
+    needed = (
+        any(guidance.get("cg") is not None for guidance in _used(trace, step))
+        and model.name != "miniature"
+    )
     return ["model.classifier = classifier  # yours"] if needed else []
 
 
@@ -72,7 +95,10 @@ def _load(model: Model) -> str:
         return "sv.load()"
     if "/" not in model.name and not Path(model.name).exists():
         return f"sv.load(pipe)  # your {model.name}"
-    where = f"{model.name!r}, device={str(model.device)!r}, dtype={str(model.dtype).removeprefix('torch.')!r}"
+    where = (
+        f"{model.name!r}, device={str(model.device)!r},"
+        f" dtype={str(model.dtype).removeprefix('torch.')!r}"
+    )
     return f"sv.load({where})"
 
 
@@ -80,16 +106,27 @@ def _run(model: Model, trace: Trace) -> list[str]:
     """How the trace came about: the first run, and the branches that its steps went through."""
     root, *branches = _ancestry(trace.settings)
     if not _drew_its_noise(model, trace, root):
-        return [f"trace = sv.Trace.load({FILE!r})  # its noise was handed in: write it once with trace.save({FILE!r})"]
+        return [
+            f"trace = sv.Trace.load({FILE!r})  # its noise was handed in: write it once with"
+            f" trace.save({FILE!r})"
+        ]
     lines = [_call("trace = sv.trace", ["model", repr(root.prompt), *_options(model, root)])]
     for settings, mask in zip(branches, _masks(trace), strict=True):
-        given = [f"guidance={guidance_code(settings.guidance)}", *(["mask=mask"] if mask is not None else [])]
-        lines += [*_mask_lines(mask), _call("trace = sv.branch", ["model", "trace", str(settings.branched_at), *given])]
+        given = [
+            f"guidance={guidance_code(settings.guidance)}",
+            *(["mask=mask"] if mask is not None else []),
+        ]
+        lines += [
+            *_mask_lines(mask),
+            _call("trace = sv.branch", ["model", "trace", str(settings.branched_at), *given]),
+        ]
     return lines
 
 
 def _ancestry(settings: Settings) -> list[Settings]:
-    """The first run's settings and those of the branches that left their mark: one that was left again earlier did not."""
+    """The first run's settings and those of the branches that left their mark: one that was left
+    again earlier did not.
+    """
     kept = [settings]
     while kept[0].before is not None:
         before, left_at = kept[0].before, kept[0].branched_at
@@ -106,7 +143,9 @@ def _masks(trace: Trace) -> list[Tensor | None]:
 
 
 def _drew_its_noise(model: Model, trace: Trace, root: Settings) -> bool:
-    """Whether the run began with the noise that its seed stands for; without its first step nobody can tell."""
+    """Whether the run began with the noise that its seed stands for; without its first step nobody
+    can tell.
+    """
     if not len(trace) or trace[0].index != 0:
         return True
     with warnings.catch_warnings():
@@ -116,9 +155,22 @@ def _drew_its_noise(model: Model, trace: Trace, root: Settings) -> bool:
 
 def _options(model: Model, settings: Settings) -> list[str]:
     """The keywords of `trace` that differ from their defaults, seed, steps and guidance always."""
-    given = [f"guidance={guidance_code(settings.guidance)}", f"steps={settings.steps}", f"seed={settings.seed}"]
-    plain: dict[str, Any] = {"negative_prompt": "", "images": 1, "size": model.default_size, "eta": 0.0}
-    given += [f"{name}={getattr(settings, name)!r}" for name, usual in plain.items() if getattr(settings, name) != usual]
+    given = [
+        f"guidance={guidance_code(settings.guidance)}",
+        f"steps={settings.steps}",
+        f"seed={settings.seed}",
+    ]
+    plain: dict[str, Any] = {
+        "negative_prompt": "",
+        "images": 1,
+        "size": model.default_size,
+        "eta": 0.0,
+    }
+    given += [
+        f"{name}={getattr(settings, name)!r}"
+        for name, usual in plain.items()
+        if getattr(settings, name) != usual
+    ]
     return given + _scheduler(model, settings.scheduler)
 
 
@@ -139,7 +191,13 @@ def _step(trace: Trace, step: Step) -> list[str]:
     if own is not None and own.guidance == step.guidance and mask is None and not painted_over:
         return [f"step = trace[{step.index}]"]
     given = ["mask=mask"] if mask is not None else ["mask=None"] if painted_over else []
-    arguments = ["model", "trace", str(step.index), f"guidance={guidance_code(step.guidance)}", *given]
+    arguments = [
+        "model",
+        "trace",
+        str(step.index),
+        f"guidance={guidance_code(step.guidance)}",
+        *given,
+    ]
     return [*_mask_lines(mask), _call("step = sv.what_if", arguments)]
 
 
@@ -157,7 +215,10 @@ def _mask_lines(mask: Tensor | None) -> list[str]:
     if bool((mask == mask[:1]).all()):
         mask = mask[:1]
     images, _, height, width = mask.shape
-    rows = [f"{int(''.join(str(int(cell)) for cell in row), 2):x}" for row in mask.reshape(-1, width).tolist()]
+    rows = [
+        f"{int(''.join(str(int(cell)) for cell in row), 2):x}"
+        for row in mask.reshape(-1, width).tolist()
+    ]
     words = "".join(f'\n    "{line} "' for line in _filled(rows))
     shape = f".reshape({images}, 1, {height}, {width})" if images > 1 else ""
     bits = f'[[int(bit) for bit in f"{{int(row, 16):0{width}b}}"] for row in rows]'

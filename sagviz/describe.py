@@ -8,15 +8,27 @@ from sagviz import measure
 from sagviz.guidance import Guidance, Term
 from sagviz.records.step import Step
 
-NEAR = 0.1  # how close to the threshold, in units of the mean attention, a cell counts as one that may flip
+# how close to the threshold, in units of the mean attention, a cell counts as one that may flip
+NEAR = 0.1
 SHARES = (  # up to which ratio a term's push is called what, compared with another's
-    (0.05, "almost nothing beside CFG's"), (0.15, "a tenth of CFG's"), (0.22, "a fifth of CFG's"),
-    (0.29, "a quarter of CFG's"), (0.41, "a third of CFG's"), (0.58, "half of CFG's"), (0.85, "three quarters of CFG's"),
-    (1.15, "as large as CFG's"), (1.75, "one and a half times CFG's"), (2.5, "twice CFG's"),
-)  # fmt: skip
+    (0.05, "almost nothing beside CFG's"),
+    (0.15, "a tenth of CFG's"),
+    (0.22, "a fifth of CFG's"),
+    (0.29, "a quarter of CFG's"),
+    (0.41, "a third of CFG's"),
+    (0.58, "half of CFG's"),
+    (0.85, "three quarters of CFG's"),
+    (1.15, "as large as CFG's"),
+    (1.75, "one and a half times CFG's"),
+    (2.5, "twice CFG's"),
+)
 WAYS = (  # up to which cosine it points where
-    (-0.7, "against it"), (-0.3, "partly against it"), (0.3, "elsewhere"), (0.7, "partly the same way"), (1.01, "the same way"),
-)  # fmt: skip
+    (-0.7, "against it"),
+    (-0.3, "partly against it"),
+    (0.3, "elsewhere"),
+    (0.7, "partly the same way"),
+    (1.01, "the same way"),
+)
 
 
 def of_guidance(guidance: Guidance) -> str:
@@ -25,7 +37,8 @@ def of_guidance(guidance: Guidance) -> str:
 
 
 def of_step(step: Step, evaluations: int) -> str:
-    """What happens in this step, for people: how much noise there is, what the mask covers, how hard each term pushes.
+    """What happens in this step, for people: how much noise there is, what the mask covers, how
+    hard each term pushes.
 
     Args:
         evaluations: of the whole run; steps count from 0.
@@ -36,7 +49,10 @@ def of_step(step: Step, evaluations: int) -> str:
 def of_panes(step: Step) -> dict[str, str]:
     """What each picture of the step shows, in a few words, by the name of the quantity."""
     words = {
-        "x_t": f"what goes in: noise of strength {step.sigma:.2f} over a picture of strength {step.alpha:.2f}",
+        "x_t": (
+            f"what goes in: noise of strength {step.sigma:.2f} over a picture of strength"
+            f" {step.alpha:.2f}"
+        ),
         "x0_hat": "what the network takes the clean picture to be, before guidance",
         "x0_guided": "what guidance makes of the prediction",
         "image": "what the decoder makes of the last latent",
@@ -50,12 +66,21 @@ def of_panes(step: Step) -> dict[str, str]:
     sag = step.guidance.sag
     if sag is not None and step.attention is not None:
         low, high = float(step.attention.min()), float(step.attention.max())
-        words["attention"] = f"attention received per cell, from {low:.2f} to {high:.2f}; the mean is 1"
-        words["margin"] = f"attention less the threshold {sag.threshold:g}; {near(step)} cells are within {NEAR:g} of it"
+        words["attention"] = (
+            f"attention received per cell, from {low:.2f} to {high:.2f}; the mean is 1"
+        )
+        words["margin"] = (
+            f"attention less the threshold {sag.threshold:g}; {near(step)} cells are within"
+            f" {NEAR:g} of it"
+        )
     if sag is not None and step.mask is not None:
-        words["mask"] = f"the {measure.coverage(step):.0%} of the latent that SAG blurs; the rest is faded"
+        words["mask"] = (
+            f"the {measure.coverage(step):.0%} of the latent that SAG blurs; the rest is faded"
+        )
         words["x0_blurred"] = f"the prediction blurred by {sag.blur_sigma:g} latent pixels"
-        words["x_degraded"] = "blurred under the mask, the same noise put back: what the network sees the second time"
+        words["x_degraded"] = (
+            "blurred under the mask, the same noise put back: what the network sees the second time"
+        )
     return words
 
 
@@ -70,7 +95,11 @@ def near(step: Step) -> int:
 def _where(step: Step, evaluations: int) -> str:
     place = {0: ", the first", evaluations - 1: ", the last"}.get(step.index, "")
     noise = (step.sigma / step.level.norm) ** 2  # share of the variance, the clean latent's being 1
-    amount = f"noise is still {noise:.0%} of the latent" if noise >= 0.005 else "hardly any noise is left"
+    amount = (
+        f"noise is still {noise:.0%} of the latent"
+        if noise >= 0.005
+        else "hardly any noise is left"
+    )
     return f"Step {step.index} of {evaluations}{place}: {amount}."
 
 
@@ -81,7 +110,10 @@ def _mask(step: Step) -> list[str]:
     if step.painted is not None or step.attention is None or sag is None:
         return [f"The hand-made mask covers {measure.coverage(step):.0%} of the cells."]
     if sag.mask_source != "attention":
-        return [f"The mask (source: {sag.mask_source}) covers {measure.coverage(step):.0%} of the cells."]
+        return [
+            f"The mask (source: {sag.mask_source}) covers {measure.coverage(step):.0%} of the"
+            " cells."
+        ]
     close = f"{near(step)} of {step.attention.numel()} are close to the threshold"
     return [f"The mask covers {measure.coverage(step):.0%} of the cells; {close}."]
 
@@ -100,9 +132,12 @@ def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
     if term is cfg or cfg is None or not numbers["cfg"]:
         return f"{name}'s push is {size:.0%} of the prediction's length."
     between = measure.cosine(step.terms["cfg"], step.terms[term.name])
-    cosine = math.copysign(between, between * term.scale * cfg.scale)  # of what is added, signs and all
+    # of what is added, signs and all
+    cosine = math.copysign(between, between * term.scale * cfg.scale)
     way = next(way for most, way in WAYS if cosine <= most)
-    return f"{name}'s push is {_share(size / numbers['cfg'])} and points {way} (cosine {cosine:.2f})."
+    return (
+        f"{name}'s push is {_share(size / numbers['cfg'])} and points {way} (cosine {cosine:.2f})."
+    )
 
 
 def _share(ratio: float) -> str:

@@ -11,7 +11,8 @@ PART = ".part"  # how the name of a temporary file ends
 
 
 def write_whole(path: str | Path, content: bytes) -> Path:
-    """Write a file under a temporary name in the same folder, bring it to the disk, then give it its name.
+    """Write a file under a temporary name in the same folder, bring it to the disk, then give it
+    its name.
 
     The temporary file is `.<name>.<process>-<random>.part`; only a killed process leaves it behind.
 

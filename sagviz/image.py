@@ -45,7 +45,8 @@ def from_png(content: bytes) -> Image.Image:
 
 
 def png_texts(start: bytes) -> dict[str, str]:
-    """The texts of a PNG. They stand before the pixels, so that the beginning of the file is enough; their checksums are checked.
+    """The texts of a PNG. They stand before the pixels, so that the beginning of the file is
+    enough; their checksums are checked.
 
     Raises:
         ValueError: it is no PNG, the texts are damaged, or `start` ends before they do.
@@ -66,11 +67,14 @@ def to_jpeg(image: Image.Image) -> bytes:
 
 def png_notes(content: bytes) -> dict[str, str]:
     """The text chunks of PNG bytes, as `to_png` wrote them."""
-    return {str(key): value for key, value in from_png(content).info.items() if isinstance(value, str)}
+    return {
+        str(key): value for key, value in from_png(content).info.items() if isinstance(value, str)
+    }
 
 
 def to_webp(image: Image.Image, longest: int | None = None) -> bytes:
-    """WebP bytes, for pictures that are stored in pages: a tenth of PNG's size, and no difference to be seen.
+    """WebP bytes, for pictures that are stored in pages: a tenth of PNG's size, and no difference
+    to be seen.
 
     `longest` bounds the longer side, in pixels.
     """
@@ -89,7 +93,9 @@ def data_uri(content: bytes) -> str:
 
 
 def fit_latent_rgb(latents: Tensor, images: list[Image.Image]) -> Tensor:
-    """Least-squares map from a latent's channels to colour, (C + 1, 3), fitted on pictures and their latents (B, C, H, W)."""
+    """Least-squares map from a latent's channels to colour, (C + 1, 3), fitted on pictures and
+    their latents (B, C, H, W).
+    """
     height, width = latents.shape[2:]
     small = [image.convert("RGB").resize((width, height), Image.Resampling.BOX) for image in images]
     colours = from_images(small).permute(0, 2, 3, 1).reshape(-1, 3)
@@ -106,12 +112,16 @@ def preview(latents: Tensor, latent_rgb: Tensor) -> list[Image.Image]:
 
 
 def enlarge(image: Image.Image, side: int) -> Image.Image:
-    """The picture with its shorter side at least `side`, by a whole factor, pixels kept square and sharp."""
+    """The picture with its shorter side at least `side`, by a whole factor, pixels kept square and
+    sharp.
+    """
     factor = max(1, -(-side // min(image.size)))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def heat_map(values: Tensor, low: float, high: float, colours: str = MAP_COLOURS) -> np.ndarray[Any, Any]:
+def heat_map(
+    values: Tensor, low: float, high: float, colours: str = MAP_COLOURS
+) -> np.ndarray[Any, Any]:
     """(h, w) to RGB uint8 (h, w, 3); the scale is given, so that maps can be compared."""
     scaled = (values.float().numpy() - low) / (high - low or 1)
     coloured = matplotlib.colormaps[colours](scaled.clip(0, 1))

@@ -55,7 +55,9 @@ def v_model(tmp_path_factory: pytest.TempPathFactory) -> sv.Model:
 
 @dataclass(frozen=True)
 class Family:
-    """A tiny model of a family: its folder, diffusers' own pipeline on it, and ours, which share nothing."""
+    """A tiny model of a family: its folder, diffusers' own pipeline on it, and ours, which share
+    nothing.
+    """
 
     folder: Path
     pipe: DiffusionPipeline
@@ -88,7 +90,9 @@ def is_local(address: Any) -> bool:
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection or a look-up that leaves this machine fails the test, whatever exceptions the code catches."""
+    """A connection or a look-up that leaves this machine fails the test, whatever exceptions the
+    code catches.
+    """
 
     def guarded(function: Callable[..., Any], where: int) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,6 @@
-"""What tests measure with: diffusers' own attention probabilities, torch's allocator, the memory of a trace."""
+"""What tests measure with: diffusers' own attention probabilities, torch's allocator, the memory of
+a trace.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ import sagviz as sv
 
 
 class Probabilities(AttnProcessor):
-    """diffusers' own processor that computes the probabilities, which keeps them, (B, heads, queries, keys)."""
+    """diffusers' own processor that computes the probabilities, which keeps them, (B, heads,
+    queries, keys).
+    """
 
     def __call__(self, attn: Any, *args: Any, **kwargs: Any) -> Tensor:
         computed = attn.get_attention_scores
@@ -48,5 +52,9 @@ def held(trace: sv.Trace) -> int:
     """Bytes of memory that the records of a trace keep alive."""
     fields = ("x_t", "out_uncond", "out_cond", "attention", "out_degraded", "x_next")
     tensors = [getattr(step, name) for step in trace for name in fields]
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if t is not None}
+    storages = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+        for t in tensors
+        if t is not None
+    }
     return sum(storages.values())

@@ -1,4 +1,5 @@
-"""How much the memory of one process climbs: `python tests/memory_worker.py runs MODEL` or `... leak` prints MiB.
+"""How much the memory of one process climbs: `python tests/memory_worker.py runs MODEL` or `...
+leak` prints MiB.
 
 A process of its own, because what an older one has freed before would hide a leak.
 """

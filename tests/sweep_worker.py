@@ -1,4 +1,5 @@
-"""Sweeps in processes of their own, which are killed: run by test_sweeps.py in a fresh interpreter, because it forks.
+"""Sweeps in processes of their own, which are killed: run by test_sweeps.py in a fresh interpreter,
+because it forks.
 
 The children are forked from a process that has the model in memory, so that a kill costs no import.
 """
@@ -52,8 +53,8 @@ def finished(child: int) -> int:
 def killed_at_random(work: Callable[[], object], store: Path, rng: random.Random) -> dict[str, Any]:
     """Start the sweep and kill it, again and again.
 
-    One time in four at a random moment from its start, one in four when it is seen writing a file, else a random while after
-    some more cells.
+    One time in four at a random moment from its start, one in four when it is seen writing a file,
+    else a random while after some more cells.
     """
     ends, strays, done = [], 0, [0]
     for number in range(KILLS):

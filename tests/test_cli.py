@@ -15,10 +15,30 @@ from sagviz import CFG, SAG
 from sagviz.cli import main
 
 
-def test_generate_makes_the_picture_that_trace_makes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_makes_the_picture_that_trace_makes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "fox.png"
-    assert main(["generate", "a fox", "--seed", "3", "--steps", "3", "--sag-scale", "0.5", "-o", str(out)]) == 0
-    expected = sv.trace(sv.load(), "a fox", seed=3, steps=3, guidance=CFG(3.0) + SAG(0.5), progress=False)
+    assert (
+        main(
+            [
+                "generate",
+                "a fox",
+                "--seed",
+                "3",
+                "--steps",
+                "3",
+                "--sag-scale",
+                "0.5",
+                "-o",
+                str(out),
+            ]
+        )
+        == 0
+    )
+    expected = sv.trace(
+        sv.load(), "a fox", seed=3, steps=3, guidance=CFG(3.0) + SAG(0.5), progress=False
+    )
     with Image.open(out) as picture:
         assert picture.tobytes() == expected.image.tobytes()
         settings = json.loads(picture.info["sagviz"])
@@ -28,7 +48,10 @@ def test_generate_makes_the_picture_that_trace_makes(tmp_path: Path, capsys: pyt
 
 
 def test_several_images_use_the_next_seeds(tmp_path: Path) -> None:
-    assert main(["generate", "a fox", "--steps", "2", "--images", "2", "-o", str(tmp_path / "a.png")]) == 0
+    assert (
+        main(["generate", "a fox", "--steps", "2", "--images", "2", "-o", str(tmp_path / "a.png")])
+        == 0
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-0.png", "a-1.png"]
 
 
@@ -53,7 +76,10 @@ def test_several_images_use_the_next_seeds(tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_what_goes_wrong_is_one_line_and_status_2(
-    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
@@ -65,9 +91,13 @@ def test_what_goes_wrong_is_one_line_and_status_2(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["generate", "--seed", "seven"], ["report", "--nosuch", "1"], ["nosuch"], []], ids=" ".join
+    "arguments",
+    [["generate", "--seed", "seven"], ["report", "--nosuch", "1"], ["nosuch"], []],
+    ids=" ".join,
 )
-def test_unknown_flags_and_types_are_refused_by_the_parser(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_flags_and_types_are_refused_by_the_parser(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
@@ -75,7 +105,9 @@ def test_unknown_flags_and_types_are_refused_by_the_parser(arguments: list[str],
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["generate", "--help"], ["report", "--help"], ["estimate", "--help"]], ids=" ".join
+    "arguments",
+    [["--help"], ["generate", "--help"], ["report", "--help"], ["estimate", "--help"]],
+    ids=" ".join,
 )
 def test_help_is_everywhere(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -85,7 +117,23 @@ def test_help_is_everywhere(arguments: list[str], capsys: pytest.CaptureFixture[
 
 
 def test_an_estimate_is_that_of_python(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["estimate", "--images", "3", "--size", "128", "192", "--steps", "7", "--dtype", "float32"]) == 0
+    assert (
+        main(
+            [
+                "estimate",
+                "--images",
+                "3",
+                "--size",
+                "128",
+                "192",
+                "--steps",
+                "7",
+                "--dtype",
+                "float32",
+            ]
+        )
+        == 0
+    )
     model = sv.load(device="meta", dtype="float32")
     expected = sv.estimate(model, guidance=CFG(3.0) + SAG(1.0), images=3, size=(128, 192), steps=7)
     assert capsys.readouterr().out == f"{expected}\n"
@@ -93,7 +141,17 @@ def test_an_estimate_is_that_of_python(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_long_prompt_warns_and_goes_on(tmp_path: Path) -> None:
     """As a user runs it: in a process of its own, with nothing from inside torch on the screen."""
-    command = [sys.executable, "-m", "sagviz.cli", "generate", "fox " * 500, "--steps", "1", "-o", str(tmp_path / "a.png")]
+    command = [
+        sys.executable,
+        "-m",
+        "sagviz.cli",
+        "generate",
+        "fox " * 500,
+        "--steps",
+        "1",
+        "-o",
+        str(tmp_path / "a.png"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "these words were cut: fox fox" in done.stderr

@@ -25,7 +25,9 @@ def square() -> Tensor:
 
 
 def run(model: sv.Model, **changes: Any) -> Trace:
-    return sv.trace(model, "a fox", progress=False, **{"guidance": GUIDANCE, "steps": 4, "seed": 5, **changes})
+    return sv.trace(
+        model, "a fox", progress=False, **{"guidance": GUIDANCE, "steps": 4, "seed": 5, **changes}
+    )
 
 
 def made(text: str) -> dict[str, Any]:
@@ -50,7 +52,9 @@ def check(model: sv.Model, trace: Trace, step: Step, number: int = 0) -> str:
 CHANGES: dict[str, Callable[[], dict[str, Any]]] = {
     "nothing": dict,
     "scales": lambda: {"guidance": CFG(5.5) + SAG(-0.25)},
-    "threshold": lambda: {"guidance": CFG(3.0) + SAG(1.0, threshold=float("inf"), blur_kernel=5, heads=(1, 2))},
+    "threshold": lambda: {
+        "guidance": CFG(3.0) + SAG(1.0, threshold=float("inf"), blur_kernel=5, heads=(1, 2))
+    },
     "plain": lambda: {"guidance": None},
     "mask": lambda: {"mask": square()},
     "masks": lambda: {"mask": torch.stack([square(), 1 - square()])[:, None]},
@@ -68,11 +72,15 @@ def test_code_of_a_change(model: sv.Model, name: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"scheduler": "dpm++ 2m"}, {"scheduler": "euler a"}, {"eta": 0.5}, {"negative_prompt": "red"}, {"size": (48, 32)},
+        {"scheduler": "dpm++ 2m"},
+        {"scheduler": "euler a"},
+        {"eta": 0.5},
+        {"negative_prompt": "red"},
+        {"size": (48, 32)},
         {"keep": [3]},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_code_of_a_run(model: sv.Model, changes: dict[str, Any]) -> None:
     trace = run(model, **changes)
     text = check(model, trace, trace[-1])
@@ -90,7 +98,8 @@ def test_code_of_branches(model: sv.Model) -> None:
     check(model, late, sv.what_if(model, late, 3, mask=None))
     later = sv.branch(model, late, 3, guidance=CFG(1.0), mask=None, progress=False)
     assert check(model, later, later[3]).count("sv.branch(") == 2
-    early = sv.branch(model, late, 1, guidance=CFG(2.0), mask=None, progress=False)  # leaves nothing of the late one
+    # leaves nothing of the late one
+    early = sv.branch(model, late, 1, guidance=CFG(2.0), mask=None, progress=False)
     assert check(model, early, early[3]).count("sv.branch(") == 1
 
 
@@ -100,7 +109,9 @@ def test_code_of_a_run_that_was_stopped(model: sv.Model) -> None:
     check(model, part, part[1])
 
 
-def test_code_of_a_run_with_its_own_noise(model: sv.Model, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_of_a_run_with_its_own_noise(
+    model: sv.Model, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trace = run(model, noise=torch.ones(1, 4, 16, 16))
     monkeypatch.chdir(tmp_path)
     trace.save("run.sagtrace")
@@ -149,4 +160,6 @@ def test_formula_has_the_numbers(model: sv.Model) -> None:
     ids=["plain", "sag", "cfg"],
 )
 def test_formula_names_the_branch(model: sv.Model, guidance: Any, symbols: list[str]) -> None:
-    assert [part.symbol for part in formula(run(model, guidance=guidance, steps=2)[0]).parts] == symbols
+    assert [
+        part.symbol for part in formula(run(model, guidance=guidance, steps=2)[0]).parts
+    ] == symbols

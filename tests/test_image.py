@@ -10,7 +10,17 @@ import torch
 from PIL import Image
 from tiny import noise
 
-from sagviz.image import data_uri, enlarge, fit_latent_rgb, from_images, from_png, heat_map, preview, to_images, to_png
+from sagviz.image import (
+    data_uri,
+    enlarge,
+    fit_latent_rgb,
+    from_images,
+    from_png,
+    heat_map,
+    preview,
+    to_images,
+    to_png,
+)
 
 
 def random_pictures(count: int = 2, height: int = 6, width: int = 10) -> list[Image.Image]:
@@ -33,7 +43,7 @@ def test_pixels_beyond_the_range_are_clipped() -> None:
 
 
 def test_png_keeps_every_pixel_and_the_notes() -> None:
-    (picture, _) = random_pictures()
+    picture, _ = random_pictures()
     opened = from_png(to_png(picture, {"prompt": "a fox, Fuchs, 狐"}))
     assert opened.tobytes() == picture.tobytes()
     assert opened.info["prompt"] == "a fox, Fuchs, 狐"
@@ -48,7 +58,9 @@ def test_a_data_uri_holds_the_bytes() -> None:
 
 def test_the_fit_finds_a_linear_map() -> None:
     """Pictures made by a map give that map back, but for 8-bit rounding and the ridge."""
-    truth = torch.tensor([[0.2, 0.0, 0.1], [0.0, -0.2, 0.1], [0.1, 0.1, 0.0], [0.0, 0.1, -0.2], [0.1, -0.1, 0.0]])
+    truth = torch.tensor(
+        [[0.2, 0.0, 0.1], [0.0, -0.2, 0.1], [0.1, 0.1, 0.0], [0.0, 0.1, -0.2], [0.1, -0.1, 0.0]]
+    )
     latents = noise(2, (24, 40)).clamp(-2, 2)
     found = fit_latent_rgb(latents, preview(latents, truth))
     torch.testing.assert_close(found, truth, rtol=0, atol=0.01)
@@ -67,19 +79,25 @@ def test_a_preview_has_a_pixel_for_each_cell() -> None:
     assert [picture.size for picture in shown] == [(24, 16)] * 2
 
 
-@pytest.mark.parametrize(("side", "size"), [(1, (10, 6)), (6, (10, 6)), (7, (20, 12)), (32, (60, 36))])
+@pytest.mark.parametrize(
+    ("side", "size"), [(1, (10, 6)), (6, (10, 6)), (7, (20, 12)), (32, (60, 36))]
+)
 def test_a_picture_grows_by_whole_factors(side: int, size: tuple[int, int]) -> None:
     """Each pixel becomes a square of one colour."""
-    (picture, _) = random_pictures()
+    picture, _ = random_pictures()
     large = enlarge(picture, side)
     assert large.size == size
     factor = size[0] // 10
     assert np.array_equal(np.asarray(large)[::factor, ::factor], np.asarray(picture))
-    assert np.array_equal(np.asarray(large)[factor - 1 :: factor, factor - 1 :: factor], np.asarray(picture))
+    assert np.array_equal(
+        np.asarray(large)[factor - 1 :: factor, factor - 1 :: factor], np.asarray(picture)
+    )
 
 
 def test_a_heat_map_keeps_its_shape_and_its_scale() -> None:
-    """Equal values have equal colours on any map of the same scale; the brightness grows with the value."""
+    """Equal values have equal colours on any map of the same scale; the brightness grows with the
+    value.
+    """
     values = torch.linspace(0, 2, 8).reshape(2, 4)
     shown = heat_map(values, 0, 2)
     assert (shown.shape, shown.dtype) == ((2, 4, 3), np.uint8)

@@ -1,4 +1,6 @@
-"""`Capture`: what to read of the attention during a run. `Captured`: what was read at one layer in one step."""
+"""`Capture`: what to read of the attention during a run. `Captured`: what was read at one layer in
+one step.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +27,24 @@ MAX_BYTES = 2 * 2**30
 class Capture:
     r"""What to read of a U-Net's attention. The pictures stay the same to the bit.
 
-    Self-attention is read on the branch that guidance starts from (the unconditional one under CFG, where SAG's map comes
-    from, else the single one), attention to words on the branch that is given the prompt.
+    Self-attention is read on the branch that guidance starts from (the unconditional one under CFG,
+    where SAG's map comes from, else the single one), attention to words on the branch that is given
+    the prompt.
 
     Args:
-        layers: self-attention layers, "mid", a dotted path, several of them, or "all"; `sagviz.attention.read.layers` lists them.
-        what: one or several of "mass" (A_t: what each cell receives, its mean is 1), "row" (what the cell at `place` gives to
-            each cell, summing to 1), "maps" (all of it, cell by cell: N^2 numbers) and "words" (what each cell gives to each
-            word of the prompt, by the cross-attention beside the layer; with [start] and [end] it sums to 1 at each cell).
-        place: (y, x) in cells of the latent, for "row"; a pixel's is the pixel divided by `model.pixels_per_cell`.
+        layers: self-attention layers, "mid", a dotted path, several of them, or "all";
+            `sagviz.attention.read.layers` lists them.
+        what: one or several of "mass" (A_t: what each cell receives, its mean is 1), "row" (what
+            the cell at `place` gives to each cell, summing to 1), "maps" (all of it, cell by cell:
+            N^2 numbers) and "words" (what each cell gives to each word of the prompt, by the
+            cross-attention beside the layer; with [start] and [end] it sums to 1 at each cell).
+        place: (y, x) in cells of the latent, for "row"; a pixel's is the pixel divided by
+            `model.pixels_per_cell`.
         heads: which heads; all where `None`.
         per_head: whether to keep heads apart instead of averaging them.
         steps: which evaluations: all (`None`), or their indices, such as `range(0, 50, 10)`.
-        max_bytes: how much may be captured, in a step that is handed out and in all that a trace keeps; 2 GiB.
+        max_bytes: how much may be captured, in a step that is handed out and in all that a trace
+            keeps; 2 GiB.
     """
 
     layers: str | tuple[str, ...] = "mid"
@@ -56,39 +63,61 @@ class Capture:
             value = getattr(self, name)
             object.__setattr__(self, name, value if value is None else _whole_numbers(name, value))
         if not self.layers or not all(isinstance(layer, str) for layer in self.layers):
-            raise ArgumentError(f"layers is {self.layers!r}; give 'mid', 'all', or dotted paths of self-attention layers")
+            raise ArgumentError(
+                f"layers is {self.layers!r}; give 'mid', 'all', or dotted paths of self-attention"
+                " layers"
+            )
         if not self.what or not set(self.what) <= set(KINDS):
-            raise ArgumentError(f"what is {self.what!r}; give one or several of {', '.join(map(repr, KINDS))}")
+            raise ArgumentError(
+                f"what is {self.what!r}; give one or several of {', '.join(map(repr, KINDS))}"
+            )
         if ("row" in self.what) != (self.place is not None) or len(self.place or (0, 0)) != 2:
-            raise ArgumentError(f"place is {self.place!r} and what {self.what!r}; give place=(y, x) with 'row', and only then")
+            raise ArgumentError(
+                f"place is {self.place!r} and what {self.what!r}; give place=(y, x) with 'row', and"
+                " only then"
+            )
 
     def acts(self, index: int) -> bool:
         """Whether evaluation `index` is read."""
         return self.steps is None or index in self.steps
 
     def resolved(self, model: Model, size: tuple[int, int]) -> Capture:
-        """The same with "all" spelt out, as far as the layers have what is wanted, for a latent of `size` = (H, W).
+        """The same with "all" spelt out, as far as the layers have what is wanted, for a latent of
+        `size` = (H, W).
 
         Raises:
             ArgumentError: a layer, a head or the place is not there.
         """
         y, x = self.place or (0, 0)
         if y >= size[0] or x >= size[1]:
-            raise ArgumentError(f"place is {self.place}; give (y, x) in cells of the latent, which has {size[0]} x {size[1]}")
+            raise ArgumentError(
+                f"place is {self.place}; give (y, x) in cells of the latent, which has {size[0]} x"
+                f" {size[1]}"
+            )
         if "words" in self.what and not model.reads_text:
-            raise ArgumentError(f"{model.name} reads no words, so that there is no attention to them; leave 'words' out")
+            raise ArgumentError(
+                f"{model.name} reads no words, so that there is no attention to them; leave"
+                " 'words' out"
+            )
         names = self.layers
         if self.layers == ("all",):
             every = layers(model.unet, size)
-            names = tuple(name for name in every if "words" not in self.what or cross_of(model.unet, name))
+            names = tuple(
+                name for name in every if "words" not in self.what or cross_of(model.unet, name)
+            )
         for name in names:
             find_layer(model.unet, name, self.heads)
             if "words" in self.what and cross_of(model.unet, name) is None:
-                raise ArgumentError(f"no words at {name!r}: no cross-attention stands beside it; choose another layer")
+                raise ArgumentError(
+                    f"no words at {name!r}: no cross-attention stands beside it; choose another"
+                    " layer"
+                )
         return replace(self, layers=names)
 
     def readings(self, *, words: bool) -> tuple[Reading, ...]:
-        """What to read of the branch with the prompt (`words`), or of the one that guidance starts from."""
+        """What to read of the branch with the prompt (`words`), or of the one that guidance starts
+        from.
+        """
         return tuple(
             Reading(layer, kind, self.heads, self.per_head, self.place if kind == "row" else None)
             for layer in self.layers
@@ -97,7 +126,13 @@ class Capture:
         )
 
     def bytes(
-        self, model: Model, prompt: str = "", *, size: tuple[int, int] | None = None, images: int = 1, evaluations: int = 1
+        self,
+        model: Model,
+        prompt: str = "",
+        *,
+        size: tuple[int, int] | None = None,
+        images: int = 1,
+        evaluations: int = 1,
     ) -> int:
         """Memory of what is captured, float32, in one evaluation or in as many as told.
 
@@ -110,12 +145,17 @@ class Capture:
         """
         _, height, width = model.latent_shape(model.default_size if size is None else size)
         wanted = self.resolved(model, (height, width)).layers
-        known, entries = layers(model.unet, (height, width)), len(words_of(model, prompt)) if "words" in self.what else 0
+        known, entries = (
+            layers(model.unet, (height, width)),
+            len(words_of(model, prompt)) if "words" in self.what else 0,
+        )
         numbers = 0
         for name in wanted:
             layer = known[path_of(model.unet, name)]
             each = {"mass": 1, "row": 1, "maps": layer.tokens, "words": entries}
-            heads = 1 if not self.per_head else layer.heads if self.heads is None else len(self.heads)
+            heads = (
+                1 if not self.per_head else layer.heads if self.heads is None else len(self.heads)
+            )
             numbers += heads * layer.tokens * sum(each[kind] for kind in set(self.what))
         return 4 * numbers * images * evaluations
 
@@ -123,8 +163,9 @@ class Capture:
         """Refuse more than `max_bytes`."""
         if needed > self.max_bytes:
             raise ArgumentError(
-                f"the attention captured in {what} needs {_readable(needed)}, more than max_bytes, {_readable(self.max_bytes)}; "
-                "capture fewer layers, averaged heads, 'mass' instead of 'maps', or fewer steps"
+                f"the attention captured in {what} needs {_readable(needed)}, more than max_bytes,"
+                f" {_readable(self.max_bytes)}; capture fewer layers, averaged heads, 'mass'"
+                " instead of 'maps', or fewer steps"
             )
 
 
@@ -138,9 +179,12 @@ class Captured:
         layer: the name that it was asked by.
         mass: A_t, (B, h, w): what each cell receives from all; its mean is 1.
         row: (B, h, w): what the cell at `place` gives to each; it sums to 1.
-        maps: (B, N, N): what each cell (second dimension) gives to each (third), row by row of the grid.
-        words: (B, W, h, w): what each cell gives to each of the `names`; at each cell they sum to 1.
-        names: the prompt's words as the tokenizer splits it, between "[start]" and "[end]" (which padding is part of).
+        maps: (B, N, N): what each cell (second dimension) gives to each (third), row by row of the
+            grid.
+        words: (B, W, h, w): what each cell gives to each of the `names`; at each cell they sum to
+            1.
+        names: the prompt's words as the tokenizer splits it, between "[start]" and "[end]" (which
+            padding is part of).
         place: (y, x) of the row's query, in cells of the latent.
     """
 
@@ -172,15 +216,27 @@ class Word:
 
 
 def words_of(model: Model, prompt: str) -> list[Word]:
-    """How the tokens of a prompt make up its words; CLIP's tokenizer marks the last piece of each by "</w>"."""
+    """How the tokens of a prompt make up its words; CLIP's tokenizer marks the last piece of each
+    by "</w>".
+    """
     tokenizer = model.tokenizer
-    with model.lock:  # a tokenizer keeps padding and truncation as its own state, which threads would share
-        ids = tokenizer(prompt, padding="max_length", truncation=True, max_length=tokenizer.model_max_length).input_ids
+    # a tokenizer keeps padding and truncation as its own state, which threads would share
+    with model.lock:
+        ids = tokenizer(
+            prompt, padding="max_length", truncation=True, max_length=tokenizer.model_max_length
+        ).input_ids
         end = ids.index(tokenizer.eos_token_id, 1)
-        ends = [place + 1 for place in range(1, end) if tokenizer.convert_ids_to_tokens(ids[place]).endswith("</w>")]
+        ends = [
+            place + 1
+            for place in range(1, end)
+            if tokenizer.convert_ids_to_tokens(ids[place]).endswith("</w>")
+        ]
         ends += [end] if ends[-1:] != [end] and end > 1 else []  # a word that was cut
         spans = list(zip([1, *ends], ends, strict=False))
-        words = [Word(tokenizer.decode(ids[first:beyond]).strip(), first, beyond) for first, beyond in spans]
+        words = [
+            Word(tokenizer.decode(ids[first:beyond]).strip(), first, beyond)
+            for first, beyond in spans
+        ]
     return [Word(START, 0, 1), *words, Word(END, end, len(ids))]
 
 
@@ -191,7 +247,9 @@ def captured_of(read: Mapping[Reading, Tensor], words: Sequence[Word] = ()) -> d
         parts = found.setdefault(reading.layer, {})
         if reading.kind == "words":
             parts["names"] = tuple(word.name for word in words)
-            value = torch.stack([value[..., word.first : word.beyond, :, :].sum(-3) for word in words], dim=-3)
+            value = torch.stack(
+                [value[..., word.first : word.beyond, :, :].sum(-3) for word in words], dim=-3
+            )
         if reading.kind == "row":
             parts["place"] = reading.place
         parts[reading.kind] = value
@@ -205,6 +263,11 @@ def _readable(amount: int) -> str:
 def _whole_numbers(name: str, value: Any) -> tuple[int, ...]:
     """A tuple of whole numbers from 0 on, at least one."""
     listed = tuple(value) if isinstance(value, Collection) and not isinstance(value, str) else ()
-    if not listed or not all(isinstance(number, int | np.integer) and number >= 0 for number in listed):
-        raise ArgumentError(f"{name} is {value!r}; give whole numbers from 0 on, at least one, such as (0, 3), or None")
+    if not listed or not all(
+        isinstance(number, int | np.integer) and number >= 0 for number in listed
+    ):
+        raise ArgumentError(
+            f"{name} is {value!r}; give whole numbers from 0 on, at least one, such as (0, 3), or"
+            " None"
+        )
     return tuple(map(int, listed))

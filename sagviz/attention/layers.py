@@ -12,15 +12,19 @@ from torch import nn
 
 from sagviz.errors import ArgumentError
 
-LAYERS = {"mid": "mid_block.attentions.0.transformer_blocks.0.attn1"}  # short names; the paper reads the middle block
+# short names; the paper reads the middle block
+LAYERS = {"mid": "mid_block.attentions.0.transformer_blocks.0.attn1"}
 
 
-PIXEL_MID = "mid_block.attentions.0"  # the same place in U-Nets on pixels (diffusers' UNet2DModel), which read no text
+# the same place in U-Nets on pixels (diffusers' UNet2DModel), which read no text
+PIXEL_MID = "mid_block.attentions.0"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A self-attention layer: its grid (h, w) at some latent size, its heads, and the cross-attention beside it, if any."""
+    """A self-attention layer: its grid (h, w) at some latent size, its heads, and the
+    cross-attention beside it, if any.
+    """
 
     name: str
     grid: tuple[int, int]
@@ -34,10 +38,15 @@ class Layer:
 
 
 def layers(unet: nn.Module, size: tuple[int, int]) -> dict[str, Layer]:
-    """All self-attention layers by their dotted paths, in the order of the U-Net's blocks, for a latent of `size` = (H, W)."""
+    """All self-attention layers by their dotted paths, in the order of the U-Net's blocks, for a
+    latent of `size` = (H, W).
+    """
     grids, modules = _grids(unet, size), dict(unet.named_modules())
     order = {block: place for place, block in enumerate(grids)}
-    found = {name: ".".join(name.split(".")[: 1 if name.startswith("mid") else 2]) for name in self_attentions(unet)}
+    found = {
+        name: ".".join(name.split(".")[: 1 if name.startswith("mid") else 2])
+        for name in self_attentions(unet)
+    }
     return {
         name: Layer(name, grids[block], modules[name].heads, cross_of(unet, name))
         for name, block in sorted(found.items(), key=lambda item: order[item[1]])
@@ -59,19 +68,29 @@ def path_of(unet: nn.Module, layer: str) -> str:
 
 
 def default_layer(unet: nn.Module) -> str:
-    """ "mid", or where the middle has no self-attention, the first one after it: the coarsest on the way up."""
+    """ "mid", or where the middle has no self-attention, the first one after it: the coarsest on
+    the way up.
+    """
     known = self_attentions(unet)
     if path_of(unet, "mid") in known:
         return "mid"
-    return next((name for name in known if name.startswith("up_blocks")), known[-1] if known else "mid")
+    return next(
+        (name for name in known if name.startswith("up_blocks")), known[-1] if known else "mid"
+    )
 
 
 def cross_of(unet: nn.Module, layer: str) -> str | None:
-    """The path of the cross-attention in the same transformer block as a self-attention, `None` where there is none."""
+    """The path of the cross-attention in the same transformer block as a self-attention, `None`
+    where there is none.
+    """
     path = path_of(unet, layer)
     cross = path.removesuffix("attn1") + "attn2"
     with suppress(AttributeError):
-        return cross if path.endswith("attn1") and cast(Any, unet.get_submodule(cross)).is_cross_attention else None
+        return (
+            cross
+            if path.endswith("attn1") and cast(Any, unet.get_submodule(cross)).is_cross_attention
+            else None
+        )
     return None
 
 
@@ -83,33 +102,47 @@ def find_layer(unet: nn.Module, layer: str, heads: Sequence[int] | None = None) 
     if not _is_self(module):
         mid = ["'mid' and"] if default_layer(unet) == "mid" else []
         raise ArgumentError(
-            f"no self-attention layer {layer!r}; this U-Net has {' '.join([*mid, ', '.join(self_attentions(unet))])}"
+            f"no self-attention layer {layer!r}; this U-Net has"
+            f" {' '.join([*mid, ', '.join(self_attentions(unet))])}"
         )
     if heads is not None and not set(heads) <= set(range(module.heads)):
-        raise ArgumentError(f"heads {tuple(heads)} asked for, the layer {layer!r} has 0..{module.heads - 1}")
+        raise ArgumentError(
+            f"heads {tuple(heads)} asked for, the layer {layer!r} has 0..{module.heads - 1}"
+        )
     return module
 
 
 def grid_of(tokens: int, size: tuple[int, int]) -> tuple[int, int]:
-    """(h, w) of a layer with that many tokens, from the latent's (H, W): each down-sampling halves, rounding up."""
+    """(h, w) of a layer with that many tokens, from the latent's (H, W): each down-sampling halves,
+    rounding up.
+    """
     grid = size
     while math.prod(grid) > tokens:
         grid = _halved(grid)
     if math.prod(grid) != tokens:
-        raise ArgumentError(f"{tokens} tokens do not come from a latent of {size[0]} x {size[1]} by halving")
+        raise ArgumentError(
+            f"{tokens} tokens do not come from a latent of {size[0]} x {size[1]} by halving"
+        )
     return grid
 
 
-def cell_of(place: tuple[int, int], size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
+def cell_of(
+    place: tuple[int, int], size: tuple[int, int], grid: tuple[int, int]
+) -> tuple[int, int]:
     """The cell of a layer's grid in which a cell (y, x) of the latent lies."""
     return place[0] * grid[0] // size[0], place[1] * grid[1] // size[1]
 
 
 def _is_self(module: Any) -> bool:
-    """Whether a module is an attention of the picture's cells on themselves alone (diffusers' `Attention`)."""
+    """Whether a module is an attention of the picture's cells on themselves alone (diffusers'
+    `Attention`).
+    """
     if not (hasattr(module, "to_q") and hasattr(module, "to_k") and hasattr(module, "heads")):
         return False
-    return not getattr(module, "is_cross_attention", True) and getattr(module, "added_kv_proj_dim", None) is None
+    return (
+        not getattr(module, "is_cross_attention", True)
+        and getattr(module, "added_kv_proj_dim", None) is None
+    )
 
 
 def _grids(unet: Any, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
@@ -120,7 +153,9 @@ def _grids(unet: Any, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
         stack += [_halved(stack[-1])] if getattr(block, "downsamplers", None) else []
     grids["mid_block"] = stack[-1]
     for place, block in enumerate(unet.up_blocks):
-        grids[f"up_blocks.{place}"] = stack.pop() if getattr(block, "upsamplers", None) else stack[-1]
+        grids[f"up_blocks.{place}"] = (
+            stack.pop() if getattr(block, "upsamplers", None) else stack[-1]
+        )
     return grids
 
 

@@ -1,4 +1,6 @@
-"""Self-attention disturbed for some rows of a U-Net call, all other rows left as they are to the bit."""
+"""Self-attention disturbed for some rows of a U-Net call, all other rows left as they are to the
+bit.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ class Perturbation:
 
     Args:
         layers: "mid", or dotted paths of layers or blocks, see `layers_of`.
-        blur_sigma: standard deviation of a Gaussian over the queries, in cells of the layer's grid; where `None` the map is
-            made the identity instead.
+        blur_sigma: standard deviation of a Gaussian over the queries, in cells of the layer's grid;
+            where `None` the map is made the identity instead.
     """
 
     layers: tuple[str, ...]
@@ -31,24 +33,30 @@ class Perturbation:
 
 
 def layers_of(unet: nn.Module, layer: str) -> list[str]:
-    """The self-attention layers that a name stands for: "mid" and any other block for all in it, a dotted path for itself.
+    """The self-attention layers that a name stands for: "mid" and any other block for all in it, a
+    dotted path for itself.
 
     Raises:
         ArgumentError: there is none.
     """
     block = "mid_block" if layer == "mid" else layer
-    found = [path for path in self_attentions(unet) if path == block or path.startswith(f"{block}.")]
+    found = [
+        path for path in self_attentions(unet) if path == block or path.startswith(f"{block}.")
+    ]
     if not found:
         find_layer(unet, layer)  # which says what there is
     return found
 
 
 @contextmanager
-def perturb(unet: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size: tuple[int, int]) -> Iterator[None]:
+def perturb(
+    unet: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size: tuple[int, int]
+) -> Iterator[None]:
     """While open, each pass through the U-Net mixes the values of these rows another way.
 
-    A layer runs on all rows as it always does. What it is about to project out is replaced in these rows alone, so that every
-    norm, residual and processor stays the layer's own; nothing is left behind however the block ends.
+    A layer runs on all rows as it always does. What it is about to project out is replaced in these
+    rows alone, so that every norm, residual and processor stays the layer's own; nothing is left
+    behind however the block ends.
 
     Args:
         wanted: each change, and the rows of the batch that it is made to.
@@ -61,29 +69,48 @@ def perturb(unet: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size:
         for change, rows in wanted.items():
             if change.blur_sigma == 0:  # no blur
                 continue
-            for path in dict.fromkeys(path for layer in change.layers for path in layers_of(unet, layer)):
+            for path in dict.fromkeys(
+                path for layer in change.layers for path in layers_of(unet, layer)
+            ):
                 for handle in _attach(unet.get_submodule(path), change, list(rows), size):
                     handles.callback(handle.remove)
         yield
 
 
-def _attach(attn: Any, change: Perturbation, rows: list[int], size: tuple[int, int]) -> tuple[Any, Any]:
+def _attach(
+    attn: Any, change: Perturbation, rows: list[int], size: tuple[int, int]
+) -> tuple[Any, Any]:
     """Two hooks on a layer: one sees its input, the other changes what it projects out."""
     found: list[Tensor] = []
 
     def see(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = {**dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)), **kwargs}
+        given = {
+            **dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)),
+            **kwargs,
+        }
         time = given.get("temb")
-        found[:] = [_mixed(attn, given["hidden_states"][rows], None if time is None else time[rows], change, size)]
+        found[:] = [
+            _mixed(
+                attn,
+                given["hidden_states"][rows],
+                None if time is None else time[rows],
+                change,
+                size,
+            )
+        ]
 
     def put(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         mixed = found.pop().to(args[0].dtype)
         return (args[0].index_copy(0, torch.tensor(rows, device=mixed.device), mixed), *args[1:])
 
-    return attn.register_forward_pre_hook(see, with_kwargs=True), attn.to_out[0].register_forward_pre_hook(put)
+    return attn.register_forward_pre_hook(see, with_kwargs=True), attn.to_out[
+        0
+    ].register_forward_pre_hook(put)
 
 
-def _mixed(attn: Any, hidden: Tensor, time: Tensor | None, change: Perturbation, size: tuple[int, int]) -> Tensor:
+def _mixed(
+    attn: Any, hidden: Tensor, time: Tensor | None, change: Perturbation, size: tuple[int, int]
+) -> Tensor:
     """(B, N, channels): the values, each cell's own, or mixed as blurred queries ask for them."""
     values = attn.to_v(normed(attn, hidden, time))
     if change.blur_sigma is None:
@@ -91,11 +118,15 @@ def _mixed(attn: Any, hidden: Tensor, time: Tensor | None, change: Perturbation,
     q, k = queries_and_keys(attn, hidden, None, time)
     v = values.unflatten(2, (attn.heads, -1)).transpose(1, 2)
     blurred = blur_queries(q, grid_of(q.shape[2], size), change.blur_sigma)
-    return F.scaled_dot_product_attention(blurred, k, v, scale=attn.scale).transpose(1, 2).flatten(2)
+    return (
+        F.scaled_dot_product_attention(blurred, k, v, scale=attn.scale).transpose(1, 2).flatten(2)
+    )
 
 
 def blur_queries(q: Tensor, grid: tuple[int, int], sigma: float) -> Tensor:
-    """Queries (B, heads, N, d), blurred over their grid (h, w); all of them their mean where sigma is far above the grid."""
+    """Queries (B, heads, N, d), blurred over their grid (h, w); all of them their mean where sigma
+    is far above the grid.
+    """
     if sigma > 4 * max(grid):  # the slowest wave that the grid holds is down to exp(-79)
         return q.float().mean(dim=2, keepdim=True).expand_as(q).to(q.dtype)
     rows, columns = (smoothing(cells, sigma).to(q.device) for cells in grid)
@@ -106,11 +137,14 @@ def blur_queries(q: Tensor, grid: tuple[int, int], sigma: float) -> Tensor:
 def smoothing(cells: int, sigma: float) -> Tensor:
     """The blur of a row of cells as a matrix (cells, cells), whose rows sum to 1.
 
-    At the borders the row goes on as in a mirror, the last cell twice, so that the blur keeps the mean and tends to it.
+    At the borders the row goes on as in a mirror, the last cell twice, so that the blur keeps the
+    mean and tends to it.
     """
     reach = math.ceil(4 * sigma)
     offsets = torch.arange(-reach, reach + 1)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
     place = (torch.arange(cells)[:, None] + offsets) % (2 * cells)
     mirrored = torch.minimum(place, 2 * cells - 1 - place)
-    return torch.zeros(cells, cells).scatter_add(1, mirrored, (weights / weights.sum()).expand(cells, -1))
+    return torch.zeros(cells, cells).scatter_add(
+        1, mirrored, (weights / weights.sum()).expand(cells, -1)
+    )

@@ -23,10 +23,12 @@ class Reading:
 
     Args:
         layer: "mid" or a dotted path.
-        kind: "mass" is A_t, what each cell receives, (B, h, w); "row" what the cell `place` gives to each, (B, h, w);
-            "maps" the whole of it, (B, queries, keys); "words" what each cell gives to each token of the text, (B, tokens, h, w).
+        kind: "mass" is A_t, what each cell receives, (B, h, w); "row" what the cell `place` gives
+            to each, (B, h, w); "maps" the whole of it, (B, queries, keys); "words" what each cell
+            gives to each token of the text, (B, tokens, h, w).
         heads: which heads; all where `None`.
-        per_head: whether to keep the heads apart, as a dimension after the first, instead of their mean.
+        per_head: whether to keep the heads apart, as a dimension after the first, instead of their
+            mean.
         place: the query (y, x) of a "row", in cells of the latent.
     """
 
@@ -38,7 +40,8 @@ class Reading:
 
 
 def column_mass(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    """Attention received by each key, (B, N): softmax over keys, mean over heads, sum over queries; its mean is exactly 1.
+    """Attention received by each key, (B, N): softmax over keys, mean over heads, sum over queries;
+    its mean is exactly 1.
 
     Args:
         q: queries (B, heads, N, d), any dtype; the softmax is taken in float32.
@@ -49,11 +52,15 @@ def column_mass(q: Tensor, k: Tensor, scale: float) -> Tensor:
 
 
 def mass_per_head(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    """`column_mass` of each head, (B, heads, N), in memory that grows as N does: some queries of some heads at a time."""
+    """`column_mass` of each head, (B, heads, N), in memory that grows as N does: some queries of
+    some heads at a time.
+    """
     tokens = k.shape[2]
     together, queries = max(1, SCORES // tokens**2), max(1, SCORES // tokens)
     masses: list[Tensor] = []
-    for some_q, some_k in zip(q.flatten(0, 1).split(together), k.flatten(0, 1).split(together), strict=True):
+    for some_q, some_k in zip(
+        q.flatten(0, 1).split(together), k.flatten(0, 1).split(together), strict=True
+    ):
         keys, mass = some_k.float().mT, torch.zeros(len(some_k), tokens, device=k.device)
         for block in some_q.split(queries, dim=1):
             mass = mass + torch.softmax((scale * block.float()) @ keys, dim=-1).sum(dim=1)
@@ -62,11 +69,15 @@ def mass_per_head(q: Tensor, k: Tensor, scale: float) -> Tensor:
 
 
 @contextmanager
-def capture(unet: nn.Module, wanted: Mapping[Reading, Sequence[int]], size: tuple[int, int]) -> Iterator[dict[Reading, Tensor]]:
-    """While open, each pass through the U-Net puts what was wanted of it into the dictionary that is given, float32.
+def capture(
+    unet: nn.Module, wanted: Mapping[Reading, Sequence[int]], size: tuple[int, int]
+) -> Iterator[dict[Reading, Tensor]]:
+    """While open, each pass through the U-Net puts what was wanted of it into the dictionary that
+    is given, float32.
 
-    A hook sees a layer's input and repeats its two small projections; the layer itself runs as it always does, so the
-    U-Net's output is unchanged to the bit, and nothing is left behind however the block ends.
+    A hook sees a layer's input and repeats its two small projections; the layer itself runs as it
+    always does, so the U-Net's output is unchanged to the bit, and nothing is left behind however
+    the block ends.
 
     Args:
         wanted: each reading, and the rows of the batch that it is taken from.
@@ -79,7 +90,10 @@ def capture(unet: nn.Module, wanted: Mapping[Reading, Sequence[int]], size: tupl
 
     def reader(reading: Reading, rows: Sequence[int]) -> Any:
         def read(attn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            named = {**dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)), **kwargs}
+            named = {
+                **dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)),
+                **kwargs,
+            }
             found[reading] = _read(attn, reading, list(rows), size, named)
 
         return read
@@ -87,7 +101,9 @@ def capture(unet: nn.Module, wanted: Mapping[Reading, Sequence[int]], size: tupl
     with ExitStack() as handles:
         for reading, rows in wanted.items():
             module = _module(unet, reading)
-            handles.callback(module.register_forward_pre_hook(reader(reading, rows), with_kwargs=True).remove)
+            handles.callback(
+                module.register_forward_pre_hook(reader(reading, rows), with_kwargs=True).remove
+            )
         yield found
 
 
@@ -98,14 +114,22 @@ def _module(unet: nn.Module, reading: Reading) -> Any:
         return module
     cross = cross_of(unet, reading.layer)
     if cross is None:
-        raise ArgumentError(f"no words at {reading.layer!r}: no cross-attention stands beside it; choose another layer")
+        raise ArgumentError(
+            f"no words at {reading.layer!r}: no cross-attention stands beside it; choose another"
+            " layer"
+        )
     return unet.get_submodule(cross)
 
 
-def _read(attn: Any, reading: Reading, rows: list[int], size: tuple[int, int], given: dict[str, Any]) -> Tensor:
+def _read(
+    attn: Any, reading: Reading, rows: list[int], size: tuple[int, int], given: dict[str, Any]
+) -> Tensor:
     """One reading of a layer's input: (B, ...), or (B, heads, ...) where the heads are kept apart."""
     hidden = given["hidden_states"][rows]
-    text, time = (None if part is None else part[rows] for part in (given.get("encoder_hidden_states"), given.get("temb")))
+    text, time = (
+        None if part is None else part[rows]
+        for part in (given.get("encoder_hidden_states"), given.get("temb"))
+    )
     q, k = queries_and_keys(attn, hidden, text, time)
     if reading.heads is not None:
         q, k = q[:, list(reading.heads)], k[:, list(reading.heads)]
@@ -119,7 +143,11 @@ def _read(attn: Any, reading: Reading, rows: list[int], size: tuple[int, int], g
     given_away = _probabilities(q, k, attn.scale, reading.per_head)
     if reading.kind == "maps":
         return given_away
-    return given_away.mT.unflatten(-1, grid) if reading.kind == "words" else given_away.squeeze(-2).unflatten(-1, grid)
+    return (
+        given_away.mT.unflatten(-1, grid)
+        if reading.kind == "words"
+        else given_away.squeeze(-2).unflatten(-1, grid)
+    )
 
 
 def normed(attn: Any, hidden: Tensor, time: Tensor | None) -> Tensor:
@@ -131,19 +159,28 @@ def normed(attn: Any, hidden: Tensor, time: Tensor | None) -> Tensor:
     return hidden if attn.group_norm is None else attn.group_norm(hidden.mT).mT
 
 
-def queries_and_keys(attn: Any, hidden: Tensor, text: Tensor | None, time: Tensor | None) -> tuple[Tensor, Tensor]:
+def queries_and_keys(
+    attn: Any, hidden: Tensor, text: Tensor | None, time: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """(B, heads, N, d) each, as diffusers' attention processors make them of a layer's input."""
     hidden = normed(attn, hidden, time)
     if text is not None and attn.norm_cross:
         text = attn.norm_encoder_hidden_states(text)
     projected = attn.to_q(hidden), attn.to_k(hidden if text is None else text)
     q, k = (part.unflatten(2, (attn.heads, -1)).transpose(1, 2) for part in projected)
-    return q if attn.norm_q is None else attn.norm_q(q), k if attn.norm_k is None else attn.norm_k(k)
+    return q if attn.norm_q is None else attn.norm_q(q), (
+        k if attn.norm_k is None else attn.norm_k(k)
+    )
 
 
 def _probabilities(q: Tensor, k: Tensor, scale: float, per_head: bool) -> Tensor:
-    """Softmax over keys, (B, heads, queries, keys), or the mean over heads, head by head so that one is held at a time."""
-    heads = (torch.softmax((scale * q[:, head].float()) @ k[:, head].float().mT, dim=-1) for head in range(q.shape[1]))
+    """Softmax over keys, (B, heads, queries, keys), or the mean over heads, head by head so that
+    one is held at a time.
+    """
+    heads = (
+        torch.softmax((scale * q[:, head].float()) @ k[:, head].float().mT, dim=-1)
+        for head in range(q.shape[1])
+    )
     if per_head:
         return torch.stack(list(heads), dim=1)
     return sum(heads, start=torch.zeros((), device=q.device)) / q.shape[1]

@@ -10,12 +10,16 @@ from torch.nn import functional as F
 
 
 def kernel_size(sigma: float, kernel: int | None = None) -> int:
-    """Taps of the blur: what was asked for, or 2 ceil(4 sigma) + 1, which is the paper's 9 at sigma = 1."""
+    """Taps of the blur: what was asked for, or 2 ceil(4 sigma) + 1, which is the paper's 9 at sigma
+    = 1.
+    """
     return 2 * math.ceil(4 * sigma) + 1 if kernel is None else kernel
 
 
 def gaussian_blur(x: Tensor, sigma: float, kernel: int | None = None) -> Tensor:
-    """Blur (B, C, H, W) with a Gaussian of `sigma` latent pixels, borders reflected; sigma = 0 is the identity."""
+    """Blur (B, C, H, W) with a Gaussian of `sigma` latent pixels, borders reflected; sigma = 0 is
+    the identity.
+    """
     taps = kernel_size(sigma, kernel)
     if sigma == 0 or taps == 1:
         return x

@@ -1,8 +1,9 @@
 r"""Signal and noise amplitude of each evaluation, whatever the scheduler calls them.
 
-Every noisy latent is :math:`x_t = \alpha x_0 + \sigma \epsilon`. Variance preserving schedulers (DDIM, PNDM, DPM++ ...) have
-:math:`\alpha = \sqrt{\bar\alpha_t}, \sigma = \sqrt{1 - \bar\alpha_t}`; variance exploding ones (Euler ...) have
-:math:`\alpha = 1, \sigma = \sigma_i`. What the network predicts (epsilon, v or x_0) is converted with the same two numbers.
+Every noisy latent is :math:`x_t = \alpha x_0 + \sigma \epsilon`. Variance preserving schedulers
+(DDIM, PNDM, DPM++ ...) have :math:`\alpha = \sqrt{\bar\alpha_t}, \sigma = \sqrt{1 - \bar\alpha_t}`;
+variance exploding ones (Euler ...) have :math:`\alpha = 1, \sigma = \sigma_i`. What the network
+predicts (epsilon, v or x_0) is converted with the same two numbers.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 class Level:
     """One evaluation's time `t`, amplitudes `alpha` and `sigma`, and the network's kind of output.
 
-    v is defined for unit variance (Salimans & Ho 2022, arXiv 2202.00512), hence the normalization by sqrt(alpha^2 + sigma^2),
-    which is 1 for variance preserving schedulers.
+    v is defined for unit variance (Salimans & Ho 2022, arXiv 2202.00512), hence the normalization
+    by sqrt(alpha^2 + sigma^2), which is 1 for variance preserving schedulers.
     """
 
     t: float
@@ -36,7 +37,9 @@ class Level:
         return math.hypot(self.alpha, self.sigma)
 
     def x0(self, x: Tensor, output: Tensor) -> Tensor:
-        r"""The clean latent that the network's output implies; for epsilon :math:`(x - \sigma\epsilon)/\alpha`, SAG eq. 2."""
+        r"""The clean latent that the network's output implies; for epsilon :math:`(x -
+        \sigma\epsilon)/\alpha`, SAG eq. 2.
+        """
         if self.prediction == "epsilon":
             return (x - self.sigma * output) / self.alpha
         if self.prediction == "sample":
@@ -53,8 +56,14 @@ class Level:
 
     @property
     def slope(self) -> float:
-        """By how much the network's output changes with the clean latent, x being the same: the inverse of that of `x0`."""
-        return {"epsilon": -self.alpha / self.sigma, "v_prediction": -self.norm / self.sigma, "sample": 1.0}[self.prediction]
+        """By how much the network's output changes with the clean latent, x being the same: the
+        inverse of that of `x0`.
+        """
+        return {
+            "epsilon": -self.alpha / self.sigma,
+            "v_prediction": -self.norm / self.sigma,
+            "sample": 1.0,
+        }[self.prediction]
 
     def mix(self, x0: Tensor, eps: Tensor) -> Tensor:
         """Forward process: alpha x_0 + sigma eps."""
@@ -65,25 +74,40 @@ def levels(scheduler: Any) -> list[Level]:
     """The level of every evaluation of a diffusers scheduler whose timesteps are set."""
     prediction = scheduler.config.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
-        raise ArgumentError(f"the scheduler predicts {prediction!r}; sagviz knows {', '.join(PREDICTIONS)}")
+        raise ArgumentError(
+            f"the scheduler predicts {prediction!r}; sagviz knows {', '.join(PREDICTIONS)}"
+        )
     times = scheduler.timesteps.tolist()
     if is_exploding(scheduler):
-        return [Level(t, 1.0, _sigma(scheduler, index), prediction) for index, t in enumerate(times)]
-    if scheduler.config.get("use_karras_sigmas"):  # here `sigmas` are the ratios sigma / alpha, and not those of `timesteps`
+        return [
+            Level(t, 1.0, _sigma(scheduler, index), prediction) for index, t in enumerate(times)
+        ]
+    # here `sigmas` are the ratios sigma / alpha, and not those of `timesteps`
+    if scheduler.config.get("use_karras_sigmas"):
         ratios = [float(ratio) for ratio, _ in zip(scheduler.sigmas, times, strict=False)]
-        return [Level(t, 1 / math.hypot(1, r), r / math.hypot(1, r), prediction) for t, r in zip(times, ratios, strict=True)]
-    last = len(scheduler.alphas_cumprod) - 1  # DPM++ with leading spacing begins its 999 steps one beyond
+        return [
+            Level(t, 1 / math.hypot(1, r), r / math.hypot(1, r), prediction)
+            for t, r in zip(times, ratios, strict=True)
+        ]
+    # DPM++ with leading spacing begins its 999 steps one beyond
+    last = len(scheduler.alphas_cumprod) - 1
     bars = [float(scheduler.alphas_cumprod[min(int(t), last)]) for t in times]
     if prediction == "epsilon" and 0.0 in bars:
         raise ArgumentError(
-            "this schedule begins at zero terminal SNR, where a prediction of the noise tells nothing of the picture; give a "
-            "scheduler without rescale_betas_zero_snr, or a model that predicts v"
+            "this schedule begins at zero terminal SNR, where a prediction of the noise tells"
+            " nothing of the picture; give a scheduler without rescale_betas_zero_snr, or a model"
+            " that predicts v"
         )
-    return [Level(t, math.sqrt(bar), math.sqrt(1 - bar), prediction) for t, bar in zip(times, bars, strict=True)]
+    return [
+        Level(t, math.sqrt(bar), math.sqrt(1 - bar), prediction)
+        for t, bar in zip(times, bars, strict=True)
+    ]
 
 
 def _sigma(scheduler: Any, index: int) -> float:
-    """Noise of a VE scheduler's evaluation. KDPM2's odd ones stand between two sigmas; the two kinds count them differently."""
+    """Noise of a VE scheduler's evaluation. KDPM2's odd ones stand between two sigmas; the two
+    kinds count them differently.
+    """
     between = getattr(scheduler, "sigmas_interpol", None)
     if between is None or index % 2 == 0:
         return float(scheduler.sigmas[index])
@@ -91,5 +115,7 @@ def _sigma(scheduler: Any, index: int) -> float:
 
 
 def is_exploding(scheduler: Any) -> bool:
-    """Whether the scheduler's latents grow with the noise (VE) instead of keeping unit variance (VP)."""
+    """Whether the scheduler's latents grow with the noise (VE) instead of keeping unit variance
+    (VP).
+    """
     return float(scheduler.init_noise_sigma) != 1.0

@@ -1,4 +1,6 @@
-"""Randomness that can be repeated: from the seed of an image alone, or mixed with the number of a step."""
+"""Randomness that can be repeated: from the seed of an image alone, or mixed with the number of a
+step.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,12 @@ import torch
 
 
 def generator(*entropy: int) -> torch.Generator:
-    """A CPU generator: seeded plainly by one number, as users of diffusers expect, or by several mixed."""
-    state = entropy[0] if len(entropy) == 1 else int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+    """A CPU generator: seeded plainly by one number, as users of diffusers expect, or by several
+    mixed.
+    """
+    state = (
+        entropy[0]
+        if len(entropy) == 1
+        else int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+    )
     return torch.Generator().manual_seed(state)

@@ -1,7 +1,8 @@
 r"""The guidance terms as settings: small frozen records that add up, `CFG(3.0) + SAG(1.0)`.
 
-The guided noise is :math:`\tilde\epsilon = \epsilon_{base} + \sum_k s_k \cdot term_k`; each class says its term,
-unscaled, from the predictions that a `records.Step` holds, and which predictions those are.
+The guided noise is :math:`\tilde\epsilon = \epsilon_{base} + \sum_k s_k \cdot term_k`; each class
+says its term, unscaled, from the predictions that a `records.Step` holds, and which predictions
+those are.
 """
 
 from __future__ import annotations
@@ -44,14 +45,15 @@ class Ask:
 
 @dataclass(frozen=True, repr=False)
 class Term:
-    """One direction of guidance and its scale. A subclass is known by its `name`, in sums and in files.
+    """One direction of guidance and its scale. A subclass is known by its `name`, in sums and in
+    files.
 
     Args:
         scale: factor on the direction.
         start: fraction of the evaluations (0..1) at which the term begins to act.
-        stop: fraction at which it ends; evaluation i of n is guided where start <= i / n < stop (the guidance interval of
-            Kynkäänniemi et al. 2024, arXiv 2404.07724). Where CFG does not act, what is left is the plain prediction given the
-            prompt: w = 1.
+        stop: fraction at which it ends; evaluation i of n is guided where start <= i / n < stop
+            (the guidance interval of Kynkäänniemi et al. 2024, arXiv 2404.07724). Where CFG does
+            not act, what is left is the plain prediction given the prompt: w = 1.
     """
 
     name: ClassVar[str]
@@ -59,7 +61,8 @@ class Term:
     formula: ClassVar[str]  # of the direction, for people
     kinds: ClassVar[dict[str, type[Term]]] = {}
     both: ClassVar[bool] = False  # whether it needs both branches, with and without the prompt
-    late: ClassVar[bool] = False  # whether what it asks of the U-Net depends on what the branches gave
+    # whether what it asks of the U-Net depends on what the branches gave
+    late: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ()  # terms without which it means nothing
     window_always_told: ClassVar[bool] = False
 
@@ -83,9 +86,11 @@ class Term:
         return Guidance((self,)) + other
 
     def settings(self) -> dict[str, Any]:
-        """All that the term was told, by name. The window is left out where it is the whole run, as in files before it was
-        every term's, so that the cells of old sweeps keep their keys."""
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in WINDOW}
+        """All that the term was told, by name. The window is left out where it is the whole run, as
+        in files before it was every term's, so that the cells of old sweeps keep their keys."""
+        own = {
+            each.name: getattr(self, each.name) for each in fields(self) if each.name not in WINDOW
+        }
         window = {name: getattr(self, name) for name in WINDOW}
         return {**own, **window} if self.window_always_told or window != WINDOW else own
 
@@ -93,7 +98,11 @@ class Term:
     def unusual(self) -> dict[str, Any]:
         """The settings beside the scale that differ from their defaults, by name."""
         usual = {each.name: each.default for each in fields(self)}
-        return {name: value for name, value in self.settings().items() if name != "scale" and value != usual[name]}
+        return {
+            name: value
+            for name, value in self.settings().items()
+            if name != "scale" and value != usual[name]
+        }
 
     @property
     def silent(self) -> Term:
@@ -106,11 +115,18 @@ class Term:
         return ()
 
     def check(self, model: Any, guidance: Guidance, shape: tuple[int, int, int]) -> None:
-        """Refuse, before anything runs, what cannot be done with this model, this sum, a latent of this (C, H, W)."""
+        """Refuse, before anything runs, what cannot be done with this model, this sum, a latent of
+        this (C, H, W).
+        """
         del model, shape
-        missing = [Term.kinds[name].__name__ for name in self.requires if guidance.get(name) is None]
+        missing = [
+            Term.kinds[name].__name__ for name in self.requires if guidance.get(name) is None
+        ]
         if missing:
-            raise ArgumentError(f"{type(self).__name__} does nothing without {missing[0]}; add {missing[0]}(3.0) to the guidance")
+            raise ArgumentError(
+                f"{type(self).__name__} does nothing without {missing[0]}; add {missing[0]}(3.0) to"
+                " the guidance"
+            )
 
     def ask(self, step: Any) -> Ask | None:
         """What a `records.Step` still lacks for this term of the U-Net's outputs."""
@@ -128,7 +144,9 @@ class Term:
         return {}
 
     def kept(self, old: Any, new: Any) -> dict[str, Any]:
-        """What `old` stores that also holds for `new`: the same x_t, under a guidance that has this term."""
+        """What `old` stores that also holds for `new`: the same x_t, under a guidance that has this
+        term.
+        """
         del old, new
         return {}
 
@@ -137,7 +155,9 @@ class Term:
         raise NotImplementedError
 
     def in_output(self, step: Any) -> Tensor:
-        """The same term as a difference of network outputs for x_t: equal to `in_noise` where the network predicts noise."""
+        """The same term as a difference of network outputs for x_t: equal to `in_noise` where the
+        network predicts noise.
+        """
         raise NotImplementedError
 
 
@@ -174,7 +194,9 @@ class Guidance:
 
     @property
     def both(self) -> bool:
-        """Whether some term needs both branches. Then guidance starts from the one without the prompt, else from the only one."""
+        """Whether some term needs both branches. Then guidance starts from the one without the
+        prompt, else from the only one.
+        """
         return any(term.both for term in self.terms)
 
     @property
@@ -185,14 +207,21 @@ class Guidance:
 
     def at(self, fraction: float) -> Guidance:
         """The terms that act in evaluation i of n, `fraction` being i / n."""
-        return Guidance(tuple(term for term in self.terms if term.start <= fraction < term.stop)).able
+        return Guidance(
+            tuple(term for term in self.terms if term.start <= fraction < term.stop)
+        ).able
 
     def to_json(self) -> list[dict[str, Any]]:
         return [{"kind": term.name, **term.settings()} for term in self.terms]
 
     @staticmethod
     def from_json(terms: Sequence[dict[str, Any]]) -> Guidance:
-        return Guidance(tuple(Term.kinds[term["kind"]](**{k: v for k, v in term.items() if k != "kind"}) for term in terms))
+        return Guidance(
+            tuple(
+                Term.kinds[term["kind"]](**{k: v for k, v in term.items() if k != "kind"})
+                for term in terms
+            )
+        )
 
 
 def title_of(name: str) -> str:
@@ -208,4 +237,6 @@ def as_guidance(value: object) -> Guidance:
         return Guidance((value,))
     if isinstance(value, Guidance):
         return value
-    raise ArgumentError(f"guidance is {value!r}; give None, CFG(3.0), SAG(1.0) or a sum such as CFG(3.0) + SAG(1.0)")
+    raise ArgumentError(
+        f"guidance is {value!r}; give None, CFG(3.0), SAG(1.0) or a sum such as CFG(3.0) + SAG(1.0)"
+    )

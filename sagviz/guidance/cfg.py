@@ -12,13 +12,15 @@ from sagviz.guidance.base import Term
 
 @dataclass(frozen=True, repr=False)
 class CFG(Term):
-    r"""Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598): term :math:`\epsilon(x_t, c) - \epsilon(x_t)`.
+    r"""Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598): term :math:`\epsilon(x_t,
+    c) - \epsilon(x_t)`.
 
     Costs one more row in the step's U-Net call.
 
     Args:
-        scale: w, in diffusers' and the article's convention: 0 ignores the prompt, 1 is the plain conditional prediction.
-            The other convention, :math:`\epsilon_c + s(\epsilon_c - \epsilon)`, is w = 1 + s.
+        scale: w, in diffusers' and the article's convention: 0 ignores the prompt, 1 is the plain
+            conditional prediction. The other convention, :math:`\epsilon_c + s(\epsilon_c -
+            \epsilon)`, is w = 1 + s.
         start, stop: the guidance interval, see `Term`.
     """
 

@@ -19,17 +19,21 @@ class Classifier(Protocol):
     @property
     def labels(self) -> Sequence[str]: ...
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """Latents of unit variance (B, C, H, W) and their training times 0..999 (B,), to logits (B, labels)."""
+        """Latents of unit variance (B, C, H, W) and their training times 0..999 (B,), to logits (B,
+        labels).
+        """
         ...
 
 
 @dataclass(frozen=True, repr=False)
 class CG(Term):
-    r"""Classifier guidance (Dhariwal & Nichol 2021, arXiv 2105.05233, algorithm 2): :math:`-\sigma \nabla_{x_t} \log p(y|x_t)`.
+    r"""Classifier guidance (Dhariwal & Nichol 2021, arXiv 2105.05233, algorithm 2): :math:`-\sigma
+    \nabla_{x_t} \log p(y|x_t)`.
 
-    The gradient is that of the model's classifier of noisy latents, `model.classifier`, which works on unit variance whatever
-    the scheduler: where latents grow with the noise it is given :math:`x_t / \sqrt{\alpha^2 + \sigma^2}`. Costs no U-Net call,
-    but one pass through the classifier and back.
+    The gradient is that of the model's classifier of noisy latents, `model.classifier`, which works
+    on unit variance whatever the scheduler: where latents grow with the noise it is given
+    :math:`x_t / \sqrt{\alpha^2 + \sigma^2}`. Costs no U-Net call, but one pass through the
+    classifier and back.
 
     Args:
         scale: s; 0 is off, 1 is Bayes' rule, negative moves away from the class.
@@ -55,7 +59,10 @@ class CG(Term):
                 "give one to load(classifier=...), or use CFG, which needs none"
             )
         if self.label not in model.classifier.labels:
-            raise ArgumentError(f"the classifier knows no {self.label!r}; it knows {', '.join(model.classifier.labels)}")
+            raise ArgumentError(
+                f"the classifier knows no {self.label!r}; it knows"
+                f" {', '.join(model.classifier.labels)}"
+            )
 
     def beside(self, step: Any, model: Any) -> dict[str, Any]:
         if step.slope_cg is not None:
@@ -81,7 +88,9 @@ class CG(Term):
 
 
 def slope(classifier: Classifier, x_t: Tensor, level: Any, place: int) -> Tensor:
-    """Gradient of the log-probability of one class with respect to x_t, (B, C, H, W); no image sees another."""
+    """Gradient of the log-probability of one class with respect to x_t, (B, C, H, W); no image sees
+    another.
+    """
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
         t = torch.full((len(x),), level.t, device=x.device)

@@ -11,16 +11,18 @@ from sagviz.guidance.perturbed import Perturbed
 
 @dataclass(frozen=True, repr=False)
 class PAG(Perturbed):
-    r"""Perturbed-attention guidance (Ahn et al. 2024, arXiv 2403.17377): :math:`\epsilon(x_t, c) - \hat\epsilon(x_t, c)`.
+    r"""Perturbed-attention guidance (Ahn et al. 2024, arXiv 2403.17377): :math:`\epsilon(x_t, c) -
+    \hat\epsilon(x_t, c)`.
 
-    In :math:`\hat\epsilon` the self-attention maps of the chosen layers are the identity: each cell keeps its own value,
-    softmax(q k^T) v becomes v. With CFG it is the branch given the prompt that is disturbed, as in diffusers; without CFG the
-    only one. Costs one more row in the step's U-Net call.
+    In :math:`\hat\epsilon` the self-attention maps of the chosen layers are the identity: each cell
+    keeps its own value, softmax(q k^T) v becomes v. With CFG it is the branch given the prompt that
+    is disturbed, as in diffusers; without CFG the only one. Costs one more row in the step's U-Net
+    call.
 
     Args:
         scale: s; 0 is off. The paper's script takes 5 without CFG; diffusers' default is 3.
-        layers: "mid", all self-attention layers of the middle block; or the dotted path of a layer, or of a block for all of
-            its layers; or a tuple of such.
+        layers: "mid", all self-attention layers of the middle block; or the dotted path of a layer,
+            or of a block for all of its layers; or a tuple of such.
         start, stop: the interval in which it acts, see `Term`.
     """
 

@@ -1,4 +1,6 @@
-"""What PAG and SEG share: away from what the network predicts while its self-attention is disturbed."""
+"""What PAG and SEG share: away from what the network predicts while its self-attention is
+disturbed.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,14 @@ class Perturbed(Term):
     def __post_init__(self) -> None:
         super().__post_init__()
         given = (self.layers,) if isinstance(self.layers, str) else self.layers
-        if not isinstance(given, tuple | list) or not given or not all(isinstance(layer, str) and layer for layer in given):
-            raise ArgumentError(f"layers is {self.layers!r}; give 'mid', a dotted path, or a tuple of them")
+        if (
+            not isinstance(given, tuple | list)
+            or not given
+            or not all(isinstance(layer, str) and layer for layer in given)
+        ):
+            raise ArgumentError(
+                f"layers is {self.layers!r}; give 'mid', a dotted path, or a tuple of them"
+            )
         if not isinstance(self.layers, str):
             object.__setattr__(self, "layers", tuple(given))
 
@@ -43,17 +51,23 @@ class Perturbed(Term):
     def ask(self, step: Any) -> Ask | None:
         (where,) = self.stored
         done = getattr(step, where) is not None
-        return None if done else Ask(where, step.x_t, key=self.change, told=True, change=self.change)
+        return (
+            None if done else Ask(where, step.x_t, key=self.change, told=True, change=self.change)
+        )
 
     def kept(self, old: Any, new: Any) -> dict[str, Any]:
         del new
         (where,), before = self.stored, old.guidance.get(self.name)
-        there = before is not None and before.change == self.change and getattr(old, where) is not None
+        there = (
+            before is not None and before.change == self.change and getattr(old, where) is not None
+        )
         return {where: getattr(old, where)} if there else {}
 
     def in_noise(self, step: Any) -> Tensor:
         (where,) = self.stored
-        return step.level.eps(step.x_t, step.out_told) - step.level.eps(step.x_t, getattr(step, where))
+        return step.level.eps(step.x_t, step.out_told) - step.level.eps(
+            step.x_t, getattr(step, where)
+        )
 
     def in_output(self, step: Any) -> Tensor:
         (where,) = self.stored

@@ -15,10 +15,11 @@ class Rescale(Term):
     r"""Guidance rescale (Lin et al. 2024, arXiv 2305.08891, section 3.4):
     :math:`(\mathrm{std}\,\epsilon_c / \mathrm{std}\,\epsilon_w - 1)\,\epsilon_w`.
 
-    :math:`\epsilon_w = \epsilon + w(\epsilon_c - \epsilon)` is what CFG alone makes, and std is taken over each image. Large w
-    spreads the prediction, which burns the picture; this takes the share phi of it back. `CFG(w) + Rescale(phi)` is diffusers'
-    `guidance_rescale=phi`. It is the network's own outputs that are rescaled, so also v or x_0. Other terms are not rescaled,
-    so that the sum stays a sum. The direction depends on w. Costs nothing.
+    :math:`\epsilon_w = \epsilon + w(\epsilon_c - \epsilon)` is what CFG alone makes, and std is
+    taken over each image. Large w spreads the prediction, which burns the picture; this takes the
+    share phi of it back. `CFG(w) + Rescale(phi)` is diffusers' `guidance_rescale=phi`. It is the
+    network's own outputs that are rescaled, so also v or x_0. Other terms are not rescaled, so that
+    the sum stays a sum. The direction depends on w. Costs nothing.
 
     Args:
         scale: phi, 0 (nothing) to 1; the paper advises 0.7.

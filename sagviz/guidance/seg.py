@@ -13,19 +13,23 @@ from sagviz.guidance.perturbed import Perturbed
 
 @dataclass(frozen=True, repr=False)
 class SEG(Perturbed):
-    r"""Smoothed-energy guidance (Hong 2024, arXiv 2408.00760): :math:`\epsilon(x_t, c) - \tilde\epsilon(x_t, c)`.
+    r"""Smoothed-energy guidance (Hong 2024, arXiv 2408.00760): :math:`\epsilon(x_t, c) -
+    \tilde\epsilon(x_t, c)`.
 
-    In :math:`\tilde\epsilon` the queries of the chosen self-attention layers are blurred by a Gaussian over the layer's grid,
-    which is to blur the attention weights: the energy that they stand for becomes smoother. The branch is chosen as in `PAG`.
-    Costs one more row in the step's U-Net call.
+    In :math:`\tilde\epsilon` the queries of the chosen self-attention layers are blurred by a
+    Gaussian over the layer's grid, which is to blur the attention weights: the energy that they
+    stand for becomes smoother. The branch is chosen as in `PAG`. Costs one more row in the step's
+    U-Net call.
 
-    The blur is the whole Gaussian, mirrored at the borders, so that sigma -> inf is the mean query; the author's code cuts its
-    kernel to the grid, and so stays short of the mean until sigma is called infinite.
+    The blur is the whole Gaussian, mirrored at the borders, so that sigma -> inf is the mean query;
+    the author's code cuts its kernel to the grid, and so stays short of the mean until sigma is
+    called infinite.
 
     Args:
         scale: s; 0 is off. The paper keeps it at 3 and turns sigma.
         layers: as in `PAG`.
-        blur_sigma: standard deviation in cells of the layer's grid: 0 blurs nothing, inf makes all queries their mean.
+        blur_sigma: standard deviation in cells of the layer's grid: 0 blurs nothing, inf makes all
+            queries their mean.
         start, stop: the interval in which it acts, see `Term`.
     """
 
@@ -41,4 +45,6 @@ class SEG(Perturbed):
 
     @property
     def change(self) -> Perturbation:
-        return Perturbation((self.layers,) if isinstance(self.layers, str) else self.layers, float(self.blur_sigma))
+        return Perturbation(
+            (self.layers,) if isinstance(self.layers, str) else self.layers, float(self.blur_sigma)
+        )

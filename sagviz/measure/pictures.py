@@ -13,10 +13,11 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def sharpness(picture: Image.Image) -> float:
-    """Variance of the luma's Laplacian (4 neighbours, inner pixels), luma 0..1: larger is sharper. A flat picture has 0.
+    """Variance of the luma's Laplacian (4 neighbours, inner pixels), luma 0..1: larger is sharper.
+    A flat picture has 0.
 
-    Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy: a comparative study". It counts noise as
-    sharpness and depends on the picture's size: compare pictures of one size.
+    Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy: a comparative study".
+    It counts noise as sharpness and depends on the picture's size: compare pictures of one size.
     """
     y = _luma(picture)
     inner = y[1:-1, 1:-1]
@@ -26,20 +27,28 @@ def sharpness(picture: Image.Image) -> float:
 
 
 def saturation(picture: Image.Image) -> float:
-    """Mean saturation of the hexcone model, (max - min) / max of a pixel's channels (Smith 1978), 0 for black: 0 grey, 1 pure."""
+    """Mean saturation of the hexcone model, (max - min) / max of a pixel's channels (Smith 1978), 0
+    for black: 0 grey, 1 pure.
+    """
     pixels = _pixels(picture)
     high, low = pixels.max(axis=2), pixels.min(axis=2)
     return float(np.divide(high - low, high, out=np.zeros_like(high), where=high > 0).mean())
 
 
 def contrast(picture: Image.Image) -> float:
-    """RMS contrast: the standard deviation of the luma 0..1 (Peli 1990). At most 0.5, half black and half white."""
+    """RMS contrast: the standard deviation of the luma 0..1 (Peli 1990). At most 0.5, half black
+    and half white.
+    """
     return float(_luma(picture).std())
 
 
 def of_picture(picture: Image.Image) -> dict[str, float]:
     """All measures of a picture."""
-    return {"sharpness": sharpness(picture), "saturation": saturation(picture), "contrast": contrast(picture)}
+    return {
+        "sharpness": sharpness(picture),
+        "saturation": saturation(picture),
+        "contrast": contrast(picture),
+    }
 
 
 def _pixels(picture: Image.Image) -> np.ndarray[Any, Any]:

@@ -1,4 +1,6 @@
-"""A blind vote on pairs of pictures: which side shows what, what was voted, and what follows from it."""
+"""A blind vote on pairs of pictures: which side shows what, what was voted, and what follows from
+it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ class Result:
         ties: votes for neither.
         share: of the second name among those who chose, 0..1; `None` where nobody did.
         interval: its Wilson interval at 95 %.
-        p_value: how probable a count at least as uneven is if both are equally good (two-sided binomial test).
+        p_value: how probable a count at least as uneven is if both are equally good (two-sided
+            binomial test).
     """
 
     names: tuple[str, str]
@@ -46,8 +49,15 @@ class Result:
         if self.share is None or self.interval is None:
             return f"{counts} Nobody chose, so there is no share to tell."
         low, high = self.interval
-        apart = "50 % is outside: more than chance." if low > 0.5 or high < 0.5 else "50 % is inside: it may be chance."
-        share = f"{100 * self.share:.0f} % of the choices (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+        apart = (
+            "50 % is outside: more than chance."
+            if low > 0.5 or high < 0.5
+            else "50 % is inside: it may be chance."
+        )
+        share = (
+            f"{100 * self.share:.0f} % of the choices (95 % interval {100 * low:.0f} to"
+            f" {100 * high:.0f} %)"
+        )
         return f"{counts} {self.names[1]} was preferred in {share}. {apart}"
 
 
@@ -86,7 +96,9 @@ class Votes:
         if vote not in (LEFT, RIGHT, TIE):
             raise ArgumentError(f"a vote is {vote!r}; give 'left', 'right' or 'tie'")
         if self.done:
-            raise ArgumentError(f"all {self.pairs} pairs have their votes; undo the last one to change it")
+            raise ArgumentError(
+                f"all {self.pairs} pairs have their votes; undo the last one to change it"
+            )
         return replace(self, given=(*self.given, vote))
 
     def undo(self) -> Votes:
@@ -109,7 +121,9 @@ class Votes:
             return Result(self.names, wins, ties)
         test = binomtest(wins[1], sum(wins))
         interval = test.proportion_ci(method="wilson")
-        return Result(self.names, wins, ties, test.statistic, (interval.low, interval.high), test.pvalue)
+        return Result(
+            self.names, wins, ties, test.statistic, (interval.low, interval.high), test.pvalue
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write JSON; the file is the old one or the new one, whatever happens."""
@@ -117,7 +131,9 @@ class Votes:
         try:
             return write_whole(path, json.dumps(content, indent=1).encode())
         except OSError as error:
-            raise ArgumentError(f"cannot write the votes to {path}: {error.strerror}; give a folder that exists") from error
+            raise ArgumentError(
+                f"cannot write the votes to {path}: {error.strerror}; give a folder that exists"
+            ) from error
 
     def resume(self, path: str | Path) -> Votes:
         """The votes in a file, where there is one, which must be on these very pairs.
@@ -129,14 +145,23 @@ class Votes:
             return self
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            same = (FORMAT, self.fingerprint, list(self.names)) == (content["format"], content["fingerprint"], content["names"])
+            same = (FORMAT, self.fingerprint, list(self.names)) == (
+                content["format"],
+                content["fingerprint"],
+                content["names"],
+            )
             stored = replace(self, seed=content["seed"])
             for vote in content["given"]:
                 stored = stored.add(vote)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArgumentError(f"{path} cannot be read as votes; give another path, or move that file away") from error
+            raise ArgumentError(
+                f"{path} cannot be read as votes; give another path, or move that file away"
+            ) from error
         if not same:
-            raise ArgumentError(f"{path} holds votes on other pictures; give another path, or the pairs that it was made with")
+            raise ArgumentError(
+                f"{path} holds votes on other pictures; give another path, or the pairs that it was"
+                " made with"
+            )
         return stored
 
 

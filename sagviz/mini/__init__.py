@@ -1,4 +1,6 @@
-"""The bundled miniature: a latent diffusion model with Stable Diffusion's anatomy that runs on a laptop. See README.md here."""
+"""The bundled miniature: a latent diffusion model with Stable Diffusion's anatomy that runs on a
+laptop. See README.md here.
+"""
 
 from pathlib import Path
 

@@ -1,7 +1,8 @@
-r"""Names the object in a noisy latent: what classifier guidance (CG) needs, :math:`\nabla_{x_t} \log p(c | x_t)`.
+r"""Names the object in a noisy latent: what classifier guidance (CG) needs, :math:`\nabla_{x_t}
+\log p(c | x_t)`.
 
-A small convolutional network on (x_t, t), trained on encoded renders with the schedule's noise (Dhariwal & Nichol 2021,
-arXiv 2105.05233, section 4).
+A small convolutional network on (x_t, t), trained on encoded renders with the schedule's noise
+(Dhariwal & Nichol 2021, arXiv 2105.05233, section 4).
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ class Block(nn.Module):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        self.first, self.second = nn.Conv2d(before, after, 3, 1, 1), nn.Conv2d(after, after, 3, 2, 1)
+        self.first, self.second = (
+            nn.Conv2d(before, after, 3, 1, 1),
+            nn.Conv2d(after, after, 3, 2, 1),
+        )
         self.norm, self.times = nn.GroupNorm(8, after), nn.Linear(TIMES, 2 * after)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
@@ -35,13 +39,18 @@ class Block(nn.Module):
 
 
 class NoisyClassifier(nn.Module):
-    """Noisy latents (B, 4, 16, 16) and their t (B,) in 0..999 to logits of the 48 objects (B, 48), one of which is there."""
+    """Noisy latents (B, 4, 16, 16) and their t (B,) in 0..999 to logits of the 48 objects (B, 48),
+    one of which is there.
+    """
 
     labels = NAMES
 
     def __init__(self, channels: tuple[int, ...] = (64, 96, 128)) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(before, after) for before, after in zip((4, *channels[:-1]), channels, strict=True))
+        self.blocks = nn.ModuleList(
+            Block(before, after)
+            for before, after in zip((4, *channels[:-1]), channels, strict=True)
+        )
         self.objects = nn.Linear(channels[-1], len(NAMES))
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -53,12 +62,16 @@ class NoisyClassifier(nn.Module):
 
 def time_code(t: Tensor) -> Tensor:
     """Sines and cosines of t, (B, 64), periods from 1 to 10,000."""
-    angles = t[:, None].float() * torch.exp(-math.log(10_000) * torch.arange(TIMES // 2) / (TIMES // 2)).to(t.device)
+    angles = t[:, None].float() * torch.exp(
+        -math.log(10_000) * torch.arange(TIMES // 2) / (TIMES // 2)
+    ).to(t.device)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def load_noisy_classifier(folder: Path = WEIGHTS) -> NoisyClassifier:
     """The classifier of noisy latents that ships with the miniature; `judge.NAMES` are its classes."""
     classifier = NoisyClassifier()
-    classifier.load_state_dict({name: numbers.float() for name, numbers in load_file(folder / FILE).items()})
+    classifier.load_state_dict(
+        {name: numbers.float() for name, numbers in load_file(folder / FILE).items()}
+    )
     return classifier.eval()

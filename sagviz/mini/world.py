@@ -1,7 +1,8 @@
 """The world that the miniature knows: emoji on a graded background, with a caption.
 
-`scene(rng)` composes one picture of 64 x 64 pixels from the sprites in this folder and says what is on it. The captions use
-whole words only (`words()` is the tokenizer's vocabulary), so that everything that the model was taught can be listed.
+`scene(rng)` composes one picture of 64 x 64 pixels from the sprites in this folder and says what is
+on it. The captions use whole words only (`words()` is the tokenizer's vocabulary), so that
+everything that the model was taught can be listed.
 """
 
 from __future__ import annotations
@@ -22,24 +23,71 @@ SPRITE_SIZE = 128  # pixels on a side of a stored sprite
 
 # Name in captions -> Unicode code point of the Fluent emoji.
 OBJECTS = {
-    "apple": "1f34e", "banana": "1f34c", "strawberry": "1f353", "dog": "1f436", "cat": "1f431", "fox": "1f98a",
-    "frog": "1f438", "panda": "1f43c", "fish": "1f41f", "butterfly": "1f98b", "car": "1f697", "rocket": "1f680",
-    "soccer ball": "26bd", "basketball": "1f3c0", "cake": "1f382", "pizza": "1f355", "burger": "1f354",
-    "donut": "1f369", "house": "1f3e0", "tree": "1f333", "sunflower": "1f33b", "cactus": "1f335", "sun": "1f31e",
-    "moon": "1f319", "star": "2b50", "heart": "2764-fe0f", "balloon": "1f388", "gift": "1f381", "key": "1f511",
-    "guitar": "1f3b8", "bicycle": "1f6b2", "sailboat": "26f5", "turtle": "1f422", "penguin": "1f427", "owl": "1f989",
-    "unicorn": "1f984", "dinosaur": "1f995", "elephant": "1f418", "lion": "1f981", "mouse": "1f42d",
-    "rabbit": "1f430", "koala": "1f428", "pig": "1f437", "cow": "1f42e", "mushroom": "1f344", "carrot": "1f955",
-    "crown": "1f451", "umbrella": "2602-fe0f",
-}  # fmt: skip
+    "apple": "1f34e",
+    "banana": "1f34c",
+    "strawberry": "1f353",
+    "dog": "1f436",
+    "cat": "1f431",
+    "fox": "1f98a",
+    "frog": "1f438",
+    "panda": "1f43c",
+    "fish": "1f41f",
+    "butterfly": "1f98b",
+    "car": "1f697",
+    "rocket": "1f680",
+    "soccer ball": "26bd",
+    "basketball": "1f3c0",
+    "cake": "1f382",
+    "pizza": "1f355",
+    "burger": "1f354",
+    "donut": "1f369",
+    "house": "1f3e0",
+    "tree": "1f333",
+    "sunflower": "1f33b",
+    "cactus": "1f335",
+    "sun": "1f31e",
+    "moon": "1f319",
+    "star": "2b50",
+    "heart": "2764-fe0f",
+    "balloon": "1f388",
+    "gift": "1f381",
+    "key": "1f511",
+    "guitar": "1f3b8",
+    "bicycle": "1f6b2",
+    "sailboat": "26f5",
+    "turtle": "1f422",
+    "penguin": "1f427",
+    "owl": "1f989",
+    "unicorn": "1f984",
+    "dinosaur": "1f995",
+    "elephant": "1f418",
+    "lion": "1f981",
+    "mouse": "1f42d",
+    "rabbit": "1f430",
+    "koala": "1f428",
+    "pig": "1f437",
+    "cow": "1f42e",
+    "mushroom": "1f344",
+    "carrot": "1f955",
+    "crown": "1f451",
+    "umbrella": "2602-fe0f",
+}
 
 BACKGROUNDS = {
-    "white": (240, 240, 240), "black": (32, 32, 36), "grey": (140, 142, 148), "red": (208, 62, 58),
-    "orange": (240, 152, 60), "yellow": (246, 216, 92), "green": (104, 178, 96), "blue": (84, 144, 220),
-    "purple": (142, 98, 192), "pink": (244, 168, 198),
-}  # fmt: skip
+    "white": (240, 240, 240),
+    "black": (32, 32, 36),
+    "grey": (140, 142, 148),
+    "red": (208, 62, 58),
+    "orange": (240, 152, 60),
+    "yellow": (246, 216, 92),
+    "green": (104, 178, 96),
+    "blue": (84, 144, 220),
+    "purple": (142, 98, 192),
+    "pink": (244, 168, 198),
+}
 
-# Where the two objects of a relation stand: (x, y) of the first, (x, y) of the second, as fractions of the scene.
+# Where the two objects of a relation stand: (x, y) of the first, (x, y) of the second, as fractions
+# of the scene.
 RELATIONS = {
     "left of": ((0.27, 0.5), (0.73, 0.5)),
     "right of": ((0.73, 0.5), (0.27, 0.5)),
@@ -59,7 +107,14 @@ OTHER_RELATIONS = {
     "and": ("with",),
 }
 SIDE_BY_SIDE = ("next to", "beside")  # only where the objects stand left and right
-OPENINGS = ("a picture of", "an image of", "a photo of", "a drawing of", "an emoji of", "an icon of")
+OPENINGS = (
+    "a picture of",
+    "an image of",
+    "a photo of",
+    "a drawing of",
+    "an emoji of",
+    "an icon of",
+)
 SETTINGS = ("on {}", "with {} background", "in front of {} background", "against {} background")
 PLAIN_SETTING = "on {} background"
 SIZES = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
@@ -67,14 +122,20 @@ GREYS = ("grey", "gray")
 MARKS = (",", ".")
 
 PIXELS = {  # sizes of the objects in pixels: (from, below), by number of objects and size word
-    (1, ""): (34, 53), (1, "small"): (22, 32), (1, "large"): (54, 63),
-    (2, ""): (24, 31), (2, "small"): (15, 21), (2, "large"): (32, 37),
-}  # fmt: skip
+    (1, ""): (34, 53),
+    (1, "small"): (22, 32),
+    (1, "large"): (54, 63),
+    (2, ""): (24, 31),
+    (2, "small"): (15, 21),
+    (2, "large"): (32, 37),
+}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is on it. `relation` is `None` where there is one object; a size is "", "small" or "large"."""
+    """A picture and what is on it. `relation` is `None` where there is one object; a size is "",
+    "small" or "large".
+    """
 
     image: Image.Image
     objects: tuple[str, ...]
@@ -91,7 +152,9 @@ def words() -> list[str]:
 
 
 def vocabulary() -> dict[str, tuple[str, ...]]:
-    """What the miniature was taught, by kind; an entry may be a phrase in "objects" and "relations" only."""
+    """What the miniature was taught, by kind; an entry may be a phrase in "objects" and "relations"
+    only.
+    """
     relations = [*RELATIONS, *itertools.chain(*OTHER_RELATIONS.values()), *SIDE_BY_SIDE, "and"]
     rest = " ".join([*OPENINGS, *SETTINGS, PLAIN_SETTING, "a an the"]).replace("{}", "").split()
     return {
@@ -109,18 +172,34 @@ def with_article(phrase: str) -> str:
 
 
 def caption(
-    objects: tuple[str, ...], relation: str | None = None, background: str | None = None, sizes: tuple[str, ...] | None = None
+    objects: tuple[str, ...],
+    relation: str | None = None,
+    background: str | None = None,
+    sizes: tuple[str, ...] | None = None,
 ) -> str:
-    """What a person would type: 'a small cat above a rocket on a green background'. A size is '' where none is said."""
-    sized = [f"{size} {name}".strip() for name, size in zip(objects, sizes or ("",) * len(objects), strict=True)]
+    """What a person would type: 'a small cat above a rocket on a green background'. A size is ''
+    where none is said.
+    """
+    sized = [
+        f"{size} {name}".strip()
+        for name, size in zip(objects, sizes or ("",) * len(objects), strict=True)
+    ]
     text = f" {relation} ".join(map(with_article, sized))
-    return text if background is None else f"{text} {PLAIN_SETTING.format(with_article(background))}"
+    return (
+        text if background is None else f"{text} {PLAIN_SETTING.format(with_article(background))}"
+    )
 
 
 def reworded(
-    rng: np.random.Generator, objects: tuple[str, ...], relation: str | None, background: str | None, sizes: tuple[str, ...]
+    rng: np.random.Generator,
+    objects: tuple[str, ...],
+    relation: str | None,
+    background: str | None,
+    sizes: tuple[str, ...],
 ) -> str:
-    """The same said in other words, of those that people use: 'tiny cat on top of rocket, against a gray background.'."""
+    """The same said in other words, of those that people use: 'tiny cat on top of rocket, against a
+    gray background.'.
+    """
     said = tuple(pick(rng, SIZES[size]) if size else "" for size in sizes)
     joint = pick(rng, joints(relation)) if relation else None
     colour = pick(rng, GREYS) if background == "grey" else background
@@ -140,7 +219,9 @@ def reworded(
 
 
 def swapped(text: str, relation: str | None) -> str | None:
-    """The caption with the opposite relation, `None` where it does not name the relation by its first name."""
+    """The caption with the opposite relation, `None` where it does not name the relation by its
+    first name.
+    """
     told = f" {relation} "
     return text.replace(told, f" {OPPOSITES[relation]} ") if relation and told in text else None
 
@@ -172,7 +253,9 @@ def backdrop(name: str, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def paste(image: Image.Image, name: str, centre: tuple[float, float], size: int, mirror: bool) -> None:
+def paste(
+    image: Image.Image, name: str, centre: tuple[float, float], size: int, mirror: bool
+) -> None:
     """Put an object on the picture; `centre` in pixels, `size` in pixels on a side."""
     emoji = sprite(name).resize((size, size), Image.Resampling.LANCZOS)
     if mirror:
@@ -180,11 +263,14 @@ def paste(image: Image.Image, name: str, centre: tuple[float, float], size: int,
     image.paste(emoji, (round(centre[0] - size / 2), round(centre[1] - size / 2)), emoji)
 
 
-def scene(rng: np.random.Generator, objects: tuple[str, ...] | None = None, background: str | None = None) -> Scene:
+def scene(
+    rng: np.random.Generator, objects: tuple[str, ...] | None = None, background: str | None = None
+) -> Scene:
     """Compose a scene of one object or two, as often. What is given is not drawn by lot.
 
-    One object in four is small or large, and one pair in eight one of each, which the caption always says; all others are of
-    plain size. The background is named in 60 % of the captions, and 60 % of them are put as `caption` does.
+    One object in four is small or large, and one pair in eight one of each, which the caption
+    always says; all others are of plain size. The background is named in 60 % of the captions, and
+    60 % of them are put as `caption` does.
     """
     if objects is None:
         count = 1 if rng.random() < 0.5 else 2
@@ -193,7 +279,9 @@ def scene(rng: np.random.Generator, objects: tuple[str, ...] | None = None, back
     image = backdrop(background, rng)
     sizes = draw_sizes(rng, len(objects))
     relation = None if len(objects) == 1 else pick(rng, list(RELATIONS))
-    for name, size, place in zip(objects, sizes, RELATIONS[relation] if relation else ((0.5, 0.5),), strict=True):
+    for name, size, place in zip(
+        objects, sizes, RELATIONS[relation] if relation else ((0.5, 0.5),), strict=True
+    ):
         pixels = int(rng.integers(*PIXELS[len(objects), size]))
         reach = 2.5 if relation else max(1.0, min(6.0 if not size else 12.0, (SIZE - pixels) / 2))
         dx, dy = rng.uniform(-reach, reach, 2)

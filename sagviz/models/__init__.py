@@ -1,4 +1,6 @@
-"""The one door to third-party models: `load` finds one, and `Model` is all that the rest of sagviz sees of it."""
+"""The one door to third-party models: `load` finds one, and `Model` is all that the rest of sagviz
+sees of it.
+"""
 
 from __future__ import annotations
 

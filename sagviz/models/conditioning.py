@@ -11,7 +11,8 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """One row for each row of the latent, `None` for what a family is not told: a pixel model is told nothing at all.
+    """One row for each row of the latent, `None` for what a family is not told: a pixel model is
+    told nothing at all.
 
     Attributes:
         text: the tokens of a prompt as the text encoder sees them, (B, tokens, width).
@@ -29,10 +30,17 @@ class Conditioning:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         """With every tensor changed."""
-        return Conditioning(*(None if part is None else change(part) for part in (self.text, self.pooled, self.time_ids)))
+        return Conditioning(
+            *(
+                None if part is None else change(part)
+                for part in (self.text, self.pooled, self.time_ids)
+            )
+        )
 
     @staticmethod
     def joined(parts: Sequence[Conditioning]) -> Conditioning:
         """The rows of several, one below the other; they are of one family."""
         columns = zip(*((part.text, part.pooled, part.time_ids) for part in parts), strict=True)
-        return Conditioning(*(torch.cat(column) if isinstance(column[0], Tensor) else None for column in columns))
+        return Conditioning(
+            *(torch.cat(column) if isinstance(column[0], Tensor) else None for column in columns)
+        )

@@ -1,4 +1,6 @@
-"""Which family a pipeline is of, told by the parts that it has; what is of none is refused with the reason."""
+"""Which family a pipeline is of, told by the parts that it has; what is of none is refused with the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from sagviz.models.sdxl import SDXL
 from sagviz.models.stable_diffusion import StableDiffusion
 from sagviz.models.unconditional import Pixels
 
-UNETS = {"UNet2DConditionModel": StableDiffusion, "UNet2DModel": Pixels}  # diffusers' classes; one of them makes two families
+# diffusers' classes; one of them makes two families
+UNETS = {"UNet2DConditionModel": StableDiffusion, "UNet2DModel": Pixels}
 
 STEERING = ("controlnet", "adapter", "motion_adapter")  # what tells a U-Net more than a prompt
 
@@ -30,15 +33,20 @@ def family_of(name: str, lacks: str, parts: Collection[str], unet: Collection[st
     if "unet" not in parts:
         others = [part for part in parts if part in ("transformer", "prior", "decoder")]
         instead = f", but a {others[0]}" if others else ""
-        raise ModelError(f"{lacks} unet{instead}; SAG reads the self-attention of a U-Net, and {WORKS}")
+        raise ModelError(
+            f"{lacks} unet{instead}; SAG reads the self-attention of a U-Net, and {WORKS}"
+        )
     found = next((family for kind, family in UNETS.items() if kind in unet), None)
     if found is None:
-        raise ModelError(f"{name} has a unet of the class {next(iter(unet), None)}, which sagviz does not know; {WORKS}")
+        raise ModelError(
+            f"{name} has a unet of the class {next(iter(unet), None)}, which sagviz does not know;"
+            f" {WORKS}"
+        )
     steered = [part for part in STEERING if part in parts]
     if steered:
         raise ModelError(
-            f"{name} has a {steered[0]}, whose condition sagviz does not give; leave it out, as the from_pipe of a plain "
-            f"text-to-image pipeline does; {WORKS}"
+            f"{name} has a {steered[0]}, whose condition sagviz does not give; leave it out, as the"
+            f" from_pipe of a plain text-to-image pipeline does; {WORKS}"
         )
     family = SDXL if found is StableDiffusion and "text_encoder_2" in parts else found
     missing = [part for part in family.PARTS if part not in parts]
@@ -46,5 +54,8 @@ def family_of(name: str, lacks: str, parts: Collection[str], unet: Collection[st
         raise ModelError(f"{lacks} {', '.join(missing)}, which its U-Net needs; {WORKS}")
     beyond = sorted(set(parts) - set(family.PARTS))
     if family is Pixels and beyond:
-        raise ModelError(f"{name} has {', '.join(beyond)} beside a U-Net of pixels, so that it draws no pixels; {WORKS}")
+        raise ModelError(
+            f"{name} has {', '.join(beyond)} beside a U-Net of pixels, so that it draws no pixels;"
+            f" {WORKS}"
+        )
     return family

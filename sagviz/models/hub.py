@@ -1,4 +1,6 @@
-"""Folders in diffusers' format and names on the Hugging Face hub: their index and their parts, each by its own class."""
+"""Folders in diffusers' format and names on the Hugging Face hub: their index and their parts, each
+by its own class.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,14 @@ WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler")
 
 
 def read_parts(
-    folder: str, index: dict[str, Any], names: Sequence[str], dtype: torch.dtype, weights: bool = True
+    folder: str,
+    index: dict[str, Any],
+    names: Sequence[str],
+    dtype: torch.dtype,
+    weights: bool = True,
 ) -> dict[str, Any]:
-    """Each part by its own class, so that nothing else of a pipeline (safety checker, image processor) is fetched.
+    """Each part by its own class, so that nothing else of a pipeline (safety checker, image
+    processor) is fetched.
 
     Without `weights` the networks are built from their configurations on torch's meta device.
     """
@@ -39,16 +46,30 @@ def read_parts(
             library, kind = index[part]
             options = {} if part in WITHOUT_WEIGHTS else {"torch_dtype": dtype}
             if part.startswith("text_encoder"):
-                options = {"dtype": dtype} if int(transformers.__version__.split(".")[0]) >= 5 else options
+                options = (
+                    {"dtype": dtype}
+                    if int(transformers.__version__.split(".")[0]) >= 5
+                    else options
+                )
             try:
                 read = getattr(libraries[library], kind)
                 if options and not weights:
                     parts[part] = nn.Module.to(_without_weights(read, folder, part, local), dtype)
                 else:
-                    parts[part] = read.from_pretrained(folder, subfolder=part, local_files_only=local, **options)
-            except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+                    parts[part] = read.from_pretrained(
+                        folder, subfolder=part, local_files_only=local, **options
+                    )
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                AttributeError,
+                RuntimeError,
+                SafetensorError,
+            ) as error:
                 raise ModelError(
-                    f"the {part} of {folder} cannot be read ({first_sentence(error)}); check or fetch it again"
+                    f"the {part} of {folder} cannot be read ({first_sentence(error)}); check or"
+                    " fetch it again"
                 ) from error
     return parts
 
@@ -57,18 +78,26 @@ def _without_weights(kind: Any, folder: str, part: str, local: bool) -> Any:
     """A network of diffusers or transformers that has shapes only."""
     with torch.device("meta"):
         if hasattr(kind, "load_config"):
-            return kind.from_config(kind.load_config(folder, subfolder=part, local_files_only=local))
-        return kind(kind.config_class.from_pretrained(folder, subfolder=part, local_files_only=local))
+            return kind.from_config(
+                kind.load_config(folder, subfolder=part, local_files_only=local)
+            )
+        return kind(
+            kind.config_class.from_pretrained(folder, subfolder=part, local_files_only=local)
+        )
 
 
 def _is_offline() -> bool:
-    """Whether the hub's name cannot be looked up: its client would try for half a minute. A proxy does its own look-ups."""
+    """Whether the hub's name cannot be looked up: its client would try for half a minute. A proxy
+    does its own look-ups.
+    """
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return True
     try:
-        return not getproxies() and not socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+        return not getproxies() and not socket.getaddrinfo(
+            urlsplit(constants.ENDPOINT).hostname, 443
+        )
     except OSError:
         return True
 
@@ -83,17 +112,21 @@ def read_index(folder: str) -> dict[str, Any]:
             path = Path(hf_hub_download(folder, "model_index.json", local_files_only=_is_offline()))
         except Exception as error:  # the hub's client raises many kinds: offline, missing, gated
             raise ModelError(
-                f"no folder {folder!r} here, and the hub does not deliver a model of that name ({first_sentence(error)}); "
-                "give a folder in diffusers' format, a hub name, or nothing for the bundled miniature"
+                f"no folder {folder!r} here, and the hub does not deliver a model of that name"
+                f" ({first_sentence(error)}); give a folder in diffusers' format, a hub name, or"
+                " nothing for the bundled miniature"
             ) from error
     if not path.is_file():
         raise ModelError(
-            f"no model at {folder!r}; give a folder with a model_index.json, a hub name, or nothing for the miniature"
+            f"no model at {folder!r}; give a folder with a model_index.json, a hub name, or nothing"
+            " for the miniature"
         )
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({first_sentence(error)}); check or fetch it again") from error
+        raise ModelError(
+            f"{path} cannot be read ({first_sentence(error)}); check or fetch it again"
+        ) from error
     if not isinstance(index, dict):
         raise ModelError(f"{path} does not list the parts of a model; check or fetch it again")
     return index

@@ -34,15 +34,18 @@ def load(
     """Open a model: Stable Diffusion 1.x or 2.x, SDXL, or an unconditional one of pixels (DDPM).
 
     Args:
-        source: `None` for the bundled miniature (offline, no download), a folder in diffusers' format, a name on the
-            Hugging Face hub such as "stable-diffusion-v1-5/stable-diffusion-v1-5", or a diffusers pipeline in memory,
-            which is used as it is, with its LoRAs, and stays as it is.
-        device: "cpu", "cuda" ...; by default a GPU where there is one, and the CPU for the miniature. "meta" reads no weights:
-            such a model cannot run, but `estimate` says what memory it would need.
+        source: `None` for the bundled miniature (offline, no download), a folder in diffusers'
+            format, a name on the Hugging Face hub such as
+            "stable-diffusion-v1-5/stable-diffusion-v1-5", or a diffusers pipeline in memory, which
+            is used as it is, with its LoRAs, and stays as it is.
+        device: "cpu", "cuda" ...; by default a GPU where there is one, and the CPU for the
+            miniature. "meta" reads no weights: such a model cannot run, but `estimate` says what
+            memory it would need.
         dtype: "float32", "float16", "bfloat16"; by default float16 on CUDA and float32 elsewhere.
-        classifier: of noisy latents, for classifier guidance, as `guidance.Classifier` says, on the U-Net's device; the
-            miniature has its own.
-        offload: for a small GPU: the networks wait on the CPU, and one at a time visits the GPU while it works.
+        classifier: of noisy latents, for classifier guidance, as `guidance.Classifier` says, on the
+            U-Net's device; the miniature has its own.
+        offload: for a small GPU: the networks wait on the CPU, and one at a time visits the GPU
+            while it works.
 
     Raises:
         ModelError: there is no such model, or it is of a kind without a self-attention U-Net.
@@ -54,16 +57,28 @@ def load(
     kind = _dtype(dtype) if dtype else torch.float16 if place.type == "cuda" else torch.float32
     folder = str(WEIGHTS if source is None else source)
     index = read_index(folder)
-    present = [part for part, entry in index.items() if isinstance(entry, list) and entry and entry[0] is not None]
+    present = [
+        part
+        for part, entry in index.items()
+        if isinstance(entry, list) and entry and entry[0] is not None
+    ]
     unet = index["unet"][1:] if "unet" in present else []
-    family = family_of(folder, f"{folder} is a {index.get('_class_name', 'model')} without", present, unet)
+    family = family_of(
+        folder, f"{folder} is a {index.get('_class_name', 'model')} without", present, unet
+    )
     parts = read_parts(folder, index, family.PARTS, kind, weights=place.type != "meta")
     if offload and place.type in ("cpu", "mps", "meta"):  # MPS shares the computer's memory
-        warnings.warn(f"offload=True does nothing on {place.type}; it saves the memory of a GPU", SagvizWarning, stacklevel=2)
+        warnings.warn(
+            f"offload=True does nothing on {place.type}; it saves the memory of a GPU",
+            SagvizWarning,
+            stacklevel=2,
+        )
         offload = False
     if source is None and classifier is None:
         classifier = _own_classifier(WEIGHTS, place)
-    model = family("miniature" if source is None else str(source), config=index, classifier=classifier, **parts)
+    model = family(
+        "miniature" if source is None else str(source), config=index, classifier=classifier, **parts
+    )
     model.origin = origin
     model.check()
     for network in model.networks.values():
@@ -75,15 +90,30 @@ def load(
     return model
 
 
-def _from_pipeline(pipe: Any, device: object, dtype: object, classifier: Any, offload: bool) -> Model:
+def _from_pipeline(
+    pipe: Any, device: object, dtype: object, classifier: Any, offload: bool
+) -> Model:
     name, parts = type(pipe).__name__, dict(getattr(pipe, "components", {}))
     present = [part for part, found in parts.items() if found is not None]
-    family = family_of(name, f"{name} has no", present, [kind.__name__ for kind in type(parts.get("unet")).__mro__])
+    family = family_of(
+        name, f"{name} has no", present, [kind.__name__ for kind in type(parts.get("unet")).__mro__]
+    )
     if device is not None or dtype is not None:
-        raise ArgumentError("a pipeline is used as it is; move it with pipe.to(device, dtype) instead of device= and dtype=")
+        raise ArgumentError(
+            "a pipeline is used as it is; move it with pipe.to(device, dtype) instead of device="
+            " and dtype="
+        )
     if offload:
-        raise ArgumentError("a pipeline is used as it is; call pipe.enable_model_cpu_offload() instead of offload=True")
-    model = family(name, config=dict(pipe.config), classifier=classifier, **{part: parts[part] for part in family.PARTS})
+        raise ArgumentError(
+            "a pipeline is used as it is; call pipe.enable_model_cpu_offload() instead of"
+            " offload=True"
+        )
+    model = family(
+        name,
+        config=dict(pipe.config),
+        classifier=classifier,
+        **{part: parts[part] for part in family.PARTS},
+    )
     model.check()
     return model
 
@@ -92,7 +122,11 @@ def _own_classifier(folder: Path, place: torch.device) -> Any:
     """The miniature's classifier of noisy latents, where it is installed."""
     from sagviz.mini.noisy import FILE, load_noisy_classifier
 
-    return load_noisy_classifier(folder).to(place).requires_grad_(False) if (folder / FILE).exists() else None
+    return (
+        load_noisy_classifier(folder).to(place).requires_grad_(False)
+        if (folder / FILE).exists()
+        else None
+    )
 
 
 def _best_device() -> str:
@@ -104,10 +138,12 @@ def _best_device() -> str:
 def _device(device: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:  # no such kind, none of that number, torch built without it
+    # no such kind, none of that number, torch built without it
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = first_sentence(error)
         raise ArgumentError(
-            f"device is {device!r}, which torch cannot use here ({reason}); give 'cpu' or leave it out"
+            f"device is {device!r}, which torch cannot use here ({reason}); give 'cpu' or leave"
+            " it out"
         ) from error
 
 

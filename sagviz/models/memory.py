@@ -1,9 +1,11 @@
-"""How much memory a network's call takes, found without its weights: its own code on torch's meta device, storages counted.
+"""How much memory a network's call takes, found without its weights: its own code on torch's meta
+device, storages counted.
 
-Meta tensors have shapes and no numbers, so that a U-Net of SDXL's size is followed in seconds, in no memory. What is counted
-is what torch's allocator is asked for. Attention counts as its fused kernels do it, without the N x N map; PyTorch takes one
-of them for every layer of Stable Diffusion on CUDA and on the CPU. Not counted: CUDA's own context (some 0.4 GiB), the
-workspaces of cuDNN, and gaps between allocations.
+Meta tensors have shapes and no numbers, so that a U-Net of SDXL's size is followed in seconds, in
+no memory. What is counted is what torch's allocator is asked for. Attention counts as its fused
+kernels do it, without the N x N map; PyTorch takes one of them for every layer of Stable Diffusion
+on CUDA and on the CPU. Not counted: CUDA's own context (some 0.4 GiB), the workspaces of cuDNN, and
+gaps between allocations.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ TILE = 64  # side of a decoder's tile, in latent cells
 
 
 class Live(TorchDispatchMode):
-    """Counts the bytes of all tensors made while it is open. `now` live at this moment, `peak` lived at once."""
+    """Counts the bytes of all tensors made while it is open. `now` live at this moment, `peak`
+    lived at once.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,13 +65,18 @@ class Live(TorchDispatchMode):
 
 
 class Fused(TorchFunctionMode):
-    """Attention as its fused kernels take memory: the output, (B, N, heads, d), and one number for each query and head."""
+    """Attention as its fused kernels take memory: the output, (B, N, heads, d), and one number for
+    each query and head.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         if func is not F.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
-        query, _, value = (*args, *(kwargs[name] for name in ("query", "key", "value") if name in (kwargs or {})))[:3]
+        query, _, value = (
+            *args,
+            *(kwargs[name] for name in ("query", "key", "value") if name in (kwargs or {})),
+        )[:3]
         rows, heads, queries, _ = query.shape
         sums = query.new_empty(rows, heads, queries, dtype=torch.float32)
         out = query.new_empty(rows, queries, heads, value.shape[-1]).transpose(1, 2)
@@ -84,7 +93,9 @@ def peak(call: Callable[[], object]) -> int:
 
 def weight_bytes(network: nn.Module) -> int:
     """Bytes of a network's parameters and buffers."""
-    return sum(part.numel() * part.element_size() for part in (*network.parameters(), *network.buffers()))
+    return sum(
+        part.numel() * part.element_size() for part in (*network.parameters(), *network.buffers())
+    )
 
 
 class Footprint:
@@ -93,7 +104,9 @@ class Footprint:
     def __init__(self) -> None:
         self._found: dict[str, int] = {}
 
-    def unet(self, unet: Any, dtype: torch.dtype, *, rows: int, latent: tuple[int, int, int], tokens: int) -> int:
+    def unet(
+        self, unet: Any, dtype: torch.dtype, *, rows: int, latent: tuple[int, int, int], tokens: int
+    ) -> int:
         """Bytes at the peak of a U-Net call, beside the weights.
 
         Args:
@@ -112,8 +125,12 @@ class Footprint:
 
         return self._once(unet, (dtype, rows, latent, tokens), call)
 
-    def decoder(self, vae: Any, dtype: torch.dtype, *, latent: tuple[int, int, int], tiled: bool = False) -> int:
-        """Bytes at the peak of decoding one picture, beside the weights; `tiled` in tiles of 64 cells."""
+    def decoder(
+        self, vae: Any, dtype: torch.dtype, *, latent: tuple[int, int, int], tiled: bool = False
+    ) -> int:
+        """Bytes at the peak of decoding one picture, beside the weights; `tiled` in tiles of 64
+        cells.
+        """
 
         def call() -> Any:
             like, z = _on_meta(vae, dtype), torch.empty(1, *latent, device="meta")
@@ -124,15 +141,22 @@ class Footprint:
         return self._once(vae, (dtype, latent, tiled), call)
 
     def _once(self, network: Any, shape: tuple[object, ...], prepare: Callable[[], Any]) -> int:
-        key = json.dumps([type(network).__name__, dict(network.config), shape], sort_keys=True, default=str)
+        key = json.dumps(
+            [type(network).__name__, dict(network.config), shape], sort_keys=True, default=str
+        )
         if key not in self._found:
             self._found[key] = peak(prepare())
         return self._found[key]
 
 
 def in_tiles(vae: Any) -> dict[str, Any]:
-    """Let a VAE decode in tiles of 64 cells, or of its own where they are smaller; what to set to have it as it was."""
-    before = {name: getattr(vae, name) for name in ("use_tiling", "tile_latent_min_size", "tile_sample_min_size")}
+    """Let a VAE decode in tiles of 64 cells, or of its own where they are smaller; what to set to
+    have it as it was.
+    """
+    before = {
+        name: getattr(vae, name)
+        for name in ("use_tiling", "tile_latent_min_size", "tile_sample_min_size")
+    }
     cells = min(TILE, vae.tile_latent_min_size)
     vae.tile_sample_min_size = cells * 2 ** (len(vae.config.block_out_channels) - 1)
     vae.tile_latent_min_size, vae.use_tiling = cells, True
@@ -146,15 +170,23 @@ def _on_meta(network: Any, dtype: torch.dtype) -> Any:
 
 
 def _told(config: Mapping[str, Any], rows: int, tokens: int, dtype: torch.dtype) -> dict[str, Any]:
-    """What a U-Net is told beside the time: a text, and with SDXL a second embedding and six numbers about size and crop."""
+    """What a U-Net is told beside the time: a text, and with SDXL a second embedding and six
+    numbers about size and crop.
+    """
     if "cross_attention_dim" not in config:  # of pixels
         return {}
-    text = {"encoder_hidden_states": torch.empty(rows, tokens, config["cross_attention_dim"], dtype=dtype, device="meta")}
+    text = {
+        "encoder_hidden_states": torch.empty(
+            rows, tokens, config["cross_attention_dim"], dtype=dtype, device="meta"
+        )
+    }
     if config.get("addition_embed_type") != "text_time":
         return text
     pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
     shapes = {"text_embeds": pooled, "time_ids": 6}
-    added = {name: torch.empty(rows, width, dtype=dtype, device="meta") for name, width in shapes.items()}
+    added = {
+        name: torch.empty(rows, width, dtype=dtype, device="meta") for name, width in shapes.items()
+    }
     return {**text, "added_cond_kwargs": added}
 
 
@@ -176,14 +208,20 @@ def unet_bytes(model: Model, rows: int, latent: tuple[int, int, int]) -> int:
 def too_much(model: Model, x: Tensor) -> str:
     """The sentence for a U-Net call that found no memory."""
     rows, channels, height, width = x.shape
-    held = sum(map(weight_bytes, model.networks.values() if not is_offloaded(model.unet) else [model.unet]))
+    held = sum(
+        map(weight_bytes, model.networks.values() if not is_offloaded(model.unet) else [model.unet])
+    )
     try:
-        need = f", which needs about {readable(unet_bytes(model, rows, (channels, height, width)))} beside weights of "
-    except Exception:  # a network of a kind that cannot be built anew; the sentence is worth more than its number
+        need = (
+            f", which needs about {readable(unet_bytes(model, rows, (channels, height, width)))}"
+            " beside weights of "
+        )
+    # a network of a kind that cannot be built anew; the sentence is worth more than its number
+    except Exception:
         need = ", beside weights of "
     return (
-        f"no memory left on {model.device} in a U-Net call of {rows} rows of {height} x {width} latent cells in "
-        f"{short(model.dtype)}{need}{readable(held)}; {advice(model)}"
+        f"no memory left on {model.device} in a U-Net call of {rows} rows of {height} x {width}"
+        f" latent cells in {short(model.dtype)}{need}{readable(held)}; {advice(model)}"
     )
 
 
@@ -191,8 +229,8 @@ def too_much_to_decode(model: Model, latents: Tensor) -> str:
     """The sentence for a picture that could not be decoded even in tiles."""
     height, width = latents.shape[2:]
     return (
-        f"no memory left on {model.device} to decode a picture of {height} x {width} latent cells, in tiles either; "
-        f"{advice(model)}, and model.decode(trace.latents) tries again"
+        f"no memory left on {model.device} to decode a picture of {height} x {width} latent cells,"
+        f" in tiles either; {advice(model)}, and model.decode(trace.latents) tries again"
     )
 
 

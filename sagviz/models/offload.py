@@ -14,8 +14,8 @@ from torch import Tensor, nn
 def execution_device(network: nn.Module) -> torch.device:
     """The device that a network's inputs have to be on.
 
-    Hooks of accelerate (`enable_model_cpu_offload`, `enable_sequential_cpu_offload`, `device_map`) and diffusers' group
-    offloading say it themselves; without any it is where the weights are.
+    Hooks of accelerate (`enable_model_cpu_offload`, `enable_sequential_cpu_offload`, `device_map`)
+    and diffusers' group offloading say it themselves; without any it is where the weights are.
     """
     for module in network.modules():
         place = _of_hook(module)
@@ -30,12 +30,17 @@ def is_offloaded(network: nn.Module) -> bool:
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
-    """A network's state, with weights that are on the meta device between two calls taken from where hooks keep them."""
+    """A network's state, with weights that are on the meta device between two calls taken from
+    where hooks keep them.
+    """
     state: dict[str, Tensor] = network.state_dict()
     for path, module in network.named_modules():
         for hook in _hooks(module):
             kept = getattr(hook, "weights_map", None) or {}
-            names = {name: f"{path}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False)}
+            names = {
+                name: f"{path}.{name}".lstrip(".")
+                for name, _ in module.named_parameters(recurse=False)
+            }
             state |= {key: kept[name] for name, key in names.items() if kept and state[key].is_meta}
     return state
 
@@ -57,10 +62,11 @@ def _hooks(module: nn.Module) -> Iterator[Any]:
 
 
 class Visit(ModelHook):
-    """Brings a network to the device when it is called, after the others have left; there it stays until one of them is called.
+    """Brings a network to the device when it is called, after the others have left; there it stays
+    until one of them is called.
 
-    accelerate's own `cpu_offload_with_hook` sends only the network before it in a fixed order away, and a notebook calls them
-    in any order.
+    accelerate's own `cpu_offload_with_hook` sends only the network before it in a fixed order away,
+    and a notebook calls them in any order.
     """
 
     def __init__(self, networks: Sequence[nn.Module], place: torch.device) -> None:
@@ -70,14 +76,20 @@ class Visit(ModelHook):
         return module.to("cpu")
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        leaving = [other for other in self.networks if other is not module and not _is_at(other, torch.device("cpu"))]
+        leaving = [
+            other
+            for other in self.networks
+            if other is not module and not _is_at(other, torch.device("cpu"))
+        ]
         for other in leaving:
             other.to("cpu")
         if leaving and self.execution_device.type == "cuda":
             torch.cuda.empty_cache()
         if not _is_at(module, self.execution_device):
             module.to(self.execution_device)
-        return send_to_device(args, self.execution_device), send_to_device(kwargs, self.execution_device)
+        return send_to_device(args, self.execution_device), send_to_device(
+            kwargs, self.execution_device
+        )
 
 
 def visit_in_turn(networks: Sequence[nn.Module], place: torch.device) -> None:

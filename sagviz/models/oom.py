@@ -28,7 +28,8 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def let_go(error: BaseException) -> None:
-    """Free what the frames of an error hold, activations above all, and give the GPU's spare blocks back.
+    """Free what the frames of an error hold, activations above all, and give the GPU's spare blocks
+    back.
 
     A notebook keeps the last traceback, and with it each tensor of the call that failed.
     """

@@ -10,8 +10,8 @@ import torch
 
 @dataclass(frozen=True)
 class Origin:
-    """The arguments of `load`, as small values that can be sent: `load(**asdict(origin))`. What was left open stays open, so
-    that each process takes the best device that it has.
+    """The arguments of `load`, as small values that can be sent: `load(**asdict(origin))`. What was
+    left open stays open, so that each process takes the best device that it has.
 
     Attributes:
         source: the absolute path of a folder, a hub name, or `None` for the miniature.
@@ -24,8 +24,16 @@ class Origin:
     offload: bool
 
     @staticmethod
-    def of(source: str | Path | None, device: str | torch.device | None, dtype: object, offload: bool) -> Origin:
-        """From what `load` takes. A process elsewhere has another current folder, but not another root."""
-        place = None if source is None else str(Path(source).resolve() if Path(source).is_dir() else source)
+    def of(
+        source: str | Path | None, device: str | torch.device | None, dtype: object, offload: bool
+    ) -> Origin:
+        """From what `load` takes. A process elsewhere has another current folder, but not another
+        root.
+        """
+        place = (
+            None
+            if source is None
+            else str(Path(source).resolve() if Path(source).is_dir() else source)
+        )
         kind = None if dtype is None else str(dtype).removeprefix("torch.")
         return Origin(place, None if device is None else str(device), kind, offload)

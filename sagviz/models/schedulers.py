@@ -1,4 +1,6 @@
-"""The schedulers that are tested, by name: `make_scheduler` gives a fresh one on a model's noise schedule."""
+"""The schedulers that are tested, by name: `make_scheduler` gives a fresh one on a model's noise
+schedule.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "heun": ("HeunDiscreteScheduler", {}),
     "kdpm2": ("KDPM2DiscreteScheduler", {}),
     "kdpm2 a": ("KDPM2AncestralDiscreteScheduler", {}),
-    "dpm++ 2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "dpm++ 2m": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "solver_order": 2},
+    ),
     "dpm++ 2m karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
     "deis": ("DEISMultistepScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
@@ -29,47 +34,67 @@ ZERO_SNR = "rescale_betas_zero_snr"  # Lin et al. 2023, arXiv 2305.08891
 
 
 def make_scheduler(model: Model, chosen: object = None) -> Any:
-    """A fresh scheduler: the model's own kind, a kind by name on the model's noise schedule, or the like of an instance.
+    """A fresh scheduler: the model's own kind, a kind by name on the model's noise schedule, or the
+    like of an instance.
 
     Raises:
-        ArgumentError: the name is unknown, or the kind is not one whose levels and history are tested.
+        ArgumentError: the name is unknown, or the kind is not one whose levels and history are
+            tested.
     """
     import diffusers
 
     if isinstance(chosen, dict):  # as `Settings.scheduler` has it
-        return getattr(diffusers, chosen["class"]).from_config({k: v for k, v in chosen.items() if k != "class"})
+        return getattr(diffusers, chosen["class"]).from_config(
+            {k: v for k, v in chosen.items() if k != "class"}
+        )
     if chosen is None or hasattr(chosen, "set_timesteps"):
         template: Any = model.scheduler if chosen is None else chosen
         if type(template).__name__ not in {kind for kind, _ in SCHEDULERS.values()}:
-            raise ArgumentError(f"{type(template).__name__} is not among the schedulers that are tested; {_offer()}")
+            raise ArgumentError(
+                f"{type(template).__name__} is not among the schedulers that are tested; {_offer()}"
+            )
         return type(template).from_config(template.config)
     if str(chosen).lower() not in SCHEDULERS:
         raise ArgumentError(f"no scheduler {chosen!r}; {_offer()}")
     kind, options = SCHEDULERS[str(chosen).lower()]
-    config = {key: value for key, value in model.scheduler.config.items() if key != "use_karras_sigmas"}
+    config = {
+        key: value for key, value in model.scheduler.config.items() if key != "use_karras_sigmas"
+    }
     if "vae" in model.networks:
-        config.setdefault("clip_sample", False)  # a latent has no bounds, but DDIM and DDPM clip it where nothing is said
+        # a latent has no bounds, but DDIM and DDPM clip it where nothing is said
+        config.setdefault("clip_sample", False)
     if config.get("variance_type") in LEARNED:
         del config["variance_type"]  # then DDPM takes its own, the smaller of the two fixed ones
     return getattr(diffusers, kind).from_config(config, **options)
 
 
 def check_scheduler(model: Model, planner: Any, *, warn: bool = True, stacklevel: int = 2) -> None:
-    """Refuse a scheduler that needs what guidance does not have, and warn of one that leaves the model's noise schedule.
+    """Refuse a scheduler that needs what guidance does not have, and warn of one that leaves the
+    model's noise schedule.
 
     Raises:
         ArgumentError: it takes the variance from the network.
     """
     if planner.config.get("variance_type") in LEARNED:
         raise ArgumentError(
-            f"this {type(planner).__name__} takes the noise of its steps from the network (variance_type "
-            f"{planner.config.variance_type!r}), which has no guided form; give scheduler='ddpm', which fixes it, or 'ddim'"
+            f"this {type(planner).__name__} takes the noise of its steps from the network"
+            f" (variance_type {planner.config.variance_type!r}), which has no guided form; give"
+            " scheduler='ddpm', which fixes it, or 'ddim'"
         )
-    if warn and model.scheduler.config.get(ZERO_SNR) and ZERO_SNR not in inspect.signature(type(planner).__init__).parameters:
-        able = [name for name, (kind, _) in SCHEDULERS.items() if ZERO_SNR in inspect.signature(_class(kind)).parameters]
+    if (
+        warn
+        and model.scheduler.config.get(ZERO_SNR)
+        and ZERO_SNR not in inspect.signature(type(planner).__init__).parameters
+    ):
+        able = [
+            name
+            for name, (kind, _) in SCHEDULERS.items()
+            if ZERO_SNR in inspect.signature(_class(kind)).parameters
+        ]
         warnings.warn(
-            f"{model.name} was trained with zero terminal SNR, which {type(planner).__name__} does not have: it starts from less "
-            f"noise than the model knows, and pictures turn grey; {', '.join(able)} have it",
+            f"{model.name} was trained with zero terminal SNR, which {type(planner).__name__} does"
+            " not have: it starts from less noise than the model knows, and pictures turn grey;"
+            f" {', '.join(able)} have it",
             SagvizWarning,
             stacklevel=stacklevel + 1,
         )
@@ -82,4 +107,6 @@ def _class(kind: str) -> Any:
 
 
 def _offer() -> str:
-    return f"give scheduler= one of {', '.join(SCHEDULERS)}, or a diffusers scheduler of such a kind"
+    return (
+        f"give scheduler= one of {', '.join(SCHEDULERS)}, or a diffusers scheduler of such a kind"
+    )

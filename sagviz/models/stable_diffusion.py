@@ -1,7 +1,9 @@
-"""Stable Diffusion 1.x and 2.x: a latent of an autoencoder, and a U-Net that reads the tokens of one CLIP text encoder.
+"""Stable Diffusion 1.x and 2.x: a latent of an autoencoder, and a U-Net that reads the tokens of
+one CLIP text encoder.
 
-2.x differs in what its parts say of themselves: an OpenCLIP encoder whose last layer is already left out, more heads in
-coarser layers, and v-prediction at 768 pixels, also with a noise schedule rescaled to zero terminal SNR.
+2.x differs in what its parts say of themselves: an OpenCLIP encoder whose last layer is already
+left out, more heads in coarser layers, and v-prediction at 768 pixels, also with a noise schedule
+rescaled to zero terminal SNR.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class StableDiffusion(Model):
     """A text-to-image model in the latent space of an autoencoder."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    addition: ClassVar[str | None] = None  # what the U-Net adds to its embedding of the time, in diffusers' name for it
+    # what the U-Net adds to its embedding of the time, in diffusers' name for it
+    addition: ClassVar[str | None] = None
 
     @property
     def pixels_per_cell(self) -> int:
@@ -42,33 +45,47 @@ class StableDiffusion(Model):
         given, channels = self.vae.config.latent_channels, self.unet.config.in_channels
         if channels != given:
             raise ModelError(
-                f"the U-Net of {self.name} takes {channels} channels and its autoencoder has {given}: it wants a picture beside "
-                f"the noise, as models for inpainting and editing do; {WORKS}"
+                f"the U-Net of {self.name} takes {channels} channels and its autoencoder has"
+                f" {given}: it wants a picture beside the noise, as models for inpainting and"
+                f" editing do; {WORKS}"
             )
         kind = self.unet.config.get("addition_embed_type")
         if kind != self.addition:
-            hint = "it is SDXL's, and lacks the second text encoder" if kind == "text_time" else f"it wants {kind!r} added"
-            raise ModelError(f"the U-Net of {self.name} does not fit the other parts: {hint}; {WORKS}")
+            hint = (
+                "it is SDXL's, and lacks the second text encoder"
+                if kind == "text_time"
+                else f"it wants {kind!r} added"
+            )
+            raise ModelError(
+                f"the U-Net of {self.name} does not fit the other parts: {hint}; {WORKS}"
+            )
 
     def check_prompt(self, prompt: str, stacklevel: int = 2) -> None:
         length = self.tokenizer.model_max_length
-        with self.lock:  # a fast tokenizer keeps padding and truncation as its own state, which threads would share
+        # a fast tokenizer keeps padding and truncation as its own state, which threads would share
+        with self.lock:
             ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
         if len(ids) > length:
             cut = self.tokenizer.decode(ids[length - 1 : -1]).strip()
             shown = cut if len(cut) < 200 else cut[:200] + " ..."
-            message = f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}"
+            message = (
+                f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}"
+            )
             warnings.warn(message, SagvizWarning, stacklevel=stacklevel)
 
     @torch.no_grad()
-    def embed(self, prompt: str | None = "", *, size: tuple[int, int] | None = None) -> Conditioning:
+    def embed(
+        self, prompt: str | None = "", *, size: tuple[int, int] | None = None
+    ) -> Conditioning:
         del size  # only SDXL is told
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         with self.lock:
             tokens = padded(self.tokenizer, prompt or "")
             place = execution_device(self.text_encoder)
             mask = tokens.attention_mask.to(place) if masked else None
-            return Conditioning(self.text_encoder(tokens.input_ids.to(place), attention_mask=mask)[0])
+            return Conditioning(
+                self.text_encoder(tokens.input_ids.to(place), attention_mask=mask)[0]
+            )
 
     def _output(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
         return self.unet(x, t, encoder_hidden_states=told.text).sample
@@ -83,7 +100,9 @@ class StableDiffusion(Model):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
-        spread, offset = (part.to(latents.device) if isinstance(part, Tensor) else part for part in self._spread)
+        spread, offset = (
+            part.to(latents.device) if isinstance(part, Tensor) else part for part in self._spread
+        )
         unscaled = latents.float() * spread / self.vae.config.scaling_factor + offset
         with self.lock, explained(lambda: too_much_to_decode(self, latents)):
             return image.to_images(decoded(self.vae, unscaled))
@@ -98,7 +117,9 @@ class StableDiffusion(Model):
 
     @property
     def _spread(self) -> tuple[Tensor | float, Tensor | float]:
-        """Standard deviation and mean of the autoencoder's own latents, for each channel where it says so."""
+        """Standard deviation and mean of the autoencoder's own latents, for each channel where it
+        says so.
+        """
         config = self.vae.config
         mean, deviation = config.get("latents_mean"), config.get("latents_std")
         if mean is None or deviation is None:
@@ -107,5 +128,13 @@ class StableDiffusion(Model):
 
 
 def padded(tokenizer: Any, text: str) -> Any:
-    """The tokens of a text, cut or filled up to the tokenizer's length; a tokenizer's state is shared: hold the lock."""
-    return tokenizer(text, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt")
+    """The tokens of a text, cut or filled up to the tokenizer's length; a tokenizer's state is
+    shared: hold the lock.
+    """
+    return tokenizer(
+        text,
+        padding="max_length",
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+        return_tensors="pt",
+    )

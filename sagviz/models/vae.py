@@ -1,4 +1,5 @@
-"""From latents to pixels and back where memory is short and float16 overflows: picture by picture, in float32, in tiles.
+"""From latents to pixels and back where memory is short and float16 overflows: picture by picture,
+in float32, in tiles.
 
 The VAE is left as it was found: its number format, its weights to the bit, its own tiling.
 """
@@ -18,11 +19,13 @@ from sagviz.models.memory import in_tiles
 from sagviz.models.offload import execution_device
 from sagviz.models.oom import is_shortage, let_go
 
-WHOLE = 2**21  # pixels of the largest picture that is decoded in one piece, where there is memory: 2048 x 1024
+# pixels of the largest picture that is decoded in one piece, where there is memory: 2048 x 1024
+WHOLE = 2**21
 
 
 def decoded(vae: Any, latents: Tensor) -> Tensor:
-    """(B, C, H, W) latents as the VAE knows them to pixels (B, 3, H', W') about [-1, 1], float32 on the CPU.
+    """(B, C, H, W) latents as the VAE knows them to pixels (B, 3, H', W') about [-1, 1], float32 on
+    the CPU.
 
     Raises:
         NotFiniteError: a picture holds NaN or infinity, in float32 too.
@@ -35,14 +38,16 @@ def encoded(vae: Any, pixels: Tensor) -> Tensor:
     """Pixels (B, 3, H, W) in [-1, 1] to the most likely latents, float32 on the CPU."""
     with _in_float32(vae, overflows(vae)):
         found = vae.encode(pixels.to(execution_device(vae), vae.dtype))
-        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()  # tiny ones have no spread
+        # tiny ones have no spread
+        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
         return latents.float().cpu()
 
 
 def overflows(vae: Any) -> bool:
     """Whether a VAE in float16 was published with the note that it overflows there, as SDXL's was.
 
-    diffusers takes a configuration that says nothing, as that of Stable Diffusion 1.x does, for a yes; those do not overflow.
+    diffusers takes a configuration that says nothing, as that of Stable Diffusion 1.x does, for a
+    yes; those do not overflow.
     """
     said = "force_upcast" not in vae.config.get("_use_default_values", ())
     return vae.dtype == torch.float16 and said and bool(vae.config.get("force_upcast"))
@@ -51,24 +56,34 @@ def overflows(vae: Any) -> bool:
 def _finite(vae: Any, row: Tensor) -> Tensor:
     """One picture; one that overflows in float16 is decoded again in float32."""
     if not row.isfinite().all():
-        raise NotFiniteError("the latents to be decoded hold NaN or infinity; look for the first step where x_next does")
+        raise NotFiniteError(
+            "the latents to be decoded hold NaN or infinity; look for the first step where x_next"
+            " does"
+        )
     pixels = _pixels(vae, row)
     if pixels.isfinite().all():
         return pixels
     if vae.dtype == torch.float16:
-        warnings.warn("the VAE overflowed in float16; this picture was decoded again in float32", SagvizWarning, stacklevel=4)
+        warnings.warn(
+            "the VAE overflowed in float16; this picture was decoded again in float32",
+            SagvizWarning,
+            stacklevel=4,
+        )
         with _in_float32(vae):
             pixels = _pixels(vae, row)
     if not pixels.isfinite().all():
         raise NotFiniteError(
-            f"the VAE gives NaN or infinity in {str(vae.dtype).removeprefix('torch.')} for latents up to "
-            f"{float(row.abs().max()):.3g}; too high a scale makes such latents, and a damaged VAE has to be fetched again"
+            f"the VAE gives NaN or infinity in {str(vae.dtype).removeprefix('torch.')} for latents"
+            f" up to {float(row.abs().max()):.3g}; too high a scale makes such latents, and a"
+            " damaged VAE has to be fetched again"
         )
     return pixels
 
 
 def _pixels(vae: Any, row: Tensor) -> Tensor:
-    """One picture in one piece where that goes, else in tiles, which differ a little in tone; float32 on the CPU."""
+    """One picture in one piece where that goes, else in tiles, which differ a little in tone;
+    float32 on the CPU.
+    """
 
     def decode() -> Tensor:
         return vae.decode(row.to(execution_device(vae), vae.dtype)).sample.float().cpu()
@@ -83,7 +98,9 @@ def _pixels(vae: Any, row: Tensor) -> Tensor:
             if not is_shortage(error):
                 raise
             let_go(error)
-        warnings.warn("the picture was decoded in tiles, for want of memory", SagvizWarning, stacklevel=5)
+        warnings.warn(
+            "the picture was decoded in tiles, for want of memory", SagvizWarning, stacklevel=5
+        )
     with _tiling(vae):
         return decode()
 

@@ -1,4 +1,6 @@
-"""The words that a model was taught, where it was taught few: what to type, and a warning where a prompt has other words."""
+"""The words that a model was taught, where it was taught few: what to type, and a warning where a
+prompt has other words.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,21 @@ KINDS = ("objects", "backgrounds", "relations", "sizes", "other words")  # JSON 
 
 
 def vocabulary(model: Model) -> dict[str, tuple[str, ...]] | None:
-    """What a model with few words was taught, by kind; `None` for a model that takes any text, as Stable Diffusion does, or none.
+    """What a model with few words was taught, by kind; `None` for a model that takes any text, as
+    Stable Diffusion does, or none.
 
-    The miniature gives "objects", "backgrounds", "relations", "sizes" and "other words". The list is kept with the model's
-    tokenizer, so that a model that `sagviz.mini.training.train` wrote has its own.
+    The miniature gives "objects", "backgrounds", "relations", "sizes" and "other words". The list
+    is kept with the model's tokenizer, so that a model that `sagviz.mini.training.train` wrote has
+    its own.
     """
     kinds = model.tokenizer.init_kwargs.get("words") if model.reads_text else None
     return {kind: tuple(kinds[kind]) for kind in KINDS} if kinds else None
 
 
 def unknown_words(model: Model, prompt: str) -> dict[str, list[str]]:
-    """Each word of a prompt that the model was not taught, and the known words that look most like it."""
+    """Each word of a prompt that the model was not taught, and the known words that look most like
+    it.
+    """
     kinds = vocabulary(model)
     if kinds is None:
         return {}
@@ -39,12 +45,18 @@ def unknown_words(model: Model, prompt: str) -> dict[str, list[str]]:
 
 
 def warn_of_unknown_words(model: Model, *prompts: str, stacklevel: int = 2) -> None:
-    """Warn where a prompt has words that the model was not taught: they steer it nowhere in particular."""
+    """Warn where a prompt has words that the model was not taught: they steer it nowhere in
+    particular.
+    """
     found = unknown_words(model, " ".join(prompts))
     if found:
-        listed = ", ".join(f"{word!r} (near: {', '.join(near)})" if near else repr(word) for word, near in found.items())
+        listed = ", ".join(
+            f"{word!r} (near: {', '.join(near)})" if near else repr(word)
+            for word, near in found.items()
+        )
         warnings.warn(
-            f"{model.name} was not taught {listed}; sagviz.vocabulary(model) lists the words that it knows",
+            f"{model.name} was not taught {listed}; sagviz.vocabulary(model) lists the words that"
+            " it knows",
             SagvizWarning,
             stacklevel=stacklevel + 1,
         )

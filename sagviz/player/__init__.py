@@ -1,6 +1,7 @@
 """The player: runs as a page or a fragment of one, alive without a kernel, a server or a network.
 
-What it shows comes from `player.pack`; the drawing is a few hundred lines of plain script beside this file, joined as they are.
+What it shows comes from `player.pack`; the drawing is a few hundred lines of plain script beside
+this file, joined as they are.
 """
 
 from __future__ import annotations
@@ -23,28 +24,39 @@ from sagviz.records.trace import Trace
 HERE = Path(__file__).parent
 STYLE = (HERE / "player.css").read_text(encoding="utf-8")
 SCRIPT = "\n".join(
-    (HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("planes", "panes", "curves", "layout", "player")
+    (HERE / f"{name}.js").read_text(encoding="utf-8")
+    for name in ("planes", "panes", "curves", "layout", "player")
 )
-WIDGET = (HERE / "widget.js").read_text(encoding="utf-8")  # joined in front by a widget, in place of START
+# joined in front by a widget, in place of START
+WIDGET = (HERE / "widget.js").read_text(encoding="utf-8")
 START = """
 for (const place of document.querySelectorAll(".sagviz-data:not([data-started])")) {
   place.dataset.started = "";
   render(place.previousElementSibling, JSON.parse(place.textContent));
 }
 """
-PAGE_BYTES = 7_400_000  # of the planes, before they are packed: 50 steps of Stable Diffusion at 512 x 512 with CFG + SAG
+# of the planes, before they are packed: 50 steps of Stable Diffusion at 512 x 512 with CFG + SAG
+PAGE_BYTES = 7_400_000
 FRAGMENT_BYTES = 1_000_000  # for notebooks, which carry every output: six steps of Stable Diffusion
 FRAGMENT_STEPS = 20  # or fewer; of the miniature they take a fifth of a megabyte
 STRIP = 6  # pictures that stand where no script runs
 
 
-def page(traces: Trace | Sequence[Trace], path: str | Path, *, max_bytes: int = PAGE_BYTES, image: int = 0) -> Path:
-    """Write one HTML file that shows the runs in lockstep: it opens from a disk, on a phone, offline.
+def page(
+    traces: Trace | Sequence[Trace],
+    path: str | Path,
+    *,
+    max_bytes: int = PAGE_BYTES,
+    image: int = 0,
+) -> Path:
+    """Write one HTML file that shows the runs in lockstep: it opens from a disk, on a phone,
+    offline.
 
     Args:
         traces: one, or several that are compared.
         path: an .html file in a folder that exists.
-        max_bytes: bound on the stored tensors; where all steps would be more, fewer are shown, evenly spread.
+        max_bytes: bound on the stored tensors; where all steps would be more, fewer are shown,
+            evenly spread.
         image: which image of a batch, from 0.
 
     Raises:
@@ -57,34 +69,47 @@ def page(traces: Trace | Sequence[Trace], path: str | Path, *, max_bytes: int = 
 
 
 def document(path: str | Path, title: str, body: str, start: str) -> Path:
-    """Write a page with the player's script and style, whose policy lets it fetch nothing; `start` is the script's last part."""
+    """Write a page with the player's script and style, whose policy lets it fetch nothing; `start`
+    is the script's last part.
+    """
     path, script = Path(path), SCRIPT + start
     if path.suffix.lower() not in (".html", ".htm"):
         raise ArgumentError(f"the player is an HTML page; {path} does not end in .html")
-    policy = f"default-src 'none'; img-src data:; script-src '{_digest(script)}'; style-src '{_digest(STYLE)}'"
+    policy = (
+        f"default-src 'none'; img-src data:; script-src '{_digest(script)}'; style-src"
+        f" '{_digest(STYLE)}'"
+    )
     html = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{escape(title)}: sagviz</title><style>{STYLE}</style></head>\n"
-        f'<body class="sagviz-page"><main><h1>{escape(title)}</h1>{body}</main>'
-        f'<script type="module">{script}</script></body></html>\n'
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta'
+        f' http-equiv="Content-Security-Policy" content="{policy}"><meta name="viewport"'
+        ' content="width=device-width, initial-scale=1"><link rel="icon"'
+        f' href="data:,"><title>{escape(title)}: sagviz</title><style>{STYLE}</style></head>\n<body'
+        f' class="sagviz-page"><main><h1>{escape(title)}</h1>{body}</main><script'
+        f' type="module">{script}</script></body></html>\n'
     )
     return _write(path, html)
 
 
 def island(data: Any, style_class: str) -> str:
     """Data for a script as an element of the page: no end tag, and no comment, can be read in it."""
-    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
+        "<", "\\u003c"
+    )
     return f'<script type="application/json" class="{style_class}">{content}</script>'
 
 
 def fragment(
-    traces: Trace | Sequence[Trace], *, max_bytes: int = FRAGMENT_BYTES, max_steps: int = FRAGMENT_STEPS, image: int = 0
+    traces: Trace | Sequence[Trace],
+    *,
+    max_bytes: int = FRAGMENT_BYTES,
+    max_steps: int = FRAGMENT_STEPS,
+    image: int = 0,
 ) -> str:
-    """The same as a piece of a page, such as a notebook's output: 20 steps, evenly spread, and a megabyte at most.
+    """The same as a piece of a page, such as a notebook's output: 20 steps, evenly spread, and a
+    megabyte at most.
 
-    Where scripts and styles are taken out (untrusted notebooks, some exports) a strip of pictures with captions is left.
+    Where scripts and styles are taken out (untrusted notebooks, some exports) a strip of pictures
+    with captions is left.
     """
     runs = _several(traces)
     data = pack(runs, max_bytes, max_steps, image)
@@ -107,11 +132,15 @@ def _strip(trace: Trace, image: int) -> str:
     if finished is not None:
         made.append((finished, "The finished picture."))
     cells = "".join(
-        f'<td><img src="{source}" alt="{escape(words, quote=True)}" width="112"><p>{escape(words)}</p></td>'
+        f'<td><img src="{source}" alt="{escape(words, quote=True)}"'
+        f' width="112"><p>{escape(words)}</p></td>'
         for source, words in made
     )
     title = escape(describe.of_guidance(trace.settings.guidance))
-    return f'<table class="sagviz-strip"><caption>{title}: guided prediction</caption><tbody><tr>{cells}</tr></tbody></table>'
+    return (
+        f'<table class="sagviz-strip"><caption>{title}: guided'
+        f" prediction</caption><tbody><tr>{cells}</tr></tbody></table>"
+    )
 
 
 def _several(traces: Trace | Sequence[Trace]) -> Sequence[Trace]:
@@ -126,4 +155,6 @@ def _write(path: Path, html: str) -> Path:
     try:
         return write_whole(path, html.encode())
     except OSError as error:
-        raise ArgumentError(f"cannot write {path}: {error.strerror}; give a folder that exists") from error
+        raise ArgumentError(
+            f"cannot write {path}: {error.strerror}; give a folder that exists"
+        ) from error

@@ -26,11 +26,14 @@ for (const button of buttons) button.addEventListener("click", async () => {
 """
 
 
-def page(sweep: Sweep, path: str | Path, *, columns: str | None = None, max_bytes: int = PAGE_BYTES) -> Path:
+def page(
+    sweep: Sweep, path: str | Path, *, columns: str | None = None, max_bytes: int = PAGE_BYTES
+) -> Path:
     """Write the page.
 
     Args:
-        columns: the setting that runs from left to right, such as "seed" or "sag_scale"; the last one that varies where `None`.
+        columns: the setting that runs from left to right, such as "seed" or "sag_scale"; the last
+            one that varies where `None`.
         max_bytes: bound on the stored tensors of all cells together.
 
     Raises:
@@ -78,7 +81,9 @@ def _table(values: list[dict[str, Any]], tags: list[str], across: str, down: Seq
     heads = list(dict.fromkeys(_words(of, [across]) for of in values))
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
     body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td>{row.get(column, '')}</td>" for column in heads) + "</tr>"
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f"<td>{row.get(column, '')}</td>" for column in heads)
+        + "</tr>"
         for name, row in rows.items()
     )
     table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"

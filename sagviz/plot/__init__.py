@@ -1,4 +1,5 @@
-"""Pictures of a run. Each function gives an object that a notebook shows, and that `save(path)` writes as PNG.
+"""Pictures of a run. Each function gives an object that a notebook shows, and that `save(path)`
+writes as PNG.
 
 Figures are `matplotlib.figure.Figure`, never pyplot: nothing global, nothing that leaks.
 """

@@ -1,4 +1,6 @@
-"""What one place of the picture attends to: a map over the picture, and bars for the words of the prompt."""
+"""What one place of the picture attends to: a map over the picture, and bars for the words of the
+prompt.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +26,26 @@ class WordBars:
     @property
     def words(self) -> str:
         """The same in one sentence."""
-        return "attention to the words: " + ", ".join(f"{name} {share:.0%}" for name, share in self.shares)
+        return "attention to the words: " + ", ".join(
+            f"{name} {share:.0%}" for name, share in self.shares
+        )
 
     def _repr_html_(self) -> str:
         cells = "".join(
-            f'<tr><th scope="row" style="text-align:right;padding:2px 8px 2px 0;font-weight:500">{escape(name)}</th>'
-            f'<td style="text-align:right;padding-right:8px;font-variant-numeric:tabular-nums">{share:.1%}</td>'
-            f'<td style="width:200px"><div style="height:12px;background:{BAR};width:{share:.1%}"></div></td></tr>'
+            '<tr><th scope="row" style="text-align:right;padding:2px 8px 2px'
+            f' 0;font-weight:500">{escape(name)}</th><td'
+            f' style="text-align:right;padding-right:8px;font-variant-numeric:tabular-nums">{share:.1%}</td><td'
+            ' style="width:200px"><div'
+            f' style="height:12px;background:{BAR};width:{share:.1%}"></div></td></tr>'
             for name, share in self.shares
         )
-        title = '<caption style="text-align:left;font-weight:600;padding-bottom:4px">Which words it reads</caption>'
-        return f'<table style="{FONT};font-size:14px;border-collapse:collapse">{title}{cells}</table>'
+        title = (
+            '<caption style="text-align:left;font-weight:600;padding-bottom:4px">Which words it'
+            " reads</caption>"
+        )
+        return (
+            f'<table style="{FONT};font-size:14px;border-collapse:collapse">{title}{cells}</table>'
+        )
 
 
 def place_map(found: Captured, clean: Image.Image, image: int = 0) -> Panel:
@@ -48,8 +59,13 @@ def place_map(found: Captured, clean: Image.Image, image: int = 0) -> Panel:
     assert found.row is not None, "the row of a place"
     row = found.row[image]
     most = float(row.max())
-    words = f"Where the cell in the frame attends to: the brightest cell gets {most:.1%} of its attention, an even share is"
-    return Panel(over(clean, heat_map(row, 0, most)), "where it attends to", f"{words} {1 / row.numel():.1%}")
+    words = (
+        f"Where the cell in the frame attends to: the brightest cell gets {most:.1%} of its"
+        " attention, an even share is"
+    )
+    return Panel(
+        over(clean, heat_map(row, 0, most)), "where it attends to", f"{words} {1 / row.numel():.1%}"
+    )
 
 
 def word_bars(found: Captured, size: tuple[int, int], image: int = 0) -> WordBars | None:
@@ -63,5 +79,8 @@ def word_bars(found: Captured, size: tuple[int, int], image: int = 0) -> WordBar
     if found.words is None or found.place is None:
         return None
     words = found.words[image]
-    row, column = (place * cells // side for place, cells, side in zip(found.place, words.shape[1:], size, strict=True))
+    row, column = (
+        place * cells // side
+        for place, cells, side in zip(found.place, words.shape[1:], size, strict=True)
+    )
     return WordBars(tuple(zip(found.names, words[:, row, column].tolist(), strict=True)))

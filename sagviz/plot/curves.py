@@ -12,16 +12,25 @@ from sagviz.guidance import title_of
 from sagviz.plot.display import Drawing
 from sagviz.records.trace import Trace
 
-# CFG's and SAG's are of Okabe & Ito's palette, made for colour-blind readers; a test sees to it that these can tell all terms
-# apart. Each term keeps its colour in all figures.
+# CFG's and SAG's are of Okabe & Ito's palette, made for colour-blind readers; a test sees to it
+# that these can tell all terms apart. Each term keeps its colour in all figures.
 COLOURS = {
-    "cfg": "#0072B2", "sag": "#D55E00", "pag": "#CC99CC", "seg": "#FF9900", "cg": "#336633", "apg": "#0099FF",
-    "rescale": "#000000", "cosine": "#009E73", "coverage": "#555555",
-}  # fmt: skip
+    "cfg": "#0072B2",
+    "sag": "#D55E00",
+    "pag": "#CC99CC",
+    "seg": "#FF9900",
+    "cg": "#336633",
+    "apg": "#0099FF",
+    "rescale": "#000000",
+    "cosine": "#009E73",
+    "coverage": "#555555",
+}
 
 
 def guidance_curves(trace: Trace) -> Drawing:
-    """Length of each scaled term, the cosine between the terms, and the mask's share of the latent, over the steps."""
+    """Length of each scaled term, the cosine between the terms, and the mask's share of the latent,
+    over the steps.
+    """
     if not len(trace):
         raise TraceError("this trace holds no step to measure; run at least one")
     rows = [measure.of_step(step) for step in trace]
@@ -48,7 +57,10 @@ def guidance_curves(trace: Trace) -> Drawing:
         _line(axes, trace, rows, "coverage")
         figures.append(axes.figure)
         words.append(_range("mask coverage", rows, "coverage"))
-    return Drawing([figure for figure in figures if isinstance(figure, Figure)], "Curves over the steps: " + "; ".join(words))
+    return Drawing(
+        [figure for figure in figures if isinstance(figure, Figure)],
+        "Curves over the steps: " + "; ".join(words),
+    )
 
 
 def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
@@ -61,11 +73,17 @@ def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
     return axes
 
 
-def _line(axes: Axes, trace: Trace, rows: list[dict[str, float]], name: str, label: str | None = None) -> None:
+def _line(
+    axes: Axes, trace: Trace, rows: list[dict[str, float]], name: str, label: str | None = None
+) -> None:
     values = [row.get(name, float("nan")) for row in rows]
     axes.plot([step.index for step in trace], values, color=COLOURS[name], linewidth=2, label=label)
 
 
 def _range(what: str, rows: list[dict[str, float]], name: str) -> str:
     values = [row[name] for row in rows if name in row and row[name] == row[name]]
-    return f"{what} ({name}) from {min(values):.2f} to {max(values):.2f}" if values else f"{what}: none"
+    return (
+        f"{what} ({name}) from {min(values):.2f} to {max(values):.2f}"
+        if values
+        else f"{what}: none"
+    )

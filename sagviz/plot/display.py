@@ -1,4 +1,6 @@
-"""What a plot function returns: pictures with words, shown as HTML that wraps on narrow pages, or drawn as one figure."""
+"""What a plot function returns: pictures with words, shown as HTML that wraps on narrow pages, or
+drawn as one figure.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ DPI = 200  # pixels an inch of saved figures
 
 
 def tag(image: Image.Image, alt: str) -> str:
-    """An `<img>` that holds its picture, as wide as its place; pixels stay square, as latents and maps need it."""
+    """An `<img>` that holds its picture, as wide as its place; pixels stay square, as latents and
+    maps need it.
+    """
     style = "width:100%;height:auto;display:block;image-rendering:pixelated;"
     return f'<img src="{data_uri(to_png(image))}" alt="{escape(alt, quote=True)}" style="{style}">'
 
@@ -31,7 +35,9 @@ def write(figure: Figure, path: str | Path) -> Path:
     try:
         figure.savefig(path, dpi=DPI)
     except OSError as error:
-        raise ArgumentError(f"cannot write {path}: {error.strerror}; give a folder that exists") from error
+        raise ArgumentError(
+            f"cannot write {path}: {error.strerror}; give a folder that exists"
+        ) from error
     return path
 
 
@@ -61,19 +67,26 @@ class Panels:
     def _repr_html_(self) -> str:
         figures = [
             '<figure style="margin:0">'
-            f'<figcaption style="font-weight:600;font-size:13px;margin-bottom:4px">{escape(panel.title)}</figcaption>'
+            "<figcaption"
+            f' style="font-weight:600;font-size:13px;margin-bottom:4px">{escape(panel.title)}</figcaption>'
             + tag(panel.image, f"{panel.title}: {panel.words}")
-            + f'<div style="font-size:13px;line-height:1.35;margin-top:4px">{escape(panel.words)}</div></figure>'
+            + "<div"
+            f' style="font-size:13px;line-height:1.35;margin-top:4px">{escape(panel.words)}</div></figure>'
             for panel in self.panels
         ]
         columns = f"repeat(auto-fill,minmax(min({self.width}px,{92 // self.columns}%),1fr))"
-        return f'<div style="display:grid;grid-template-columns:{columns};gap:14px;{FONT}">{"".join(figures)}</div>'
+        return (
+            "<div"
+            f' style="display:grid;grid-template-columns:{columns};gap:14px;{FONT}">{"".join(figures)}</div>'
+        )
 
     def figure(self) -> Figure:
         """The same as one matplotlib figure, in a single row."""
         count = len(self.panels)
         figure = Figure(figsize=(2.6 * count, 3.0), layout="constrained")
-        for axes, panel in zip(figure.subplots(1, count, squeeze=False)[0], self.panels, strict=True):
+        for axes, panel in zip(
+            figure.subplots(1, count, squeeze=False)[0], self.panels, strict=True
+        ):
             bare(axes).imshow(panel.image, interpolation="nearest")
             axes.set_title(panel.title, fontsize=11)
         return figure
@@ -92,14 +105,23 @@ class Strip:
 
     def _repr_html_(self) -> str:
         names = ("", *self.columns)
-        head = "".join(f'<div style="font-size:13px;text-align:center">{escape(name)}</div>' for name in names)
+        head = "".join(
+            f'<div style="font-size:13px;text-align:center">{escape(name)}</div>' for name in names
+        )
         label = "font-size:14px;font-weight:600;align-self:center;position:sticky;left:0;background:var(--jp-layout-color0,#fff)"
         body = "".join(
-            f'<div style="{label}">{escape(name)}</div>' + "".join(tag(panel.image, panel.words) for panel in panels)
+            f'<div style="{label}">{escape(name)}</div>'
+            + "".join(tag(panel.image, panel.words) for panel in panels)
             for name, panels in self.rows
         )
-        grid = f"display:grid;grid-template-columns:92px repeat({len(self.columns)},minmax(72px,220px));gap:4px;min-width:100%"
-        return f'<div style="overflow-x:auto;{FONT}" tabindex="0" role="group"><div style="{grid}">{head}{body}</div></div>'
+        grid = (
+            "display:grid;grid-template-columns:92px"
+            f" repeat({len(self.columns)},minmax(72px,220px));gap:4px;min-width:100%"
+        )
+        return (
+            f'<div style="overflow-x:auto;{FONT}" tabindex="0" role="group"><div'
+            f' style="{grid}">{head}{body}</div></div>'
+        )
 
     def figure(self) -> Figure:
         """The same as one matplotlib figure."""
@@ -123,22 +145,33 @@ class Strip:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Matplotlib figures side by side with one alt text; on a page narrower than `min_width` pixels they scroll sideways."""
+    """Matplotlib figures side by side with one alt text; on a page narrower than `min_width` pixels
+    they scroll sideways.
+    """
 
     figures: Sequence[Figure]
     words: str
     min_width: int = 0
 
     def _repr_html_(self) -> str:
-        return f'<div style="display:flex;flex-wrap:wrap;gap:14px">{"".join(map(self._one, self.figures))}</div>'
+        return (
+            "<div"
+            f' style="display:flex;flex-wrap:wrap;gap:14px">{"".join(map(self._one, self.figures))}</div>'
+        )
 
     def _one(self, figure: Figure) -> str:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=144)
         natural = round(figure.get_size_inches()[0] * 96)
-        style = f"width:{natural}px;max-width:max(100%,{self.min_width}px);height:auto;display:block"
-        picture = f'<img src="{data_uri(buffer.getvalue())}" alt="{escape(self.words, quote=True)}" style="{style}">'
-        focus = ' tabindex="0" role="group"' if self.min_width else ""  # what scrolls must be reachable by keyboard
+        style = (
+            f"width:{natural}px;max-width:max(100%,{self.min_width}px);height:auto;display:block"
+        )
+        picture = (
+            f'<img src="{data_uri(buffer.getvalue())}" alt="{escape(self.words, quote=True)}"'
+            f' style="{style}">'
+        )
+        # what scrolls must be reachable by keyboard
+        focus = ' tabindex="0" role="group"' if self.min_width else ""
         return f'<div style="overflow-x:auto;max-width:100%"{focus}>{picture}</div>'
 
     def save(self, path: str | Path) -> Path:

@@ -9,12 +9,19 @@ from torch import Tensor
 from sagviz.image import from_png, to_png
 
 # Okabe & Ito's orange, sky blue and bluish green: told apart by all readers.
-ONLY_FIRST, ONLY_SECOND, BOTH, NEITHER = (230, 159, 0), (86, 180, 233), (0, 158, 115), (235, 235, 235)
+ONLY_FIRST, ONLY_SECOND, BOTH, NEITHER = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (235, 235, 235),
+)
 SIDE = 512  # pixels of the picture that is drawn on
 OPACITY = 153  # of 255
 
 
-def marked(content: bytes, grid: tuple[int, int], place: tuple[int, ...] = (), painted: str = "") -> bytes:
+def marked(
+    content: bytes, grid: tuple[int, int], place: tuple[int, ...] = (), painted: str = ""
+) -> bytes:
     """PNG of an encoded picture with the painted cells in orange and a frame around the place.
 
     Args:
@@ -24,12 +31,18 @@ def marked(content: bytes, grid: tuple[int, int], place: tuple[int, ...] = (), p
         painted: 0 and 1 for each cell, row by row.
     """
     rows, columns = grid
-    base = from_png(content).convert("RGBA").resize((SIDE, round(SIDE * rows / columns)), Image.Resampling.NEAREST)
+    base = (
+        from_png(content)
+        .convert("RGBA")
+        .resize((SIDE, round(SIDE * rows / columns)), Image.Resampling.NEAREST)
+    )
     layer = Image.new("RGBA", base.size)
     draw = ImageDraw.Draw(layer)
     for number, cell in enumerate(painted):
         if cell == "1":
-            draw.rectangle(_corners(base, grid, divmod(number, columns)), fill=(*ONLY_FIRST, OPACITY))
+            draw.rectangle(
+                _corners(base, grid, divmod(number, columns)), fill=(*ONLY_FIRST, OPACITY)
+            )
     if place:
         box = _corners(base, grid, (place[0], place[1]))
         for colour, width in (("black", 5), ("white", 2)):
@@ -38,11 +51,18 @@ def marked(content: bytes, grid: tuple[int, int], place: tuple[int, ...] = (), p
 
 
 def overlap(first: Tensor, second: Tensor) -> Image.Image:
-    """Two masks (H, W) of 0 and 1 in one picture: orange is the first alone, blue the second alone, green both."""
+    """Two masks (H, W) of 0 and 1 in one picture: orange is the first alone, blue the second alone,
+    green both.
+    """
     colours = np.array([NEITHER, ONLY_SECOND, ONLY_FIRST, BOTH], np.uint8)
     return Image.fromarray(colours[(2 * first.bool().int() + second.bool().int()).numpy()])
 
 
 def _corners(base: Image.Image, grid: tuple[int, int], cell: tuple[int, int]) -> list[float]:
     height, width = base.height / grid[0], base.width / grid[1]
-    return [cell[1] * width, cell[0] * height, (cell[1] + 1) * width - 1, (cell[0] + 1) * height - 1]
+    return [
+        cell[1] * width,
+        cell[0] * height,
+        (cell[1] + 1) * width - 1,
+        (cell[0] + 1) * height - 1,
+    ]

@@ -29,7 +29,11 @@ class Tile:
 
 
 def montage(
-    rows: Sequence[str], columns: Sequence[str], tiles: Sequence[Sequence[Tile]], size: tuple[int, int], caption: str = ""
+    rows: Sequence[str],
+    columns: Sequence[str],
+    tiles: Sequence[Sequence[Tile]],
+    size: tuple[int, int],
+    caption: str = "",
 ) -> Image.Image:
     """Paste tiles into rows and columns.
 
@@ -40,14 +44,20 @@ def montage(
         caption: above everything.
     """
     width, height = size
-    side = min(SIDE, round(max(map(len, rows), default=0) * LETTER_WIDTH * LETTERS) + GAP) if any(rows) else 0
+    side = (
+        min(SIDE, round(max(map(len, rows), default=0) * LETTER_WIDTH * LETTERS) + GAP)
+        if any(rows)
+        else 0
+    )
     heads = [_wrapped(words, width, LETTERS) for words in columns]
     room = side + len(columns) * (width + GAP)
     above = _wrapped(caption, room, LETTERS)
     foot = _tall("x", SMALL) if any(tile.below for row in tiles for tile in row) else 0
     top = GAP + _tall(above, LETTERS) + GAP
     begin = top + max(map(_tall, heads), default=0) + (GAP if any(columns) else 0)
-    sheet = Image.new("RGB", (room + 2 * GAP, begin + len(tiles) * (height + foot + GAP) + GAP), PAPER)
+    sheet = Image.new(
+        "RGB", (room + 2 * GAP, begin + len(tiles) * (height + foot + GAP) + GAP), PAPER
+    )
     draw = ImageDraw.Draw(sheet)
     _write(draw, (GAP, GAP), above, "la")
     for column, words in enumerate(heads):
@@ -60,7 +70,13 @@ def montage(
     return sheet
 
 
-def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, place: tuple[int, int], size: tuple[int, int]) -> None:
+def _paste(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    tile: Tile,
+    place: tuple[int, int],
+    size: tuple[int, int],
+) -> None:
     (x, y), (width, height) = place, size
     if tile.picture is not None:
         sheet.paste(tile.picture, place)
@@ -81,7 +97,15 @@ def _tall(words: str, letters: int = LETTERS) -> int:
     return round((words.count("\n") + 1) * letters * LINE) if words else 0
 
 
-def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], words: str, anchor: str, letters: int = LETTERS) -> None:
+def _write(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    words: str,
+    anchor: str,
+    letters: int = LETTERS,
+) -> None:
     font = ImageFont.truetype(str(FONT_FILE), letters)
     align = "left" if anchor[0] == "l" else "center"
-    draw.multiline_text(place, words, INK, font, anchor, spacing=letters * (LINE - 1.17), align=align)
+    draw.multiline_text(
+        place, words, INK, font, anchor, spacing=letters * (LINE - 1.17), align=align
+    )

@@ -1,4 +1,6 @@
-"""The method as a diagram, after Figure 2 of the paper (arXiv 2210.00939), with one step's own tensors in its boxes."""
+"""The method as a diagram, after Figure 2 of the paper (arXiv 2210.00939), with one step's own
+tensors in its boxes.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ class Box:
 
 
 def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Drawing:
-    """How one step's pictures make each other: predict, attend, mask, blur, put the noise back, predict again, guide.
+    """How one step's pictures make each other: predict, attend, mask, blur, put the noise back,
+    predict again, guide.
 
     Args:
         trace: a run with SAG.
@@ -48,7 +51,8 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
     step = trace[step] if isinstance(step, int) else step
     if step.out_degraded is None:
         raise TraceError(
-            f"SAG does not act at step {step.index} of this trace; choose a step inside its window, in a run with SAG"
+            f"SAG does not act at step {step.index} of this trace; choose a step inside its window,"
+            " in a run with SAG"
         )
     boxes = _boxes(trace, step, model)
     figure = Figure(figsize=(13.0, 5.3))
@@ -59,9 +63,10 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
     for start, end, side in _arrows(step):
         _arrow(axes, boxes[start], boxes[end], side)
     words = (
-        f"Diagram of step {step.index}: the U-Net predicts noise and attention from x_t; where attention is above the threshold "
-        f"({measure.coverage(step):.0%} of the latent) the prediction is blurred and the same noise put back; "
-        "the U-Net predicts again, and guidance moves away from that worse prediction."
+        f"Diagram of step {step.index}: the U-Net predicts noise and attention from x_t; where"
+        f" attention is above the threshold ({measure.coverage(step):.0%} of the latent) the"
+        " prediction is blurred and the same noise put back; the U-Net predicts again, and"
+        " guidance moves away from that worse prediction."
     )
     return Drawing([figure], words, min_width=780)
 
@@ -78,22 +83,57 @@ def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
         "unet": Box(2.8, TOP, "U-Net", "first pass"),
         "eps": Box(4.65, TOP, r"$\epsilon(x_t)$", "predicted noise", _noise(step.eps_base)),
         "x0": Box(6.5, TOP, r"$\hat x_0$", r"$(x_t-\sigma\,\epsilon)/\alpha$", clean),
-        "blur": Box(8.35, TOP, r"$\tilde x_0$", f"Gaussian blur, σ = {sag.blur_sigma:g}", show(blurred, trace, model)),
-        "A": Box(2.8, BOTTOM, "$A_t$", "attention received", over(clean, heat_map(attention[0], 0, top(trace)))),
-        "M": Box(4.65, BOTTOM, "$M_t$", f"$A_t>{sag.threshold:g}$: {measure.coverage(step):.0%}", spotlight(clean, mask[0])),
+        "blur": Box(
+            8.35,
+            TOP,
+            r"$\tilde x_0$",
+            f"Gaussian blur, σ = {sag.blur_sigma:g}",
+            show(blurred, trace, model),
+        ),
+        "A": Box(
+            2.8,
+            BOTTOM,
+            "$A_t$",
+            "attention received",
+            over(clean, heat_map(attention[0], 0, top(trace))),
+        ),
+        "M": Box(
+            4.65,
+            BOTTOM,
+            "$M_t$",
+            f"$A_t>{sag.threshold:g}$: {measure.coverage(step):.0%}",
+            spotlight(clean, mask[0]),
+        ),
         "x_d": Box(6.5, BOTTOM, r"$\hat x_t$", "blurred, same noise", show(degraded, trace, model)),
         "unet2": Box(8.35, BOTTOM, "U-Net", "second pass"),
-        "eps_d": Box(10.2, BOTTOM, r"$\epsilon(\hat x_t)$", "the worse prediction", _noise(eps_degraded)),
-        "guided": Box(12.05, MIDDLE, r"$\tilde\epsilon\;\to$ guided $\hat x_0$", scales, show(step.x0_guided, trace, model)),
+        "eps_d": Box(
+            10.2, BOTTOM, r"$\epsilon(\hat x_t)$", "the worse prediction", _noise(eps_degraded)
+        ),
+        "guided": Box(
+            12.05,
+            MIDDLE,
+            r"$\tilde\epsilon\;\to$ guided $\hat x_0$",
+            scales,
+            show(step.x0_guided, trace, model),
+        ),
     }
     if step.eps_cond is not None and step.guidance.cfg is not None:
-        boxes["eps_c"] = Box(10.2, TOP, r"$\epsilon(x_t,c)$", "with the prompt", _noise(step.eps_cond))
+        boxes["eps_c"] = Box(
+            10.2, TOP, r"$\epsilon(x_t,c)$", "with the prompt", _noise(step.eps_cond)
+        )
     return boxes
 
 
 def _arrows(step: Step) -> list[tuple[str, str, str]]:
     """(from, to, leaves by): a chain to the right, with turns downwards."""
-    chain = [("x_t", "unet"), ("unet", "eps"), ("eps", "x0"), ("x0", "blur"), ("A", "M"), ("M", "x_d")]
+    chain = [
+        ("x_t", "unet"),
+        ("unet", "eps"),
+        ("eps", "x0"),
+        ("x0", "blur"),
+        ("A", "M"),
+        ("M", "x_d"),
+    ]
     chain += [("x_d", "unet2"), ("unet2", "eps_d"), ("eps_d", "guided")]
     arrows = [(start, end, "right") for start, end in chain]
     arrows += [("unet", "A", "down"), ("blur", "x_d", "down"), ("eps", "guided", "over")]
@@ -113,12 +153,30 @@ def _draw(axes: Axes, box: Box) -> None:
     if box.image is None:
         style = "round,pad=0,rounding_size=0.12"
         axes.add_patch(
-            FancyBboxPatch((left, low + 0.2), SIDE, SIDE - 0.4, boxstyle=style, facecolor="#e8eef5", edgecolor="#44546a")
+            FancyBboxPatch(
+                (left, low + 0.2),
+                SIDE,
+                SIDE - 0.4,
+                boxstyle=style,
+                facecolor="#e8eef5",
+                edgecolor="#44546a",
+            )
         )
-        axes.text(box.x, box.y, box.title, ha="center", va="center", fontsize=16, weight="bold", color="#1f2d3d")
+        axes.text(
+            box.x,
+            box.y,
+            box.title,
+            ha="center",
+            va="center",
+            fontsize=16,
+            weight="bold",
+            color="#1f2d3d",
+        )
         axes.text(box.x, low + 0.05, box.note, ha="center", va="top", fontsize=12, color="#333333")
         return
-    axes.imshow(box.image, extent=(left, left + SIDE, low, low + SIDE), interpolation="nearest", zorder=2)
+    axes.imshow(
+        box.image, extent=(left, left + SIDE, low, low + SIDE), interpolation="nearest", zorder=2
+    )
     axes.text(box.x, low + SIDE + 0.07, box.title, ha="center", va="bottom", fontsize=17)
     axes.text(box.x, low - 0.07, box.note, ha="center", va="top", fontsize=12, color="#333333")
 

@@ -1,4 +1,6 @@
-"""A sweep on one sheet: pictures in rows and columns with their settings in words, as a fragment, a page or a PNG."""
+"""A sweep on one sheet: pictures in rows and columns with their settings in words, as a fragment, a
+page or a PNG.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,22 @@ LONGEST = 256  # pixels of a picture on the sheet
 LIMIT = 400  # pictures on one sheet
 WIDEST = 40  # columns
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-PAGE_STYLE = ":root{color-scheme:light dark}body{font-family:system-ui,sans-serif;margin:16px;line-height:1.4}h1{font-size:20px}"
+PAGE_STYLE = (
+    ":root{color-scheme:light"
+    " dark}body{font-family:system-ui,sans-serif;margin:16px;line-height:1.4}h1{font-size:20px}"
+)
 
 WIDTH = 128  # CSS pixels of a picture
 HEAD = "font-weight:600;font-size:13px;text-align:center;vertical-align:bottom;padding:2px 4px"
 SIDE = (
-    "font-weight:600;font-size:13px;text-align:left;vertical-align:middle;padding:2px 6px 2px 0;max-width:140px;min-width:64px;"
+    "font-weight:600;font-size:13px;text-align:left;vertical-align:middle;padding:2px 6px 2px"
+    " 0;max-width:140px;min-width:64px;"
     "white-space:normal;position:sticky;left:0;background:var(--jp-layout-color0,Canvas)"
 )
 CELL = "padding:0;vertical-align:top"
-PICTURE = f"width:{WIDTH}px;min-width:{WIDTH}px;height:auto;display:block;border-radius:3px;margin:0;"
+PICTURE = (
+    f"width:{WIDTH}px;min-width:{WIDTH}px;height:auto;display:block;border-radius:3px;margin:0;"
+)
 BLANK = (
     f"width:{WIDTH}px;min-width:{WIDTH}px;display:flex;align-items:center;justify-content:center;box-sizing:border-box;"
     "font-size:12px;border-radius:3px;"
@@ -45,7 +53,9 @@ BLANK = (
 
 @dataclass(frozen=True)
 class Shot:
-    """What there is of a square now: its status, why it failed, its picture as PNG and its measures."""
+    """What there is of a square now: its status, why it failed, its picture as PNG and its
+    measures.
+    """
 
     status: str
     reason: str = ""
@@ -110,7 +120,9 @@ class Window:
         """What is left out, in words; nothing where nothing is."""
         parts = [
             f"{name} {seen.start + 1} to {seen.stop} of {count}"
-            for name, seen, count in zip(("rows", "columns"), (self.rows, self.columns), self.shape, strict=True)
+            for name, seen, count in zip(
+                ("rows", "columns"), (self.rows, self.columns), self.shape, strict=True
+            )
             if len(seen) < count
         ]
         return f"Here are {' and '.join(parts)}." if parts else ""
@@ -145,30 +157,43 @@ class Sheet:
         ways = [(crossing.columns, "across"), (crossing.rows, "down")]
         titles = [f"{crossing.axes[name].title} {way}" for name, way in ways if name]
         titles += [f"{measure_words(self.measure)} under each picture"] if self.measure else []
-        return " ".join(filter(None, [f"{'; '.join([*titles, ', '.join(crossing.shared())])}.", window.rest]))
+        return " ".join(
+            filter(None, [f"{'; '.join([*titles, ', '.join(crossing.shared())])}.", window.rest])
+        )
 
     def shots(self) -> list[list[tuple[Square, Shot]]]:
         """Row by row, what is on the sheet."""
-        squares = [[self.crossing.square(row, column) for column in self.window.columns] for row in self.window.rows]
+        squares = [
+            [self.crossing.square(row, column) for column in self.window.columns]
+            for row in self.window.rows
+        ]
         return [[(square, shoot(self.crossing.sweep, square)) for square in row] for row in squares]
 
     def _repr_html_(self) -> str:
         shots = self.shots()
         columns = self.crossing.labels(self.crossing.columns)
         rows = self.crossing.labels(self.crossing.rows)
-        head = "".join(f'<th scope="col" style="{HEAD}">{escape(columns[place])}</th>' for place in self.window.columns)
+        head = "".join(
+            f'<th scope="col" style="{HEAD}">{escape(columns[place])}</th>'
+            for place in self.window.columns
+        )
         body = "".join(
-            f'<tr><th scope="row" style="{SIDE}">{escape(rows[place])}</th>{"".join(map(self._place, row))}</tr>'
+            '<tr><th scope="row"'
+            f' style="{SIDE}">{escape(rows[place])}</th>{"".join(map(self._place, row))}</tr>'
             for place, row in zip(self.window.rows, shots, strict=True)
         )
         failed = "".join(
-            f"<li>{escape(square.words)}: {escape(shot.reason)}</li>" for row in shots for square, shot in row if shot.reason
+            f"<li>{escape(square.words)}: {escape(shot.reason)}</li>"
+            for row in shots
+            for square, shot in row
+            if shot.reason
         )
         reasons = f"<p>Failed:</p><ul>{failed}</ul>" if failed else ""
         return (
             f'<div style="{FONT}"><p style="margin:0 0 6px">{escape(self.caption)}</p>'
-            f'<div style="overflow-x:auto;max-width:100%" tabindex="0" role="group" aria-label="pictures of the sweep">'
-            f'<table style="border-collapse:separate;border-spacing:4px;width:auto;margin:0">'
+            '<div style="overflow-x:auto;max-width:100%" tabindex="0" role="group"'
+            ' aria-label="pictures of the sweep">'
+            '<table style="border-collapse:separate;border-spacing:4px;width:auto;margin:0">'
             f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>{reasons}</div>"
         )
 
@@ -178,13 +203,16 @@ class Sheet:
         return (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon"'
+            ' href="data:,">'
             f"<title>{title}: sagviz</title><style>{PAGE_STYLE}</style></head>\n"
             f"<body><main><h1>{title}</h1>{self._repr_html_()}</main></body></html>\n"
         )
 
     def picture(self) -> Image.Image:
-        """The sheet as one picture: tiny pictures enlarged by a whole factor, large ones at most 256 pixels wide and high."""
+        """The sheet as one picture: tiny pictures enlarged by a whole factor, large ones at most
+        256 pixels wide and high.
+        """
         shots, window, crossing = self.shots(), self.window, self.crossing
         rows = [crossing.labels(crossing.rows)[place] for place in window.rows]
         columns = [crossing.labels(crossing.columns)[place] for place in window.columns]
@@ -203,22 +231,35 @@ class Sheet:
     def _tile(self, shot: Shot) -> Tile:
         if shot.status != "done":
             return Tile(None, ": ".join(filter(None, [MARKS[shot.status], shot.reason])))
-        return Tile(enlarge(from_png(thumbnail(shot.picture)), TINY), below=number(shot.numbers, self.measure))
+        return Tile(
+            enlarge(from_png(thumbnail(shot.picture)), TINY),
+            below=number(shot.numbers, self.measure),
+        )
 
     def _place(self, place: tuple[Square, Shot]) -> str:
         square, shot = place
         if shot.status != "done":
-            words = escape(": ".join(filter(None, [square.words, MARKS[shot.status], shot.reason])), quote=True)
+            words = escape(
+                ": ".join(filter(None, [square.words, MARKS[shot.status], shot.reason])), quote=True
+            )
             mark = "" if shot.status == "absent" else "border:1px dashed currentColor;"
             height, width = self.crossing.sweep.plan.size
             style = f"{BLANK}{mark}aspect-ratio:{width}/{height}"
-            return f'<td style="{CELL}"><div title="{words}" style="{style}">{MARKS[shot.status]}</div></td>'
+            return (
+                f'<td style="{CELL}"><div title="{words}"'
+                f' style="{style}">{MARKS[shot.status]}</div></td>'
+            )
         small = thumbnail(shot.picture)
         sharp = "image-rendering:pixelated" if is_tiny(small) else ""
         told = number(shot.numbers, self.measure)
-        below = f'<div style="font-size:12px;text-align:center">{escape(told)}</div>' if told else ""
+        below = (
+            f'<div style="font-size:12px;text-align:center">{escape(told)}</div>' if told else ""
+        )
         alt = escape(square.words, quote=True)
-        return f'<td style="{CELL}"><img src="{data_uri(small)}" alt="{alt}" title="{alt}" style="{PICTURE}{sharp}">{below}</td>'
+        return (
+            f'<td style="{CELL}"><img src="{data_uri(small)}" alt="{alt}" title="{alt}"'
+            f' style="{PICTURE}{sharp}">{below}</td>'
+        )
 
 
 def number(numbers: Mapping[str, float], measure: str) -> str:
@@ -235,11 +276,21 @@ def _write(path: str | Path, content: bytes) -> Path:
     try:
         return write_whole(path, content)
     except OSError as error:
-        raise ArgumentError(f"cannot write {path}: {error.strerror}; give a folder that exists") from error
+        raise ArgumentError(
+            f"cannot write {path}: {error.strerror}; give a folder that exists"
+        ) from error
 
 
-def contact_sheet(sweep: Sweep, rows: str | None = None, columns: str | None = None, *, measure: str = "", **fixed: Any) -> Sheet:
-    """The pictures of a sweep by two of its settings; a notebook shows it, `save` writes a PNG and `to_html` a page.
+def contact_sheet(
+    sweep: Sweep,
+    rows: str | None = None,
+    columns: str | None = None,
+    *,
+    measure: str = "",
+    **fixed: Any,
+) -> Sheet:
+    """The pictures of a sweep by two of its settings; a notebook shows it, `save` writes a PNG and
+    `to_html` a page.
 
     Args:
         rows, columns: settings, see `crossing.cross`.

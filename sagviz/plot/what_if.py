@@ -1,4 +1,6 @@
-"""What a change at one step did: the run's own guided prediction, the changed one, and their difference."""
+"""What a change at one step did: the run's own guided prediction, the changed one, and their
+difference.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
 SHOWN = 384  # most pixels on a side of a decoded picture
-BRIGHT = 1.0  # difference in latent units that is the brightest colour; a clean latent's values spread by about 1
+# difference in latent units that is the brightest colour; a clean latent's values spread by about 1
+BRIGHT = 1.0
 
 
 def trial(trace: Trace, own: Step, changed: Step, model: Model | None = None) -> Panels:
@@ -30,9 +33,21 @@ def trial(trace: Trace, own: Step, changed: Step, model: Model | None = None) ->
     most = float(apart.max())
     where = f"at most {most:.2f} latent units apart" if most else "no difference"
     panels = [
-        Panel(show(own.x0_guided, trace, None), "the run's own guided x̂₀", describe.of_guidance(own.guidance)),
-        Panel(show(changed.x0_guided, trace, None), "under these settings", describe.of_guidance(changed.guidance)),
-        Panel(Image.fromarray(heat_map(apart, 0, BRIGHT, TERM_COLOURS)), "difference", f"{where}; black is 0, bright {BRIGHT:g}"),
+        Panel(
+            show(own.x0_guided, trace, None),
+            "the run's own guided x̂₀",
+            describe.of_guidance(own.guidance),
+        ),
+        Panel(
+            show(changed.x0_guided, trace, None),
+            "under these settings",
+            describe.of_guidance(changed.guidance),
+        ),
+        Panel(
+            Image.fromarray(heat_map(apart, 0, BRIGHT, TERM_COLOURS)),
+            "difference",
+            f"{where}; black is 0, bright {BRIGHT:g}",
+        ),
     ]
     if model is not None:
         picture = model.decode(changed.x0_guided[:1])[0]

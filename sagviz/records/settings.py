@@ -12,8 +12,9 @@ from sagviz.guidance import Guidance
 class Settings:
     """All that a run depends on, beside the weights: the same settings give the same latents.
 
-    `size` is (height, width) in pixels; `scheduler` a class name with its configuration; image i of a batch uses seed + i.
-    A branch has the settings of the trace that it left in `before`, and the index of its first own step in `branched_at`.
+    `size` is (height, width) in pixels; `scheduler` a class name with its configuration; image i of
+    a batch uses seed + i. A branch has the settings of the trace that it left in `before`, and the
+    index of its first own step in `branched_at`.
     """
 
     model: str
@@ -35,7 +36,9 @@ class Settings:
         return {**values, "guidance": self.guidance.to_json(), "before": before}
 
     def texts(self, guidance: Guidance) -> dict[str, str | None]:
-        """What each branch of a step with this guidance is told, the one that guidance starts from first; `None` is no text."""
+        """What each branch of a step with this guidance is told, the one that guidance starts from
+        first; `None` is no text.
+        """
         if guidance.both:
             return {"out_uncond": self.negative_prompt or None, "out_cond": self.prompt}
         return {"out_cond" if self.prompt else "out_uncond": self.prompt or None}
@@ -43,5 +46,9 @@ class Settings:
     @staticmethod
     def from_json(content: dict[str, Any]) -> Settings:
         before = content["before"] and Settings.from_json(content["before"])
-        changed = {"guidance": Guidance.from_json(content["guidance"]), "size": tuple(content["size"]), "before": before}
+        changed = {
+            "guidance": Guidance.from_json(content["guidance"]),
+            "size": tuple(content["size"]),
+            "before": before,
+        }
         return Settings(**{**content, **changed})

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Trace(Sequence[Step]):
-    """A run: its kept steps in order, its settings, its pictures, and a linear map from latents to colours.
+    """A run: its kept steps in order, its settings, its pictures, and a linear map from latents to
+    colours.
 
-    `evaluations` is how many steps the whole run has; an interrupted run or one with `keep` holds fewer. `trace[i]` is the
-    i-th kept step; its `index` says which evaluation it was.
+    `evaluations` is how many steps the whole run has; an interrupted run or one with `keep` holds
+    fewer. `trace[i]` is the i-th kept step; its `index` says which evaluation it was.
     """
 
     settings: Settings
@@ -56,21 +57,29 @@ class Trace(Sequence[Step]):
 
     def __repr__(self) -> str:
         s = self.settings
-        return f"<Trace of {len(self)}/{self.evaluations} steps: {s.prompt!r}, seed {s.seed}, {s.guidance!r}>"
+        return (
+            f"<Trace of {len(self)}/{self.evaluations} steps: {s.prompt!r}, seed {s.seed},"
+            f" {s.guidance!r}>"
+        )
 
     @property
     def latents(self) -> Tensor:
         """The latent after the last step, (B, C, H, W)."""
         last = self.steps[-1].x_next if self.steps else None
         if last is None:
-            raise TraceError("this trace holds no step, so it has no latents; run at least one step")
+            raise TraceError(
+                "this trace holds no step, so it has no latents; run at least one step"
+            )
         return last
 
     @property
     def images(self) -> list[Image.Image]:
         """The finished pictures, one for each image of the batch."""
         if not self.pictures:
-            raise TraceError("this run did not reach its end, so it has no picture; try model.decode(trace.latents)")
+            raise TraceError(
+                "this run did not reach its end, so it has no picture; try"
+                " model.decode(trace.latents)"
+            )
         return [image.from_png(content) for content in self.pictures]
 
     @property
@@ -91,34 +100,52 @@ class Trace(Sequence[Step]):
     @property
     def nbytes(self) -> int:
         """Bytes that the steps hold in memory."""
-        return sum(value.nbytes for step in self.steps for name in STORED if (value := getattr(step, name)) is not None)
+        return sum(
+            value.nbytes
+            for step in self.steps
+            for name in STORED
+            if (value := getattr(step, name)) is not None
+        )
 
     def _repr_html_(self) -> str:
-        """The player of at most 20 steps and a megabyte (`to_html` has all); without any kept step the finished pictures."""
+        """The player of at most 20 steps and a megabyte (`to_html` has all); without any kept step
+        the finished pictures.
+        """
         from sagviz.player import fragment
 
         if self.steps:
             return fragment(self)
         words = escape(repr(self).strip("<>"), quote=True)
-        return "".join(f'<img src="{image.data_uri(content)}" alt="{words}">' for content in self.pictures) or f"<p>{words}</p>"
+        return (
+            "".join(
+                f'<img src="{image.data_uri(content)}" alt="{words}">' for content in self.pictures
+            )
+            or f"<p>{words}</p>"
+        )
 
     def to_html(self, path: str | Path, **options: Any) -> Path:
-        """Write the player: one HTML file that shows every step, needs no kernel and no network, and opens on a phone.
+        """Write the player: one HTML file that shows every step, needs no kernel and no network,
+        and opens on a phone.
 
         Args:
             path: an .html file in a folder that exists.
-            options: `max_bytes` bounds the stored tensors (7.4 MB; fewer steps where all are more), `image` is one of a batch.
+            options: `max_bytes` bounds the stored tensors (7.4 MB; fewer steps where all are more),
+                `image` is one of a batch.
         """
         from sagviz.player import page
 
         return page(self, path, **options)
 
     def save(self, path: str | Path) -> Path:
-        """Write one safetensors file with a checksum: no pickle, nothing runs when it is loaded. The file is whole or absent."""
+        """Write one safetensors file with a checksum: no pickle, nothing runs when it is loaded.
+        The file is whole or absent.
+        """
         try:
             return write_whole(path, self.to_bytes())
         except OSError as error:
-            raise TraceError(f"cannot write the trace to {path}: {error.strerror}; give a folder that exists") from error
+            raise TraceError(
+                f"cannot write the trace to {path}: {error.strerror}; give a folder that exists"
+            ) from error
 
     @staticmethod
     def load(path: str | Path) -> Trace:
@@ -128,22 +155,32 @@ class Trace(Sequence[Step]):
                 notes = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
         except (OSError, SafetensorError) as error:
-            raise TraceError(f"{path} cannot be read as a trace ({error}); give a file that Trace.save wrote") from error
+            raise TraceError(
+                f"{path} cannot be read as a trace ({error}); give a file that Trace.save wrote"
+            ) from error
         return _checked(tensors, notes, str(path))
 
     def to_bytes(self) -> bytes:
         """The content of the file that `save` writes."""
         tensors, meta = _pack(self)
-        return to_safetensors(tensors, {"format": FORMAT, "meta": meta, "sha256": _checksum(tensors, meta)})
+        return to_safetensors(
+            tensors, {"format": FORMAT, "meta": meta, "sha256": _checksum(tensors, meta)}
+        )
 
     @staticmethod
     def from_bytes(content: bytes, name: str = "this") -> Trace:
-        """The trace in the content of such a file; refuses what is damaged or foreign. `name` is for the error."""
+        """The trace in the content of such a file; refuses what is damaged or foreign. `name` is
+        for the error.
+        """
         try:
             tensors = from_safetensors(content)
-            notes = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+            notes = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get(
+                "__metadata__", {}
+            )
         except (ValueError, SafetensorError) as error:
-            raise TraceError(f"{name} cannot be read as a trace ({error}); give what Trace.to_bytes gave") from error
+            raise TraceError(
+                f"{name} cannot be read as a trace ({error}); give what Trace.to_bytes gave"
+            ) from error
         return _checked(tensors, notes, name)
 
 
@@ -153,14 +190,21 @@ FORMAT = "sagviz-trace-1"
 def _checked(tensors: dict[str, Tensor], notes: dict[str, str], name: str) -> Trace:
     """The trace of a file's tensors and notes, if they are what was written."""
     if notes.get("format") != FORMAT:
-        raise TraceError(f"{name} is a {notes.get('format', 'safetensors')} file, not a {FORMAT}; make it with Trace.save")
+        raise TraceError(
+            f"{name} is a {notes.get('format', 'safetensors')} file, not a {FORMAT}; make it with"
+            " Trace.save"
+        )
     if notes.get("sha256") != _checksum(tensors, notes.get("meta", "")):
-        raise TraceError(f"{name} is damaged: its checksum does not fit; copy it again or run the trace again")
+        raise TraceError(
+            f"{name} is damaged: its checksum does not fit; copy it again or run the trace again"
+        )
     return _unpack(tensors, notes["meta"])
 
 
 def _pack(trace: Trace) -> tuple[dict[str, Tensor], str]:
-    """Tensors by name and the rest as JSON. A step's x_next is left out where it is the next step's x_t."""
+    """Tensors by name and the rest as JSON. A step's x_next is left out where it is the next step's
+    x_t.
+    """
     tensors: dict[str, Tensor] = {}
     for position, step in enumerate(trace.steps):
         follows = position + 1 < len(trace) and trace[position + 1].index == step.index + 1
@@ -183,7 +227,10 @@ def _pack(trace: Trace) -> tuple[dict[str, Tensor], str]:
             "guidance": step.guidance.to_json(),
             "forwards": step.forwards,
             "samples": step.samples,
-            "captured": [{"layer": c.layer, "names": c.names, "place": c.place} for c in step.captured.values()],
+            "captured": [
+                {"layer": c.layer, "names": c.names, "place": c.place}
+                for c in step.captured.values()
+            ],
         }
         for step in trace.steps
     ]
@@ -199,22 +246,35 @@ def _unpack(tensors: dict[str, Tensor], meta: str) -> Trace:
         if stored["x_next"] is None:
             stored["x_next"] = steps[-1].x_t
         level, guidance = Level(**row.pop("level")), Guidance.from_json(row.pop("guidance"))
-        captured = _captured(tensors, position, row.pop("captured", []))  # files of earlier versions have none
+        # files of earlier versions have none
+        captured = _captured(tensors, position, row.pop("captured", []))
         seed = content["settings"]["seed"]
-        steps.append(Step(level=level, guidance=guidance, captured=captured, seed=seed, **row, **stored))
+        steps.append(
+            Step(level=level, guidance=guidance, captured=captured, seed=seed, **row, **stored)
+        )
     count = sum(name.startswith("picture.") for name in tensors)
     pictures = tuple(tensors[f"picture.{number}"].numpy().tobytes() for number in range(count))
     settings = Settings.from_json(content["settings"])
-    return Trace(settings, tuple(reversed(steps)), content["evaluations"], pictures, tensors.get("latent_rgb"))
+    return Trace(
+        settings,
+        tuple(reversed(steps)),
+        content["evaluations"],
+        pictures,
+        tensors.get("latent_rgb"),
+    )
 
 
-def _captured(tensors: dict[str, Tensor], position: int, rows: list[dict[str, Any]]) -> dict[str, Captured]:
+def _captured(
+    tensors: dict[str, Tensor], position: int, rows: list[dict[str, Any]]
+) -> dict[str, Captured]:
     """What was captured in one step, by layer."""
     found: dict[str, Captured] = {}
     for number, row in enumerate(rows):
         kinds = {kind: tensors.get(f"{position}.captured.{number}.{kind}") for kind in KINDS}
         place = row["place"] and (row["place"][0], row["place"][1])
-        found[row["layer"]] = Captured(layer=row["layer"], names=tuple(row["names"]), place=place, **kinds)
+        found[row["layer"]] = Captured(
+            layer=row["layer"], names=tuple(row["names"]), place=place, **kinds
+        )
     return found
 
 

@@ -1,4 +1,6 @@
-"""A report: the notebook `report.ipynb`, run by papermill with checked parameters, and its self-contained HTML page."""
+"""A report: the notebook `report.ipynb`, run by papermill with checked parameters, and its
+self-contained HTML page.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ from sagviz.records.trace import Trace
 
 HERE = Path(__file__).parent
 NOTEBOOK = next(
-    (path for path in (HERE / "report.ipynb", HERE.parent / "notebooks" / "report.ipynb") if path.exists()),
+    (
+        path
+        for path in (HERE / "report.ipynb", HERE.parent / "notebooks" / "report.ipynb")
+        if path.exists()
+    ),
     HERE / "report.ipynb",
 )
 STYLE = HERE / "report.css"
@@ -60,27 +66,38 @@ class Parameters:
     explain_at: float = 0.4
 
     def __post_init__(self) -> None:
-        allowed: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "float | None": (int, float, type(None))}
+        allowed: dict[str, Any] = {
+            "str": str,
+            "int": int,
+            "float": (int, float),
+            "float | None": (int, float, type(None)),
+        }
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, allowed[str(field.type)]):
                 raise ReportError(
-                    f"the report parameter {field.name} is {value!r}; it is of type {field.type}, e.g. {field.default!r}"
+                    f"the report parameter {field.name} is {value!r}; it is of type {field.type},"
+                    f" e.g. {field.default!r}"
                 )
         check_steps(self.steps)
         check_number("explain_at", self.explain_at, 0, 1)
         check_number("seed", self.seed, 0, 2**62)
-        _ = CFG(self.cfg_scale) + SAG(self.sag_scale, **self._of_sag)  # they check their own numbers
+        # they check their own numbers
+        _ = CFG(self.cfg_scale) + SAG(self.sag_scale, **self._of_sag)
 
     @property
     def _of_sag(self) -> dict[str, Any]:
         """What SAG is told beside its scale."""
-        return {"threshold": self.threshold, **({} if self.blur_sigma is None else {"blur_sigma": self.blur_sigma})}
+        return {
+            "threshold": self.threshold,
+            **({} if self.blur_sigma is None else {"blur_sigma": self.blur_sigma}),
+        }
 
     def settings(self, model: Model) -> dict[str, Any]:
         """What `compare` is given beside the model.
 
-        A model that reads no text is spared the prompt and the CFG that stand here by default; any others it refuses.
+        A model that reads no text is spared the prompt and the CFG that stand here by default; any
+        others it refuses.
         """
         usual, reads = type(self), model.reads_text
         return {
@@ -108,10 +125,18 @@ class Parameters:
 
     @staticmethod
     def from_namespace(namespace: Mapping[str, object]) -> Parameters:
-        """Parameters from a notebook's globals. papermill injects any name it is given; here an unknown one is refused."""
+        """Parameters from a notebook's globals. papermill injects any name it is given; here an
+        unknown one is refused.
+        """
         kinds = (str, int, float, list, dict, type(None))
-        given = {name: value for name, value in namespace.items() if isinstance(value, kinds) and not name.startswith("_")}
-        return Parameters.checked({name: value for name, value in given.items() if name not in ("In", "Out")})
+        given = {
+            name: value
+            for name, value in namespace.items()
+            if isinstance(value, kinds) and not name.startswith("_")
+        }
+        return Parameters.checked(
+            {name: value for name, value in given.items() if name not in ("In", "Out")}
+        )
 
 
 def report(out: str | Path, *, progress: bool = False, **parameters: object) -> Path:
@@ -123,12 +148,14 @@ def report(out: str | Path, *, progress: bool = False, **parameters: object) -> 
         parameters: see `Parameters`.
 
     Raises:
-        ReportError: a parameter is unknown or ill-typed, or `out` cannot be written, before anything runs; or the run failed.
+        ReportError: a parameter is unknown or ill-typed, or `out` cannot be written, before
+            anything runs; or the run failed.
     """
     checked, out = Parameters.checked(parameters), Path(out)
     _check_writable(out)
     with tempfile.TemporaryDirectory() as folder:
-        executed = Path(folder) / "report.ipynb"  # papermill formats braces in its paths, so it never sees the user's
+        # papermill formats braces in its paths, so it never sees the user's
+        executed = Path(folder) / "report.ipynb"
         _run(checked, executed, progress)
         page = to_html(executed, title=checked.prompt or "unconditional")
         out.with_suffix(".ipynb").write_bytes(executed.read_bytes())
@@ -136,20 +163,32 @@ def report(out: str | Path, *, progress: bool = False, **parameters: object) -> 
 
 
 def to_html(notebook: Path, title: str) -> str:
-    """An executed notebook as one page without code: formulas as MathML, pictures as data, nothing to load."""
+    """An executed notebook as one page without code: formulas as MathML, pictures as data, nothing
+    to load.
+    """
     import nbformat
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = HTMLExporter(
+        template_name="basic",
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
     exporter.register_filter("markdown2html", markdown_with_math)
     content = nbformat.read(notebook, as_version=4)
     content.cells = [cell for cell in content.cells if "hide" not in cell.metadata.get("tags", [])]
     body, _ = exporter.from_notebook_node(content)
     head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
-        f"<title>SAG report: {escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style>"
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon"'
+        ' href="data:,">'
+        "<title>SAG report:"
+        f" {escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style>"
     )
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body><main>{body}</main></body></html>\n'
+    return (
+        "<!DOCTYPE html>\n<html"
+        f' lang="en"><head>{head}</head>\n<body><main>{body}</main></body></html>\n'
+    )
 
 
 @dataclass(frozen=True)
@@ -159,17 +198,29 @@ class Summary:
     rows: tuple[tuple[str, str], ...]
 
     def _repr_html_(self) -> str:
-        body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self.rows)
+        body = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self.rows
+        )
         return f"<table>{body}</table>"
 
 
 def summary(traces: Sequence[Trace], model: Model) -> Summary:
     """What the runs cost and all that is needed to make them again."""
     last = traces[-1].settings
-    calls, predictions = (sum(getattr(run, count) for run in traces) for count in ("forwards", "samples"))
-    rows = [("U-Net", f"{calls} calls, {predictions} predictions for {len(traces)} runs that share them")]
+    calls, predictions = (
+        sum(getattr(run, count) for run in traces) for count in ("forwards", "samples")
+    )
+    rows = [
+        (
+            "U-Net",
+            f"{calls} calls, {predictions} predictions for {len(traces)} runs that share them",
+        )
+    ]
     rows += [("model", repr(model)), ("prompt", last.prompt or "(none)"), ("seed", str(last.seed))]
-    rows += [("steps", f"{last.steps}, {last.scheduler['class']}"), ("guidance", repr(last.guidance))]
+    rows += [
+        ("steps", f"{last.steps}, {last.scheduler['class']}"),
+        ("guidance", repr(last.guidance)),
+    ]
     versions = {name: version(name) for name in ("sagviz", "torch", "diffusers", "transformers")}
     rows.append(("made with", ", ".join(f"{name} {number}" for name, number in versions.items())))
     return Summary(tuple(rows))
@@ -189,14 +240,19 @@ def _display(formula: re.Match[str]) -> str:
     """A formula on a line of its own, which a narrow page scrolls."""
     from latex2mathml.converter import convert
 
-    return f'<span class="formula" tabindex="0">{convert(unescape(formula[1]).strip(), display="block")}</span>'
+    return (
+        '<span class="formula"'
+        f' tabindex="0">{convert(unescape(formula[1]).strip(), display="block")}</span>'
+    )
 
 
 def _check_writable(out: Path) -> None:
     if out.suffix.lower() not in (".html", ".htm"):
         raise ReportError(f"the report is an HTML file; {out} does not end in .html")
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK) or out.is_dir():
-        raise ReportError(f"cannot write {out}; give a file in a folder that exists and may be written to")
+        raise ReportError(
+            f"cannot write {out}; give a file in a folder that exists and may be written to"
+        )
 
 
 def _run(parameters: Parameters, executed: Path, progress: bool) -> None:
@@ -204,12 +260,20 @@ def _run(parameters: Parameters, executed: Path, progress: bool) -> None:
         import papermill
         from traitlets.config import Config
     except ImportError as error:
-        raise ReportError("reports need papermill and nbconvert; install them with pip install 'sagviz[report]'") from error
-    # Sockets on disk, where the system has them: parallel reports race for TCP ports, which anyone on the machine can read.
+        raise ReportError(
+            "reports need papermill and nbconvert; install them with pip install 'sagviz[report]'"
+        ) from error
+    # Sockets on disk, where the system has them: parallel reports race for TCP ports, which anyone
+    # on the machine can read.
     options = {} if os.name == "nt" else {"config": Config({"KernelManager": {"transport": "ipc"}})}
     try:
         papermill.execute_notebook(
-            NOTEBOOK, executed, asdict(parameters), progress_bar=progress, kernel_name="python3", **options
+            NOTEBOOK,
+            executed,
+            asdict(parameters),
+            progress_bar=progress,
+            kernel_name="python3",
+            **options,
         )
     except papermill.PapermillExecutionError as error:
         raise ReportError(f"the report stopped: {error.evalue}") from error

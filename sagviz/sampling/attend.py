@@ -1,4 +1,6 @@
-"""Where a place attends to at a step of a trace: read afterwards, by one U-Net pass on the stored x_t."""
+"""Where a place attends to at a step of a trace: read afterwards, by one U-Net pass on the stored
+x_t.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +16,37 @@ from sagviz.records.trace import Trace
 
 @torch.no_grad()
 def attend(
-    model: Model, trace: Trace, index: int, place: tuple[int, int], *, layer: str = "mid", heads: tuple[int, ...] | None = None
+    model: Model,
+    trace: Trace,
+    index: int,
+    place: tuple[int, int],
+    *,
+    layer: str = "mid",
+    heads: tuple[int, ...] | None = None,
 ) -> Captured:
-    """What the cell at `place` attends to, and all cells to the words of the prompt, at one layer of one step.
+    """What the cell at `place` attends to, and all cells to the words of the prompt, at one layer
+    of one step.
 
     Args:
         model: what made the trace.
         index: position in the trace; -1 is the last.
         place: (y, x) in cells of the latent.
-        layer: self-attention layer, "mid" or a dotted path; the words are read at the cross-attention beside it.
+        layer: self-attention layer, "mid" or a dotted path; the words are read at the
+            cross-attention beside it.
         heads: which heads to average; all where `None`.
 
     Returns:
-        `row` (B, h, w), where the place attends to: it sums to 1. `words` (B, W, h, w) with `names`: what each cell gives to
-        each word, `None` where the layer has no cross-attention beside it. `mass` (B, h, w), what each cell receives.
+        `row` (B, h, w), where the place attends to: it sums to 1. `words` (B, W, h, w) with
+        `names`: what each cell gives to each word, `None` where the layer has no cross-attention
+            beside it. `mass` (B, h, w), what each cell receives.
 
     Raises:
         ArgumentError: there is no such step, place, layer or head, or another model made the trace.
     """
     if model.name != trace.settings.model:
-        raise ArgumentError(f"the trace was made by {trace.settings.model}, not by {model.name}; load that model")
+        raise ArgumentError(
+            f"the trace was made by {trace.settings.model}, not by {model.name}; load that model"
+        )
     if not -len(trace) <= index < len(trace):
         raise ArgumentError(f"index is {index}; this trace has steps 0 to {len(trace) - 1}")
     kinds = ("mass", "row", "words") if cross_of(model.unet, layer) else ("mass", "row")
@@ -43,9 +56,14 @@ def attend(
     texts = settings.texts(step.guidance).values()
     images = len(step.x_t)
     x = torch.cat([step.x_t / step.level.norm] * len(texts)).to(model.device)
-    told = Conditioning.joined([model.embed(text, size=settings.size).expand(images) for text in texts])
+    told = Conditioning.joined(
+        [model.embed(text, size=settings.size).expand(images) for text in texts]
+    )
     base, prompted = range(images), range(len(x) - images, len(x))
-    rows = {**dict.fromkeys(wanted.readings(words=False), base), **dict.fromkeys(wanted.readings(words=True), prompted)}
+    rows = {
+        **dict.fromkeys(wanted.readings(words=False), base),
+        **dict.fromkeys(wanted.readings(words=True), prompted),
+    }
     with model.lock, capture(model.unet, rows, (height, width)) as read:
         model.predict(x, torch.tensor(step.t, device=model.device), told)
     words = words_of(model, settings.prompt) if "words" in kinds else ()

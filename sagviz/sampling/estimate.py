@@ -30,11 +30,12 @@ class Estimate:
         weights: of each network.
         unet: activations at the peak of that call.
         captured: what a `Capture` reads in one step.
-        decoding: activations at the peak of decoding one picture, with the VAE's weights once more where they are put in
-            float32; `tiled` the same in tiles.
+        decoding: activations at the peak of decoding one picture, with the VAE's weights once more
+            where they are put in float32; `tiled` the same in tiles.
         records: what the kept steps hold on the CPU.
         offloaded: whether the networks visit the device in turn.
-        room: what of the device is free or held by these networks; `None` where the device does not say.
+        room: what of the device is free or held by these networks; `None` where the device does not
+            say.
     """
 
     model: str
@@ -64,14 +65,21 @@ class Estimate:
     def _peak(self, decoding: int) -> int:
         together = sum(self.weights.values())
         at = {name: held if self.offloaded else together for name, held in self.weights.items()}
-        return max(at["unet"] + self.unet + self.captured, at.get("vae", 0) + decoding, *at.values())
+        return max(
+            at["unet"] + self.unet + self.captured, at.get("vae", 0) + decoding, *at.values()
+        )
 
     def _lines(self) -> list[tuple[str, int]]:
         lines = [(f"weights: {name}", held) for name, held in self.weights.items()]
         lines += [(f"a U-Net call of {self.rows} rows", self.unet)]
         lines += [("captured in a step", self.captured)] * bool(self.captured)
-        lines += [("decoding a picture", self.decoding), ("decoding a picture in tiles", self.tiled)]
-        lines += [("on the device at once", self.peak)] + [("with tiles", self.least)] * (self.least < self.peak)
+        lines += [
+            ("decoding a picture", self.decoding),
+            ("decoding a picture in tiles", self.tiled),
+        ]
+        lines += [("on the device at once", self.peak)] + [("with tiles", self.least)] * (
+            self.least < self.peak
+        )
         lines += [] if self.room is None else [("free there", self.room)]
         return [*lines, ("records on the CPU", self.records)]
 
@@ -80,18 +88,26 @@ class Estimate:
         return f"{self.model}: {self.images} of {height} x {width} pixels in {self.dtype}{way}"
 
     def __str__(self) -> str:
-        return "\n".join([self._title(), *(f"  {name:30}{readable(amount):>12}" for name, amount in self._lines())])
+        return "\n".join(
+            [
+                self._title(),
+                *(f"  {name:30}{readable(amount):>12}" for name, amount in self._lines()),
+            ]
+        )
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f'<tr><th scope="row" style="text-align:left">{escape(name)}</th><td>{readable(amount)}</td></tr>'
+            '<tr><th scope="row"'
+            f' style="text-align:left">{escape(name)}</th><td>{readable(amount)}</td></tr>'
             for name, amount in self._lines()
         )
         return f"<table><caption>{escape(self._title())}</caption>{rows}</table>"
 
 
 def estimated(runs: Sequence[Run], records: int = 0, *, tiled: bool = True) -> Estimate:
-    """What runs in lockstep need, if they share no rows. Without `tiled` that is not looked into, which takes its time."""
+    """What runs in lockstep need, if they share no rows. Without `tiled` that is not looked into,
+    which takes its time.
+    """
     model, settings = runs[0].model, runs[0].settings
     latent, rows = model.latent_shape(settings.size), sum(map(_rows, runs))
     held = {name: weight_bytes(network) for name, network in model.networks.items()}
@@ -114,16 +130,22 @@ def estimated(runs: Sequence[Run], records: int = 0, *, tiled: bool = True) -> E
 
 
 def _decoding(model: Model, latent: tuple[int, int, int], tiled: bool) -> int:
-    """Bytes at the peak of decoding a picture; a VAE that is put in float32 grows by its weights in float16."""
+    """Bytes at the peak of decoding a picture; a VAE that is put in float32 grows by its weights in
+    float16.
+    """
     vae: Any = getattr(model, "vae", None)
     if vae is None:  # of pixels
         return 0
     kind, more = (torch.float32, weight_bytes(vae)) if overflows(vae) else (vae.dtype, 0)
-    return more + model.footprint.decoder(vae, kind, latent=(vae.config.latent_channels, *latent[1:]), tiled=tiled)
+    return more + model.footprint.decoder(
+        vae, kind, latent=(vae.config.latent_channels, *latent[1:]), tiled=tiled
+    )
 
 
 def _rows(run: Run) -> int:
-    """Rows of a run's largest call: the branches and what terms ask beside them, or what they ask in the second pass."""
+    """Rows of a run's largest call: the branches and what terms ask beside them, or what they ask
+    in the second pass.
+    """
     guidance = run.settings.guidance
     asking = [term.late for term in guidance.terms if type(term).ask is not Term.ask]
     return run.settings.images * max(1 + guidance.both + asking.count(False), asking.count(True))
@@ -132,30 +154,45 @@ def _rows(run: Run) -> int:
 def _captured(run: Run) -> int:
     if run.capture is None:
         return 0
-    return run.capture.bytes(run.model, run.settings.prompt, size=run.settings.size, images=run.settings.images)
+    return run.capture.bytes(
+        run.model, run.settings.prompt, size=run.settings.size, images=run.settings.images
+    )
 
 
 def free_bytes(model: Model) -> int | None:
-    """Bytes of a GPU that are free, that torch keeps for itself, or that this model's networks hold."""
+    """Bytes of a GPU that are free, that torch keeps for itself, or that this model's networks
+    hold.
+    """
     device = model.device
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
     spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    held = [part for network in model.networks.values() for part in network.parameters() if part.device.type == "cuda"]
+    held = [
+        part
+        for network in model.networks.values()
+        for part in network.parameters()
+        if part.device.type == "cuda"
+    ]
     return free + spare + sum(part.numel() * part.element_size() for part in held)
 
 
-def estimate(model: Model, prompt: str = "", *, keep: int | Collection[int] | None = None, **settings: Any) -> Estimate:
-    """The memory of a run, before it: on the device and, for its records, on the CPU. Takes what `trace` takes.
+def estimate(
+    model: Model, prompt: str = "", *, keep: int | Collection[int] | None = None, **settings: Any
+) -> Estimate:
+    """The memory of a run, before it: on the device and, for its records, on the CPU. Takes what
+    `trace` takes.
 
-    The networks' own code runs without numbers, on torch's meta device, and the bytes that live at once are counted: some
-    seconds for SDXL, no memory, no GPU. A model that was loaded with `device="meta"` has read its configuration alone:
+    The networks' own code runs without numbers, on torch's meta device, and the bytes that live at
+    once are counted: some
+    seconds for SDXL, no memory, no GPU. A model that was loaded with `device="meta"` has read its
+    configuration alone:
 
-        sv.estimate(sv.load("stabilityai/stable-diffusion-xl-base-1.0", device="meta", dtype="float16"), guidance=CFG(5.0))
+        sv.estimate(sv.load("stabilityai/stable-diffusion-xl-base-1.0", device="meta",
+        dtype="float16"), guidance=CFG(5.0))
 
-    Attention counts as PyTorch's fused kernels take it, without its N x N map. CUDA's own context (some 0.4 GiB), the
-    workspaces of cuDNN and gaps between allocations come on top.
+    Attention counts as PyTorch's fused kernels take it, without its N x N map. CUDA's own context
+    (some 0.4 GiB), the workspaces of cuDNN and gaps between allocations come on top.
 
     Args:
         model: from `load`.

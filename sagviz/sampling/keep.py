@@ -18,15 +18,24 @@ def kept_steps(keep: int | Collection[int] | None, evaluations: int) -> set[int]
     if isinstance(keep, int | float | np.number):
         check_whole("keep", keep, 1, evaluations)
         return {*range(0, evaluations, int(keep)), evaluations - 1}
-    wrong = [index for index in keep if not isinstance(index, int | np.integer) or not 0 <= index < evaluations]
+    wrong = [
+        index
+        for index in keep
+        if not isinstance(index, int | np.integer) or not 0 <= index < evaluations
+    ]
     if wrong:
         raise ArgumentError(f"keep names the steps {wrong}; this run has 0 to {evaluations - 1}")
     return {int(index) for index in keep}
 
 
 def record_bytes(run: Run) -> int:
-    """Memory of one step in float32: x_t, x_next, an output for each branch, and what each term stores, maps at the most."""
+    """Memory of one step in float32: x_t, x_next, an output for each branch, and what each term
+    stores, maps at the most.
+    """
     guidance, latent = run.settings.guidance, run.start
     stored = [name for term in guidance.terms for name in term.stored]
-    tensors, maps = 3 + guidance.both + len(stored) - stored.count("attention"), stored.count("attention")
+    tensors, maps = (
+        3 + guidance.both + len(stored) - stored.count("attention"),
+        stored.count("attention"),
+    )
     return 4 * (tensors * latent.numel() + maps * latent[:, 0].numel())

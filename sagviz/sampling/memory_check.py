@@ -15,7 +15,9 @@ MAX_TRACE_BYTES = 4 * 2**30
 
 
 def check_memory(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
-    """Refuse more records than fit, more of the attention than was allowed, and passes that the GPU has no room for."""
+    """Refuse more records than fit, more of the attention than was allowed, and passes that the GPU
+    has no room for.
+    """
     _check_captures(runs, kept)
     check_room(runs)
     needed = [len(indices) * record_bytes(run) for run, indices in zip(runs, kept, strict=True)]
@@ -24,7 +26,11 @@ def check_memory(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
     run, steps = runs[0], max(map(len, kept))
     fitting = MAX_TRACE_BYTES // sum(map(record_bytes, runs))
     every = -(-(run.evaluations - 1) // max(1, fitting - 1))
-    advice = f"keep={every} or more keeps every {every}th step" if fitting > 1 else "make fewer images at once, or smaller ones"
+    advice = (
+        f"keep={every} or more keeps every {every}th step"
+        if fitting > 1
+        else "make fewer images at once, or smaller ones"
+    )
     raise ArgumentError(
         f"{steps} steps of this size need {sum(needed) / 2**30:.1f} GiB of records, "
         f"more than {MAX_TRACE_BYTES / 2**30:.0f}; {advice}"
@@ -37,7 +43,9 @@ def _check_captures(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
     for run, indices in zip(runs, kept, strict=True):
         if run.capture is not None:
             s, steps = run.settings, sum(map(run.capture.acts, indices))
-            needed += run.capture.bytes(run.model, s.prompt, size=s.size, images=s.images, evaluations=steps)
+            needed += run.capture.bytes(
+                run.model, s.prompt, size=s.size, images=s.images, evaluations=steps
+            )
             run.capture.check(needed, f"{steps} steps" + f" of {len(runs)} runs" * (len(runs) > 1))
 
 
@@ -51,7 +59,8 @@ def check_room(runs: Sequence[Run]) -> None:
     model = runs[0].model
     if model.device.type == "meta":
         raise ModelError(
-            f"{model.name} was loaded on 'meta', without weights, for sagviz.estimate alone; load it on a device to run it"
+            f"{model.name} was loaded on 'meta', without weights, for sagviz.estimate alone; load"
+            " it on a device to run it"
         )
     room = free_bytes(model)
     if room is None:
@@ -59,10 +68,12 @@ def check_room(runs: Sequence[Run]) -> None:
     try:
         need = estimated(runs, tiled=False)
         need = need if need.peak <= room else estimated(runs)
-    except Exception:  # a network that cannot be built anew from its configuration may run all the same
+    # a network that cannot be built anew from its configuration may run all the same
+    except Exception:
         return
     if need.least > room:
         raise ArgumentError(
-            f"{need.images} of {need.size[0]} x {need.size[1]} pixels need {readable(need.least)} on {model.device}, of which "
-            f"{readable(need.unet)} for a U-Net call of {need.rows} rows, and {readable(room)} are there; {advice(model)}"
+            f"{need.images} of {need.size[0]} x {need.size[1]} pixels need {readable(need.least)}"
+            f" on {model.device}, of which {readable(need.unet)} for a U-Net call of {need.rows}"
+            f" rows, and {readable(room)} are there; {advice(model)}"
         )

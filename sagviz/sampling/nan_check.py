@@ -14,10 +14,12 @@ GROWN = 30.0  # times the noise level: latents so large come from too much guida
 
 
 def check_finite(run: Run, step: Step) -> None:
-    """Look at a step's tensors where they are on the CPU already, so that the device is not waited for.
+    """Look at a step's tensors where they are on the CPU already, so that the device is not waited
+    for.
 
     Raises:
-        NotFiniteError: names the first that is not finite, and carries the step as its attribute `step`.
+        NotFiniteError: names the first that is not finite, and carries the step as its attribute
+            `step`.
     """
     for name in STORED:
         value = getattr(step, name)
@@ -30,8 +32,9 @@ def check_finite(run: Run, step: Step) -> None:
 def _sentence(run: Run, step: Step, name: str, value: Tensor) -> str:
     bad = int((~value.isfinite()).sum())
     return (
-        f"stopped at step {step.index} of {run.evaluations} (t = {step.t:g}, alpha = {step.alpha:.4g}, "
-        f"sigma = {step.sigma:.4g}): {name} holds NaN or infinity in {bad} of {value.numel()} numbers; {_cause(run, step, name)}"
+        f"stopped at step {step.index} of {run.evaluations} (t = {step.t:g}, alpha ="
+        f" {step.alpha:.4g}, sigma = {step.sigma:.4g}): {name} holds NaN or infinity in {bad} of"
+        f" {value.numel()} numbers; {_cause(run, step, name)}"
     )
 
 
@@ -44,20 +47,28 @@ def _cause(run: Run, step: Step, name: str) -> str:
     grown = float(step.x_t.square().mean().sqrt()) / level.norm
     if scales and (grown > GROWN or name == "x_next"):
         return (
-            f"too much guidance drives the latent, {grown:.3g} times its noise level, out of bounds: lower the scale of {scales}"
+            f"too much guidance drives the latent, {grown:.3g} times its noise level, out of"
+            f" bounds: lower the scale of {scales}"
         )
     broken = _not_finite(model.unet)
     if broken:
         return f"the U-Net's weight {broken} is not finite itself: fetch the model again"
     if model.dtype == torch.float16:
         return (
-            f"float16 ends at {LARGEST_HALF}, and a layer of the U-Net went beyond: load the model with dtype='bfloat16', "
-            "or 'float32' where the GPU does not know that"
+            f"float16 ends at {LARGEST_HALF}, and a layer of the U-Net went beyond: load the model"
+            " with dtype='bfloat16', or 'float32' where the GPU does not know that"
         )
-    return "the U-Net made it of a finite latent: try another seed or scheduler, and the model in float32 if it is not"
+    return (
+        "the U-Net made it of a finite latent: try another seed or scheduler, and the model in"
+        " float32 if it is not"
+    )
 
 
 def _not_finite(network: torch.nn.Module) -> str:
     """The name of a weight that is not finite, or nothing."""
-    found = (name for name, weight in network.named_parameters() if not weight.is_meta and not weight.isfinite().all())
+    found = (
+        name
+        for name, weight in network.named_parameters()
+        if not weight.is_meta and not weight.isfinite().all()
+    )
     return next(found, "")

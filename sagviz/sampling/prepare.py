@@ -1,4 +1,6 @@
-"""What is fixed before the first step: the arguments checked, the noise drawn, the schedule laid out."""
+"""What is fixed before the first step: the arguments checked, the noise drawn, the schedule laid
+out.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from sagviz.records.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """All that is fixed before the first step. `times` are what the scheduler is told, `device_times` what the U-Net is."""
+    """All that is fixed before the first step. `times` are what the scheduler is told,
+    `device_times` what the U-Net is.
+    """
 
     model: Model
     settings: Settings
@@ -36,7 +40,8 @@ class Run:
     start: Tensor
     painted: Tensor | None = None  # a hand-made mask for all steps
     capture: Capture | None = None
-    words: tuple[Word, ...] = ()  # the tokens of each word of the prompt, where attention to words is captured
+    # the tokens of each word of the prompt, where attention to words is captured
+    words: tuple[Word, ...] = ()
 
     @property
     def evaluations(self) -> int:
@@ -76,7 +81,11 @@ def prepare(
     if warn:
         warn_of_prompts(model, prompt, negative_prompt if total.both else "", stacklevel=4)
     if warn and negative_prompt and not total.both:
-        warnings.warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance", SagvizWarning, stacklevel=3)
+        warnings.warn(
+            "negative_prompt does nothing without CFG; add CFG(3.0) to the guidance",
+            SagvizWarning,
+            stacklevel=3,
+        )
     pixels = model.default_size if size is None else size
     shape = model.latent_shape(pixels)
     for term in total.terms:
@@ -87,18 +96,31 @@ def prepare(
     check_scheduler(model, planner, warn=warn, stacklevel=3)
     options = frozenset(inspect.signature(planner.step).parameters)
     if eta and "eta" not in options:
-        raise ArgumentError(f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0")
+        raise ArgumentError(
+            f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0"
+        )
     planner.set_timesteps(steps)
     if hasattr(planner, "set_begin_index"):
         planner.set_begin_index(0)
     seed = secrets.randbelow(2**32) if seed is None else int(seed)
-    steps, images = int(steps), int(images)  # NumPy's whole numbers cannot be written into a file of settings
+    # NumPy's whole numbers cannot be written into a file of settings
+    steps, images = int(steps), int(images)
     settings = Settings(
-        model=model.name, prompt=prompt, negative_prompt=negative_prompt, guidance=total, steps=steps, seed=seed,
-        images=images, size=(pixels[0], pixels[1]), scheduler=describe(planner), eta=float(eta),
-    )  # fmt: skip
+        model=model.name,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance=total,
+        steps=steps,
+        seed=seed,
+        images=images,
+        size=(pixels[0], pixels[1]),
+        scheduler=describe(planner),
+        eta=float(eta),
+    )
     unit = (
-        _draw(shape, [generator(seed + i) for i in range(images)]) if noise is None else _checked_noise(noise, (images, *shape))
+        _draw(shape, [generator(seed + i) for i in range(images)])
+        if noise is None
+        else _checked_noise(noise, (images, *shape))
     )
     whole = not planner.timesteps.is_floating_point()
     return Run(
@@ -111,18 +133,38 @@ def prepare(
         device_times=planner.timesteps.to(model.device),
         start=unit * float(planner.init_noise_sigma),
         capture=capture,
-        words=tuple(words_of(model, prompt)) if capture is not None and "words" in capture.what else (),
+        words=(
+            tuple(words_of(model, prompt))
+            if capture is not None and "words" in capture.what
+            else ()
+        ),
     )
 
 
 def resume(model: Model, settings: Settings) -> Run:
-    """The run of these settings, laid out anew. The start noise is not that of a run which was given its own."""
-    names = ("prompt", "negative_prompt", "guidance", "steps", "seed", "images", "size", "scheduler", "eta")
-    return replace(prepare(model, warn=False, **{name: getattr(settings, name) for name in names}), settings=settings)
+    """The run of these settings, laid out anew. The start noise is not that of a run which was
+    given its own.
+    """
+    names = (
+        "prompt",
+        "negative_prompt",
+        "guidance",
+        "steps",
+        "seed",
+        "images",
+        "size",
+        "scheduler",
+        "eta",
+    )
+    return replace(
+        prepare(model, warn=False, **{name: getattr(settings, name) for name in names}),
+        settings=settings,
+    )
 
 
 def check_told(model: Model, guidance: Guidance, *prompts: str) -> None:
-    """Refuse to tell a model of pixels anything: it has no text, and so no condition for CFG and its like.
+    """Refuse to tell a model of pixels anything: it has no text, and so no condition for CFG and
+    its like.
 
     Raises:
         ArgumentError: says what to leave out.
@@ -135,8 +177,8 @@ def check_told(model: Model, guidance: Guidance, *prompts: str) -> None:
     if comparing:
         rest = Guidance(tuple(term for term in guidance.terms if not term.both))
         raise ArgumentError(
-            f"{comparing[0]} compares a prediction with and without a prompt, and {model.name} reads none; "
-            f"leave {' and '.join(comparing)} out: {rest!r}"
+            f"{comparing[0]} compares a prediction with and without a prompt, and {model.name}"
+            f" reads none; leave {' and '.join(comparing)} out: {rest!r}"
         )
 
 
@@ -153,14 +195,24 @@ def _draw(shape: tuple[int, int, int], generators: list[torch.Generator]) -> Ten
 
 def _checked_noise(noise: Tensor, shape: tuple[int, ...]) -> Tensor:
     if not isinstance(noise, Tensor):
-        raise ArgumentError(f"noise is a {type(noise).__name__}; give a tensor (images, C, H, W) = {shape}, or None to draw it")
+        raise ArgumentError(
+            f"noise is a {type(noise).__name__}; give a tensor (images, C, H, W) = {shape}, or None"
+            " to draw it"
+        )
     if tuple(noise.shape) != shape:
-        raise ArgumentError(f"noise has the shape {tuple(noise.shape)}; these settings need (images, C, H, W) = {shape}")
+        raise ArgumentError(
+            f"noise has the shape {tuple(noise.shape)}; these settings need (images, C, H, W) ="
+            f" {shape}"
+        )
     return noise.float().cpu()
 
 
-def _check_capture(model: Model, capture: object, prompt: str, pixels: tuple[int, int], images: int) -> Capture:
-    """The capture with its layers spelt out; refuses one of another kind, of layers that are not there, or too large."""
+def _check_capture(
+    model: Model, capture: object, prompt: str, pixels: tuple[int, int], images: int
+) -> Capture:
+    """The capture with its layers spelt out; refuses one of another kind, of layers that are not
+    there, or too large.
+    """
     if not isinstance(capture, Capture):
         raise ArgumentError(f"capture is {capture!r}; give sagviz.Capture(...), or None")
     _, height, width = model.latent_shape(pixels)
@@ -170,7 +222,9 @@ def _check_capture(model: Model, capture: object, prompt: str, pixels: tuple[int
 
 def describe(scheduler: Any) -> dict[str, Any]:
     """Class name and configuration, as JSON would give them back."""
-    config = {key: value for key, value in dict(scheduler.config).items() if not key.startswith("_")}
+    config = {
+        key: value for key, value in dict(scheduler.config).items() if not key.startswith("_")
+    }
     return {
         "class": type(scheduler).__name__,
         **{k: v for k, v in config.items() if isinstance(v, str | int | float | list | None)},

@@ -1,4 +1,6 @@
-"""The U-Net passes that steps still need, for one run or for many in lockstep: what several ask alike is computed once."""
+"""The U-Net passes that steps still need, for one run or for many in lockstep: what several ask
+alike is computed once.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from sagviz.sampling.prepare import Run
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Rows that a step wants from the U-Net, (B, C, H, W) at time `t` under a text. The same key means the same answer.
+    """Rows that a step wants from the U-Net, (B, C, H, W) at time `t` under a text. The same key
+    means the same answer.
 
     Their self-attention is disturbed where `change` says so.
     """
@@ -34,7 +37,9 @@ class Question:
 
 @dataclass(eq=False)
 class Answer:
-    """What came back. The first step that takes it bears its cost; to those that share it, it is free."""
+    """What came back. The first step that takes it bears its cost; to those that share it, it is
+    free.
+    """
 
     output: Tensor
     maps: dict[Reading, Tensor]
@@ -62,15 +67,18 @@ class Passes:
 
     @torch.no_grad()
     def complete(self, runs: Sequence[Run], steps: Sequence[Step]) -> list[Step]:
-        """The steps with all predictions that their guidance needs; those that they have already cost nothing.
+        """The steps with all predictions that their guidance needs; those that they have already
+        cost nothing.
 
-        There are two rounds of joint calls: the branches at x_t with all that terms ask beside them, and then what depends on
-        their outputs, such as SAG's degraded latents.
+        There are two rounds of joint calls: the branches at x_t with all that terms ask beside
+        them, and then what depends on their outputs, such as SAG's degraded latents.
         """
         return self._beside(self._round(_of_terms, runs, self._round(_of_branches, runs, steps)))
 
     def _beside(self, steps: Sequence[Step]) -> list[Step]:
-        """The steps with what terms need that is not the U-Net's; for steps that need the same it is computed once."""
+        """The steps with what terms need that is not the U-Net's; for steps that need the same it
+        is computed once.
+        """
         known: dict[Hashable, dict[str, Any]] = {}
         done = []
         for step in steps:
@@ -84,12 +92,22 @@ class Passes:
             done.append(step)
         return done
 
-    def _round(self, ask: Callable[[Run, Step], dict[str, Question]], runs: Sequence[Run], steps: Sequence[Step]) -> list[Step]:
+    def _round(
+        self,
+        ask: Callable[[Run, Step], dict[str, Question]],
+        runs: Sequence[Run],
+        steps: Sequence[Step],
+    ) -> list[Step]:
         asked = [ask(run, step) for run, step in zip(runs, steps, strict=True)]
         answers: dict[Hashable, Answer] = {}
-        for group in self._groups(_merged([question for each in asked for question in each.values()])):
+        for group in self._groups(
+            _merged([question for each in asked for question in each.values()])
+        ):
             answers |= self._call(group)
-        return [_filled(run, step, questions, answers) for run, step, questions in zip(runs, steps, asked, strict=True)]
+        return [
+            _filled(run, step, questions, answers)
+            for run, step, questions in zip(runs, steps, asked, strict=True)
+        ]
 
     def _groups(self, questions: Sequence[Question]) -> Iterator[list[Question]]:
         """The questions in their order, as many together as a call may hold."""
@@ -107,25 +125,39 @@ class Passes:
         """One U-Net call, and what it is to read of the rows of each question."""
         sizes = [len(question.x) for question in group]
         x = torch.cat([question.x for question in group])
-        t = torch.cat([question.t.expand(rows) for question, rows in zip(group, sizes, strict=True)])
+        t = torch.cat(
+            [question.t.expand(rows) for question, rows in zip(group, sizes, strict=True)]
+        )
         height, width = x.shape[2:]
-        told = [self._embed(question.text, height, width).expand(rows) for question, rows in zip(group, sizes, strict=True)]
+        told = [
+            self._embed(question.text, height, width).expand(rows)
+            for question, rows in zip(group, sizes, strict=True)
+        ]
         rows = dict(zip(group, torch.arange(len(x)).split(sizes), strict=True))
         readers: dict[Reading, list[Question]] = {}
         for question in group:
             for reading in question.readings:
                 readers.setdefault(reading, []).append(question)
-        wanted = {reading: torch.cat([rows[each] for each in asking]).tolist() for reading, asking in readers.items()}
+        wanted = {
+            reading: torch.cat([rows[each] for each in asking]).tolist()
+            for reading, asking in readers.items()
+        }
         changed: dict[Perturbation, list[int]] = {}
         for question in group:
             if question.change is not None:
                 changed.setdefault(question.change, []).extend(rows[question].tolist())
         unet = self.model.unet
-        with self.model.lock, perturb(unet, changed, (height, width)), capture(unet, wanted, (height, width)) as read:
+        with (
+            self.model.lock,
+            perturb(unet, changed, (height, width)),
+            capture(unet, wanted, (height, width)) as read,
+        ):
             outputs = self.model.predict(x, t, Conditioning.joined(told)).split(sizes)
         maps: dict[Question, dict[Reading, Tensor]] = {question: {} for question in group}
         for reading, asking in readers.items():
-            for question, part in zip(asking, read[reading].split([len(each.x) for each in asking]), strict=True):
+            for question, part in zip(
+                asking, read[reading].split([len(each.x) for each in asking]), strict=True
+            ):
                 maps[question][reading] = part
         return {
             question.key: Answer(output, maps[question], int(place == 0), len(output))
@@ -141,7 +173,9 @@ class Passes:
 
 
 def _of_branches(run: Run, step: Step) -> dict[str, Question]:
-    """Both branches under CFG, else the single one; the attention is read where guidance starts from."""
+    """Both branches under CFG, else the single one; the attention is read where guidance starts
+    from.
+    """
     beside = _of_terms(run, step, late=False)
     if not step.lacks_prediction:
         return beside
@@ -149,9 +183,12 @@ def _of_branches(run: Run, step: Step) -> dict[str, Question]:
     x = run.scheduler.scale_model_input(step.x_t, run.times[step.index])
     base, told = next(iter(texts)), list(texts)[-1]
     own, words = (_captures(run, step, words=words) for words in (False, True))
-    read = {name: [*_sags(step), *own] * (name == base) + [*words] * (name == told) for name in texts}
+    read = {
+        name: [*_sags(step), *own] * (name == base) + [*words] * (name == told) for name in texts
+    }
     branches = {
-        name: Question((name, id(step.x_t), step.level, text), x, t, text, frozenset(read[name])) for name, text in texts.items()
+        name: Question((name, id(step.x_t), step.level, text), x, t, text, frozenset(read[name]))
+        for name, text in texts.items()
     }
     return branches | beside
 
@@ -163,17 +200,30 @@ def _sags(step: Step) -> list[Reading]:
 
 
 def _captures(run: Run, step: Step, *, words: bool) -> tuple[Reading, ...]:
-    """What the run's capture reads in this step, of the branch that guidance starts from or of the one with the prompt."""
-    return run.capture.readings(words=words) if run.capture is not None and run.capture.acts(step.index) else ()
+    """What the run's capture reads in this step, of the branch that guidance starts from or of the
+    one with the prompt.
+    """
+    return (
+        run.capture.readings(words=words)
+        if run.capture is not None and run.capture.acts(step.index)
+        else ()
+    )
 
 
 def _of_terms(run: Run, step: Step, *, late: bool = True) -> dict[str, Question]:
     """What the terms ask beside the branches: with them, or `late`, when their outputs are known."""
-    asks = [ask for term in step.guidance.terms if term.late == late and (ask := term.ask(step)) is not None]
+    asks = [
+        ask
+        for term in step.guidance.terms
+        if term.late == late and (ask := term.ask(step)) is not None
+    ]
     texts, t = list(run.settings.texts(step.guidance).values()), run.device_times[step.index]
     questions = {}
     for ask in asks:
-        text, x = texts[-1 if ask.told else 0], run.scheduler.scale_model_input(ask.x, run.times[step.index])
+        text, x = (
+            texts[-1 if ask.told else 0],
+            run.scheduler.scale_model_input(ask.x, run.times[step.index]),
+        )
         key = (ask.field, id(step.x_t), step.level, text, ask.key)
         questions[ask.field] = Question(key, x, t, text, change=ask.change)
     return questions
@@ -188,13 +238,21 @@ def _merged(questions: Sequence[Question]) -> list[Question]:
     return list(unique.values())
 
 
-def _filled(run: Run, step: Step, questions: dict[str, Question], answers: dict[Hashable, Answer]) -> Step:
+def _filled(
+    run: Run, step: Step, questions: dict[str, Question], answers: dict[Hashable, Answer]
+) -> Step:
     """The step with the answers to its questions, and their cost."""
-    forwards, samples, fields, read = step.forwards, step.samples, dict[str, Any](), dict[Reading, Tensor]()
+    forwards, samples, fields, read = (
+        step.forwards,
+        step.samples,
+        dict[str, Any](),
+        dict[Reading, Tensor](),
+    )
     for name, question in questions.items():
         answer = answers[question.key]
         fields[name] = answer.output
-        read |= {reading: answer.maps[reading] for reading in question.readings}  # its own: others may read more of these rows
+        # its own: others may read more of these rows
+        read |= {reading: answer.maps[reading] for reading in question.readings}
         calls, rows = answer.cost()
         forwards, samples = forwards + calls, samples + rows
     if not fields:

@@ -48,18 +48,30 @@ def lay_out(
     for chosen in _values("schedulers", schedulers):
         for count in counts:  # a scheduler may refuse a number of steps
             run = prepare(
-                model, negative_prompt=negative_prompt, guidance=told, steps=count, images=images, size=size,
-                scheduler=chosen, eta=eta, warn=False,
-            )  # fmt: skip
+                model,
+                negative_prompt=negative_prompt,
+                guidance=told,
+                steps=count,
+                images=images,
+                size=size,
+                scheduler=chosen,
+                eta=eta,
+                warn=False,
+            )
             _check_kept(kept, run.evaluations, count)
         if run.settings.scheduler not in kinds.values():
             kinds[_label(chosen, run.scheduler, kinds)] = run.settings.scheduler
-    settings, texts = run.settings, _axis("prompts", prompts, lambda value: _told(model, _text(value)))
+    settings, texts = (
+        run.settings,
+        _axis("prompts", prompts, lambda value: _told(model, _text(value))),
+    )
     sums = _axis("guidance", guidance, lambda value: _told(model, as_guidance(value)))
     warn_of_prompts(model, *texts, negative_prompt, stacklevel=5)
     return Plan(
         prompts=texts,
-        seeds=_axis("seeds", seeds, _checked(lambda value: check_whole("a seed", value, 0, 2**63 - 4097))),
+        seeds=_axis(
+            "seeds", seeds, _checked(lambda value: check_whole("a seed", value, 0, 2**63 - 4097))
+        ),
         steps=counts,
         schedulers=kinds,
         guidance=sums,
@@ -71,18 +83,29 @@ def lay_out(
 
 
 def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
-    """Hash of the networks' shapes and of a few numbers out of every weight: fine-tunes differ, and so do number formats.
+    """Hash of the networks' shapes and of a few numbers out of every weight: fine-tunes differ, and
+    so do number formats.
 
     The classifier is one of them where some guidance has CG.
     """
     digest = hashlib.sha256()
     networks = list(model.networks.values())
-    if any(each.get("cg") is not None for each in guidance) and isinstance(model.classifier, torch.nn.Module):
+    if any(each.get("cg") is not None for each in guidance) and isinstance(
+        model.classifier, torch.nn.Module
+    ):
         networks.append(model.classifier)
     for network in networks:
         state = weights(network)
-        digest.update(json.dumps([[name, list(value.shape), str(value.dtype)] for name, value in state.items()]).encode())
-        probes = [value.flatten()[:: max(1, value.numel() // PROBES)][:PROBES] for value in state.values() if not value.is_meta]
+        digest.update(
+            json.dumps(
+                [[name, list(value.shape), str(value.dtype)] for name, value in state.items()]
+            ).encode()
+        )
+        probes = [
+            value.flatten()[:: max(1, value.numel() // PROBES)][:PROBES]
+            for value in state.values()
+            if not value.is_meta
+        ]
         # One copy from the device, in float32, which holds float16 and bfloat16 exactly.
         digest.update(torch.cat([probe.float() for probe in probes]).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -90,7 +113,11 @@ def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
 
 def _values(name: str, given: object) -> list[Any]:
     """One value or many, as a list that is not empty."""
-    many = isinstance(given, Iterable) and not isinstance(given, str | dict) and not hasattr(given, "set_timesteps")
+    many = (
+        isinstance(given, Iterable)
+        and not isinstance(given, str | dict)
+        and not hasattr(given, "set_timesteps")
+    )
     values = list(given) if many else [given]  # type: ignore[call-overload]
     if not values:
         raise ArgumentError(f"the axis {name} is empty; give one value, or a list of one or more")
@@ -131,17 +158,32 @@ def _keep(keep: object) -> Keep:
     whole = int | np.integer
     if isinstance(keep, whole) and not isinstance(keep, bool) and keep >= 1:
         return int(keep)
-    if isinstance(keep, Collection) and not isinstance(keep, str) and all(isinstance(i, whole) and i >= 0 for i in keep):
+    if (
+        isinstance(keep, Collection)
+        and not isinstance(keep, str)
+        and all(isinstance(i, whole) and i >= 0 for i in keep)
+    ):
         return tuple(sorted({int(index) for index in keep}))
-    raise ArgumentError(f"keep is {keep!r}; give 'last', None for all steps, k for every k-th and the last, or a list of indices")
+    raise ArgumentError(
+        f"keep is {keep!r}; give 'last', None for all steps, k for every k-th and the last, or a"
+        " list of indices"
+    )
 
 
 def _check_kept(keep: Keep, evaluations: int, steps: int) -> None:
     if isinstance(keep, tuple) and keep and keep[-1] >= evaluations:
-        raise ArgumentError(f"keep names step {keep[-1]}; the cells of {steps} steps have 0 to {evaluations - 1}")
+        raise ArgumentError(
+            f"keep names step {keep[-1]}; the cells of {steps} steps have 0 to {evaluations - 1}"
+        )
 
 
 def _label(chosen: object, planner: Any, taken: Collection[str]) -> str:
-    """The name that was given, or that of the class; numbered where it is taken by another configuration."""
-    name = chosen.lower() if isinstance(chosen, str) else type(planner).__name__.removesuffix("Scheduler")
+    """The name that was given, or that of the class; numbered where it is taken by another
+    configuration.
+    """
+    name = (
+        chosen.lower()
+        if isinstance(chosen, str)
+        else type(planner).__name__.removesuffix("Scheduler")
+    )
     return name if name not in taken else f"{name} {len(taken) + 1}"

@@ -1,7 +1,9 @@
-"""The measures of a cell: out of its trace, or by a look at the few kilobytes of its file that have them.
+"""The measures of a cell: out of its trace, or by a look at the few kilobytes of its file that have
+them.
 
-A cell is a safetensors file: the length of an index in 8 bytes, the index as JSON, the tensors. Its pictures are PNG in tensors
-of bytes, and the measures are a text that stands in each before the pixels.
+A cell is a safetensors file: the length of an index in 8 bytes, the index as JSON, the tensors. Its
+pictures are PNG in tensors of bytes, and the measures are a text that stands in each before the
+pixels.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ def measures(trace: Trace) -> Measures:
 
 
 def peek(read: Callable[[int, int], bytes]) -> Measures | None:
-    """The same without the trace. Damage elsewhere in the file stays unnoticed; the texts have a checksum of their own.
+    """The same without the trace. Damage elsewhere in the file stays unnoticed; the texts have a
+    checksum of their own.
 
     Args:
-        read: gives the bytes of the file from an offset on, as many as it is asked for or there are.
+        read: gives the bytes of the file from an offset on, as many as it is asked for or there
+            are.
 
     Returns:
         `None` where it cannot be told from so little: then the whole cell has to be read.
@@ -37,8 +41,13 @@ def peek(read: Callable[[int, int], bytes]) -> Measures | None:
     try:
         start = read(0, INDEX)
         length = 8 + int.from_bytes(start[:8], "little")
-        index = json.loads(start[8:length] if length <= len(start) else read(8, min(length, LONGEST) - 8))
-        places = [index[f"picture.{number}"]["data_offsets"] for number in range(sum(map(_is_picture, index)))]
+        index = json.loads(
+            start[8:length] if length <= len(start) else read(8, min(length, LONGEST) - 8)
+        )
+        places = [
+            index[f"picture.{number}"]["data_offsets"]
+            for number in range(sum(map(_is_picture, index)))
+        ]
         texts = [png_texts(read(length + begin, min(TEXTS, end - begin))) for begin, end in places]
         return [json.loads(each["measures"]) for each in texts] or None
     except (ValueError, KeyError, TypeError):

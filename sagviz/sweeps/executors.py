@@ -1,4 +1,6 @@
-"""Executors for sweeps: `pool`, the processes of this machine, and `cluster`, the workers of a Dask scheduler."""
+"""Executors for sweeps: `pool`, the processes of this machine, and `cluster`, the workers of a Dask
+scheduler.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ from sagviz.errors import ArgumentError, WorkerError
 
 
 def pool(workers: int | None = None) -> ProcessPoolExecutor:
-    """Processes of this machine. Each has a GPU of its own, where there are enough, or else its share of the cores.
+    """Processes of this machine. Each has a GPU of its own, where there are enough, or else its
+    share of the cores.
 
-    When one of them dies the pool is broken: Python's pools replace nobody. Use it as `with pool() as executor:`; in a script
-    below `if __name__ == "__main__":`, because the processes are started afresh and import it.
+    When one of them dies the pool is broken: Python's pools replace nobody. Use it as `with pool()
+    as executor:`; in a script below `if __name__ == "__main__":`, because the processes are started
+    afresh and import it.
 
     Args:
         workers: how many; as many as there are GPUs, or one where `None` and there is none.
@@ -35,11 +39,15 @@ def pool(workers: int | None = None) -> ProcessPoolExecutor:
     for number in range(count):
         turns.put(places[number % len(places)] if places else None)
     threads = max(1, (os.cpu_count() or 1) // count)
-    return ProcessPoolExecutor(count, mp_context=fresh, initializer=_settle_in, initargs=(turns, threads))
+    return ProcessPoolExecutor(
+        count, mp_context=fresh, initializer=_settle_in, initargs=(turns, threads)
+    )
 
 
 def gpus(visible: str | None, count: int) -> list[str]:
-    """What CUDA calls the GPUs that may be used: those that `CUDA_VISIBLE_DEVICES` names, or the first `count`."""
+    """What CUDA calls the GPUs that may be used: those that `CUDA_VISIBLE_DEVICES` names, or the
+    first `count`.
+    """
     named = [name.strip() for name in (visible or "").split(",") if name.strip()]
     return (named or [str(number) for number in range(count)])[:count]
 
@@ -50,7 +58,8 @@ def _settle_in(turns: Any, threads: int) -> None:
     if place is None:
         torch.set_num_threads(threads)
     else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = place  # torch looks at it when the first tensor goes there
+        # torch looks at it when the first tensor goes there
+        os.environ["CUDA_VISIBLE_DEVICES"] = place
 
 
 @contextmanager
@@ -67,10 +76,14 @@ def cluster(address: str) -> Iterator[Executor]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ArgumentError("a Dask cluster needs distributed; try pip install 'sagviz[cluster]'") from error
+        raise ArgumentError(
+            "a Dask cluster needs distributed; try pip install 'sagviz[cluster]'"
+        ) from error
     try:
         client = Client(address)
     except (OSError, ValueError) as error:  # Dask's own time limit is an OSError
-        raise WorkerError(f"no Dask scheduler answers at {address} ({error}); give such as tcp://10.0.0.1:8786") from error
+        raise WorkerError(
+            f"no Dask scheduler answers at {address} ({error}); give such as tcp://10.0.0.1:8786"
+        ) from error
     with client:
         yield client.get_executor()

@@ -1,4 +1,6 @@
-"""`Remote`: the cells of a sweep at an fsspec address, such as "s3://bucket/runs"; `store_at` opens what an address names."""
+"""`Remote`: the cells of a sweep at an fsspec address, such as "s3://bucket/runs"; `store_at` opens
+what an address names.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,12 @@ Result = TypeVar("Result")
 
 
 def store_at(place: str | Path, *, make: bool = True) -> Folder | Remote:
-    """The store at a path or an fsspec address. Where it is missing it is made, or refused with `make=False`.
+    """The store at a path or an fsspec address. Where it is missing it is made, or refused with
+    `make=False`.
 
     Raises:
-        ArgumentError: it is missing, cannot be made, or nothing is installed that reads such an address.
+        ArgumentError: it is missing, cannot be made, or nothing is installed that reads such an
+            address.
     """
     protocol, path = split_protocol(str(place))
     if protocol not in LOCAL:
@@ -41,12 +45,14 @@ def store_at(place: str | Path, *, make: bool = True) -> Folder | Remote:
 class Remote:
     """Cells as objects at an fsspec address, under the names that they have in a `Folder`.
 
-    An object store shows an object whole or not at all, so that one put is all that a cell takes. It has no locks: two sweeps
-    that share an address at one time may both make a cell, and the second puts the same object in place of the first. Where
-    an address is of another kind (SFTP, HDFS) a killed process may leave half a file, which its checksum gives away.
+    An object store shows an object whole or not at all, so that one put is all that a cell takes.
+    It has no locks: two sweeps that share an address at one time may both make a cell, and the
+    second puts the same object in place of the first. Where an address is of another kind (SFTP,
+    HDFS) a killed process may leave half a file, which its checksum gives away.
 
     Args:
-        address: protocol and path; settings of the protocol come from its own environment variables and files.
+        address: protocol and path; settings of the protocol come from its own environment variables
+            and files.
     """
 
     def __init__(self, address: str) -> None:
@@ -54,7 +60,8 @@ class Remote:
             self._files, self._root = url_to_fs(address, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise ArgumentError(
-                f"the store {address} cannot be reached ({error}); install its package, or give a folder"
+                f"the store {address} cannot be reached ({error}); install its package, or give a"
+                " folder"
             ) from error
         self._address = address
 
@@ -69,10 +76,14 @@ class Remote:
     def begin(self, plan: dict[str, Any]) -> None:
         """Write the plan down."""
         try:
-            self._files.makedirs(self._root, exist_ok=True)  # which does nothing where there are no folders
+            # which does nothing where there are no folders
+            self._files.makedirs(self._root, exist_ok=True)
             self.write(PLAN, json.dumps(plan, sort_keys=True).encode())
-        except Exception as error:  # each protocol has its own kinds: no credentials, no such bucket, no network
-            raise ArgumentError(f"cannot write to the store {self._address} ({error}); give another address") from error
+        # each protocol has its own kinds: no credentials, no such bucket, no network
+        except Exception as error:
+            raise ArgumentError(
+                f"cannot write to the store {self._address} ({error}); give another address"
+            ) from error
 
     def write(self, name: str, content: bytes) -> str:
         """An object beside the cells; where it is."""
@@ -85,17 +96,23 @@ class Remote:
             return json.loads(self._files.cat_file(self._path(PLAN)))
         except Exception as error:
             raise ArgumentError(
-                f"{self._address} is not the store of a sweep ({error}); give the address of sweep(store=)"
+                f"{self._address} is not the store of a sweep ({error}); give the address of"
+                " sweep(store=)"
             ) from error
 
     def look(self) -> dict[str, str]:
         """The status of all cells that are not pending, from one listing. Nobody is seen running."""
         try:
-            names = [path.rpartition("/")[2].rpartition(".") for path in self._files.ls(self._root, detail=False)]
+            names = [
+                path.rpartition("/")[2].rpartition(".")
+                for path in self._files.ls(self._root, detail=False)
+            ]
         except FileNotFoundError:
             return {}
         failed = [key for key, _, ending in names if ending == "failed"]
-        return dict.fromkeys(failed, "failed") | {key: "done" for key, _, ending in names if ending == "sagtrace"}
+        return dict.fromkeys(failed, "failed") | {
+            key: "done" for key, _, ending in names if ending == "sagtrace"
+        }
 
     def whole(self, keys: Iterable[str]) -> Iterator[bool]:
         return _at_once(self.holds, keys)
@@ -130,7 +147,11 @@ class Remote:
         path = self._file(key)
         if self._files.exists(path) and not self.holds(key):
             self._files.mv(path, self._path(f"{key}.damaged"))
-            warnings.warn(f"{path} was damaged; it is made again, the old one ends in .damaged", SagvizWarning, stacklevel=2)
+            warnings.warn(
+                f"{path} was damaged; it is made again, the old one ends in .damaged",
+                SagvizWarning,
+                stacklevel=2,
+            )
         self._files.pipe_file(path, trace.to_bytes())
         with suppress(FileNotFoundError):
             self._files.rm_file(self._reason(key))
@@ -138,7 +159,8 @@ class Remote:
     def failure(self, key: str) -> Failure | None:
         try:
             return Failure(**json.loads(self._files.cat_file(self._reason(key))))
-        except (FileNotFoundError, ValueError, TypeError):  # there is none, or it cannot be read: then the cell is tried again
+        # there is none, or it cannot be read: then the cell is tried again
+        except (FileNotFoundError, ValueError, TypeError):
             return None
 
     def fail(self, key: str, error: str) -> None:
@@ -166,7 +188,9 @@ class Remote:
 
 
 def _at_once(action: Callable[[str], Result], keys: Iterable[str]) -> Iterator[Result]:
-    """What the action makes of each key, in order, with many requests on the way and few results waiting."""
+    """What the action makes of each key, in order, with many requests on the way and few results
+    waiting.
+    """
     left = iter(keys)
     with ThreadPoolExecutor(AT_ONCE) as threads:
         while some := list(islice(left, 16 * AT_ONCE)):

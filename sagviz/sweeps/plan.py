@@ -1,4 +1,6 @@
-"""What a sweep is to make: `Plan`, the product of its axes, and `Cell`, one run of it, named by all that it depends on."""
+"""What a sweep is to make: `Plan`, the product of its axes, and `Cell`, one run of it, named by all
+that it depends on.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Cell:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The settings as columns of a table: `prompt`, `seed`, `steps`, `scheduler`, and `<term>_<field>` of the guidance."""
+        """The settings as columns of a table: `prompt`, `seed`, `steps`, `scheduler`, and
+        `<term>_<field>` of the guidance.
+        """
         run = {name: getattr(self.settings, name) for name in ("prompt", "seed", "steps")}
         return {**run, "scheduler": self.scheduler, **columns_of(self.settings.guidance)}
 
@@ -53,9 +57,10 @@ class Cell:
 class Plan:
     """The axes of a sweep and what all its cells share.
 
-    A cell's key is a hash of its settings, of the fingerprint of the weights in place of the model's name, and of `keep`. Not
-    in it are the device, the cells that ran beside it and the versions of the libraries (they change the last digits), the
-    tokenizer, and the strength of an adapter that is not part of the weights.
+    A cell's key is a hash of its settings, of the fingerprint of the weights in place of the
+    model's name, and of `keep`. Not in it are the device, the cells that ran beside it and the
+    versions of the libraries (they change the last digits), the tokenizer, and the strength of an
+    adapter that is not part of the weights.
 
     Attributes:
         prompts, seeds, steps, guidance: the axes, each value once.
@@ -79,47 +84,97 @@ class Plan:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """The product of the axes: prompts outermost, then seeds, steps, schedulers, and guidance innermost.
+        """The product of the axes: prompts outermost, then seeds, steps, schedulers, and guidance
+        innermost.
 
         So the cells that share a first step stand together.
         """
         return tuple(
             self._cell(*values)
-            for values in product(self.prompts, self.seeds, self.steps, self.schedulers.items(), self.guidance)
+            for values in product(
+                self.prompts, self.seeds, self.steps, self.schedulers.items(), self.guidance
+            )
         )
 
     def __len__(self) -> int:
         """How many cells there are. None of them is made for it."""
-        return math.prod(len(axis) for axis in (self.prompts, self.seeds, self.steps, self.schedulers, self.guidance))
+        return math.prod(
+            len(axis)
+            for axis in (self.prompts, self.seeds, self.steps, self.schedulers, self.guidance)
+        )
 
     @cached_property
     def samples(self) -> tuple[Cell, ...]:
-        """A few cells that have between them every value of every setting, in the order in which `cells` has them."""
-        axes: list[tuple[Any, ...]] = [self.prompts, self.seeds, self.steps, tuple(self.schedulers.items()), self.guidance]
+        """A few cells that have between them every value of every setting, in the order in which
+        `cells` has them.
+        """
+        axes: list[tuple[Any, ...]] = [
+            self.prompts,
+            self.seeds,
+            self.steps,
+            tuple(self.schedulers.items()),
+            self.guidance,
+        ]
         first = [axis[0] for axis in axes]
-        others = [[*first[:place], value, *first[place + 1 :]] for place, axis in enumerate(axes) for value in axis[1:]]
+        others = [
+            [*first[:place], value, *first[place + 1 :]]
+            for place, axis in enumerate(axes)
+            for value in axis[1:]
+        ]
         return tuple(self._cell(*values) for values in (first, *others))
 
     def only(self, name: str, value: Any) -> Plan | None:
-        """The plan of the cells in which a setting, one of `Cell.columns` or "guidance", has this value; `None` without any."""
+        """The plan of the cells in which a setting, one of `Cell.columns` or "guidance", has this
+        value; `None` without any.
+        """
         if name in ("prompt", "seed", "steps"):
             axis = name if name == "steps" else f"{name}s"
-            found: dict[str, Any] = {axis: tuple(each for each in getattr(self, axis) if each == value)}
+            found: dict[str, Any] = {
+                axis: tuple(each for each in getattr(self, axis) if each == value)
+            }
         elif name == "scheduler":
-            found = {"schedulers": {label: config for label, config in self.schedulers.items() if label == value}}
+            found = {
+                "schedulers": {
+                    label: config for label, config in self.schedulers.items() if label == value
+                }
+            }
         else:
-            fitting = [each for each in self.guidance if {**columns_of(each), "guidance": each}.get(name, _ABSENT) == value]
+            fitting = [
+                each
+                for each in self.guidance
+                if {**columns_of(each), "guidance": each}.get(name, _ABSENT) == value
+            ]
             found = {"guidance": tuple(fitting)}
         return replace(self, **found) if all(found.values()) else None
 
-    def _cell(self, prompt: str, seed: int, steps: int, scheduler: tuple[str, dict[str, Any]], guidance: Guidance) -> Cell:
+    def _cell(
+        self,
+        prompt: str,
+        seed: int,
+        steps: int,
+        scheduler: tuple[str, dict[str, Any]],
+        guidance: Guidance,
+    ) -> Cell:
         settings = Settings(
-            model=self.model, prompt=prompt, negative_prompt=self.negative_prompt if guidance.both else "", guidance=guidance,
-            steps=steps, seed=seed, images=self.images, size=self.size, scheduler=scheduler[1], eta=self.eta,
-        )  # fmt: skip
-        content = settings.to_json() | {"model": self.weights, "guidance": _floats(guidance.to_json())}
+            model=self.model,
+            prompt=prompt,
+            negative_prompt=self.negative_prompt if guidance.both else "",
+            guidance=guidance,
+            steps=steps,
+            seed=seed,
+            images=self.images,
+            size=self.size,
+            scheduler=scheduler[1],
+            eta=self.eta,
+        )
+        content = settings.to_json() | {
+            "model": self.weights,
+            "guidance": _floats(guidance.to_json()),
+        }
         text = json.dumps([FORMAT, content, self.keep], sort_keys=True)
-        return Cell(hashlib.sha256(text.encode()).hexdigest()[:32], settings, scheduler[0], self.keep)
+        return Cell(
+            hashlib.sha256(text.encode()).hexdigest()[:32], settings, scheduler[0], self.keep
+        )
 
     def to_json(self) -> dict[str, Any]:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -127,13 +182,20 @@ class Plan:
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> Plan:
-        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in content.items()
+        }
         return Plan(**values | {"guidance": tuple(map(Guidance.from_json, content["guidance"]))})
 
 
 def columns_of(guidance: Guidance) -> dict[str, Any]:
     """The settings of a guidance as columns, `<term>_<field>`."""
-    return {f"{term.name}_{name}": value for term in guidance.terms for name, value in asdict(term).items()}
+    return {
+        f"{term.name}_{name}": value
+        for term in guidance.terms
+        for name, value in asdict(term).items()
+    }
 
 
 def _floats(content: Any) -> Any:

@@ -1,9 +1,11 @@
-"""Where the cells of a sweep are: `Folder`, which outlives the process and is shared between processes, or `Memory`.
+"""Where the cells of a sweep are: `Folder`, which outlives the process and is shared between
+processes, or `Memory`.
 
 `remote.Remote` is the third: the same files at an fsspec address.
 
-A folder holds for each cell `<key>.sagtrace` when it is done, or `<key>.failed` with the reason; while a process works on it,
-`<key>.lock`, which the system releases when that process dies. `sweep.json` is the plan of the sweep that was begun last.
+A folder holds for each cell `<key>.sagtrace` when it is done, or `<key>.failed` with the reason;
+while a process works on it, `<key>.lock`, which the system releases when that process dies.
+`sweep.json` is the plan of the sweep that was begun last.
 """
 
 from __future__ import annotations
@@ -38,9 +40,9 @@ class Failure(NamedTuple):
 class Store(Protocol):
     """What a sweep asks of the place where its cells are.
 
-    `address` is what other processes find it by, `None` where they cannot. `look` has the status of every cell that is not
-    pending, from one listing; `whole` and `measures` go through many cells, in the order of their keys, as fast as the place
-    allows.
+    `address` is what other processes find it by, `None` where they cannot. `look` has the status of
+    every cell that is not pending, from one listing; `whole` and `measures` go through many cells,
+    in the order of their keys, as fast as the place allows.
     """
 
     @property
@@ -117,7 +119,9 @@ class Folder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ArgumentError(f"the store {path} cannot be made ({error.strerror}); give a folder") from error
+            raise ArgumentError(
+                f"the store {path} cannot be made ({error.strerror}); give a folder"
+            ) from error
 
     def __repr__(self) -> str:
         return f"Folder({str(self.path)!r})"
@@ -139,7 +143,9 @@ class Folder:
             for lock in self.path.glob("*.lock"):
                 self._is_claimed(lock.stem)
         except OSError as error:
-            raise ArgumentError(f"cannot write to the store {self.path} ({error.strerror}); give another folder") from error
+            raise ArgumentError(
+                f"cannot write to the store {self.path} ({error.strerror}); give another folder"
+            ) from error
 
     def write(self, name: str, content: bytes) -> str:
         """A file beside the cells, whole or absent; where it is."""
@@ -150,7 +156,10 @@ class Folder:
         try:
             return json.loads((self.path / PLAN).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ArgumentError(f"{self.path} is not the store of a sweep ({error}); give the folder of sweep(store=)") from error
+            raise ArgumentError(
+                f"{self.path} is not the store of a sweep ({error}); give the folder of"
+                " sweep(store=)"
+            ) from error
 
     def look(self) -> dict[str, str]:
         """The status of all cells that are not pending, as `status` has it."""
@@ -171,7 +180,9 @@ class Folder:
         return (self._peek(key) or measures(self.load(key)) for key in keys)
 
     def status(self, key: str) -> str:
-        """Of a cell: "done", "running" in some process, "failed" or "pending". A look, no check of the file."""
+        """Of a cell: "done", "running" in some process, "failed" or "pending". A look, no check of
+        the file.
+        """
         if self._file(key).exists():
             return "done"
         if self._is_claimed(key):
@@ -195,14 +206,19 @@ class Folder:
         if path.exists() and not self.holds(key):
             aside = path.with_suffix(".damaged")
             os.replace(path, aside)
-            warnings.warn(f"{path.name} was damaged; it is made again, the old file is {aside}", SagvizWarning, stacklevel=2)
+            warnings.warn(
+                f"{path.name} was damaged; it is made again, the old file is {aside}",
+                SagvizWarning,
+                stacklevel=2,
+            )
         trace.save(path)
         self._reason(key).unlink(missing_ok=True)
 
     def failure(self, key: str) -> Failure | None:
         try:
             return Failure(**json.loads(self._reason(key).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # there is none, or it cannot be read: then the cell is tried again
+        # there is none, or it cannot be read: then the cell is tried again
+        except (OSError, ValueError, TypeError):
             return None
 
     def fail(self, key: str, error: str) -> None:
@@ -210,7 +226,9 @@ class Folder:
         write_whole(self._reason(key), json.dumps(content).encode())
 
     def claim(self, key: str) -> AbstractContextManager[None] | None:
-        """The sole right to make a cell, given back at the end of the block; `None` while another has it."""
+        """The sole right to make a cell, given back at the end of the block; `None` while another
+        has it.
+        """
         lock = FileLock(self._lock(key), thread_local=False)
         try:
             lock.acquire(blocking=False)
@@ -223,7 +241,8 @@ class Folder:
         try:
             yield
         finally:
-            # Removed while it is held. Who opened it before and locks it after finds the cell settled, and leaves it.
+            # Removed while it is held. Who opened it before and locks it after finds the cell
+            # settled, and leaves it.
             with suppress(OSError):
                 Path(lock.lock_file).unlink()
             lock.release()

@@ -1,4 +1,6 @@
-"""`Task`: some cells for one worker, with all that it needs to make them; `perform` is what the worker does."""
+"""`Task`: some cells for one worker, with all that it needs to make them; `perform` is what the
+worker does.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from sagviz.sweeps.store import Store
 from sagviz.sweeps.workers import settle
 
 WORDS = 40  # characters of a prompt in the name of a task
-_kept: dict[tuple[Origin, str], Model] = {}  # the model of this process: of its last task, to be used by the next one
+# the model of this process: of its last task, to be used by the next one
+_kept: dict[tuple[Origin, str], Model] = {}
 _loading = threading.Lock()  # in a worker of several threads one loads it, and the others wait
 
 
@@ -30,8 +33,8 @@ class Task:
 
     Attributes:
         cells: to be made in joint passes.
-        origin: of the model; `weights`: its fingerprint; `witness`: a guidance with CG where the plan has one, because the
-            classifier is then part of the fingerprint.
+        origin: of the model; `weights`: its fingerprint; `witness`: a guidance with CG where the
+            plan has one, because the classifier is then part of the fingerprint.
         store: the address of the store.
         tries: how often a worker died of it before.
     """
@@ -45,7 +48,9 @@ class Task:
 
     @property
     def name(self) -> str:
-        """For people: `“a fox”, seed 7, CFG 3 + SAG 1`, to which cell and how many where there are more, the first one's key."""
+        """For people: `“a fox”, seed 7, CFG 3 + SAG 1`, to which cell and how many where there are
+        more, the first one's key.
+        """
         first, last = self.cells[0], self.cells[-1]
         more = f" to {_words(last)}, {len(self.cells)} cells" if last != first else ""
         return f"{_words(first)}{more}, {first.key}"
@@ -59,26 +64,33 @@ def blank(model: Model, plan: Plan, store: Store, executor: object) -> Task:
     """A task of this sweep, still without cells.
 
     Raises:
-        ArgumentError: this is no executor, or its workers could not load the model or reach the store.
+        ArgumentError: this is no executor, or its workers could not load the model or reach the
+            store.
     """
     if not isinstance(executor, Executor):
-        raise ArgumentError(f"executor is {executor!r}; give a concurrent.futures.Executor, of Dask client.get_executor()")
+        raise ArgumentError(
+            f"executor is {executor!r}; give a concurrent.futures.Executor, of Dask"
+            " client.get_executor()"
+        )
     if store.address is None:
         raise ArgumentError(
-            "with executor= each worker writes into the store itself, and it cannot reach one in the memory of this process; "
-            "give store= a folder that all of them see, or an fsspec address such as 's3://bucket/runs'"
+            "with executor= each worker writes into the store itself, and it cannot reach one in"
+            " the memory of this process; give store= a folder that all of them see, or an fsspec"
+            " address such as 's3://bucket/runs'"
         )
     if model.origin is None:
         raise ArgumentError(
-            f"with executor= each worker loads the model itself, and {model.name} has parts from the memory of this process; "
-            "write it with pipe.save_pretrained(folder) and give sv.load(folder), without classifier="
+            f"with executor= each worker loads the model itself, and {model.name} has parts from"
+            " the memory of this process; write it with pipe.save_pretrained(folder) and give"
+            " sv.load(folder), without classifier="
         )
     witness = tuple(each for each in plan.guidance if each.get("cg") is not None)[:1]
     return Task((), model.origin, plan.weights, witness, store.address)
 
 
 def perform(task: Task) -> None:
-    """Settle the cells of a task in this process, which loads the model for its first task and keeps it.
+    """Settle the cells of a task in this process, which loads the model for its first task and
+    keeps it.
 
     Raises:
         SagvizError: model or store cannot be opened here; it says where that is.
@@ -108,8 +120,9 @@ def _loaded(task: Task) -> Model:
     found = fingerprint(model, task.witness)
     if found != task.weights:
         raise ArgumentError(
-            f"{model.name} on {model.device} has the fingerprint {found}, and the sweep is for {task.weights}; have the same "
-            "files everywhere, say dtype= in sv.load, and change no weights after it"
+            f"{model.name} on {model.device} has the fingerprint {found}, and the sweep is for"
+            f" {task.weights}; have the same files everywhere, say dtype= in sv.load, and change no"
+            " weights after it"
         )
     return model
 
@@ -117,5 +130,9 @@ def _loaded(task: Task) -> Model:
 def _words(cell: Cell) -> str:
     run = cell.settings
     prompt = " ".join(run.prompt.split())
-    shown = f"“{prompt if len(prompt) <= WORDS else prompt[: WORDS - 1] + '…'}”" if prompt else "no prompt"
+    shown = (
+        f"“{prompt if len(prompt) <= WORDS else prompt[: WORDS - 1] + '…'}”"
+        if prompt
+        else "no prompt"
+    )
     return f"{shown}, seed {run.seed}, {of_guidance(run.guidance)}"

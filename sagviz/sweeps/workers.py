@@ -19,15 +19,22 @@ from sagviz.sampling.prepare import Run, resume
 from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Failure, Store
 
-BATCH_CELLS = 2**14  # latent cells of the runs in one batch: 4 of Stable Diffusion 1.x at 512 x 512 pixels
+# latent cells of the runs in one batch: 4 of Stable Diffusion 1.x at 512 x 512 pixels
+BATCH_CELLS = 2**14
 MAX_BATCH = 16
 POLL = 0.2  # seconds between two looks at cells that other processes have
 
 
 def settle(
-    model: Model, store: Store, cells: Sequence[Cell], before: Mapping[str, Failure | None], *, batch: int
+    model: Model,
+    store: Store,
+    cells: Sequence[Cell],
+    before: Mapping[str, Failure | None],
+    *,
+    batch: int,
 ) -> Iterator[Cell]:
-    """Settle these cells here, and yield each as soon as it is. `before` are the failures, by key, that are to be tried again.
+    """Settle these cells here, and yield each as soon as it is. `before` are the failures, by key,
+    that are to be tried again.
 
     A cell that another process has claimed is left to it, and looked at again after all others.
     """
@@ -41,15 +48,23 @@ def settle(
 
 
 def batch_size(model: Model, plan: Plan) -> int:
-    """How many cells run together: as many as make 2^14 latent cells, counting every image, and 16 at most."""
+    """How many cells run together: as many as make 2^14 latent cells, counting every image, and 16
+    at most.
+    """
     latent = plan.images * math.prod(model.latent_shape(plan.size)[1:])
     return max(1, min(MAX_BATCH, BATCH_CELLS // latent))
 
 
 def _turn(
-    model: Model, store: Store, waiting: deque[Cell], before: Mapping[str, Failure | None], batch: int
+    model: Model,
+    store: Store,
+    waiting: deque[Cell],
+    before: Mapping[str, Failure | None],
+    batch: int,
 ) -> tuple[list[Cell], list[Cell]]:
-    """Take as many cells as run together, and work on them: (those that are settled now, those that others have)."""
+    """Take as many cells as run together, and work on them: (those that are settled now, those that
+    others have).
+    """
     claimed, settled, others = list[Cell](), list[Cell](), list[Cell]()
     with ExitStack() as claims:
         while waiting and len(claimed) < batch:
@@ -59,7 +74,10 @@ def _turn(
                 others.append(cell)
                 continue
             claims.enter_context(claim)
-            by_others = store.holds(cell.key) or store.failure(cell.key) not in (None, before.get(cell.key))
+            by_others = store.holds(cell.key) or store.failure(cell.key) not in (
+                None,
+                before.get(cell.key),
+            )
             (settled if by_others else claimed).append(cell)
         work(model, claimed, store)
     return settled + claimed, others
@@ -97,7 +115,9 @@ def _prepared(model: Model, cell: Cell) -> Run | str:
 
 
 def _made(runs: dict[Cell, Run]) -> list[Trace] | str:
-    """The finished cells, or what went wrong. The error itself is let go of, because it holds the memory of the runs."""
+    """The finished cells, or what went wrong. The error itself is let go of, because it holds the
+    memory of the runs.
+    """
     try:
         traces = collect_together(list(runs.values()), progress=False) if runs else []
         return [_finished(cell, trace) for cell, trace in zip(runs, traces, strict=True)]
@@ -106,13 +126,21 @@ def _made(runs: dict[Cell, Run]) -> list[Trace] | str:
 
 
 def _finished(cell: Cell, trace: Trace) -> Trace:
-    """The trace with the steps that the cell keeps, and with settings and measures written into its pictures."""
+    """The trace with the steps that the cell keeps, and with settings and measures written into its
+    pictures.
+    """
     kept = cell.kept(trace.evaluations)
     # A copy of x_t, which else holds the memory of the step before.
     steps = tuple(replace(step, x_t=step.x_t.clone()) for step in trace if step.index in kept)
     numbers, settings = measure.of_run(trace), json.dumps(trace.settings.to_json())
     pictures = [
-        image.to_png(picture, {"sagviz": settings, "measures": json.dumps({**measure.of_picture(picture), **numbers})})
+        image.to_png(
+            picture,
+            {
+                "sagviz": settings,
+                "measures": json.dumps({**measure.of_picture(picture), **numbers}),
+            },
+        )
         for picture in trace.images
     ]
     return replace(trace, steps=steps, pictures=tuple(pictures))

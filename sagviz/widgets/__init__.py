@@ -1,4 +1,6 @@
-"""The widgets: records made visible and adjustable in a notebook. They show numbers and compute none."""
+"""The widgets: records made visible and adjustable in a notebook. They show numbers and compute
+none.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,8 +13,12 @@ if TYPE_CHECKING:
     from sagviz.widgets.scrubber import Scrubber as Scrubber
 
 _HOME = {
-    "Grid": "grid.grid", "Microscope": "microscope.microscope", "Playground": "playground.playground", "Preference": "preference", "Scrubber": "scrubber",
-}  # fmt: skip
+    "Grid": "grid.grid",
+    "Microscope": "microscope.microscope",
+    "Playground": "playground.playground",
+    "Preference": "preference",
+    "Scrubber": "scrubber",
+}
 
 __all__ = [*_HOME]
 

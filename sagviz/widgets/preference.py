@@ -1,4 +1,6 @@
-"""`Preference`: a blind vote on pairs of pictures; names are shown, and counted, only after the last vote."""
+"""`Preference`: a blind vote on pairs of pictures; names are shown, and counted, only after the
+last vote.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
 
 KEYS = {"l": LEFT, "r": RIGHT, "t": TIE}
 PAPER = (
-    "Hong et al. (2023) asked the same of Stable Diffusion's pictures: their raters preferred those with self-attention guidance "
-    "84 % of the time. Yours is a small sample of another model: mind the interval."
+    "Hong et al. (2023) asked the same of Stable Diffusion's pictures: their raters preferred those"
+    " with self-attention guidance 84 % of the time. Yours is a small sample of another model: mind"
+    " the interval."
 )
 
 
@@ -29,10 +32,12 @@ class Preference(View):
     """Vote on pairs without knowing which is which: by the buttons, or by the keys L, R and T.
 
     Args:
-        pairs: of traces or of pictures, such as `compare` gives: the same prompt and noise under two guidances.
+        pairs: of traces or of pictures, such as `compare` gives: the same prompt and noise under
+            two guidances.
         names: of the first and the second of each pair; shown after the last vote.
         seed: decides which of a pair stands on the left.
-        path: a JSON file that is written after every vote; where it exists already, the vote goes on from there.
+        path: a JSON file that is written after every vote; where it exists already, the vote goes
+            on from there.
 
     Attributes:
         votes: those given so far.
@@ -54,7 +59,8 @@ class Preference(View):
         pictures = [_pictures(pair) for pair in pairs]
         if not pictures:
             raise ArgumentError(
-                "pairs is empty; give pairs of traces, e.g. [sv.compare(model, prompt, seed=i) for i in range(10)]"
+                "pairs is empty; give pairs of traces, e.g. [sv.compare(model, prompt, seed=i) for"
+                " i in range(10)]"
             )
         self.path = path
         self.votes = Votes((names[0], names[1]), fingerprint(pictures), len(pictures), seed)
@@ -64,9 +70,17 @@ class Preference(View):
         width, height = pictures[0][0].size
         self.sides = [Picture(side, 320, height / width) for side in ("Left", "Right")]
         self.heading, self.end = W.HTML(), W.HTML()
-        self.bar = W.IntProgress(min=0, max=len(pictures), layout=W.Layout(width="100%", height="10px", margin="0"))
-        self.typed = W.Text(description="Keys", placeholder="L, R, T or U", layout=W.Layout(width="auto"))
-        labelled(self.typed, "Put the cursor here and vote by keys: L for left, R for right, T for a tie, U to undo", "230px")
+        self.bar = W.IntProgress(
+            min=0, max=len(pictures), layout=W.Layout(width="100%", height="10px", margin="0")
+        )
+        self.typed = W.Text(
+            description="Keys", placeholder="L, R, T or U", layout=W.Layout(width="auto")
+        )
+        labelled(
+            self.typed,
+            "Put the cursor here and vote by keys: L for left, R for right, T for a tie, U to undo",
+            "230px",
+        )
         self.typed.style.description_width = "50px"
         self.typed.observe(self._key, "value")
         self.buttons = {
@@ -78,7 +92,10 @@ class Preference(View):
         for name, made in self.buttons.items():
             made.on_click(lambda _, name=name: self._act(name))
             made.add_class(f"sag-{name}")
-        self.booth = W.VBox([flow(*self.sides), flow(*self.buttons.values(), self.typed)], layout=W.Layout(grid_gap="10px"))
+        self.booth = W.VBox(
+            [flow(*self.sides), flow(*self.buttons.values(), self.typed)],
+            layout=W.Layout(grid_gap="10px"),
+        )
         self.fill(self.heading, self.bar, self.booth, self.end)
         self._show()
 
@@ -96,7 +113,10 @@ class Preference(View):
         return self.votes.result()
 
     def static_html(self) -> str:
-        return self.end.value or f"<p>A blind vote on {self.votes.pairs} pairs. Run this notebook in Jupyter to take part.</p>"
+        return (
+            self.end.value
+            or f"<p>A blind vote on {self.votes.pairs} pairs. Run this notebook in Jupyter to take part.</p>"
+        )
 
     def _set(self, votes: Votes) -> None:
         if self.path is not None:
@@ -109,7 +129,9 @@ class Preference(View):
             self.undo() if name == "undo" else self.vote(name)
 
     def _key(self, change: Any) -> None:
-        """The last key only: what was typed before has been counted, even where the box was not emptied in time."""
+        """The last key only: what was typed before has been counted, even where the box was not
+        emptied in time.
+        """
         key = change["new"][-1:].lower()
         self.typed.value = ""
         if key == "u" or key in KEYS:
@@ -139,7 +161,10 @@ class Preference(View):
     def _ending(self) -> str:
         """The result, the paper's, and every pair with its names and vote."""
         rows = [self._row(number, choice) for number, choice in enumerate(self.votes.choices())]
-        return f"<p><b>{escape(str(self.result))}</b></p><p>{PAPER}</p><div class='sag-pairs'>{''.join(rows)}</div>"
+        return (
+            f"<p><b>{escape(str(self.result))}</b></p><p>{PAPER}</p><div"
+            f" class='sag-pairs'>{''.join(rows)}</div>"
+        )
 
     def _row(self, number: int, choice: str) -> str:
         figures = ""
@@ -152,5 +177,7 @@ class Preference(View):
 
 def _pictures(pair: Sequence[Trace | Image]) -> list[Image]:
     if not isinstance(pair, Sequence) or len(pair) != 2:
-        raise ArgumentError(f"a pair is {pair!r:.80}; give two traces or two pictures, such as sv.compare makes")
+        raise ArgumentError(
+            f"a pair is {pair!r:.80}; give two traces or two pictures, such as sv.compare makes"
+        )
     return [one.image if isinstance(one, Trace) else one for one in pair]

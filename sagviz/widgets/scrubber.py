@@ -1,4 +1,6 @@
-"""`Scrubber`: the player as a widget. Moving through the steps happens in the page and asks nothing of the kernel."""
+"""`Scrubber`: the player as a widget. Moving through the steps happens in the page and asks nothing
+of the kernel.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +22,35 @@ from sagviz.plot.panels import step_panel
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.parts import Choice, Number, View, Whole, flow
 
-anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None  # without it the kernel helps
+# without it the kernel helps
+anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None
 
-FOLLOWED = ("index", "panes", "playing", "view", "front")  # the same names in Python, in the page and in `widget.js`
+# the same names in Python, in the page and in `widget.js`
+FOLLOWED = ("index", "panes", "playing", "view", "front")
 
 
 class Scrubber(View):
-    """The steps of one run, or of several in lockstep: slider, play, keys, pictures of one's choice, curves and words.
+    """The steps of one run, or of several in lockstep: slider, play, keys, pictures of one's
+    choice, curves and words.
 
-    With anywidget everything happens in the page. Python's traits then follow the page only while something observes this
-    widget (`scrubber.observe(...)`), so that a step costs no message; setting them from Python always works. Without anywidget
-    plain ipywidgets show the pictures with the kernel's help: no difference view, no scale sliders.
+    With anywidget everything happens in the page. Python's traits then follow the page only while
+    something observes this widget (`scrubber.observe(...)`), so that a step costs no message;
+    setting them from Python always works. Without anywidget plain ipywidgets show the pictures with
+    the kernel's help: no difference view, no scale sliders.
 
     Args:
-        traces: one trace, or several of the same kind of model; loaded ones will do, no model is needed.
+        traces: one trace, or several of the same kind of model; loaded ones will do, no model is
+            needed.
         options: the traits below.
 
     Attributes:
         index: position among the shown steps, from 0 (0).
-        panes: names of the pictures, e.g. ["x_t", "attention", "x0_guided"] (eight of them); `choices` lists all.
+        panes: names of the pictures, e.g. ["x_t", "attention", "x0_guided"] (eight of them);
+            `choices` lists all.
         playing: whether it plays (False).
         view: of several runs: "beside" each other, "flip" or "difference" ("beside").
-        front: which run, from 0, is seen in the flip view, and is compared with the first in the difference view (0).
+        front: which run, from 0, is seen in the flip view, and is compared with the first in the
+            difference view (0).
 
     Raises:
         ArgumentError: no trace, an unknown option or pane, an index beyond the end.
@@ -51,7 +60,9 @@ class Scrubber(View):
     index = Whole(0, min=0, max=998, help="position among the shown steps, from 0 (0)")
     panes = traitlets.List(traitlets.Unicode(), help="names of the pictures that are shown")
     playing = traitlets.Bool(False, help="whether it plays (False)")
-    view = Choice(["beside", "flip", "difference"], "beside", help="how several runs are shown (beside)")
+    view = Choice(
+        ["beside", "flip", "difference"], "beside", help="how several runs are shown (beside)"
+    )
     front = Whole(0, min=0, max=998, help="which run is seen in the flip view, from 0 (0)")
 
     def __init__(self, traces: Trace | Sequence[Trace], **options: Any) -> None:
@@ -85,12 +96,19 @@ class Scrubber(View):
     def _known(self, proposal: Any) -> list[str]:
         unknown = [name for name in proposal["value"] if name not in self.choices]
         if unknown:
-            raise ArgumentError(f"panes has {', '.join(unknown)}; these traces have {', '.join(self.choices)}")
+            raise ArgumentError(
+                f"panes has {', '.join(unknown)}; these traces have {', '.join(self.choices)}"
+            )
         return proposal["value"]
 
     @traitlets.validate("index")
     def _within(self, proposal: Any) -> int:
-        return self._bounded("index", proposal["value"], max(len(run["steps"]) for run in self._data["runs"]), "steps")
+        return self._bounded(
+            "index",
+            proposal["value"],
+            max(len(run["steps"]) for run in self._data["runs"]),
+            "steps",
+        )
 
     @traitlets.validate("front")
     def _present(self, proposal: Any) -> int:
@@ -98,7 +116,9 @@ class Scrubber(View):
 
     def _bounded(self, name: str, value: int, count: int, things: str) -> int:
         if value >= count:
-            raise ArgumentError(f"{name} is {value}; there are {count} {things} to show, counted from 0")
+            raise ArgumentError(
+                f"{name} is {value}; there are {count} {things} to show, counted from 0"
+            )
         return value
 
     def static_html(self) -> str:
@@ -113,22 +133,31 @@ class Followed(traitlets.HasTraits):
     playing = traitlets.Bool(False).tag(sync=True)
     view = traitlets.Unicode("beside").tag(sync=True)
     front = traitlets.Int(0).tag(sync=True)
-    watched = traitlets.Bool(False, help="whether the page reports what the reader does").tag(sync=True)
+    watched = traitlets.Bool(False, help="whether the page reports what the reader does").tag(
+        sync=True
+    )
 
 
 class PlainStage(W.VBox, Followed):
-    """Slider, number box, play button and pictures from the kernel, for notebooks without anywidget."""
+    """Slider, number box, play button and pictures from the kernel, for notebooks without
+    anywidget.
+    """
 
     def __init__(self, scrubber: Scrubber, **traits: Any) -> None:
         super().__init__(**traits)
         self.scrubber, last = scrubber, max(len(trace) for trace in scrubber.traces) - 1
-        self.traces = [replace(trace, latent_rgb=colours(trace, scrubber.traces)) for trace in scrubber.traces]
+        self.traces = [
+            replace(trace, latent_rgb=colours(trace, scrubber.traces)) for trace in scrubber.traces
+        ]
         self.step = Number("Step", self.index, 0, last, words="which of the steps is shown, from 0")
-        self.play = W.Play(value=self.index, min=0, max=last, interval=200, description="play the steps")
+        self.play = W.Play(
+            value=self.index, min=0, max=last, interval=200, description="play the steps"
+        )
         traitlets.link((self, "index"), (self.step, "value"))
         traitlets.link((self.play, "value"), (self.step, "value"))
         traitlets.link(
-            (self, "playing"), (self.play, "playing" if self.play.has_trait("playing") else "_playing")
+            (self, "playing"),
+            (self.play, "playing" if self.play.has_trait("playing") else "_playing"),
         )  # ipywidgets 7
         self.pictures = W.HTML(layout=W.Layout(width="100%"))
         self.children = (flow(self.play, self.step), self.pictures)
@@ -144,11 +173,18 @@ class PlainStage(W.VBox, Followed):
         share = self.index / max(1, self.step.slider.max)
         step = trace[round(share * (len(trace) - 1))]
         panels = step_panel(trace, step)
-        names = ["x_t", "x0_hat", *(["attention", "mask", "x0_blurred", "x_degraded"] if step.mask is not None else [])]
+        names = [
+            "x_t",
+            "x0_hat",
+            *(["attention", "mask", "x0_blurred", "x_degraded"] if step.mask is not None else []),
+        ]
         names += [*step.terms, "x0_guided"]
-        chosen = tuple(panel for name, panel in zip(names, panels.panels, strict=True) if name in self.panes)
+        chosen = tuple(
+            panel for name, panel in zip(names, panels.panels, strict=True) if name in self.panes
+        )
         words = (
-            f"<b>{escape(describe.of_guidance(trace.settings.guidance))}.</b> {escape(describe.of_step(step, trace.evaluations))}"
+            f"<b>{escape(describe.of_guidance(trace.settings.guidance))}.</b>"
+            f" {escape(describe.of_step(step, trace.evaluations))}"
         )
         return f"<p>{words}</p>{replace(panels, panels=chosen)._repr_html_()}"
 

@@ -1,4 +1,6 @@
-"""Captures of a run: what is read, where from, how much memory it takes, and that the run does not notice."""
+"""Captures of a run: what is read, where from, how much memory it takes, and that the run does not
+notice.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,15 @@ EVERYTHING = ("mass", "row", "maps", "words")
 MID = "mid_block.attentions.0.transformer_blocks.0."
 
 
-def run(model: sv.Model, capture: Capture | None, prompt: str = PROMPT, **settings: Any) -> sv.Trace:
-    return sv.trace(model, prompt, **{"guidance": BOTH, "steps": 3, "progress": False, **settings}, capture=capture)
+def run(
+    model: sv.Model, capture: Capture | None, prompt: str = PROMPT, **settings: Any
+) -> sv.Trace:
+    return sv.trace(
+        model,
+        prompt,
+        **{"guidance": BOTH, "steps": 3, "progress": False, **settings},
+        capture=capture,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +53,16 @@ def test_the_run_does_not_notice(model: sv.Model, everything: sv.Trace) -> None:
     assert (everything.forwards, everything.samples) == (plain.forwards, plain.samples)
     words = Capture("all", "words")
     for guidance in (None, CFG(2.0), SAG(1.0)):
-        assert torch.equal(run(model, words, guidance=guidance).latents, run(model, None, guidance=guidance).latents)
+        assert torch.equal(
+            run(model, words, guidance=guidance).latents,
+            run(model, None, guidance=guidance).latents,
+        )
 
 
 def test_what_is_given_and_received_adds_up(model: sv.Model, everything: sv.Trace) -> None:
-    """Columns average 1; what a cell gives, to cells or to words, sums to 1; and nothing of it is flat."""
+    """Columns average 1; what a cell gives, to cells or to words, sums to 1; and nothing of it is
+    flat.
+    """
     listed = layers(model.unet, (16, 24))
     assert [list(step.captured) for step in everything] == [list(listed)] * 3
     for found in parts(everything):
@@ -59,7 +73,10 @@ def test_what_is_given_and_received_adds_up(model: sv.Model, everything: sv.Trac
         sums = found.mass.mean((1, 2)), found.row.sum((1, 2)), found.maps.sum(2), found.words.sum(1)
         for total in sums:
             torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-5)
-        assert all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in found.tensors.values())
+        assert all(
+            tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+            for tensor in found.tensors.values()
+        )
         assert found.mass.std() > 0.02
         assert found.words.std(dim=(2, 3)).max() > 1e-6
 
@@ -76,7 +93,9 @@ def test_mass_and_row_are_those_of_the_whole_map(everything: sv.Trace) -> None:
 @pytest.mark.parametrize("guidance", [None, CFG(2.0), SAG(1.0), BOTH], ids=repr)
 @torch.no_grad()
 def test_each_branch_is_read_where_it_should_be(model: sv.Model, guidance: Any) -> None:
-    """Against diffusers' processors, run on one branch at a time: the base for cells, the prompt's for words."""
+    """Against diffusers' processors, run on one branch at a time: the base for cells, the prompt's
+    for words.
+    """
     capture = Capture(("mid", DOWN_LAYER), EVERYTHING, place=(0, 9), per_head=True, heads=(3, 1))
     step = run(model, capture, guidance=guidance, steps=1)[0]
     texts = {"attn1": "" if step.guidance.cfg else PROMPT, "attn2": PROMPT}
@@ -91,10 +110,14 @@ def test_each_branch_is_read_where_it_should_be(model: sv.Model, guidance: Any) 
             dense[kind] = oracle.found[:, [3, 1]]
         found = step.captured[layer]
         torch.testing.assert_close(found.maps, dense["attn1"], rtol=1e-3, atol=1e-6)
-        torch.testing.assert_close(found.mass.flatten(2), dense["attn1"].sum(2), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            found.mass.flatten(2), dense["attn1"].sum(2), rtol=1e-3, atol=1e-5
+        )
         tokens = dense["attn2"].mT
         spans = [(word.first, word.beyond) for word in words_of(model, PROMPT)]
-        expected = torch.stack([tokens[:, :, first:beyond].sum(2) for first, beyond in spans], dim=2)
+        expected = torch.stack(
+            [tokens[:, :, first:beyond].sum(2) for first, beyond in spans], dim=2
+        )
         torch.testing.assert_close(found.words.flatten(3), expected, rtol=1e-3, atol=1e-6)
 
 
@@ -104,7 +127,10 @@ def test_sags_map_is_the_captured_mass(everything: sv.Trace) -> None:
 
 
 def test_heads_kept_apart_average_to_the_mean(model: sv.Model) -> None:
-    whole, apart = (run(model, Capture("mid", EVERYTHING, place=(3, 3), per_head=per), steps=1) for per in (False, True))
+    whole, apart = (
+        run(model, Capture("mid", EVERYTHING, place=(3, 3), per_head=per), steps=1)
+        for per in (False, True)
+    )
     mean, heads = (trace[0].captured["mid"].tensors for trace in (whole, apart))
     for kind in EVERYTHING:
         assert heads[kind].shape == (1, 4, *mean[kind].shape[1:])
@@ -117,7 +143,9 @@ def test_only_the_chosen_steps_are_read(model: sv.Model) -> None:
 
 
 def test_words_are_joined_from_their_pieces(model: sv.Model) -> None:
-    """Every token belongs to one entry, in order; a word that was cut still counts; padding belongs to the end."""
+    """Every token belongs to one entry, in order; a word that was cut still counts; padding belongs
+    to the end.
+    """
     for prompt in ("", "a fox", "A  Fox, zyxwvut!", "a fox " * 20, "supercalifragilistic " * 3):
         words = words_of(model, prompt)
         assert (words[0].name, words[-1].name) == (START, END)
@@ -141,7 +169,9 @@ def test_a_saved_trace_has_the_same_bits(everything: sv.Trace, tmp_path: Path) -
 
 def test_the_stated_memory_is_the_memory(model: sv.Model, everything: sv.Trace) -> None:
     capture = Capture("all", EVERYTHING, place=(5, 20))
-    held = sum(4 * tensor.numel() for found in parts(everything) for tensor in found.tensors.values())
+    held = sum(
+        4 * tensor.numel() for found in parts(everything) for tensor in found.tensors.values()
+    )
     assert capture.bytes(model, PROMPT, size=(32, 48), images=2, evaluations=3) == held
     apart = Capture("mid", "maps", per_head=True, heads=(0, 2))
     assert apart.bytes(model) == 4 * 2 * 64**2
@@ -159,7 +189,13 @@ def test_too_much_is_refused_before_anything_runs(model: sv.Model) -> None:
     run(model, Capture("mid", "maps", max_bytes=2 * one), keep=2)
     run(model, Capture("mid", "maps", max_bytes=one, steps=(2,)))
     with pytest.raises(ArgumentError, match=r"3 steps of 2 runs"):
-        sv.compare(model, PROMPT, steps=3, capture=Capture("mid", "maps", max_bytes=5 * one), progress=False)
+        sv.compare(
+            model,
+            PROMPT,
+            steps=3,
+            capture=Capture("mid", "maps", max_bytes=5 * one),
+            progress=False,
+        )
 
 
 def test_compared_runs_are_read_alike(model: sv.Model) -> None:
@@ -184,13 +220,23 @@ def test_nothing_stays_attached(model: sv.Model) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"layers": "bottom"}, "bottom"), ({"layers": ()}, "layers"), ({"what": "columns"}, "mass"), ({"what": ()}, "what"),
-        ({"what": "row"}, "place"), ({"place": (1, 2)}, "place"), ({"what": "row", "place": (99, 0)}, "16 x 16"),
-        ({"what": "row", "place": (0, 1, 2)}, "place"), ({"what": "row", "place": (-1, 0)}, "place"), ({"heads": (4,)}, "heads"),
-        ({"heads": ()}, "heads"), ({"steps": 3}, "steps"), ({"steps": "all"}, "steps"), ({"heads": 1}, "heads"),
+        ({"layers": "bottom"}, "bottom"),
+        ({"layers": ()}, "layers"),
+        ({"what": "columns"}, "mass"),
+        ({"what": ()}, "what"),
+        ({"what": "row"}, "place"),
+        ({"place": (1, 2)}, "place"),
+        ({"what": "row", "place": (99, 0)}, "16 x 16"),
+        ({"what": "row", "place": (0, 1, 2)}, "place"),
+        ({"what": "row", "place": (-1, 0)}, "place"),
+        ({"heads": (4,)}, "heads"),
+        ({"heads": ()}, "heads"),
+        ({"steps": 3}, "steps"),
+        ({"steps": "all"}, "steps"),
+        ({"heads": 1}, "heads"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_cannot_be_read_is_refused(model: sv.Model, wrong: dict[str, Any], words: str) -> None:
     with counted(model.unet) as rows, pytest.raises(ArgumentError, match=words) as error:
         run(model, Capture(**wrong))
@@ -206,9 +252,16 @@ def test_anything_else_than_a_capture_is_refused(model: sv.Model) -> None:
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "kdpm2"])
 @pytest.mark.parametrize("guidance", [None, BOTH], ids=repr)
 def test_a_stored_step_is_read_by_one_pass(model: sv.Model, guidance: Any, scheduler: str) -> None:
-    """The same as if it had been captured during the run, at any step, for any way of scaling the latent."""
+    """The same as if it had been captured during the run, at any step, for any way of scaling the
+    latent.
+    """
     kinds = ("mass", "row", "words")
-    trace = run(model, Capture(DOWN_LAYER, kinds, place=(4, 7), heads=(2,)), guidance=guidance, scheduler=scheduler)
+    trace = run(
+        model,
+        Capture(DOWN_LAYER, kinds, place=(4, 7), heads=(2,)),
+        guidance=guidance,
+        scheduler=scheduler,
+    )
     before = residue(model.unet)
     for index in (0, 1, -1):
         with counted(model.unet) as rows:
@@ -217,19 +270,30 @@ def test_a_stored_step_is_read_by_one_pass(model: sv.Model, guidance: Any, sched
         during = trace[index].captured[DOWN_LAYER]
         assert (found.names, found.place) == (during.names, during.place)
         for kind in kinds:
-            torch.testing.assert_close(found.tensors[kind], during.tensors[kind], rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(
+                found.tensors[kind], during.tensors[kind], rtol=1e-3, atol=1e-5
+            )
     assert residue(model.unet) == before
 
 
-@pytest.mark.parametrize("wrong", [{"index": 3}, {"place": (16, 0)}, {"layer": "top"}, {"heads": (7,)}], ids=str)
-def test_a_place_that_is_not_there_is_refused(model: sv.Model, everything: sv.Trace, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"index": 3}, {"place": (16, 0)}, {"layer": "top"}, {"heads": (7,)}], ids=str
+)
+def test_a_place_that_is_not_there_is_refused(
+    model: sv.Model, everything: sv.Trace, wrong: dict[str, Any]
+) -> None:
     with pytest.raises(ArgumentError) as error:
         sv.attend(model, everything, **{"index": 0, "place": (0, 0), **wrong})
     assert is_one_sentence(error.value)
 
 
-def test_a_what_if_keeps_what_was_read_where_it_still_holds(model: sv.Model, everything: sv.Trace) -> None:
-    now, then = (step.captured for step in (sv.what_if(model, everything, 1, guidance=CFG(5.0)), everything[1]))
+def test_a_what_if_keeps_what_was_read_where_it_still_holds(
+    model: sv.Model, everything: sv.Trace
+) -> None:
+    now, then = (
+        step.captured
+        for step in (sv.what_if(model, everything, 1, guidance=CFG(5.0)), everything[1])
+    )
     assert list(now) == list(then)
     assert all(torch.equal(now[layer].mass, then[layer].mass) for layer in now)
     assert not sv.what_if(model, everything, 1, guidance=SAG(1.0)).captured

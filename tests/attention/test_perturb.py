@@ -1,4 +1,6 @@
-"""Self-attention disturbed for some rows: those rows as by the book, the others to the bit, nothing left behind."""
+"""Self-attention disturbed for some rows: those rows as by the book, the others to the bit, nothing
+left behind.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ from sagviz.errors import ArgumentError
 MID = "mid_block.attentions.0.transformer_blocks.0.attn1"
 UP = "up_blocks.1.attentions.0.transformer_blocks.0.attn1"
 IDENTITY = Perturbation(("mid",))
-CHANGES = [IDENTITY, Perturbation((DOWN_LAYER, "mid")), Perturbation(("mid",), math.inf), Perturbation((DOWN_LAYER,), 1.5)]
+CHANGES = [
+    IDENTITY,
+    Perturbation((DOWN_LAYER, "mid")),
+    Perturbation(("mid",), math.inf),
+    Perturbation((DOWN_LAYER,), 1.5),
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,9 @@ def x() -> Tensor:
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-def test_other_rows_are_the_same_to_the_bit(unet: nn.Module, x: Tensor, change: Perturbation) -> None:
+def test_other_rows_are_the_same_to_the_bit(
+    unet: nn.Module, x: Tensor, change: Perturbation
+) -> None:
     plain = predict(unet, x)
     with perturb(unet, {change: [1, 3]}, (16, 24)):
         changed = predict(unet, x)
@@ -65,7 +74,9 @@ def test_the_layer_gives_out_its_values(unet: nn.Module, x: Tensor) -> None:
     finally:
         handle.remove()
     (hidden, out), weights = seen[0], attn
-    torch.testing.assert_close(out[2], weights.to_out[0](weights.to_v(hidden[2])), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        out[2], weights.to_out[0](weights.to_v(hidden[2])), rtol=0, atol=1e-6
+    )
 
 
 def test_no_blur_is_no_change(unet: nn.Module, x: Tensor) -> None:
@@ -82,14 +93,18 @@ def test_more_and_more_blur_tends_to_the_mean_query(unet: nn.Module, x: Tensor) 
             return predict(unet, x)
 
     mean = at(math.inf)
-    away = [float((at(sigma) - mean).square().mean().sqrt()) for sigma in (0.5, 2.0, 8.0, 16.0, 60.0)]
+    away = [
+        float((at(sigma) - mean).square().mean().sqrt()) for sigma in (0.5, 2.0, 8.0, 16.0, 60.0)
+    ]
     assert away == sorted(away, reverse=True)
     assert away[-1] < 1e-6 < 1e-3 < away[0]
 
 
 def test_the_mean_query_is_the_mean() -> None:
     q = torch.randn(2, 3, 24, 5)
-    torch.testing.assert_close(blur_queries(q, (4, 6), math.inf), q.mean(2, keepdim=True).expand_as(q))
+    torch.testing.assert_close(
+        blur_queries(q, (4, 6), math.inf), q.mean(2, keepdim=True).expand_as(q)
+    )
 
 
 @pytest.mark.parametrize("sigma", [0.25, 1.0, 2.5, 10.0])
@@ -97,8 +112,15 @@ def test_the_blur_is_a_gaussian_over_the_grid(sigma: float) -> None:
     """scipy's, in float64; its "reflect" doubles the last cell."""
     q = torch.randn(2, 3, 54, 5)
     grid = q.double().unflatten(2, (6, 9)).numpy()
-    wanted = ndimage.gaussian_filter(grid, (0, 0, sigma, sigma, 0), mode="reflect", truncate=math.ceil(4 * sigma) / sigma)
-    torch.testing.assert_close(blur_queries(q, (6, 9), sigma).double(), torch.from_numpy(wanted).flatten(2, 3), rtol=0, atol=1e-5)
+    wanted = ndimage.gaussian_filter(
+        grid, (0, 0, sigma, sigma, 0), mode="reflect", truncate=math.ceil(4 * sigma) / sigma
+    )
+    torch.testing.assert_close(
+        blur_queries(q, (6, 9), sigma).double(),
+        torch.from_numpy(wanted).flatten(2, 3),
+        rtol=0,
+        atol=1e-5,
+    )
 
 
 def test_the_blur_keeps_the_mean() -> None:
@@ -112,7 +134,12 @@ def test_a_block_stands_for_its_layers(unet: nn.Module) -> None:
     assert layers_of(unet, "mid") == layers_of(unet, "mid_block") == layers_of(unet, MID) == [MID]
     assert layers_of(unet, "up_blocks.1")[0] == UP
     assert len(layers_of(unet, "up_blocks.1")) == 2
-    for wrong in ("nowhere", "mid_block.resnets.0", MID.replace("attn1", "attn2"), "up_blocks.1.attentions.0.transformer"):
+    for wrong in (
+        "nowhere",
+        "mid_block.resnets.0",
+        MID.replace("attn1", "attn2"),
+        "up_blocks.1.attentions.0.transformer",
+    ):
         with pytest.raises(ArgumentError, match="no self-attention layer") as error:
             layers_of(unet, wrong)
         assert is_one_sentence(error.value)
@@ -124,7 +151,10 @@ def test_nothing_is_left_behind(unet: nn.Module, x: Tensor) -> None:
         predict(unet, x)
     with pytest.raises(KeyboardInterrupt), perturb(unet, {IDENTITY: [0]}, (16, 24)):
         raise KeyboardInterrupt
-    with pytest.raises(ArgumentError), perturb(unet, {IDENTITY: [0], Perturbation(("nowhere",)): [1]}, (16, 24)):
+    with (
+        pytest.raises(ArgumentError),
+        perturb(unet, {IDENTITY: [0], Perturbation(("nowhere",)): [1]}, (16, 24)),
+    ):
         pass
     assert residue(unet) == before
     assert torch.equal(predict(unet, x), plain)

@@ -1,9 +1,12 @@
-"""How long a step takes on the screen, beside a bare `<img>` swap: from the press of a key to the frame that answers it.
+"""How long a step takes on the screen, beside a bare `<img>` swap: from the press of a key to the
+frame that answers it.
 
-Chromium itself tells both ends (its trace event EventLatency, from the key's arrival to the frame's presentation). Both are
-pressed in turn in the same page, so that a busy machine slows both; the ratio of medians is what counts. The bare swap changes
-one picture of 512 x 512 pixels (WebP) by a range input and one line of script. A press falls anywhere between two frames, so
-that single times spread over some ten milliseconds: it takes a few hundred for medians that stay. With tests/browser on
+Chromium itself tells both ends (its trace event EventLatency, from the key's arrival to the frame's
+presentation). Both are pressed in turn in the same page, so that a busy machine slows both; the
+ratio of medians is what counts. The bare swap changes one picture of 512 x 512 pixels (WebP) by a
+range input and one line of script. A press falls anywhere between two frames, so that single times
+spread over some ten milliseconds: it takes a few hundred for medians that stay. With tests/browser
+on
 PYTHONPATH:
 
     PYTHONPATH=tests/browser python tests/benchmarks/browser.py
@@ -25,7 +28,8 @@ from playwright.sync_api import Page
 
 import sagviz as sv
 
-# Puts a bare slider with a picture into the page, which swaps pictures made from the player's own, and returns nothing.
+# Puts a bare slider with a picture into the page, which swaps pictures made from the player's own,
+# and returns nothing.
 BARE = """count => {
     const slider = document.createElement('input'), image = document.createElement('img'), frames = [];
     Object.assign(slider, {type: 'range', min: 0, max: count - 1, value: 0, className: 'bare'});
@@ -56,11 +60,23 @@ SLIDERS = {"bare <img>": ".bare", "player": ".sagviz-player .step"}
 
 @contextmanager
 def latencies(page: Page) -> Iterator[list[float]]:
-    """Milliseconds from each key press to the frame that answers it, in the order of the presses; filled at the end."""
-    session, events, ended = page.context.new_cdp_session(page), list[dict[str, Any]](), list[object]()
+    """Milliseconds from each key press to the frame that answers it, in the order of the presses;
+    filled at the end.
+    """
+    session, events, ended = (
+        page.context.new_cdp_session(page),
+        list[dict[str, Any]](),
+        list[object](),
+    )
     session.on("Tracing.dataCollected", lambda message: events.extend(message["value"]))
     session.on("Tracing.tracingComplete", lambda message: ended.append(message))
-    session.send("Tracing.start", {"traceConfig": {"includedCategories": ["input.scrolling"]}, "transferMode": "ReportEvents"})
+    session.send(
+        "Tracing.start",
+        {
+            "traceConfig": {"includedCategories": ["input.scrolling"]},
+            "transferMode": "ReportEvents",
+        },
+    )
     found: list[float] = []
     yield found
     page.wait_for_timeout(200)  # for the last frame
@@ -69,7 +85,10 @@ def latencies(page: Page) -> Iterator[list[float]]:
         page.wait_for_timeout(50)
     started: dict[str, float] = {}
     times: dict[float, float] = {}
-    for event in sorted((event for event in events if event["name"] == "EventLatency"), key=lambda event: event["ts"]):
+    for event in sorted(
+        (event for event in events if event["name"] == "EventLatency"),
+        key=lambda event: event["ts"],
+    ):
         key = event["id2"]["local"]
         if event["ph"] == "b" and event["args"]["event_latency"]["event_type"] == "KEY_PRESSED":
             started[key] = event["ts"]
@@ -93,15 +112,19 @@ def compare(page: Page, steps: int, repeats: int) -> dict[str, float]:
             for _ in range(steps - 1):
                 for slider in SLIDERS.values():
                     page.focus(slider)
-                    page.wait_for_timeout(50 + 20 * rng.random())  # anywhere between two frames of the screen
+                    # anywhere between two frames of the screen
+                    page.wait_for_timeout(50 + 20 * rng.random())
                     page.keyboard.press("ArrowRight")
         for slider in SLIDERS.values():
             assert page.input_value(slider) == str(steps - 1), f"presses were lost at {slider}"
-        # Chromium may answer two keys by one frame, or tell of one too many: who is who is then not sure.
+        # Chromium may answer two keys by one frame, or tell of one too many: who is who is then not
+        # sure.
         if len(round_) == 2 * (steps - 1):
             times += round_
     assert times, "no round in which each press was answered by a frame of its own"
-    return {name: statistics.median(times[place::2]) for place, name in enumerate(SLIDERS)} | {"presses": len(times) / 2}
+    return {name: statistics.median(times[place::2]) for place, name in enumerate(SLIDERS)} | {
+        "presses": len(times) / 2
+    }
 
 
 def told(place: str, medians: dict[str, float], more: str = "") -> str:
@@ -123,16 +146,24 @@ def scrubber_in_lab(browser: Any, trace: sv.Trace, folder: Path, repeats: int) -
         context = browser.new_context(viewport=VIEWPORT)
         sent: list[object] = []
         context.on(
-            "page", lambda page: page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+            "page",
+            lambda page: page.on(
+                "websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame))
+            ),
         )
         notebook = new_notebook(context, lab, "scrubber")
-        notebook.run(f"import sagviz as sv\nsv.Scrubber(sv.Trace.load({str(trace.save(folder / 'run.sagtrace'))!r}))")
+        notebook.run(
+            "import sagviz as"
+            f" sv\nsv.Scrubber(sv.Trace.load({str(trace.save(folder / 'run.sagtrace'))!r}))"
+        )
         notebook.page.locator(".sagviz-player").wait_for()
         notebook.page.wait_for_timeout(1000)
         assert sent, "no socket was seen"
         before = len(sent)
         medians = compare(notebook.page, len(trace), repeats)
-        return told("Scrubber in JupyterLab", medians, f", {len(sent) - before} messages to the kernel")
+        return told(
+            "Scrubber in JupyterLab", medians, f", {len(sent) - before} messages to the kernel"
+        )
 
 
 def main() -> None:
@@ -140,7 +171,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20, help="runs through all steps (20)")
     repeats = parser.parse_args().repeats
     trace = sv.trace(
-        sv.load(), "a fox on a blue background", seed=7, steps=12, guidance=sv.CFG(3.0) + sv.SAG(1.0), progress=False
+        sv.load(),
+        "a fox on a blue background",
+        seed=7,
+        steps=12,
+        guidance=sv.CFG(3.0) + sv.SAG(1.0),
+        progress=False,
     )
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         print(page_file(browser, trace, Path(folder), repeats))

@@ -1,8 +1,9 @@
 """What the engine costs beside bare U-Net passes and beside diffusers' pipelines: `make bench`.
 
-Everything is timed in one process, the peers in turn, and told as a ratio of medians: the machine may be busy, the ratio holds.
-The pictures of both sides are compared, too. No weights are downloaded: the large network is Stable Diffusion 1.5's U-Net with
-random numbers, at latents of 32 x 32.
+Everything is timed in one process, the peers in turn, and told as a ratio of medians: the machine
+may be busy, the ratio holds. The pictures of both sides are compared, too. No weights are
+downloaded: the large network is Stable Diffusion 1.5's U-Net with random numbers, at latents of 32
+x 32.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ SCALES = [(w, s) for w in (1.5, 3.0, 5.0, 7.5) for s in (0.25, 0.5, 0.75, 1.0)]
 
 
 def timed(repeats: int, *actions: Callable[[], Any], warm: bool = False) -> list[tuple[float, Any]]:
-    """Median seconds of each action and what it gave last; they take turns, where they are not `warm` after one round that
-    does not count."""
+    """Median seconds of each action and what it gave last; they take turns, where they are not
+    `warm` after one round that does not count."""
     times: list[list[float]] = [[] for _ in actions]
     results: list[Any] = [None for _ in actions]
     for turn in range(warm, repeats + 1):
@@ -47,26 +48,46 @@ def timed(repeats: int, *actions: Callable[[], Any], warm: bool = False) -> list
     return [(statistics.median(own), result) for own, result in zip(times, results, strict=True)]
 
 
-def row(model: str, what: str, ours: float, peer: float, of: str, aim: str, ratio: float, note: str = "") -> None:
-    print(f"| {model} | {what} | {1e3 * ours:,.1f} ms | {1e3 * peer:,.1f} ms, {of} | {ratio:.2f} | {aim} | {note} |")
+def row(
+    model: str, what: str, ours: float, peer: float, of: str, aim: str, ratio: float, note: str = ""
+) -> None:
+    print(
+        f"| {model} | {what} | {1e3 * ours:,.1f} ms | {1e3 * peer:,.1f} ms, {of} | {ratio:.2f} |"
+        f" {aim} | {note} |"
+    )
 
 
 def large_pipe(folder: Path) -> StableDiffusionPipeline:
     """Stable Diffusion 1.5's U-Net of random weights; text encoder and VAE fit it, and are small."""
     pipe = build_pipe(folder)
     pipe.unet = build_unet(
-        sample_size=32, block_out_channels=(320, 640, 1280, 1280), layers_per_block=2, attention_head_dim=8,
-        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), norm_num_groups=32, cross_attention_dim=768,
+        sample_size=32,
+        block_out_channels=(320, 640, 1280, 1280),
+        layers_per_block=2,
+        attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        norm_num_groups=32,
+        cross_attention_dim=768,
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-    )  # fmt: skip
+    )
     words = pipe.text_encoder.config
     pipe.text_encoder = CLIPTextModel(
-        CLIPTextConfig(**{**words.to_dict(), "hidden_size": 768, "intermediate_size": 768, "num_attention_heads": 12})
+        CLIPTextConfig(
+            **{
+                **words.to_dict(),
+                "hidden_size": 768,
+                "intermediate_size": 768,
+                "num_attention_heads": 12,
+            }
+        )
     ).eval()
     pipe.vae = AutoencoderKL(
-        block_out_channels=(8, 8, 16, 16), down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=4, sample_size=256,
-    ).eval()  # fmt: skip
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+        sample_size=256,
+    ).eval()
     return pipe
 
 
@@ -75,12 +96,23 @@ class Bench:
 
     def __init__(self, name: str, model: sv.Model, steps: int, repeats: int) -> None:
         self.name, self.model, self.steps, self.repeats = name, model, steps, repeats
-        parts = {part: getattr(model, part) for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")}
-        rest: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        self.pipes = [kind(**parts, **rest) for kind in (StableDiffusionPipeline, StableDiffusionSAGPipeline)]
+        parts = {
+            part: getattr(model, part)
+            for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+        }
+        rest: dict[str, Any] = {
+            "safety_checker": None,
+            "feature_extractor": None,
+            "requires_safety_checker": False,
+        }
+        self.pipes = [
+            kind(**parts, **rest) for kind in (StableDiffusionPipeline, StableDiffusionSAGPipeline)
+        ]
         for pipe in self.pipes:
             pipe.set_progress_bar_config(disable=True)
-        self.noise = torch.randn(1, *model.latent_shape(model.default_size), generator=torch.Generator().manual_seed(7))
+        self.noise = torch.randn(
+            1, *model.latent_shape(model.default_size), generator=torch.Generator().manual_seed(7)
+        )
         self.settings: dict[str, Any] = {"steps": steps, "noise": self.noise, "progress": False}
 
     def row(self, *cells: Any, note: str = "") -> None:
@@ -91,17 +123,33 @@ class Bench:
         extra = {} if sag is None else {"sag_scale": sag}
         height, width = self.model.default_size
         done = self.pipes[sag is not None](
-            PROMPT, num_inference_steps=self.steps, guidance_scale=cfg, latents=self.noise, height=height, width=width,
-            output_type="np", **extra,
-        )  # fmt: skip
+            PROMPT,
+            num_inference_steps=self.steps,
+            guidance_scale=cfg,
+            latents=self.noise,
+            height=height,
+            width=width,
+            output_type="np",
+            **extra,
+        )
         return np.asarray(done.images[0])
 
-    def difference(self, traces: Sequence[sv.Trace], pictures: Sequence[np.ndarray[Any, Any]]) -> str:
-        """Largest difference of any colour of any picture, both sides from 0 to 1, before rounding to bytes."""
+    def difference(
+        self, traces: Sequence[sv.Trace], pictures: Sequence[np.ndarray[Any, Any]]
+    ) -> str:
+        """Largest difference of any colour of any picture, both sides from 0 to 1, before rounding
+        to bytes.
+        """
         with torch.no_grad():
-            decoded = [self.model.vae.decode(t.latents / self.model.vae.config.scaling_factor).sample[0] for t in traces]
+            decoded = [
+                self.model.vae.decode(t.latents / self.model.vae.config.scaling_factor).sample[0]
+                for t in traces
+            ]
         ours = [((pixels / 2 + 0.5).clamp(0, 1)).permute(1, 2, 0).numpy() for pixels in decoded]
-        return f"pictures within {max(float(np.abs(a - b).max()) for a, b in zip(ours, pictures, strict=True)):.0e}"
+        return (
+            "pictures within"
+            f" {max(float(np.abs(a - b).max()) for a, b in zip(ours, pictures, strict=True)):.0e}"
+        )
 
     @torch.no_grad()
     def bare(self) -> None:
@@ -114,8 +162,14 @@ class Bench:
 
     def overhead(self, aim: str) -> None:
         """A trace of CFG + SAG, with all its records, over its bare passes."""
-        settings: dict[str, Any] = {"guidance": CFG(3.0) + SAG(1.0), "steps": self.steps, "noise": self.noise}
-        (ours, _), (bare, _) = timed(self.repeats, lambda: list(sv.steps(self.model, PROMPT, **settings)), self.bare)
+        settings: dict[str, Any] = {
+            "guidance": CFG(3.0) + SAG(1.0),
+            "steps": self.steps,
+            "noise": self.noise,
+        }
+        (ours, _), (bare, _) = timed(
+            self.repeats, lambda: list(sv.steps(self.model, PROMPT, **settings)), self.bare
+        )
         self.row(f"{self.steps} steps of CFG + SAG", ours, bare, "bare passes", aim, ours / bare)
 
     def compare(self, aim: str) -> None:
@@ -126,14 +180,25 @@ class Bench:
             lambda: [self.theirs(3.0, None), self.theirs(3.0, 1.0)],
         )
         note = self.difference(traces, pictures)
-        self.row(f"compare, {self.steps} steps", ours, peer, "diffusers' two pipelines", aim, peer / ours, note=note)
+        self.row(
+            f"compare, {self.steps} steps",
+            ours,
+            peer,
+            "diffusers' two pipelines",
+            aim,
+            peer / ours,
+            note=note,
+        )
 
     def grid(self, aim: str, rounds: int) -> None:
         """16 cells of scales from one noise."""
 
         def ours() -> list[sv.Trace]:
             guidances: list[Guidance] = [CFG(w) + SAG(s) for w, s in SCALES]
-            runs = [prepare(self.model, PROMPT, guidance=g, steps=self.steps, noise=self.noise) for g in guidances]
+            runs = [
+                prepare(self.model, PROMPT, guidance=g, steps=self.steps, noise=self.noise)
+                for g in guidances
+            ]
             return collect_together(runs, keep=self.steps, progress=False)
 
         def theirs() -> list[np.ndarray[Any, Any]]:
@@ -141,7 +206,15 @@ class Bench:
 
         (mine, traces), (peer, pictures) = timed(rounds, ours, theirs, warm=True)
         note = self.difference(traces, pictures)
-        self.row(f"4 x 4 grid of scales, {self.steps} steps", mine, peer, "diffusers' SAG, 16 times", aim, peer / mine, note=note)
+        self.row(
+            f"4 x 4 grid of scales, {self.steps} steps",
+            mine,
+            peer,
+            "diffusers' SAG, 16 times",
+            aim,
+            peer / mine,
+            note=note,
+        )
 
     def what_if(self, aim: str) -> None:
         """Other scales at the middle of a trace, with the new preview."""
@@ -155,25 +228,39 @@ class Bench:
             return image.preview(step.x0_guided, trace.latent_rgb)
 
         (mine, _), (peer, _) = timed(max(3, self.repeats), ours, lambda: self.theirs(5.0, 0.5))
-        self.row(f"what-if at step {middle} of {self.steps}", mine, peer, "diffusers again from the start", aim, peer / mine)
+        self.row(
+            f"what-if at step {middle} of {self.steps}",
+            mine,
+            peer,
+            "diffusers again from the start",
+            aim,
+            peer / mine,
+        )
 
 
 def mass() -> None:
     """A_t at 4,096 tokens beside one plain attention of the same size."""
     q, k, v = (torch.randn(1, 8, 4096, 40) for _ in range(3))
     (ours, _), (peer, _) = timed(
-        7, lambda: column_mass(q, k, 40**-0.5), lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        7,
+        lambda: column_mass(q, k, 40**-0.5),
+        lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v),
     )
     row("", "A_t at 4,096 tokens, 8 heads", ours, peer, "plain attention", "<= 3", ours / peer)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7, help="timed rounds of what takes seconds (7)")
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="timed rounds of what takes seconds (7)"
+    )
     parser.add_argument("--only", choices=("miniature", "large"), help="one of the two models")
     arguments = parser.parse_args()
     logging.set_verbosity_error()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {arguments.repeats}\n")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of"
+        f" {arguments.repeats}\n"
+    )
     print("| model | what | sagviz | peer | ratio | aim | |\n|---|---|---|---|---|---|---|")
     mass()
     if arguments.only != "large":

@@ -1,4 +1,5 @@
-"""What a large sweep takes, for docs/scale.md: bytes, seconds and memory, on the CPU, with the miniature and copies of its cells.
+"""What a large sweep takes, for docs/scale.md: bytes, seconds and memory, on the CPU, with the
+miniature and copies of its cells.
 
 .venv/bin/python tests/benchmarks/scale.py [--stored 100000] [--planned 1000000] [--tasks 1000]
 """
@@ -55,19 +56,40 @@ def of_a_cell(model: sv.Model, folder: Path) -> Path:
     """How large a cell is and how long it takes; one of their files."""
     for keep in ("last", None):
         made = sv.sweep(
-            model, PROMPTS[0], seeds=range(16), guidance=SUMS[-1], store=folder / str(keep), keep=keep, progress=False
+            model,
+            PROMPTS[0],
+            seeds=range(16),
+            guidance=SUMS[-1],
+            store=folder / str(keep),
+            keep=keep,
+            progress=False,
         )
         sizes = [path.stat().st_size for path in (folder / str(keep)).glob("*.sagtrace")]
         row(f"bytes a cell, 50 steps of CFG + SAG, keep={keep!r}", f"{sum(sizes) / len(made):,.0f}")
-    large = sv.sweep(model, PROMPTS[0], steps=1, guidance=SUMS[-1], size=(256, 256), store=folder / "large", progress=False)
+    large = sv.sweep(
+        model,
+        PROMPTS[0],
+        steps=1,
+        guidance=SUMS[-1],
+        size=(256, 256),
+        store=folder / "large",
+        progress=False,
+    )
     shape = " x ".join(map(str, model.latent_shape((256, 256))))
     size = sum(path.stat().st_size for path in (folder / "large").glob("*.sagtrace"))
-    row(f"the same without the picture, latent of {shape}, keep='last'", f"{size - len(large.trace().pictures[0]):,}")
+    row(
+        f"the same without the picture, latent of {shape}, keep='last'",
+        f"{size - len(large.trace().pictures[0]):,}",
+    )
     for batch in (1, 16):
         spent = seconds(
-            lambda batch=batch: sv.sweep(model, PROMPTS[0], seeds=range(16), guidance=SUMS[-1], batch=batch, progress=False)
+            lambda batch=batch: sv.sweep(
+                model, PROMPTS[0], seeds=range(16), guidance=SUMS[-1], batch=batch, progress=False
+            )
         )
-        row(f"seconds a cell, 50 steps of CFG + SAG, batch={batch}, one thread", f"{spent / 16:.2f}")
+        row(
+            f"seconds a cell, 50 steps of CFG + SAG, batch={batch}, one thread", f"{spent / 16:.2f}"
+        )
     return next((folder / "last").glob("*.sagtrace"))
 
 
@@ -76,7 +98,10 @@ def of_a_plan(model: sv.Model, count: int) -> None:
     laid = planned(model, count)
     row(f"plan of {count:,} cells: all keys", f"{seconds(lambda: laid.cells):.1f} s")
     row(f"plan of {count:,} cells: memory", f"{(memory() - before) / count:,.0f} bytes a cell")
-    row(f"plan of {count:,} cells: select of 4 cells", f"{seconds(lambda: laid.select(seed=3, cfg_scale=1, sag_scale=0)):.3f} s")
+    row(
+        f"plan of {count:,} cells: select of 4 cells",
+        f"{seconds(lambda: laid.select(seed=3, cfg_scale=1, sag_scale=0)):.3f} s",
+    )
 
 
 def of_a_store(model: sv.Model, one: Path, count: int, folder: Path) -> None:
@@ -86,7 +111,10 @@ def of_a_store(model: sv.Model, one: Path, count: int, folder: Path) -> None:
         (folder / f"{cell.key}.sagtrace").write_bytes(content)
     row(f"{count:,} stored cells: a look at what is there", f"{seconds(laid.store.look):.2f} s")
     row(f"{count:,} stored cells: the table", f"{seconds(laid.table):.1f} s")
-    row(f"{count:,} stored cells: every checksum, as at the start of a sweep", f"{seconds(laid.missing):.1f} s")
+    row(
+        f"{count:,} stored cells: every checksum, as at the start of a sweep",
+        f"{seconds(laid.missing):.1f} s",
+    )
 
 
 def of_a_task(model: sv.Model, one: Path, count: int, folder: Path) -> None:
@@ -107,11 +135,16 @@ def of_a_task(model: sv.Model, one: Path, count: int, folder: Path) -> None:
 
 @contextmanager
 def dask_workers() -> Iterator[Executor]:
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
         yield client.get_executor()
 
 
-def through(executor: Executor, model: sv.Model, laid: sv.Sweep, cells: tuple[Cell, ...]) -> Iterator[Cell]:
+def through(
+    executor: Executor, model: sv.Model, laid: sv.Sweep, cells: tuple[Cell, ...]
+) -> Iterator[Cell]:
     return run(model, laid.plan, laid.store, cells, batch=1, executor=executor)
 
 

@@ -11,7 +11,9 @@ from playwright.sync_api import Browser, BrowserContext
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder bear the mark, and come last: an open browser's event loop is in the way of papermill's."""
+    """All tests of this folder bear the mark, and come last: an open browser's event loop is in the
+    way of papermill's.
+    """
     for item in items:
         if _is_here(item):
             item.add_marker("browser")
@@ -44,7 +46,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
 
 @pytest.fixture(scope="module")
 def open_notebook(lab: tuple[str, Path], context: BrowserContext) -> Iterator[Opener]:
-    """open_notebook(name, *cells): a new notebook in JupyterLab with these cells run; closed after the module's tests."""
+    """open_notebook(name, *cells): a new notebook in JupyterLab with these cells run; closed after
+    the module's tests.
+    """
     opened: list[Notebook] = []
 
     def open_(name: str, *cells: str, timeout: float = 90) -> Notebook:

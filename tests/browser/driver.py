@@ -1,4 +1,6 @@
-"""What the browser tests share: a notebook that is driven, pictures compared by their pixels, faults of accessibility."""
+"""What the browser tests share: a notebook that is driven, pictures compared by their pixels,
+faults of accessibility.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
 FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --disable-dev-shm-usage"
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --disable-dev-shm-usage"
 )
 VIEWPORT = {"width": 1280, "height": 1000}
 FOLDERS = {
@@ -35,7 +37,9 @@ FOLDERS = {
 
 
 class Notebook:
-    """A notebook that is open in JupyterLab, driven by commands and read from its model rather than its page."""
+    """A notebook that is open in JupyterLab, driven by commands and read from its model rather than
+    its page.
+    """
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -60,17 +64,27 @@ class Notebook:
             timeout=timeout * 1000,
         )
         outputs: list[dict[str, Any]] = self.page.evaluate(
-            "number => jupyterapp.shell.currentWidget.content.widgets[number].model.outputs.toJSON()", number
+            "number =>"
+            " jupyterapp.shell.currentWidget.content.widgets[number].model.outputs.toJSON()",
+            number,
         )
-        errors = [f"{output['ename']}: {output['evalue']}" for output in outputs if output["output_type"] == "error"]
+        errors = [
+            f"{output['ename']}: {output['evalue']}"
+            for output in outputs
+            if output["output_type"] == "error"
+        ]
         assert not errors, errors
         self.outputs = outputs
-        return self.page.locator(".jp-Notebook .jp-Cell").nth(number).locator(".jp-OutputArea").first
+        return (
+            self.page.locator(".jp-Notebook .jp-Cell").nth(number).locator(".jp-OutputArea").first
+        )
 
     def value(self, expression: str, timeout: float = 60) -> Any:
         """What an expression is in the kernel, by way of JSON."""
         self.run(f"import json; print(json.dumps({expression}))", timeout)
-        return json.loads("".join(output["text"] for output in self.outputs if output["output_type"] == "stream"))
+        return json.loads(
+            "".join(output["text"] for output in self.outputs if output["output_type"] == "stream")
+        )
 
     def close(self) -> None:
         """Leave no kernel and no page behind."""
@@ -99,19 +113,29 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def jupyter(home: Path, app: str = "lab") -> Iterator[tuple[str, Path]]:
-    """JupyterLab ("lab") or Notebook 7 ("notebook") with settings of its own under `home`: (address, folder of the notebooks)."""
+    """JupyterLab ("lab") or Notebook 7 ("notebook") with settings of its own under `home`:
+    (address, folder of the notebooks).
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    settings = (
+        home
+        / "settings"
+        / "@jupyterlab"
+        / "apputils-extension"
+        / "notification.jupyterlab-settings"
+    )
     settings.parent.mkdir(parents=True)
-    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # no pop-up over the notebook
+    # no pop-up over the notebook
+    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}')
     root = home / "notebooks"
     root.mkdir()
     flags = (
-        f"--no-browser --allow-root --ip=127.0.0.1 --port={port} --ServerApp.port_retries=0 --ServerApp.root_dir={root} "
-        "--IdentityProvider.token= --ServerApp.password= --ServerApp.disable_check_xsrf=True "
-        "--LabApp.expose_app_in_browser=True --JupyterNotebookApp.expose_app_in_browser=True"
+        f"--no-browser --allow-root --ip=127.0.0.1 --port={port} --ServerApp.port_retries=0"
+        f" --ServerApp.root_dir={root} --IdentityProvider.token= --ServerApp.password="
+        " --ServerApp.disable_check_xsrf=True --LabApp.expose_app_in_browser=True"
+        " --JupyterNotebookApp.expose_app_in_browser=True"
     )
     with open(home / "log", "w") as log:
         process = subprocess.Popen(
@@ -140,17 +164,29 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
     raise RuntimeError(f"Jupyter did not start:\n{log.read_text()}")
 
 
-def new_notebook(context: BrowserContext, lab: tuple[str, Path], name: str, timeout: float = 90) -> Notebook:
+def new_notebook(
+    context: BrowserContext, lab: tuple[str, Path], name: str, timeout: float = 90
+) -> Notebook:
     """An empty notebook in a page of its own, its kernel idle."""
     address, root = lab
     content = nbformat.v4.new_notebook()
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, root / f"{name}.ipynb")
     page = context.new_page()
     page.set_default_timeout(timeout * 1000)
-    page.goto(f"{address}/workspaces/{name}/tree/{name}.ipynb?reset" if address.endswith("/lab") else f"{address}s/{name}.ipynb")
+    page.goto(
+        f"{address}/workspaces/{name}/tree/{name}.ipynb?reset"
+        if address.endswith("/lab")
+        else f"{address}s/{name}.ipynb"
+    )
     page.wait_for_function("() => window.jupyterapp !== undefined")
-    page.wait_for_function("() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+    page.wait_for_function(
+        "() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+    )
     page.set_default_timeout(30_000)
     return Notebook(page)
 
@@ -160,8 +196,7 @@ Opener = Callable[..., Notebook]  # what the fixture open_notebook gives
 
 def pixels(picture: Locator) -> str:
     """A picture's pixels as a hash; its address changes even where they do not."""
-    return picture.evaluate(
-        """async image => {
+    return picture.evaluate("""async image => {
             await image.decode();
             const canvas = document.createElement('canvas');
             canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
@@ -170,12 +205,13 @@ def pixels(picture: Locator) -> str:
             const bytes = drawing.getImageData(0, 0, canvas.width, canvas.height).data;
             const hash = await crypto.subtle.digest('SHA-256', bytes);
             return Array.from(new Uint8Array(hash)).map(byte => byte.toString(16)).join('');
-        }"""
-    )
+        }""")
 
 
 def serious_faults(page: Page, selector: str) -> list[str]:
-    """What axe finds serious or critical there, but for ipywidgets' slider handles, each of which has a number box beside it."""
+    """What axe finds serious or critical there, but for ipywidgets' slider handles, each of which
+    has a number box beside it.
+    """
     found = Axe().run(page, context={"include": [[selector]]}).response["violations"]
     return [
         f"{violation['id']} ({violation['impact']}): {node['html'][:160]}"

@@ -62,12 +62,16 @@ def test_axes_in_words_pictures_with_alt_texts_and_marks(notebook: Notebook) -> 
     assert heads(notebook, "col") == ["CFG scale 1", "CFG scale 3"]
     assert heads(notebook, "row") == ["“a fox on a blue background”", "“a cat <script>1</script>”"]
     alts = page.locator(".sag-square img").evaluate_all("images => images.map(image => image.alt)")
-    assert alts == [f"“a fox on a blue background”, seed 7, CFG {w} + SAG 0, 4 steps" for w in (1, 3)]
+    assert alts == [
+        f"“a fox on a blue background”, seed 7, CFG {w} + SAG 0, 4 steps" for w in (1, 3)
+    ]
     assert page.locator(".sag-is-pending").inner_text() == "not run yet"
     failed = page.locator(".sag-is-failed")
     assert "OutOfMemoryError: <b>no</b> memory is left" in (failed.get_attribute("title") or "")
     assert failed.get_attribute("aria-label") == failed.get_attribute("title")
-    sizes = page.locator(".sag-square").evaluate_all("all => all.map(one => [one.offsetWidth, one.offsetHeight].join())")
+    sizes = page.locator(".sag-square").evaluate_all(
+        "all => all.map(one => [one.offsetWidth, one.offsetHeight].join())"
+    )
     assert len(set(sizes)) == 1
     assert serious_faults(page, ".sag-view") == []
 
@@ -87,7 +91,10 @@ def test_other_axes_and_values(notebook: Notebook) -> None:
     assert heads(notebook, "col") == ["SAG scale 0", "SAG scale 1"]
     choose(notebook, "under pictures", "sharpness")
     page.get_by_text("sharpness under each picture").wait_for()
-    told = notebook.value("grid.sweep.table().query('sag_scale == 0 and cfg_scale == 1 and seed == 7').sharpness.iloc[0]")
+    told = notebook.value(
+        "grid.sweep.table().query('sag_scale == 0 and cfg_scale == 1 and seed =="
+        " 7').sharpness.iloc[0]"
+    )
     assert square(notebook, "a fox", "CFG 1 + SAG 0").locator("span").inner_text() == f"{told:.3g}"
 
 
@@ -102,7 +109,9 @@ def test_keyboard_opens_a_cell_in_the_scrubber(notebook: Notebook) -> None:
     assert square(notebook, "CFG 3 + SAG 1").get_attribute("aria-pressed") == "true"
     page.keyboard.press("ArrowUp")
     page.keyboard.press(" ")
-    page.locator(".sag-opened h3", has_text="“a fox on a blue background”, seed 7, CFG 1 + SAG 1, 4 steps").wait_for()
+    page.locator(
+        ".sag-opened h3", has_text="“a fox on a blue background”, seed 7, CFG 1 + SAG 1, 4 steps"
+    ).wait_for()
     assert notebook.value("grid.selected") == [0, 1]
     assert serious_faults(page, ".sag-view") == []
 
@@ -152,8 +161,8 @@ def test_a_cell_of_one_step_is_shown_large_and_run_whole(notebook: Notebook) -> 
     page = notebook.page
     notebook.run("grid.close()")
     notebook.run(
-        "short = sv.sweep(model, prompts[0], seeds=[1, 2], steps=5, guidance=CFG(3.0) + SAG(1.0), progress=False)\n"
-        "grid = sv.Grid(short, model=model)\ngrid"
+        "short = sv.sweep(model, prompts[0], seeds=[1, 2], steps=5, guidance=CFG(3.0) + SAG(1.0),"
+        " progress=False)\ngrid = sv.Grid(short, model=model)\ngrid"
     )
     square(notebook, "seed 2").locator("img").wait_for()
     square(notebook, "seed 2").click()

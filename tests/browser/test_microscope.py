@@ -43,7 +43,8 @@ def changes(notebook: Notebook, picture: str, before: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "calls"), [("cfg-scale", 0), ("sag-scale", 0), ("threshold", 1), ("blur-sigma", 1), ("index", 0)]
+    ("name", "calls"),
+    [("cfg-scale", 0), ("sag-scale", 0), ("threshold", 1), ("blur-sigma", 1), ("index", 0)],
 )
 def test_every_slider(notebook: Notebook, name: str, calls: int) -> None:
     trait, page = name.replace("-", "_"), notebook.page
@@ -57,7 +58,9 @@ def test_every_slider(notebook: Notebook, name: str, calls: int) -> None:
     notebook.until(f"abs(scope.{trait} - {shown}) < 1e-6")
     changes(notebook, CHANGED, before)
     page.locator(".sag-cost", has_text=f"{calls} U-Net call").wait_for()
-    page.wait_for_function(f"() => Math.abs(document.querySelector('.sag-{name} input').value - {shown}) < 1e-6")
+    page.wait_for_function(
+        f"() => Math.abs(document.querySelector('.sag-{name} input').value - {shown}) < 1e-6"
+    )
     if name != "index":
         page.locator(f".sag-reset-{name}").click()
         notebook.until(f"scope.{trait} == {start}")
@@ -123,7 +126,10 @@ def test_predict_paint_reveal_use(notebook: Notebook) -> None:
     notebook.until("scope.mask is not None and scope.step.mask.sum() == 9")
     for name in ("random", "inverted"):
         page.locator(f".sag-{name}").click()
-        notebook.until(f"scope.step.guidance.sag.mask_source == '{name}' and scope.step.mask.sum() == scope.attended.sum()")
+        notebook.until(
+            f"scope.step.guidance.sag.mask_source == '{name}' and scope.step.mask.sum() =="
+            " scope.attended.sum()"
+        )
     page.get_by_role("button", name="Mₜ again").click()
     notebook.until("scope.step.guidance.sag.mask_source == 'attention'")
 
@@ -138,7 +144,10 @@ def test_go_on_and_cancel(notebook: Notebook) -> None:
 
 
 def test_cancel_stops_a_long_branch(notebook: Notebook) -> None:
-    notebook.run("long = sv.Microscope(model, sv.trace(model, 'a fox', steps=400, keep=[0], progress=False))\nlong")
+    notebook.run(
+        "long = sv.Microscope(model, sv.trace(model, 'a fox', steps=400, keep=[0],"
+        " progress=False))\nlong"
+    )
     page = notebook.page
     page.get_by_role("tab", name="Go on from here").last.click()
     page.locator(".sag-go-on").last.click()
@@ -154,7 +163,9 @@ def test_code_is_shown(notebook: Notebook) -> None:
     notebook.run("scope.sag_scale = 0.5")
     tab(notebook, "As code")
     text = notebook.page.locator(".sag-code textarea")
-    notebook.page.wait_for_function("() => document.querySelector('.sag-code textarea').value.includes('SAG(0.5)')")
+    notebook.page.wait_for_function(
+        "() => document.querySelector('.sag-code textarea').value.includes('SAG(0.5)')"
+    )
     assert notebook.value(f"scope._code.value == {text.input_value()!r}")
 
 

@@ -24,11 +24,15 @@ def test_the_playground_runs_and_the_others_open(context: BrowserContext, tmp_pa
         page = notebook.page
         handle = page.locator(".sag-cfg-scale .noUi-handle")
         handle.focus()
-        handle.press("PageUp")  # the arrow keys fold the notebook's headings here, whatever has the focus
+        # the arrow keys fold the notebook's headings here, whatever has the focus
+        handle.press("PageUp")
         notebook.until("playground.cfg_scale == 3.5")
         page.get_by_role("button", name="Run", exact=True).click()
         page.locator(".sag-status", has_text="CFG 3.5").wait_for()
-        sides = [pixels(page.locator(f".sag-picture img[alt^='{side}:']")) for side in ("CFG", "CFG + SAG")]
+        sides = [
+            pixels(page.locator(f".sag-picture img[alt^='{side}:']"))
+            for side in ("CFG", "CFG + SAG")
+        ]
         assert sides[0] != sides[1]
         for number, code in enumerate(
             (

@@ -51,10 +51,14 @@ def test_slider_and_box_stay_equal(notebook: Notebook) -> None:
     for _ in range(3):
         handle.press("ArrowRight")
     box = notebook.page.get_by_label("Scale")
-    notebook.page.wait_for_function("() => document.querySelector('.sag-scale input').value === '3.3'")
+    notebook.page.wait_for_function(
+        "() => document.querySelector('.sag-scale input').value === '3.3'"
+    )
     box.fill("7.5")
     box.press("Enter")
-    notebook.page.wait_for_function("() => document.querySelector('.sag-scale .noUi-handle').ariaValueNow === '7.5'")
+    notebook.page.wait_for_function(
+        "() => document.querySelector('.sag-scale .noUi-handle').ariaValueNow === '7.5'"
+    )
     assert notebook.value("sample.scale") == 7.5
 
 

@@ -25,8 +25,12 @@ def notebook(open_notebook: Opener) -> Notebook:
 def sent(notebook: Notebook) -> list[object]:
     """What the page sends to the kernel, from now on."""
     frames: list[object] = []
-    notebook.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: frames.append(frame)))
-    notebook.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.reconnect()")
+    notebook.page.on(
+        "websocket", lambda socket: socket.on("framesent", lambda frame: frames.append(frame))
+    )
+    notebook.page.evaluate(
+        "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.reconnect()"
+    )
     return frames
 
 
@@ -44,7 +48,9 @@ def step(scrubber: Locator, page: Page, key: str) -> None:
     page.keyboard.press(key)
 
 
-def test_a_step_changes_the_pictures_and_sends_nothing(notebook: Notebook, scrubber: Locator, sent: list[object]) -> None:
+def test_a_step_changes_the_pictures_and_sends_nothing(
+    notebook: Notebook, scrubber: Locator, sent: list[object]
+) -> None:
     pictures = scrubber.locator("canvas:visible")
     assert pictures.count() == 6
     assert scrubber.locator(".readout").inner_text() == "Step 1 of 4"
@@ -52,7 +58,8 @@ def test_a_step_changes_the_pictures_and_sends_nothing(notebook: Notebook, scrub
     step(scrubber, notebook.page, "ArrowRight")
     after = [canvas.evaluate(IMAGE) for canvas in pictures.all()]
     assert scrubber.locator(".readout").inner_text() == "Step 2 of 4"
-    assert sum(a != b for a, b in zip(before, after, strict=True)) == 5  # all but the mask that A has not
+    # all but the mask that A has not
+    assert sum(a != b for a, b in zip(before, after, strict=True)) == 5
     for key in ("End", "f", "f", "d", "Home"):
         step(scrubber, notebook.page, key)
     notebook.page.wait_for_timeout(500)
@@ -69,9 +76,16 @@ def test_an_observer_is_told(notebook: Notebook, scrubber: Locator) -> None:
 
 
 def test_python_moves_the_page(notebook: Notebook, scrubber: Locator) -> None:
-    notebook.run("scrubber.index, scrubber.view, scrubber.panes = 0, 'beside', ['attention', 'image']")
-    notebook.page.wait_for_function("() => document.querySelector('.sagviz-player .readout').textContent === 'Step 0 of 4'")
-    assert scrubber.locator("figure:visible figcaption").all_inner_texts() == ["attention Aₜ", "finished picture"]
+    notebook.run(
+        "scrubber.index, scrubber.view, scrubber.panes = 0, 'beside', ['attention', 'image']"
+    )
+    notebook.page.wait_for_function(
+        "() => document.querySelector('.sagviz-player .readout').textContent === 'Step 0 of 4'"
+    )
+    assert scrubber.locator("figure:visible figcaption").all_inner_texts() == [
+        "attention Aₜ",
+        "finished picture",
+    ]
     notebook.run("scrubber.playing = True")
     notebook.until("scrubber.index == 3 and not scrubber.playing", 20)
 

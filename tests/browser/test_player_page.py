@@ -1,4 +1,6 @@
-"""The player in a browser without a network: it shows what the records hold and makes the guided prediction anew."""
+"""The player in a browser without a network: it shows what the records hold and makes the guided
+prediction anew.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,24 @@ def traces(model: sv.Model) -> tuple[sv.Trace, ...]:
 class Reader:
     """A page that is open without a network, and what it complained about."""
 
-    def __init__(self, browser: Browser, file: Path, width: int = 1280, dark: bool = False, player: bool = True) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        file: Path,
+        width: int = 1280,
+        dark: bool = False,
+        player: bool = True,
+    ) -> None:
         scheme = {"color_scheme": "dark" if dark else "light"}
-        self.context = browser.new_context(offline=True, viewport={"width": width, "height": 900}, bypass_csp=True, **scheme)
+        self.context = browser.new_context(
+            offline=True, viewport={"width": width, "height": 900}, bypass_csp=True, **scheme
+        )
         self.page: Page = self.context.new_page()
         self.faults: list[str] = []
-        self.page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
+        self.page.on(
+            "console",
+            lambda message: self.faults.append(message.text) if message.type == "error" else None,
+        )
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.faults.append("a dialog"), dialog.dismiss()))
         self.page.on("request", lambda request: self._note(request.url, file))
@@ -53,7 +67,9 @@ class Reader:
             self.faults.append(f"a request to {address}")
 
     def text(self, selector: str) -> str:
-        """What stands there, once the words have followed the pictures, which takes a frame of the screen."""
+        """What stands there, once the words have followed the pictures, which takes a frame of the
+        screen.
+        """
         self.page.wait_for_function("() => !document.querySelector('.sagviz-player[data-telling]')")
         return self.page.locator(selector).first.inner_text()
 
@@ -65,7 +81,11 @@ class Reader:
 
     def pixels(self, pane: str, number: int = 0) -> np.ndarray:
         """(h, w, 3) of a canvas."""
-        address = self.page.locator(f".pane.{pane} canvas").nth(number).evaluate("canvas => canvas.toDataURL('image/png')")
+        address = (
+            self.page.locator(f".pane.{pane} canvas")
+            .nth(number)
+            .evaluate("canvas => canvas.toDataURL('image/png')")
+        )
         return np.asarray(from_png(b64decode(address.partition(",")[2])).convert("RGB"), dtype=int)
 
     def go(self, index: int) -> None:
@@ -76,7 +96,8 @@ class Reader:
 
     def _set(self, selector: str, value: float) -> None:
         self.page.locator(selector).first.evaluate(
-            "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value
+            "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }",
+            value,
         )
 
 
@@ -85,7 +106,9 @@ Opener = Callable[..., Reader]
 
 @pytest.fixture
 def reader(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
-    """reader(traces, **how): the player of these traces, opened; a page without complaints at the end."""
+    """reader(traces, **how): the player of these traces, opened; a page without complaints at the
+    end.
+    """
     opened: list[Reader] = []
 
     def open_(traces: Any, **how: Any) -> Reader:
@@ -98,17 +121,19 @@ def reader(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
         assert not one.faults
 
 
-def test_the_frame_that_answers_a_key_shows_the_step(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
-    """All pictures are drawn before the key's handler ends: what the benchmark of latency takes for granted."""
+def test_the_frame_that_answers_a_key_shows_the_step(
+    traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
+    """All pictures are drawn before the key's handler ends: what the benchmark of latency takes for
+    granted.
+    """
     shown = reader(traces[1])
-    shown.page.evaluate(
-        """() => {
+    shown.page.evaluate("""() => {
             const player = document.querySelector('.sagviz-player');
             const drawn = () => [...player.querySelectorAll('canvas')].map((canvas) => canvas.toDataURL()).join();
             window.addEventListener('keydown', () => { window.before = drawn(); }, true);
             player.addEventListener('keydown', () => { window.changed = drawn() !== window.before; });
-        }"""
-    )
+        }""")
     shown.page.focus(".step")
     shown.page.keyboard.press("ArrowRight")
     assert shown.page.evaluate("window.changed")
@@ -120,9 +145,14 @@ def test_the_frame_that_answers_a_key_shows_the_step(traces: tuple[sv.Trace, ...
 
 
 @pytest.mark.parametrize("kind", ["model", "v_model"])
-def test_other_scales_are_recomputed_as_python_does(kind: str, request: pytest.FixtureRequest, reader: Opener) -> None:
-    trace = sv.trace(request.getfixturevalue(kind), "a fox", steps=5, seed=3, guidance=BOTH, progress=False)
-    rgb = torch.randn((5, 3), generator=torch.Generator().manual_seed(0)) / 3  # the random network's own would be almost grey
+def test_other_scales_are_recomputed_as_python_does(
+    kind: str, request: pytest.FixtureRequest, reader: Opener
+) -> None:
+    trace = sv.trace(
+        request.getfixturevalue(kind), "a fox", steps=5, seed=3, guidance=BOTH, progress=False
+    )
+    # the random network's own would be almost grey
+    rgb = torch.randn((5, 3), generator=torch.Generator().manual_seed(0)) / 3
     trace = replace(trace, latent_rgb=rgb)
     shown = reader(trace)
     for index, step in enumerate(trace):
@@ -130,12 +160,19 @@ def test_other_scales_are_recomputed_as_python_does(kind: str, request: pytest.F
         for cfg, sag in ((3.0, 1.0), (0.0, 0.0), (7.5, -0.45), (10.0, 2.0)):
             shown.scale("cfg", cfg)
             shown.scale("sag", sag)
-            wanted = np.asarray(preview(replace(step, guidance=CFG(cfg) + SAG(sag)).x0_guided, rgb)[0], dtype=int)
+            wanted = np.asarray(
+                preview(replace(step, guidance=CFG(cfg) + SAG(sag)).x0_guided, rgb)[0], dtype=int
+            )
             assert np.abs(shown.pixels("x0_guided") - wanted).max() <= 1
             assert wanted.std() > 20
     assert shown.text(".formula") == "guided x̂₀ = x̂₀ + 10 · ΔCFG + 2 · ΔSAG"
     shown.page.get_by_role("button", name="As it ran").click()
-    assert np.abs(shown.pixels("x0_guided") - np.asarray(preview(step.x0_guided, rgb)[0], dtype=int)).max() <= 1
+    assert (
+        np.abs(
+            shown.pixels("x0_guided") - np.asarray(preview(step.x0_guided, rgb)[0], dtype=int)
+        ).max()
+        <= 1
+    )
 
 
 def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
@@ -146,7 +183,12 @@ def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opene
     shown.show(*PANES, "cfg", "sag")
     shown.go(2)
     for name in ("x_t", "x0_hat", "x0_blurred", "x_degraded"):
-        assert np.abs(shown.pixels(name) - np.asarray(preview(getattr(step, name), rgb)[0], dtype=int)).max() <= 1, name
+        assert (
+            np.abs(
+                shown.pixels(name) - np.asarray(preview(getattr(step, name), rgb)[0], dtype=int)
+            ).max()
+            <= 1
+        ), name
     top = max(float(other.attention.max()) for other in trace)
     assert np.abs(shown.pixels("attention") - heat_map(step.attention[0], 0, top)).max() <= 3
     pushes = {name: shown.pixels(name) - 127.5 for name in ("cfg", "sag", "sum")}
@@ -160,7 +202,9 @@ def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opene
     assert shown.pixels("mask")[~inside].min() >= 216
 
 
-def test_the_margin_marks_the_cells_that_may_flip(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+def test_the_margin_marks_the_cells_that_may_flip(
+    traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
     trace = traces[1]
     shown = reader(trace)
     shown.show("margin")
@@ -181,7 +225,9 @@ def test_words_and_numbers_follow_the_step(traces: tuple[sv.Trace, ...], reader:
         assert shown.text(".caption") == describe.of_step(step, 5)
         assert f"{measure.of_step(step)['cfg']:.2f}" in shown.text(".key")
         assert shown.page.locator(".step").get_attribute("aria-valuetext") == f"Step {index} of 5"
-        line, chart = (shown.page.locator(part).first.bounding_box() for part in (".cursor", ".chart svg"))
+        line, chart = (
+            shown.page.locator(part).first.bounding_box() for part in (".cursor", ".chart svg")
+        )
         assert line["x"] == pytest.approx(chart["x"] + chart["width"] * index / 4, abs=1)
         for canvas in shown.page.locator("canvas:visible").all():
             assert re.match(r".+: .+", canvas.get_attribute("aria-label"))
@@ -210,7 +256,9 @@ def test_keys_move_play_and_stop(traces: tuple[sv.Trace, ...], reader: Opener) -
     assert shown.text(".readout") == "Step 2 of 5"
 
 
-def test_one_scale_of_colours_unless_the_reader_asks(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+def test_one_scale_of_colours_unless_the_reader_asks(
+    traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
     shown = reader(traces[1])
     legends = {(shown.go(index), shown.text(".pane.attention .legend"))[1] for index in range(5)}
     assert len(legends) == 1
@@ -225,26 +273,35 @@ def test_one_scale_of_colours_unless_the_reader_asks(traces: tuple[sv.Trace, ...
     assert shown.text(".pane.cfg .legend").startswith("0")
 
 
-def test_several_runs_stand_beside_each_other_flip_and_differ(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+def test_several_runs_stand_beside_each_other_flip_and_differ(
+    traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
     shown = reader([*traces, traces[0]])
     first, second = shown.pixels("image", 0), shown.pixels("image", 1)
     assert not np.array_equal(first, second)
     shown.page.locator(".step").focus()
     shown.page.keyboard.press("f")
     for label in ("A: CFG 3", "B: CFG 3 + SAG 1", "C: CFG 3", "A: CFG 3"):
-        visible = [text for text in shown.page.locator(".pane.x0_hat .label:visible").all_inner_texts() if text]
+        visible = [
+            text
+            for text in shown.page.locator(".pane.x0_hat .label:visible").all_inner_texts()
+            if text
+        ]
         assert visible == [label]
         shown.page.keyboard.press("f")
     shown.page.keyboard.press("d")  # B in front, against A
     pixels = shown.pixels("image", 3)
     apart = np.linalg.norm((first - second) / 127.5, axis=-1).clip(0, 1)
     assert np.abs(pixels - heat_map(torch.tensor(apart), 0, 1, "magma")).max() <= 4
-    assert np.abs(shown.pixels("x0_hat", 3) - heat_map(torch.zeros(1, 1), 0, 1, "magma")).max() <= 2  # the first step is shared
+    # the first step is shared
+    assert np.abs(shown.pixels("x0_hat", 3) - heat_map(torch.zeros(1, 1), 0, 1, "magma")).max() <= 2
     shown.go(4)
     assert shown.pixels("x0_hat", 3).max() > 10
 
 
-def test_runs_of_different_lengths_keep_step(model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+def test_runs_of_different_lengths_keep_step(
+    model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
     short = sv.trace(model, "a fox", steps=2, seed=3, progress=False)
     shown = reader([short, traces[1]])
     for index, words in ((0, "Step 0 of 2"), (1, "Step 0 of 2"), (4, "Step 1 of 2")):
@@ -253,14 +310,19 @@ def test_runs_of_different_lengths_keep_step(model: sv.Model, traces: tuple[sv.T
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-def test_it_is_accessible_and_fits(traces: tuple[sv.Trace, ...], reader: Opener, width: int, dark: bool) -> None:
+def test_it_is_accessible_and_fits(
+    traces: tuple[sv.Trace, ...], reader: Opener, width: int, dark: bool
+) -> None:
     shown = reader(list(traces), width=width, dark=dark)
     shown.page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
     assert serious_faults(shown.page, "body") == []
     assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
     ground = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) is dark
-    assert all(canvas.bounding_box()["width"] >= 70 for canvas in shown.page.locator("canvas:visible").all())
+    assert all(
+        canvas.bounding_box()["width"] >= 70
+        for canvas in shown.page.locator("canvas:visible").all()
+    )
     shown.page.locator(".step").focus()
     shown.page.keyboard.press("End")
     assert shown.page.locator(".step").is_visible()
@@ -274,12 +336,17 @@ def test_evil_words_are_shown_as_words(traces: tuple[sv.Trace, ...], reader: Ope
     assert shown.page.get_by_role("cell", name=EVIL).count() == 3
 
 
-def test_fragments_live_side_by_side(traces: tuple[sv.Trace, ...], browser: Browser, tmp_path: Path) -> None:
+def test_fragments_live_side_by_side(
+    traces: tuple[sv.Trace, ...], browser: Browser, tmp_path: Path
+) -> None:
     both = [traces[1]._repr_html_(), fragment(list(traces)), fragment(list(traces))]
     assert "<html" not in both[0]
     assert ' id="' not in both[0]
     file = tmp_path / "both.html"
-    file.write_text(f'<!DOCTYPE html><meta charset="utf-8"><link rel="icon" href="data:,">{"".join(both)}', encoding="utf-8")
+    file.write_text(
+        f'<!DOCTYPE html><meta charset="utf-8"><link rel="icon" href="data:,">{"".join(both)}',
+        encoding="utf-8",
+    )
     shown = Reader(browser, file)
     players = shown.page.locator(".sagviz-player")
     players.nth(2).wait_for()
@@ -289,18 +356,32 @@ def test_fragments_live_side_by_side(traces: tuple[sv.Trace, ...], browser: Brow
     assert players.nth(1).get_by_label("difference (D)").is_checked()
     players.nth(2).locator(".step").focus()
     shown.page.keyboard.press("End")
-    assert [player.locator(".readout").inner_text() for player in players.all()] == ["Step 0 of 5", "Step 0 of 5", "Step 4 of 5"]
+    assert [player.locator(".readout").inner_text() for player in players.all()] == [
+        "Step 0 of 5",
+        "Step 0 of 5",
+        "Step 4 of 5",
+    ]
     assert not shown.faults
     shown.context.close()
 
 
-@pytest.mark.parametrize("what", ["interrupted", "unguided", "infinite threshold", "no mask at some steps", "one step"])
-def test_unusual_traces_open(model: sv.Model, traces: tuple[sv.Trace, ...], what: str, reader: Opener) -> None:
+@pytest.mark.parametrize(
+    "what", ["interrupted", "unguided", "infinite threshold", "no mask at some steps", "one step"]
+)
+def test_unusual_traces_open(
+    model: sv.Model, traces: tuple[sv.Trace, ...], what: str, reader: Opener
+) -> None:
     changed = {
-        "interrupted": lambda: replace(traces[1], pictures=(), latent_rgb=None, steps=traces[1].steps[:3]),
+        "interrupted": lambda: replace(
+            traces[1], pictures=(), latent_rgb=None, steps=traces[1].steps[:3]
+        ),
         "unguided": lambda: sv.trace(model, "", steps=2, progress=False),
-        "infinite threshold": lambda: sv.trace(model, "", steps=2, guidance=SAG(1, threshold=float("inf")), progress=False),
-        "no mask at some steps": lambda: sv.trace(model, "", steps=4, guidance=CFG(3) + SAG(1, stop=0.5), progress=False),
+        "infinite threshold": lambda: sv.trace(
+            model, "", steps=2, guidance=SAG(1, threshold=float("inf")), progress=False
+        ),
+        "no mask at some steps": lambda: sv.trace(
+            model, "", steps=4, guidance=CFG(3) + SAG(1, stop=0.5), progress=False
+        ),
         "one step": lambda: sv.trace(model, "", steps=4, keep=[2], progress=False),
     }
     trace = changed[what]()
@@ -311,12 +392,22 @@ def test_unusual_traces_open(model: sv.Model, traces: tuple[sv.Trace, ...], what
         assert shown.text(".caption") == describe.of_step(step, trace.evaluations)
 
 
-def test_a_sweep_is_a_grid_whose_pictures_open_their_player(model: sv.Model, browser: Browser, tmp_path: Path) -> None:
-    made = sweep(model, EVIL, seeds=[1, 2], steps=3, guidance=[CFG(3.0), BOTH], keep=None, progress=False)
+def test_a_sweep_is_a_grid_whose_pictures_open_their_player(
+    model: sv.Model, browser: Browser, tmp_path: Path
+) -> None:
+    made = sweep(
+        model, EVIL, seeds=[1, 2], steps=3, guidance=[CFG(3.0), BOTH], keep=None, progress=False
+    )
     file = made.to_html(tmp_path / "sweep.html", columns="seed")
     shown = Reader(browser, file, player=False)
-    assert [head.inner_text() for head in shown.page.locator("th[scope=col]").all()] == ["seed 1", "seed 2"]
-    assert shown.page.locator("th[scope=row]").all_inner_texts() == ["sag scale None", "sag scale 1.0"]
+    assert [head.inner_text() for head in shown.page.locator("th[scope=col]").all()] == [
+        "seed 1",
+        "seed 2",
+    ]
+    assert shown.page.locator("th[scope=row]").all_inner_texts() == [
+        "sag scale None",
+        "sag scale 1.0",
+    ]
     buttons = shown.page.locator(".sagviz-grid button")
     for number, caption in ((0, "seed 1, sag scale None"), (3, "seed 2, sag scale 1.0")):
         buttons.nth(number).click()

@@ -32,7 +32,9 @@ def run(notebook: Notebook) -> None:
     press(notebook, "Run")
     notebook.page.wait_for_timeout(100)
     notebook.until("not playground.worker.busy", timeout=120)
-    notebook.page.get_by_role("button", name="Run", exact=True).and_(notebook.page.locator(":enabled")).wait_for()
+    notebook.page.get_by_role("button", name="Run", exact=True).and_(
+        notebook.page.locator(":enabled")
+    ).wait_for()
 
 
 def picture(notebook: Notebook, side: str) -> Locator:
@@ -45,9 +47,9 @@ def shown(notebook: Notebook) -> list[str]:
 
 def test_typed_prompt_and_moved_sliders_change_the_pictures(notebook: Notebook) -> None:
     page = notebook.page
-    assert notebook.value("playground.prepare()[1].settings.guidance == sv.CFG(3.0) + sv.SAG(1.0)"), (
-        "what is shown is what is set"
-    )
+    assert notebook.value(
+        "playground.prepare()[1].settings.guidance == sv.CFG(3.0) + sv.SAG(1.0)"
+    ), "what is shown is what is set"
     run(notebook)
     first = shown(notebook)
     assert first[0] != first[1]
@@ -62,7 +64,9 @@ def test_typed_prompt_and_moved_sliders_change_the_pictures(notebook: Notebook) 
         handle.focus()
         handle.press("ArrowRight")
         handle.press("ArrowRight")
-    notebook.until("(playground.steps, playground.cfg_scale, playground.sag_scale) == (7, 3.2, 1.1)")
+    notebook.until(
+        "(playground.steps, playground.cfg_scale, playground.sag_scale) == (7, 3.2, 1.1)"
+    )
     run(notebook)
     assert not {*first, *second} & set(shown(notebook))
 
@@ -71,14 +75,22 @@ def test_every_slider_and_box_of_the_other_settings_moves_its_trait(notebook: No
     page = notebook.page
     page.get_by_text("More settings").click()
     page.locator(".sag-threshold .noUi-handle").wait_for()
-    assert notebook.value("[playground.threshold, playground.eta, playground.blur_sigma]") == [1, 0, 1], "opening changes nothing"
+    assert notebook.value("[playground.threshold, playground.eta, playground.blur_sigma]") == [
+        1,
+        0,
+        1,
+    ], "opening changes nothing"
     for name, trait in (("eta", "eta"), ("threshold", "threshold"), ("blur-sigma", "blur_sigma")):
         before = notebook.value(f"playground.{trait}")
         handle = page.locator(f".sag-{name} .noUi-handle")
         handle.focus()
         handle.press("ArrowRight")
         notebook.until(f"playground.{trait} > {before}")
-    for label, text, trait in (("Height", "72", "height"), ("Width", "56", "width"), ("Seed", "12", "seed")):
+    for label, text, trait in (
+        ("Height", "72", "height"),
+        ("Width", "56", "width"),
+        ("Seed", "12", "seed"),
+    ):
         box = page.get_by_label(label, exact=True)
         box.fill(text)
         box.press("Enter")
@@ -87,7 +99,10 @@ def test_every_slider_and_box_of_the_other_settings_moves_its_trait(notebook: No
     page.get_by_label("Not to draw").fill("a cat")
     page.get_by_label("Not to draw").press("Enter")
     page.get_by_label("randomize").check()
-    notebook.until("(playground.scheduler, playground.negative_prompt, playground.randomize) == ('ddim', 'a cat', True)")
+    notebook.until(
+        "(playground.scheduler, playground.negative_prompt, playground.randomize) == ('ddim', 'a"
+        " cat', True)"
+    )
 
 
 def test_axe_finds_nothing_serious_with_all_doors_open(notebook: Notebook) -> None:
@@ -96,16 +111,25 @@ def test_axe_finds_nothing_serious_with_all_doors_open(notebook: Notebook) -> No
 
 def test_reset_and_an_example_fill_the_form(notebook: Notebook) -> None:
     press(notebook, "Reset")
-    notebook.until("(playground.steps, playground.width, playground.randomize, playground.eta) == (5, 64, True, 0)")
+    notebook.until(
+        "(playground.steps, playground.width, playground.randomize, playground.eta) == (5, 64,"
+        " True, 0)"
+    )
     notebook.page.get_by_text("More settings").click()
     press(notebook, "a rocket on a black background")
     box = notebook.page.get_by_label("Prompt", exact=True)
     notebook.page.wait_for_function("box => box.value.includes('rocket')", arg=box.element_handle())
-    assert notebook.value("[playground.seed, playground.cfg_scale, playground.randomize]") == [3, 5, False]
+    assert notebook.value("[playground.seed, playground.cfg_scale, playground.randomize]") == [
+        3,
+        5,
+        False,
+    ]
 
 
 def test_run_shows_each_step_and_cancel_frees_the_kernel(notebook: Notebook) -> None:
-    """The time from the click to the end of the run, measured in the kernel, against that of a step plus 200 ms."""
+    """The time from the click to the end of the run, measured in the kernel, against that of a step
+    plus 200 ms.
+    """
     page = notebook.page
     notebook.run("playground.steps = 999")
     notebook.run("""
@@ -126,9 +150,14 @@ import threading
         page.wait_for_timeout(250)
     assert len(previews) >= 3, "the picture grows step by step"
     assert notebook.value("1 + 1") == 2, "the kernel works meanwhile"
-    notebook.run("began = time.monotonic(); at = playground.screen.bar.value; threading.Thread(target=watch).start()")
+    notebook.run(
+        "began = time.monotonic(); at = playground.screen.bar.value;"
+        " threading.Thread(target=watch).start()"
+    )
     page.wait_for_timeout(1000)
-    notebook.run("seconds_a_step = (time.monotonic() - began) / max(1, playground.screen.bar.value - at)")
+    notebook.run(
+        "seconds_a_step = (time.monotonic() - began) / max(1, playground.screen.bar.value - at)"
+    )
     press(notebook, "Cancel")
     notebook.until("ended", timeout=20)
     measured, step = notebook.value("[ended[0], seconds_a_step]")
@@ -139,12 +168,17 @@ import threading
 
 
 def test_the_partial_trace_opens_in_the_scrubber_and_the_next_run_works(notebook: Notebook) -> None:
-    notebook.run("step = playground.traces[1][-1]; assert step.eps.isfinite().all() and step.x_next is not None")
+    notebook.run(
+        "step = playground.traces[1][-1]; assert step.eps.isfinite().all() and step.x_next is not"
+        " None"
+    )
     notebook.run("sv.Scrubber(playground.traces)")
     player = notebook.page.locator(".sagviz-player")
     player.locator(".readout", has_text="Step 0 of 999").wait_for()
     player.locator(".step").press("End")
-    notebook.page.wait_for_function("document.querySelector('.sagviz-player .readout').textContent !== 'Step 0 of 999'")
+    notebook.page.wait_for_function(
+        "document.querySelector('.sagviz-player .readout').textContent !== 'Step 0 of 999'"
+    )
     said = player.locator(".readout").inner_text()
     assert 0 < int(said.split()[1]) <= notebook.value("playground.traces[1][-1].index")
     notebook.run("playground.steps = 5")
@@ -168,7 +202,9 @@ def test_history_brings_a_run_back(notebook: Notebook) -> None:
     assert shown(notebook) == before
 
 
-def test_download_carries_the_settings_and_upload_restores_them(notebook: Notebook, tmp_path: Path) -> None:
+def test_download_carries_the_settings_and_upload_restores_them(
+    notebook: Notebook, tmp_path: Path
+) -> None:
     page = notebook.page
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the CFG + SAG picture").click()

@@ -16,7 +16,9 @@ LINES = [line.split("#")[0].strip() for line in (HERE / "constraints.txt").read_
 
 
 def python(code: str, cwd: Path) -> str:
-    """What a fresh interpreter prints, away from the repository so that only the installed package is in reach."""
+    """What a fresh interpreter prints, away from the repository so that only the installed package
+    is in reach.
+    """
     done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -40,7 +42,9 @@ def test_import_stays_light(tmp_path: Path) -> None:
 
 
 def test_papermill_runs_the_report(tmp_path: Path) -> None:
-    """With parameters as Colab's user would pass them, on the bundled miniature; every picture is in the notebook."""
+    """With parameters as Colab's user would pass them, on the bundled miniature; every picture is
+    in the notebook.
+    """
     out = tmp_path / "out.ipynb"
     papermill.execute_notebook(
         str(NOTEBOOK),
@@ -51,7 +55,9 @@ def test_papermill_runs_the_report(tmp_path: Path) -> None:
         cwd=str(tmp_path),
     )
     notebook = nbformat.read(out, as_version=4)
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    outputs = [
+        output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
+    ]
     shown = [output.data for output in outputs if "data" in output]
     assert any("image/png" in data or "data:image" in data.get("text/html", "") for data in shown)
 

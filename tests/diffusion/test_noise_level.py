@@ -1,4 +1,6 @@
-"""Signal and noise amplitudes against diffusers' schedulers, and the conversions between what networks predict."""
+"""Signal and noise amplitudes against diffusers' schedulers, and the conversions between what
+networks predict.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from sagviz.diffusion.noise_level import PREDICTIONS, Level, is_exploding, level
 from sagviz.errors import ArgumentError
 from sagviz.models import SCHEDULERS, Model, make_scheduler
 
-LEVELS = [(0.6, 0.8), (0.99, math.sqrt(1 - 0.99**2)), (0.07, math.sqrt(1 - 0.07**2)), (1.0, 0.03), (1.0, 14.6)]
+LEVELS = [
+    (0.6, 0.8),
+    (0.99, math.sqrt(1 - 0.99**2)),
+    (0.07, math.sqrt(1 - 0.07**2)),
+    (1.0, 0.03),
+    (1.0, 14.6),
+]
 X, OUT, D = (noise(seed=seed).double() for seed in (1, 2, 3))
 
 
@@ -20,7 +28,9 @@ X, OUT, D = (noise(seed=seed).double() for seed in (1, 2, 3))
 @pytest.mark.parametrize(("alpha", "sigma"), LEVELS)
 def test_the_slope_is_the_inverse_of_x0s(alpha: float, sigma: float, prediction: str) -> None:
     level = Level(500, alpha, sigma, prediction)
-    torch.testing.assert_close(level.x0(X, OUT + level.slope * D), level.x0(X, OUT) + D, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        level.x0(X, OUT + level.slope * D), level.x0(X, OUT) + D, rtol=1e-9, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -28,7 +38,9 @@ def test_the_slope_is_the_inverse_of_x0s(alpha: float, sigma: float, prediction:
 def test_signal_and_noise_add_up_to_the_latent(alpha: float, sigma: float, prediction: str) -> None:
     """x = alpha x0 + sigma eps, from any output."""
     level = Level(500, alpha, sigma, prediction)
-    torch.testing.assert_close(level.mix(level.x0(X, OUT), level.eps(X, OUT)), X, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        level.mix(level.x0(X, OUT), level.eps(X, OUT)), X, rtol=1e-9, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize(("alpha", "sigma"), LEVELS)
@@ -36,7 +48,11 @@ def test_a_perfect_network_of_any_kind_gives_the_truth(alpha: float, sigma: floa
     """v = alpha eps - sigma x0 in variance preserving coordinates (Salimans & Ho 2022)."""
     x0, eps, norm = X, OUT, math.hypot(alpha, sigma)
     x = alpha * x0 + sigma * eps
-    for prediction, out in {"epsilon": eps, "sample": x0, "v_prediction": (alpha * eps - sigma * x0) / norm}.items():
+    for prediction, out in {
+        "epsilon": eps,
+        "sample": x0,
+        "v_prediction": (alpha * eps - sigma * x0) / norm,
+    }.items():
         level = Level(500, alpha, sigma, prediction)
         torch.testing.assert_close(level.x0(x, out), x0, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(level.eps(x, out), eps, rtol=1e-9, atol=1e-9)
@@ -53,7 +69,8 @@ EXPLODING = {"lms", "euler", "euler a", "heun", "kdpm2", "kdpm2 a"}
 
 
 @pytest.mark.parametrize("steps", [1, 7, 50])
-@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"kdpm2"}))  # its add_noise leaves out the levels in between
+# its add_noise leaves out the levels in between
+@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"kdpm2"}))
 def test_levels_are_the_amplitudes_of_the_scheduler(model: Model, name: str, steps: int) -> None:
     """Its own `add_noise` mixes with the same alpha and sigma at every evaluation."""
     scheduler = make_scheduler(model, name)
@@ -69,7 +86,8 @@ def test_levels_are_the_amplitudes_of_the_scheduler(model: Model, name: str, ste
 
 
 @pytest.mark.parametrize(
-    ("name", "evaluations"), [("ddim", 50), ("pndm", 51), ("dpm++ 2m", 50), ("euler", 50), ("heun", 99), ("kdpm2", 99)]
+    ("name", "evaluations"),
+    [("ddim", 50), ("pndm", 51), ("dpm++ 2m", 50), ("euler", 50), ("heun", 99), ("kdpm2", 99)],
 )
 def test_one_level_per_evaluation(model: Model, name: str, evaluations: int) -> None:
     scheduler = make_scheduler(model, name)
@@ -84,7 +102,11 @@ def test_only_exploding_schedulers_keep_the_signal_whole(model: Model, name: str
     found = levels(scheduler)
     assert is_exploding(scheduler) == (name in EXPLODING)
     for level in found:
-        assert level.alpha == 1.0 if name in EXPLODING else math.isclose(level.norm, 1.0, rel_tol=1e-12)
+        assert (
+            level.alpha == 1.0
+            if name in EXPLODING
+            else math.isclose(level.norm, 1.0, rel_tol=1e-12)
+        )
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)

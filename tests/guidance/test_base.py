@@ -31,7 +31,9 @@ def test_its_text_is_the_code_that_makes_it() -> None:
     assert repr(Guidance()) == "unguided"
 
 
-@pytest.mark.parametrize("make", [lambda: CFG(1.0) + CFG(2.0), lambda: SAG(1.0) + CFG(1.0) + SAG(2.0)])
+@pytest.mark.parametrize(
+    "make", [lambda: CFG(1.0) + CFG(2.0), lambda: SAG(1.0) + CFG(1.0) + SAG(2.0)]
+)
 def test_a_term_twice_is_refused(make: Any) -> None:
     with pytest.raises(ArgumentError, match="twice"):
         make()
@@ -67,26 +69,48 @@ def test_any_finite_scale_is_allowed(scale: float) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"threshold": NAN}, {"threshold": "1"}, {"blur_sigma": -1.0}, {"blur_sigma": NAN}, {"blur_sigma": INF},
-        {"blur_kernel": 8}, {"blur_kernel": 0}, {"blur_kernel": -3}, {"blur_kernel": 9.0}, {"heads": ()}, {"heads": 3},
-        {"heads": "01"}, {"heads": (0.5,)}, {"start": -0.1}, {"start": 1.1}, {"stop": 2.0}, {"start": 0.6, "stop": 0.5},
-        {"stop": NAN}, {"mask_source": "attn"}, {"mask_source": None},
+        {"threshold": NAN},
+        {"threshold": "1"},
+        {"blur_sigma": -1.0},
+        {"blur_sigma": NAN},
+        {"blur_sigma": INF},
+        {"blur_kernel": 8},
+        {"blur_kernel": 0},
+        {"blur_kernel": -3},
+        {"blur_kernel": 9.0},
+        {"heads": ()},
+        {"heads": 3},
+        {"heads": "01"},
+        {"heads": (0.5,)},
+        {"start": -0.1},
+        {"start": 1.1},
+        {"stop": 2.0},
+        {"start": 0.6, "stop": 0.5},
+        {"stop": NAN},
+        {"mask_source": "attn"},
+        {"mask_source": None},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_setting_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=next(reversed(wrong))) as error:
         SAG(1.0, **wrong)
     assert is_one_sentence(error.value)
 
 
-@pytest.mark.parametrize("right", [{"threshold": INF}, {"threshold": -INF}, {"blur_sigma": 0}, {"heads": [1, 0]}], ids=str)
+@pytest.mark.parametrize(
+    "right",
+    [{"threshold": INF}, {"threshold": -INF}, {"blur_sigma": 0}, {"heads": [1, 0]}],
+    ids=str,
+)
 def test_the_limits_are_allowed(right: dict[str, Any]) -> None:
     SAG(1.0, **right)
 
 
 def test_a_window_is_half_open() -> None:
-    """Evaluation i of n is guided where start <= i / n < stop; a term that is told no window always."""
+    """Evaluation i of n is guided where start <= i / n < stop; a term that is told no window
+    always.
+    """
     total = CFG(3.0) + SAG(1.0, start=0.2, stop=0.6)
     acting = [i for i in range(10) if total.at(i / 10).sag]
     assert acting == [2, 3, 4, 5]

@@ -1,4 +1,6 @@
-"""SAG's mask sources in a run: equal areas, repeatable, one pass to change, and a hand-made mask before all of them."""
+"""SAG's mask sources in a run: equal areas, repeatable, one pass to change, and a hand-made mask
+before all of them.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,34 @@ def guidance(source: str = "attention", **changes: float) -> Guidance:
 @pytest.fixture(scope="module")
 def plain(model: sv.Model) -> sv.Trace:
     """Three images, not square, by the attention's own mask."""
-    return sv.trace(model, "a fox", seed=5, steps=4, images=3, size=(32, 48), guidance=guidance(), progress=False)
+    return sv.trace(
+        model,
+        "a fox",
+        seed=5,
+        steps=4,
+        images=3,
+        size=(32, 48),
+        guidance=guidance(),
+        progress=False,
+    )
 
 
 def cells(step: sv.Step) -> torch.Tensor:
     """The mask at the map's own grid, (B, 8, 12)."""
     assert step.mask is not None
-    assert torch.equal(step.mask, step.mask[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert torch.equal(
+        step.mask, step.mask[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    )
     return step.mask[:, 0, ::2, ::2] > 0
 
 
 @pytest.mark.parametrize("source", OTHERS)
-def test_another_source_costs_one_pass_from_a_stored_step(model: sv.Model, plain: sv.Trace, source: str) -> None:
-    """The same x_t, no first pass: the attention is stored. In each image as many cells as the attention's mask."""
+def test_another_source_costs_one_pass_from_a_stored_step(
+    model: sv.Model, plain: sv.Trace, source: str
+) -> None:
+    """The same x_t, no first pass: the attention is stored. In each image as many cells as the
+    attention's mask.
+    """
     for index in (0, 2):
         with counted(model.unet) as rows:
             step = sv.what_if(model, plain, index, guidance=guidance(source))
@@ -56,15 +73,32 @@ def test_inverted_takes_the_cells_of_least_attention(plain: sv.Trace) -> None:
 
 def test_high_frequency_takes_the_cells_where_the_blur_takes_most(plain: sv.Trace) -> None:
     step = replace(plain[1], guidance=guidance("high-frequency", blur_sigma=0.7))
-    lost = (step.x0_hat - step.x0_blurred).abs().mean(1).unflatten(1, (8, 2)).unflatten(3, (12, 2)).mean((2, 4))
+    lost = (
+        (step.x0_hat - step.x0_blurred)
+        .abs()
+        .mean(1)
+        .unflatten(1, (8, 2))
+        .unflatten(3, (12, 2))
+        .mean((2, 4))
+    )
     for row in range(3):
         taken = cells(step)[row]
         assert lost[row][taken].min() >= lost[row][~taken].max()
 
 
-def test_a_random_mask_belongs_to_the_image_and_the_step(model: sv.Model, plain: sv.Trace, tmp_path: Path) -> None:
-    """Image i of a batch has the mask of its own seed; steps differ; a run repeated, alone or loaded, has the same."""
-    options = {"seed": 5, "steps": 4, "size": (32, 48), "guidance": guidance("random"), "progress": False}
+def test_a_random_mask_belongs_to_the_image_and_the_step(
+    model: sv.Model, plain: sv.Trace, tmp_path: Path
+) -> None:
+    """Image i of a batch has the mask of its own seed; steps differ; a run repeated, alone or
+    loaded, has the same.
+    """
+    options = {
+        "seed": 5,
+        "steps": 4,
+        "size": (32, 48),
+        "guidance": guidance("random"),
+        "progress": False,
+    }
     batch = sv.trace(model, "a fox", images=3, **options)
     assert not torch.equal(batch[0].mask, batch[1].mask)
     alone = sv.trace(model, "a fox", **{**options, "seed": 6})
@@ -85,13 +119,30 @@ def test_a_hand_made_mask_comes_first(model: sv.Model, plain: sv.Trace, source: 
 
 
 def test_none_is_the_mask_of_a_threshold_below_zero(model: sv.Model, plain: sv.Trace) -> None:
-    everywhere, low = (sv.what_if(model, plain, 1, guidance=each) for each in (guidance("none"), guidance(threshold=-1.0)))
+    everywhere, low = (
+        sv.what_if(model, plain, 1, guidance=each)
+        for each in (guidance("none"), guidance(threshold=-1.0))
+    )
     assert torch.equal(everywhere.x_next, low.x_next)
 
 
 @pytest.mark.parametrize("source", OTHERS)
 def test_a_whole_run_follows_its_source(model: sv.Model, plain: sv.Trace, source: str) -> None:
-    run = sv.trace(model, "a fox", seed=5, steps=4, images=3, size=(32, 48), guidance=guidance(source), progress=False)
+    run = sv.trace(
+        model,
+        "a fox",
+        seed=5,
+        steps=4,
+        images=3,
+        size=(32, 48),
+        guidance=guidance(source),
+        progress=False,
+    )
     assert run.settings.guidance.to_json()[1]["mask_source"] == source
     assert difference(run.latents, plain.latents) > 1e-3
-    torch.testing.assert_close(run[0].x_next, sv.what_if(model, plain, 0, guidance=guidance(source)).x_next, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        run[0].x_next,
+        sv.what_if(model, plain, 0, guidance=guidance(source)).x_next,
+        rtol=1e-5,
+        atol=1e-5,
+    )

@@ -21,12 +21,18 @@ def latent(cells: tuple[int, int]) -> Tensor:
 
 
 @pytest.mark.parametrize("cells", SHAPES, ids=str)
-@pytest.mark.parametrize(("sigma", "kernel"), [(1.0, None), (0.5, None), (2.0, None), (0.3, 9), (1.0, 3), (5.0, 9)])
+@pytest.mark.parametrize(
+    ("sigma", "kernel"), [(1.0, None), (0.5, None), (2.0, None), (0.3, 9), (1.0, 3), (5.0, 9)]
+)
 def test_the_blur_is_scipys(cells: tuple[int, int], sigma: float, kernel: int | None) -> None:
     """Torch's "reflect" is scipy's "mirror": the border cell itself is not repeated."""
     x, radius = latent(cells), kernel_size(sigma, kernel) // 2
-    expected = ndimage.gaussian_filter(x.numpy(), (0, 0, sigma, sigma), mode="mirror", radius=(0, 0, radius, radius))
-    torch.testing.assert_close(gaussian_blur(x, sigma, kernel), torch.from_numpy(expected), rtol=1e-12, atol=1e-12)
+    expected = ndimage.gaussian_filter(
+        x.numpy(), (0, 0, sigma, sigma), mode="mirror", radius=(0, 0, radius, radius)
+    )
+    torch.testing.assert_close(
+        gaussian_blur(x, sigma, kernel), torch.from_numpy(expected), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(("sigma", "taps"), [(1.0, 9), (0.5, 5), (0.1, 3), (2.0, 17), (0.0, 1)])
@@ -65,12 +71,18 @@ def test_the_extreme_thresholds_mask_nothing_or_everything(threshold: float, val
 def test_the_mask_is_where_the_attention_exceeds_the_threshold() -> None:
     """Strictly: a cell of exactly psi is not masked. Rows stay rows."""
     attention = torch.tensor([[[0.5, 1.0, 1.5], [2.0, 0.2, 0.8]]])
-    expected = torch.tensor([[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]])
+    expected = torch.tensor(
+        [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]]
+    )
     assert torch.equal(attended(attention, 1.0, (4, 6))[0, 0], expected.float())
 
 
-@pytest.mark.parametrize(("grid", "cells"), [((8, 5), (15, 9)), ((4, 4), (13, 15)), ((3, 2), (3, 2))], ids=str)
-def test_each_cell_of_the_mask_belongs_to_its_nearest_cell_of_the_map(grid: tuple[int, int], cells: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("grid", "cells"), [((8, 5), (15, 9)), ((4, 4), (13, 15)), ((3, 2), (3, 2))], ids=str
+)
+def test_each_cell_of_the_mask_belongs_to_its_nearest_cell_of_the_map(
+    grid: tuple[int, int], cells: tuple[int, int]
+) -> None:
     attention = torch.rand(2, *grid, generator=torch.Generator().manual_seed(0))
     mask = attended(attention, 0.5, cells)
     for row in range(cells[0]):
@@ -91,7 +103,10 @@ def test_the_degraded_latent_is_exact_outside_the_mask() -> None:
 def test_the_highest_cells_are_as_many_as_in_the_other_mask() -> None:
     """In each image exactly; none and all too; equal scores by their order."""
     generator = torch.Generator().manual_seed(0)
-    scores, like = torch.rand(5, 7, 9, generator=generator), torch.rand(5, 7, 9, generator=generator) > 0.6
+    scores, like = (
+        torch.rand(5, 7, 9, generator=generator),
+        torch.rand(5, 7, 9, generator=generator) > 0.6,
+    )
     like[1], like[2], scores[3] = False, True, 0.5
     taken = highest(scores, like)
     assert torch.equal(taken.sum((1, 2)), like.sum((1, 2)))

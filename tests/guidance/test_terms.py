@@ -1,8 +1,9 @@
-r"""The terms beside SAG: against their papers' equations in float64, at their limits, and in the records.
+r"""The terms beside SAG: against their papers' equations in float64, at their limits, and in the
+records.
 
-The transcription knows nothing of the engine: attention is dense, in a processor of its own, the blur is scipy's, the
-classifier's gradient a closed form, and the algebra is done in variance preserving coordinates x, with a = sqrt(alpha bar) and
-b = sqrt(1 - alpha bar).
+The transcription knows nothing of the engine: attention is dense, in a processor of its own, the
+blur is scipy's, the classifier's gradient a closed form, and the algebra is done in variance
+preserving coordinates x, with a = sqrt(alpha bar) and b = sqrt(1 - alpha bar).
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ INF = math.inf
 
 
 class Toy:
-    """Log-odds that are linear in the latent, so that the gradient is known: logit k = g(t) <x, m_k>."""
+    """Log-odds that are linear in the latent, so that the gradient is known: logit k = g(t) <x,
+    m_k>.
+    """
 
     labels = ("fox", "owl", "tree")
 
@@ -52,7 +55,9 @@ class Toy:
         self.directions = 0.05 * torch.randn(3, *shape, generator=torch.Generator().manual_seed(9))
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        return (1 - t.to(x) / 2000)[:, None] * torch.einsum("bchw,kchw->bk", x, self.directions.to(x))
+        return (1 - t.to(x) / 2000)[:, None] * torch.einsum(
+            "bchw,kchw->bk", x, self.directions.to(x)
+        )
 
     def slope(self, x: Tensor, t: float, place: int) -> Tensor:
         """Gradient of log p of one class, in closed form."""
@@ -62,7 +67,9 @@ class Toy:
 
 
 class Disturbed:
-    """Self-attention by the book, whose map may be the identity ("identity"), or its queries blurred (a sigma)."""
+    """Self-attention by the book, whose map may be the identity ("identity"), or its queries
+    blurred (a sigma).
+    """
 
     mode: str | float = "plain"
 
@@ -77,8 +84,14 @@ class Disturbed:
         if isinstance(self.mode, float):
             q = self.blurred(q)
         scores = torch.einsum("bhqd,bhkd->bhqk", q, k) / math.sqrt(q.shape[-1])
-        table = torch.eye(q.shape[2]).to(q).expand_as(scores) if self.mode == "identity" else scores.softmax(-1)
-        return attn.to_out[0](torch.einsum("bhqk,bhkd->bhqd", table, v).permute(0, 2, 1, 3).flatten(2))
+        table = (
+            torch.eye(q.shape[2]).to(q).expand_as(scores)
+            if self.mode == "identity"
+            else scores.softmax(-1)
+        )
+        return attn.to_out[0](
+            torch.einsum("bhqk,bhkd->bhqd", table, v).permute(0, 2, 1, 3).flatten(2)
+        )
 
     def blurred(self, q: Tensor) -> Tensor:
         assert isinstance(self.mode, float)
@@ -86,12 +99,16 @@ class Disturbed:
             return q.mean(2, keepdim=True).expand_as(q)
         grid = q.unflatten(2, (-1, self.columns)).numpy()
         wide = (0, 0, self.mode, self.mode, 0)
-        return torch.from_numpy(ndimage.gaussian_filter(grid, wide, mode="reflect", truncate=4.0)).flatten(2, 3)
+        return torch.from_numpy(
+            ndimage.gaussian_filter(grid, wide, mode="reflect", truncate=4.0)
+        ).flatten(2, 3)
 
 
 @dataclass
 class Truth:
-    """The papers on a float64 copy of a model's networks, for one guidance, by DDIM or by Euler on b / a."""
+    """The papers on a float64 copy of a model's networks, for one guidance, by DDIM or by Euler on
+    b / a.
+    """
 
     model: sv.Model
     guidance: Guidance
@@ -105,7 +122,8 @@ class Truth:
         text, tokenizer = copy.deepcopy(self.model.text_encoder).double(), self.model.tokenizer
         with torch.no_grad():
             self.empty, self.prompt = (
-                text(tokenizer(words, padding="max_length", return_tensors="pt").input_ids)[0] for words in ("", PROMPT)
+                text(tokenizer(words, padding="max_length", return_tensors="pt").input_ids)[0]
+                for words in ("", PROMPT)
             )
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
         self.bars = (1 - betas).cumprod(0).tolist()
@@ -114,7 +132,9 @@ class Truth:
     @torch.no_grad()
     def out(self, x: Tensor, t: float, text: Tensor, mode: str | float = "plain") -> Tensor:
         self.attention.mode = mode
-        return self.unet(x, torch.tensor(t), encoder_hidden_states=text.expand(len(x), -1, -1)).sample
+        return self.unet(
+            x, torch.tensor(t), encoder_hidden_states=text.expand(len(x), -1, -1)
+        ).sample
 
     def eps(self, x: Tensor, t: int) -> Tensor:
         """The guided noise."""
@@ -132,10 +152,14 @@ class Truth:
             elif isinstance(term, SEG):
                 eps = eps + s * slope * (told - self.out(x, t, self.prompt, float(term.blur_sigma)))
             elif isinstance(term, CG):
-                eps = eps - s * b * self.model.classifier.slope(x, t, self.model.classifier.labels.index(term.label))
+                eps = eps - s * b * self.model.classifier.slope(
+                    x, t, self.model.classifier.labels.index(term.label)
+                )
             elif isinstance(term, Rescale):
                 guided = plain + self.guidance.get("cfg").scale * (told - plain)
-                ratio = [float(row.std() / other.std()) for row, other in zip(told, guided, strict=True)]
+                ratio = [
+                    float(row.std() / other.std()) for row, other in zip(told, guided, strict=True)
+                ]
                 rescaled = torch.stack([r * row for r, row in zip(ratio, guided, strict=True)])
                 eps = eps + slope * (s * rescaled + (1 - s) * guided - guided)
             elif isinstance(term, APG):
@@ -156,7 +180,9 @@ class Truth:
         return torch.stack(rows)
 
     def run(self, start: Tensor, exploding: bool) -> list[tuple[Tensor, Tensor]]:
-        """(x_t, guided eps) of every step, and the last latent: DDIM's, or Euler's, whose latents are x / a."""
+        """(x_t, guided eps) of every step, and the last latent: DDIM's, or Euler's, whose latents
+        are x / a.
+        """
         x, found = start.double(), []
         times = [1000 // STEPS * i + 1 for i in reversed(range(STEPS))]
         for t in times:
@@ -165,32 +191,56 @@ class Truth:
             after = self.bars[max(t - 1000 // STEPS, 0)]
             if exploding and t == times[-1]:
                 after = 1.0
-            x = math.sqrt(after) * (x - math.sqrt(1 - bar) * eps) / math.sqrt(bar) + math.sqrt(1 - after) * eps
+            x = (
+                math.sqrt(after) * (x - math.sqrt(1 - bar) * eps) / math.sqrt(bar)
+                + math.sqrt(1 - after) * eps
+            )
         return [*found, (x, x)]
 
 
 def classified(model: sv.Model, shape: tuple[int, ...] = (4, 16, 16)) -> sv.Model:
     """The model with the toy classifier; its networks are shared."""
-    return type(model)(model.name, classifier=Toy(shape), **{name: getattr(model, name) for name in model.PARTS})
+    return type(model)(
+        model.name, classifier=Toy(shape), **{name: getattr(model, name) for name in model.PARTS}
+    )
 
 
 def run(model: sv.Model, guidance: Any, **changes: Any) -> sv.Trace:
-    return sv.trace(model, PROMPT, guidance=guidance, **{"steps": STEPS, "seed": 3, "progress": False, **changes})
+    return sv.trace(
+        model,
+        PROMPT,
+        guidance=guidance,
+        **{"steps": STEPS, "seed": 3, "progress": False, **changes},
+    )
 
 
 SUMS: list[Any] = [
-    PAG(2.0), CFG(3.0) + PAG(1.5), SEG(2.0), CFG(3.0) + SEG(1.5, blur_sigma=1.0), CG(4.0, "owl"), CFG(2.0) + CG(-3.0, "fox"),
-    CFG(9.0) + Rescale(0.7), APG(5.0, norm_threshold=4.0), CFG(1.0) + APG(4.0, eta=0.3, momentum=-0.75, norm_threshold=INF),
+    PAG(2.0),
+    CFG(3.0) + PAG(1.5),
+    SEG(2.0),
+    CFG(3.0) + SEG(1.5, blur_sigma=1.0),
+    CG(4.0, "owl"),
+    CFG(2.0) + CG(-3.0, "fox"),
+    CFG(9.0) + Rescale(0.7),
+    APG(5.0, norm_threshold=4.0),
+    CFG(1.0) + APG(4.0, eta=0.3, momentum=-0.75, norm_threshold=INF),
     CFG(4.0) + PAG(1.0) + SEG(0.5, blur_sigma=2.5) + CG(1.0, "tree") + APG(2.0) + Rescale(0.5),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("guidance", SUMS, ids=repr)
-def test_a_run_is_the_papers(model: sv.Model, v_model: sv.Model, guidance: Any, prediction: str, scheduler: str) -> None:
-    network, start = classified(model if prediction == "epsilon" else v_model, (4, 12, 20)), noise(2, (12, 20))
-    truth = Truth(network, as_guidance(guidance), columns=10).run(start, exploding=scheduler == "euler")
+def test_a_run_is_the_papers(
+    model: sv.Model, v_model: sv.Model, guidance: Any, prediction: str, scheduler: str
+) -> None:
+    network, start = (
+        classified(model if prediction == "epsilon" else v_model, (4, 12, 20)),
+        noise(2, (12, 20)),
+    )
+    truth = Truth(network, as_guidance(guidance), columns=10).run(
+        start, exploding=scheduler == "euler"
+    )
     trace = run(network, guidance, noise=start, images=2, size=(24, 40), scheduler=scheduler)
     for step, (x_t, eps) in zip(trace, truth, strict=False):
         assert difference(step.x_t, x_t) < BOUND, step.index
@@ -203,7 +253,9 @@ def test_output_and_noise_tell_the_same(v_model: sv.Model, guidance: Any) -> Non
     """A v-model is guided in v; the record says it in noise too, and in clean latents."""
     for step in run(classified(v_model), guidance, steps=3):
         assert difference(step.level.eps(step.x_t, step.output), step.eps) < 1e-5
-        pushed = step.x0_hat + sum(term.scale * step.pushes[term.name] for term in step.guidance.terms)
+        pushed = step.x0_hat + sum(
+            term.scale * step.pushes[term.name] for term in step.guidance.terms
+        )
         assert difference(pushed, step.x0_guided) < 1e-5
 
 
@@ -219,13 +271,18 @@ def test_seg_without_blur_is_no_perturbation(model: sv.Model, others: Any) -> No
 
 def test_seg_with_more_and_more_blur_is_the_mean_query(model: sv.Model) -> None:
     mean = run(model, CFG(3.0) + SEG(3.0), steps=2)[0].out_seg
-    far = [run(model, CFG(3.0) + SEG(3.0, blur_sigma=sigma), steps=2)[0].out_seg for sigma in (0.5, 2.0, 20.0, 1e6)]
+    far = [
+        run(model, CFG(3.0) + SEG(3.0, blur_sigma=sigma), steps=2)[0].out_seg
+        for sigma in (0.5, 2.0, 20.0, 1e6)
+    ]
     apart = [difference(out, mean) for out in far]
     assert apart == sorted(apart, reverse=True)
     assert apart[2] < 1e-5 < 1e-4 < apart[0]
 
 
-@pytest.mark.parametrize("term", [PAG(0.0), SEG(0.0), CG(0.0, "fox"), APG(0.0), Rescale(0.0)], ids=repr)
+@pytest.mark.parametrize(
+    "term", [PAG(0.0), SEG(0.0), CG(0.0, "fox"), APG(0.0), Rescale(0.0)], ids=repr
+)
 def test_scale_0_adds_nothing(model: sv.Model, term: Term) -> None:
     network = classified(model)
     trace = run(network, CFG(3.0) + term, images=2)
@@ -262,8 +319,14 @@ def test_apg_clips_each_image_at_the_norm(model: sv.Model) -> None:
         torch.testing.assert_close(lengths, own.clamp(max=between), rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("settings", [{}, {"eta": 0.4, "norm_threshold": 3.0, "momentum": -0.75}, {"momentum": 0.5}], ids=str)
-def test_apg_is_that_of_diffusers_on_clean_predictions(model: sv.Model, settings: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"eta": 0.4, "norm_threshold": 3.0, "momentum": -0.75}, {"momentum": 0.5}],
+    ids=str,
+)
+def test_apg_is_that_of_diffusers_on_clean_predictions(
+    model: sv.Model, settings: dict[str, float]
+) -> None:
     """Its function is the paper's, though its guider gives it noises."""
     trace = run(model, APG(7.0, **settings), images=2)
     term = trace[0].guidance.get("apg")
@@ -277,7 +340,9 @@ def test_apg_is_that_of_diffusers_on_clean_predictions(model: sv.Model, settings
 def test_rescale_at_1_has_the_spread_of_the_prediction_given_the_prompt(model: sv.Model) -> None:
     for step in run(model, CFG(9.0) + Rescale(1.0), images=2):
         for row in range(2):
-            assert float(step.eps[row].std()) == pytest.approx(float(step.eps_cond[row].std()), rel=1e-5)
+            assert float(step.eps[row].std()) == pytest.approx(
+                float(step.eps_cond[row].std()), rel=1e-5
+            )
 
 
 def test_cg_moves_towards_its_class(model: sv.Model) -> None:
@@ -320,7 +385,9 @@ def test_outside_its_interval_cfg_is_the_plain_prediction(model: sv.Model) -> No
     assert torch.equal(trace[1].x_next, run(model, None, images=2)[1].x_next)
 
 
-@pytest.mark.parametrize("term", [PAG(2.0, start=0.2, stop=0.6), SEG(2.0, start=0.2, stop=0.6)], ids=repr)
+@pytest.mark.parametrize(
+    "term", [PAG(2.0, start=0.2, stop=0.6), SEG(2.0, start=0.2, stop=0.6)], ids=repr
+)
 def test_a_term_costs_nothing_outside_its_interval(model: sv.Model, term: Term) -> None:
     with counted(model.unet) as rows:
         trace = run(model, CFG(3.0) + term)
@@ -335,7 +402,9 @@ def test_rescale_rests_with_cfg(model: sv.Model) -> None:
 def test_the_running_average_begins_with_the_interval(model: sv.Model) -> None:
     trace = run(model, CFG(2.0) + APG(3.0, start=0.4))
     assert [step.apg_before is None for step in trace] == [True, True, True, False, False]
-    torch.testing.assert_close(trace[3].apg_before, trace[2].guidance.get("apg").average(trace[2]), rtol=0, atol=0)
+    torch.testing.assert_close(
+        trace[3].apg_before, trace[2].guidance.get("apg").average(trace[2]), rtol=0, atol=0
+    )
 
 
 # Costs.
@@ -345,12 +414,15 @@ def readme_costs() -> dict[str, tuple[int, int]]:
     """Rows and calls that the README's table states for each term."""
     text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     return {
-        name: (int(rows), int(calls)) for name, rows, calls in re.findall(r"^\| `(\w+)\(.*\| \+(\d) \| \+(\d) \|$", text, re.M)
+        name: (int(rows), int(calls))
+        for name, rows, calls in re.findall(r"^\| `(\w+)\(.*\| \+(\d) \| \+(\d) \|$", text, re.M)
     }
 
 
 @pytest.mark.parametrize(
-    "term", [CFG(3.0), SAG(1.0), PAG(1.0), SEG(1.0), CG(1.0, "fox"), APG(3.0), Rescale(0.5)], ids=lambda term: term.name
+    "term",
+    [CFG(3.0), SAG(1.0), PAG(1.0), SEG(1.0), CG(1.0, "fox"), APG(3.0), Rescale(0.5)],
+    ids=lambda term: term.name,
 )
 def test_costs_are_those_that_the_readme_states(model: sv.Model, term: Term) -> None:
     """Beside a plain run of one branch; what needs CFG beside CFG."""
@@ -374,7 +446,9 @@ def test_apg_costs_nothing_beside_cfg(model: sv.Model) -> None:
 
 def test_runs_in_lockstep_share_what_they_ask_alike(model: sv.Model) -> None:
     """Another scale of a term is free at the first step."""
-    guidances = [CFG(3.0) + PAG(s) + SEG(1.0) for s in (1.0, 2.0)] + [CFG(2.0) + PAG(1.0, layers=DOWN_LAYER)]
+    guidances = [CFG(3.0) + PAG(s) + SEG(1.0) for s in (1.0, 2.0)] + [
+        CFG(2.0) + PAG(1.0, layers=DOWN_LAYER)
+    ]
     runs = [prepare(model, PROMPT, guidance=guidance, steps=3, seed=3) for guidance in guidances]
     with counted(model.unet) as rows:
         traces = collect_together(runs, progress=False)
@@ -389,14 +463,19 @@ def test_runs_with_other_averages_part(model: sv.Model) -> None:
     old = run(model, APG(5.0), steps=4)
     whole = resume(model, old.settings)
     firsts = [replace(old[2], x_next=None), replace(old[2], x_next=None, apg_before=None)]
-    (with_past, without) = list(walk_together([whole, resume(model, old.settings)], firsts=firsts))[-1]
+    with_past, without = list(walk_together([whole, resume(model, old.settings)], firsts=firsts))[
+        -1
+    ]
     assert difference(with_past.x_next, old.latents) < 1e-5
     assert difference(without.x_next, old.latents) > 1e-3
 
 
 def test_runs_with_one_average_stay_together(model: sv.Model) -> None:
     """What is carried over is shared as the latents are: the second run pays only where it differs."""
-    runs = [prepare(model, PROMPT, guidance=APG(5.0) + PAG(s, start=0.6), steps=5, seed=3) for s in (1.0, 2.0)]
+    runs = [
+        prepare(model, PROMPT, guidance=APG(5.0) + PAG(s, start=0.6), steps=5, seed=3)
+        for s in (1.0, 2.0)
+    ]
     with counted(model.unet) as rows:
         traces = collect_together(runs, progress=False)
     assert rows == [2, 2, 2, 3, 6]
@@ -414,7 +493,15 @@ def test_memory_is_told_before(model: sv.Model, guidance: Any) -> None:
 
 # Records, what-if, traces.
 
-ALL = CFG(3.0) + SAG(0.5) + PAG(1.0) + SEG(0.5, blur_sigma=1.5) + CG(1.0, "owl") + APG(1.0) + Rescale(0.3)
+ALL = (
+    CFG(3.0)
+    + SAG(0.5)
+    + PAG(1.0)
+    + SEG(0.5, blur_sigma=1.5)
+    + CG(1.0, "owl")
+    + APG(1.0)
+    + Rescale(0.3)
+)
 
 
 @pytest.fixture(scope="module")
@@ -435,7 +522,16 @@ def changed(**changes: Term) -> Guidance:
 @pytest.mark.parametrize(
     ("guidance", "rows"),
     [
-        (changed(pag=PAG(3.0), seg=SEG(0.0, blur_sigma=1.5), cg=CG(2.0, "owl"), apg=APG(2.0), rescale=Rescale(1.0)), []),
+        (
+            changed(
+                pag=PAG(3.0),
+                seg=SEG(0.0, blur_sigma=1.5),
+                cg=CG(2.0, "owl"),
+                apg=APG(2.0),
+                rescale=Rescale(1.0),
+            ),
+            [],
+        ),
         (changed(pag=PAG(1.0, layers=DOWN_LAYER)), [2]),
         (changed(seg=SEG(0.5)), [2]),
         (changed(cg=CG(1.0, "fox")), []),
@@ -455,8 +551,12 @@ def test_a_change_costs_what_it_needs_and_is_exact(
     assert calls == rows
     assert (step.forwards, step.samples) == (len(rows), sum(rows))
     known = {"apg_before": trace[3].apg_before} if guidance.get("apg") else {}
-    anew = begin(resume(network, replace(trace.settings, guidance=guidance)), 3, trace[3].x_t, known)
-    (fresh,) = Passes(network).complete([resume(network, replace(trace.settings, guidance=guidance))], [anew])
+    anew = begin(
+        resume(network, replace(trace.settings, guidance=guidance)), 3, trace[3].x_t, known
+    )
+    (fresh,) = Passes(network).complete(
+        [resume(network, replace(trace.settings, guidance=guidance))], [anew]
+    )
     assert set(step.terms) == set(fresh.terms) == {term.name for term in guidance.terms}
     assert difference(step.eps, fresh.eps) < 1e-5
 
@@ -464,7 +564,9 @@ def test_a_change_costs_what_it_needs_and_is_exact(
 def test_terms_that_the_trace_lacks_are_asked_together(network: sv.Model) -> None:
     plain = run(network, CFG(3.0), steps=3)
     with counted(network.unet) as calls:
-        assert set(sv.what_if(network, plain, 1, guidance=ALL).terms) == {term.name for term in ALL.terms}
+        assert set(sv.what_if(network, plain, 1, guidance=ALL).terms) == {
+            term.name for term in ALL.terms
+        }
     assert calls == [4, 1]  # SAG's map is of the branches, so that they come again
 
 
@@ -481,7 +583,9 @@ def test_branches_are_exact(network: sv.Model, scheduler: str) -> None:
     assert torch.equal(sv.branch(network, old, 3, progress=False).latents, old.latents)
     other = changed(apg=APG(4.0, momentum=-0.3), pag=PAG(0.2))
     fresh = run(network, other, scheduler=scheduler)
-    assert torch.equal(sv.branch(network, old, 0, guidance=other, progress=False).latents, fresh.latents)
+    assert torch.equal(
+        sv.branch(network, old, 0, guidance=other, progress=False).latents, fresh.latents
+    )
 
 
 def test_a_thinned_trace_still_has_its_average(network: sv.Model) -> None:
@@ -497,11 +601,21 @@ def test_a_trace_comes_back_bit_for_bit(trace: sv.Trace, tmp_path: Path) -> None
 
 
 def test_files_of_earlier_versions_mean_the_same() -> None:
-    """Their words for CFG and SAG are read, and still written: the keys of a sweep's cells are hashes of them."""
+    """Their words for CFG and SAG are read, and still written: the keys of a sweep's cells are
+    hashes of them.
+    """
     sag = {
-        "kind": "sag", "scale": 0.5, "threshold": 1.2, "blur_sigma": 1.0, "blur_kernel": None, "layer": "mid", "heads": [0, 2],
-        "mask_source": "attention", "start": 0.0, "stop": 1.0,
-    }  # fmt: skip
+        "kind": "sag",
+        "scale": 0.5,
+        "threshold": 1.2,
+        "blur_sigma": 1.0,
+        "blur_kernel": None,
+        "layer": "mid",
+        "heads": [0, 2],
+        "mask_source": "attention",
+        "start": 0.0,
+        "stop": 1.0,
+    }
     guidance = Guidance.from_json([{"kind": "cfg", "scale": 3.0}, sag])
     assert guidance == CFG(3.0) + SAG(0.5, threshold=1.2, heads=(0, 2))
     assert guidance.to_json() == [{"kind": "cfg", "scale": 3.0}, {**sag, "heads": (0, 2)}]
@@ -519,13 +633,18 @@ def test_numbers_and_words_of_any_sum(trace: sv.Trace) -> None:
         numbers = measure.of_step(step)
         assert set(step.terms) <= set(numbers)
         assert all(math.isfinite(value) for value in numbers.values())
-        assert numbers["cosine_cfg_pag"] == pytest.approx(measure.cosine(step.terms["cfg"], step.terms["pag"]))
+        assert numbers["cosine_cfg_pag"] == pytest.approx(
+            measure.cosine(step.terms["cfg"], step.terms["pag"])
+        )
         words, panes = describe.of_step(step, STEPS), describe.of_panes(step)
         for term in step.guidance.terms:
             assert f"{term.title}'s push" in words
             assert term.title in panes[term.name]
         assert formula(step).parts[-1].name == "rescale"
-    assert describe.of_guidance(ALL) == "CFG 3 + SAG 0.5 + PAG 1 + SEG 0.5 + CG 1 + APG 1 + Rescale 0.3"
+    assert (
+        describe.of_guidance(ALL)
+        == "CFG 3 + SAG 0.5 + PAG 1 + SEG 0.5 + CG 1 + APG 1 + Rescale 0.3"
+    )
 
 
 def test_the_equivalent_cfg_scale_is_that_of_the_sum(model: sv.Model) -> None:
@@ -541,13 +660,18 @@ def test_the_equivalent_cfg_scale_is_that_of_the_sum(model: sv.Model) -> None:
 @pytest.mark.parametrize(
     ("make", "hint"),
     [
-        (lambda: PAG(1.0, layers=()), "layers"), (lambda: PAG(1.0, layers=3), "layers"),
-        (lambda: SEG(1.0, layers=("",)), "layers"), (lambda: PAG(1.0, start=-1), "start"),
-        (lambda: SEG(1.0, blur_sigma=-1.0), "blur_sigma"), (lambda: SEG(1.0, blur_sigma=math.nan), "blur_sigma"),
-        (lambda: APG(1.0, norm_threshold=0), "norm_threshold"), (lambda: APG(1.0, momentum=2.0), "momentum"),
-        (lambda: APG(1.0, eta=INF), "eta"), (lambda: CFG(1.0, start=0.5, stop=0.2), "stop"),
+        (lambda: PAG(1.0, layers=()), "layers"),
+        (lambda: PAG(1.0, layers=3), "layers"),
+        (lambda: SEG(1.0, layers=("",)), "layers"),
+        (lambda: PAG(1.0, start=-1), "start"),
+        (lambda: SEG(1.0, blur_sigma=-1.0), "blur_sigma"),
+        (lambda: SEG(1.0, blur_sigma=math.nan), "blur_sigma"),
+        (lambda: APG(1.0, norm_threshold=0), "norm_threshold"),
+        (lambda: APG(1.0, momentum=2.0), "momentum"),
+        (lambda: APG(1.0, eta=INF), "eta"),
+        (lambda: CFG(1.0, start=0.5, stop=0.2), "stop"),
     ],
-)  # fmt: skip
+)
 def test_a_setting_out_of_range_is_refused(make: Any, hint: str) -> None:
     with pytest.raises(ArgumentError, match=hint) as error:
         make()
@@ -557,12 +681,17 @@ def test_a_setting_out_of_range_is_refused(make: Any, hint: str) -> None:
 @pytest.mark.parametrize(
     ("guidance", "hint"),
     [
-        (PAG(1.0, layers="nowhere"), "no self-attention layer 'nowhere'"), (CFG(1.0) + SEG(1.0, layers=("mid", "x")), "'x'"),
-        (Rescale(0.7), "without CFG"), (PAG(1.0) + Rescale(0.7), "without CFG"), (CG(1.0, "zebra"), "fox, owl, tree"),
+        (PAG(1.0, layers="nowhere"), "no self-attention layer 'nowhere'"),
+        (CFG(1.0) + SEG(1.0, layers=("mid", "x")), "'x'"),
+        (Rescale(0.7), "without CFG"),
+        (PAG(1.0) + Rescale(0.7), "without CFG"),
+        (CG(1.0, "zebra"), "fox, owl, tree"),
     ],
     ids=repr,
-)  # fmt: skip
-def test_what_cannot_be_done_is_refused_before_anything_runs(network: sv.Model, guidance: Any, hint: str) -> None:
+)
+def test_what_cannot_be_done_is_refused_before_anything_runs(
+    network: sv.Model, guidance: Any, hint: str
+) -> None:
     with counted(network.unet) as rows, pytest.raises(ArgumentError, match=hint) as error:
         run(network, guidance)
     assert not rows
@@ -575,7 +704,9 @@ def test_cg_without_a_classifier_is_refused(model: sv.Model) -> None:
     assert is_one_sentence(error.value)
 
 
-def test_an_error_inside_a_pass_leaves_nothing_behind(network: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_inside_a_pass_leaves_nothing_behind(
+    network: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = residue(network.unet)
 
     def fail(*_: Any) -> Tensor:
@@ -602,7 +733,10 @@ def test_the_miniatures_classifier_is_found_where_it_lies(tmp_path: Path) -> Non
     assert _own_classifier(tmp_path, torch.device("cpu")) is None
     torch.manual_seed(0)
     own = noisy.NoisyClassifier()
-    save_file({name: value.contiguous() for name, value in own.state_dict().items()}, tmp_path / noisy.FILE)
+    save_file(
+        {name: value.contiguous() for name, value in own.state_dict().items()},
+        tmp_path / noisy.FILE,
+    )
     found = _own_classifier(tmp_path, torch.device("cpu"))
     x, t = torch.randn(2, 4, 16, 16), torch.tensor([10.0, 900.0])
     assert torch.equal(found(x, t), own.eval()(x, t))
@@ -622,7 +756,9 @@ def test_a_sweep_with_cg_knows_its_classifier(model: sv.Model) -> None:
 
 
 def test_runs_that_share_a_latent_each_get_their_slope(network: sv.Model, trace: sv.Trace) -> None:
-    """One step has it already, the other has not: what is computed once must not be taken for what was not needed."""
+    """One step has it already, the other has not: what is computed once must not be taken for what
+    was not needed.
+    """
     ready = replace(trace[2], guidance=as_guidance(CG(1.0, "owl")))
     blank = replace(ready, slope_cg=None)
     runs = [resume(network, replace(trace.settings, guidance=ready.guidance))] * 2
@@ -647,14 +783,19 @@ def test_the_miniature_is_guided_by_its_classifier() -> None:
 @pytest.mark.parametrize(
     "guidance",
     [
-        CFG(3.0, start=0.2, stop=0.8) + Rescale(0.7), CFG(1.0) + APG(4.0, eta=0.5, norm_threshold=INF), CG(2.0, "fox", stop=0.5),
-        PAG(2.0, layers=("mid", DOWN_LAYER)) + SEG(1.0), SEG(1.0, blur_sigma=2.0) + SAG(1.0, stop=0.5),
+        CFG(3.0, start=0.2, stop=0.8) + Rescale(0.7),
+        CFG(1.0) + APG(4.0, eta=0.5, norm_threshold=INF),
+        CG(2.0, "fox", stop=0.5),
+        PAG(2.0, layers=("mid", DOWN_LAYER)) + SEG(1.0),
+        SEG(1.0, blur_sigma=2.0) + SAG(1.0, stop=0.5),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_the_code_of_a_guidance_makes_it(guidance: Any) -> None:
     names = {kind.__name__: kind for kind in Term.kinds.values()}
-    assert as_guidance(eval(guidance_code(as_guidance(guidance)), dict(names))) == as_guidance(guidance)
+    assert as_guidance(eval(guidance_code(as_guidance(guidance)), dict(names))) == as_guidance(
+        guidance
+    )
     assert eval(repr(guidance), {**names, "inf": INF}) == guidance
 
 
@@ -666,7 +807,9 @@ def test_the_code_of_a_step_under_cg_asks_for_the_classifier(network: sv.Model) 
 
 
 def test_the_code_of_a_step_makes_it(model: sv.Model) -> None:
-    trace = run(model, CFG(3.0, stop=0.8) + PAG(1.0) + SEG(0.5, blur_sigma=2.0) + APG(1.0) + Rescale(0.3))
+    trace = run(
+        model, CFG(3.0, stop=0.8) + PAG(1.0) + SEG(0.5, blur_sigma=2.0) + APG(1.0) + Rescale(0.3)
+    )
     names: dict[str, Any] = {}
     exec(code(model, trace, trace[3]), names)
     assert torch.equal(names["step"].x0_guided, trace[3].x0_guided)

@@ -1,4 +1,6 @@
-"""pyproject.toml, environment.yml and the two sets of pins agree, and the package imports only what it declares."""
+"""pyproject.toml, environment.yml and the two sets of pins agree, and the package imports only what
+it declares.
+"""
 
 import ast
 import re
@@ -19,9 +21,19 @@ else:
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-PYPI_NAMES = {"matplotlib-base": "matplotlib", "nbconvert-core": "nbconvert", "pytorch": "torch"}  # of conda-forge's
+# of conda-forge's
+PYPI_NAMES = {"matplotlib-base": "matplotlib", "nbconvert-core": "nbconvert", "pytorch": "torch"}
 PIP_ONLY = {"latex2mathml"}  # small, pure Python: `pip install -e .` brings it
-CARD = {"torch", "diffusers", "transformers", "ipywidgets", "matplotlib", "jupyterlab", "pillow", "papermill"}
+CARD = {
+    "torch",
+    "diffusers",
+    "transformers",
+    "ipywidgets",
+    "matplotlib",
+    "jupyterlab",
+    "pillow",
+    "papermill",
+}
 IMPORT_NAMES = {"PIL": "pillow"}
 
 
@@ -32,14 +44,21 @@ def floors(lines: list[str]) -> dict[str, SpecifierSet]:
 
 
 CORE = floors(PROJECT["dependencies"])
-USED = CORE | floors([line for extra in ("cluster", "lab", "report", "train") for line in EXTRAS[extra]])  # by the package itself
+# by the package itself
+USED = CORE | floors(
+    [line for extra in ("cluster", "lab", "report", "train") for line in EXTRAS[extra]]
+)
 ALL = USED | floors(EXTRAS["dev"])
 
 
 def pins(path: Path) -> dict[str, str]:
     """Name to the one version that a constraints file allows."""
     lines = [line.split("#")[0].strip() for line in path.read_text().splitlines()]
-    matches = [re.fullmatch(r"([\w.-]+)==([\w.+]+)(; python_version >= \"[\d.]+\")?", line) for line in lines if line]
+    matches = [
+        re.fullmatch(r"([\w.-]+)==([\w.+]+)(; python_version >= \"[\d.]+\")?", line)
+        for line in lines
+        if line
+    ]
     assert all(matches), f"{path.name} holds a line that is no pin"
     return {canonicalize_name(match[1]): match[2] for match in matches if match}
 
@@ -51,8 +70,14 @@ def conda() -> dict:
 
 @pytest.fixture(scope="module")
 def conda_floors(conda: dict) -> dict[str, SpecifierSet]:
-    """The packages of environment.yml under PyPI's names; conda's `python=3.12` is pip's `==3.12.*`."""
-    lines = [re.sub(r"^([\w-]+)=([\d.]+)$", r"\1==\2.*", entry) for entry in conda["dependencies"] if isinstance(entry, str)]
+    """The packages of environment.yml under PyPI's names; conda's `python=3.12` is pip's
+    `==3.12.*`.
+    """
+    lines = [
+        re.sub(r"^([\w-]+)=([\d.]+)$", r"\1==\2.*", entry)
+        for entry in conda["dependencies"]
+        if isinstance(entry, str)
+    ]
     names = floors(lines)
     return {PYPI_NAMES.get(name, name): specifier for name, specifier in names.items()}
 
@@ -63,7 +88,9 @@ def test_conda_takes_packages_from_conda_forge_alone(conda: dict) -> None:
 
 
 def test_conda_floors_are_those_of_pyproject(conda_floors: dict[str, SpecifierSet]) -> None:
-    packages = {name: specifier for name, specifier in conda_floors.items() if name not in ("python", "pip")}
+    packages = {
+        name: specifier for name, specifier in conda_floors.items() if name not in ("python", "pip")
+    }
     assert packages == {name: specifier for name, specifier in USED.items() if name not in PIP_ONLY}
     assert packages.keys() >= CARD
 
@@ -75,13 +102,17 @@ def test_conda_python_is_supported(conda_floors: dict[str, SpecifierSet]) -> Non
 
 def test_conda_ends_with_the_package_itself(conda: dict) -> None:
     assert "pip" in conda["dependencies"]
-    assert [entry for entry in conda["dependencies"] if isinstance(entry, dict)] == [{"pip": ["-e .[dev]"]}]
+    assert [entry for entry in conda["dependencies"] if isinstance(entry, dict)] == [
+        {"pip": ["-e .[dev]"]}
+    ]
 
 
 @pytest.mark.parametrize("file", ["constraints.txt", "tests/colab/constraints.txt"])
 def test_pins_satisfy_the_floors(file: str) -> None:
     needed = USED if "colab" in file else ALL  # nobody develops there, and its notebook is older
-    too_old = {n: v for n, v in pins(ROOT / file).items() if n in needed and not needed[n].contains(v)}
+    too_old = {
+        n: v for n, v in pins(ROOT / file).items() if n in needed and not needed[n].contains(v)
+    }
     assert not too_old
 
 
@@ -109,12 +140,18 @@ def imported(source: str) -> set[str]:
     """Top-level names of all that a module imports, wherever in the file."""
     nodes = list(ast.walk(ast.parse(source)))
     plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    froms = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    froms = [
+        node.module
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    ]
     return {name.split(".")[0] for name in plain + froms}
 
 
 def test_imports_are_declared() -> None:
     """What another package happens to bring along today may be gone tomorrow."""
-    names = {name for path in (ROOT / "sagviz").rglob("*.py") for name in imported(path.read_text())}
+    names = {
+        name for path in (ROOT / "sagviz").rglob("*.py") for name in imported(path.read_text())
+    }
     third_party = names - sys.stdlib_module_names - {"sagviz"}
     assert {canonicalize_name(IMPORT_NAMES.get(name, name)) for name in third_party} <= USED.keys()

@@ -12,7 +12,10 @@ import pytest
 def test_a_connection_that_leaves_the_machine_fails_the_test(address: str) -> None:
     """The outcome is not an `Exception`, so that no code under test can swallow it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as outward, pytest.raises(pytest.fail.Exception, match="network") as outcome:
+    with (
+        socket.socket(family) as outward,
+        pytest.raises(pytest.fail.Exception, match="network") as outcome,
+    ):
         outward.connect((address, 80))
     assert not isinstance(outcome.value, Exception)
     with pytest.raises(pytest.fail.Exception, match="network"):
@@ -21,7 +24,10 @@ def test_a_connection_that_leaves_the_machine_fails_the_test(address: str) -> No
 
 def test_loopback_is_allowed() -> None:
     """Jupyter's kernels need it."""
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as inward:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as inward,
+    ):
         assert inward.getpeername() == server.getsockname()
     assert socket.getaddrinfo("localhost", 80)
 

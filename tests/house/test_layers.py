@@ -1,4 +1,5 @@
-"""The layers of the package: a file imports only from rows below its own, and each big library has its owners.
+"""The layers of the package: a file imports only from rows below its own, and each big library has
+its owners.
 
 The rows are the architecture: a new module takes its place here before its first import.
 """
@@ -35,7 +36,13 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {"widgets.parts", "widgets.worker"},
     {"widgets.surface", "widgets.later", "widgets.dials"},
     {"widgets.form", "widgets.screen", "widgets.board", "widgets.crossed"},
-    {"widgets.history", "widgets.looking", "widgets.painting", "widgets.going_on", "widgets.controls"},
+    {
+        "widgets.history",
+        "widgets.looking",
+        "widgets.painting",
+        "widgets.going_on",
+        "widgets.controls",
+    },
     {"widgets.*"},
     {"widgets.playground", "widgets.opened"},  # runs open in the others
     {"widgets.grid"},
@@ -45,7 +52,8 @@ ROWS = (  # from the bottom up; "name.*" is all below a package that no row name
     {""},  # sagviz/__init__.py, the front door: no file inside goes through it
     {"__main__", "mini.evaluate", "mini.gallery", "mini.card"},
 )
-SAME_ROW = {"", "guidance", "measure", "mini", "models", "plot", "sweeps"}  # packages whose files may import each other
+# packages whose files may import each other
+SAME_ROW = {"", "guidance", "measure", "mini", "models", "plot", "sweeps"}
 UPWARD = {  # (module, function, target): late, and the only ones
     ("traces", "Trace.to_html", "player"),
     ("traces", "Trace._repr_html_", "player"),
@@ -70,7 +78,9 @@ HEAVY = ("torch", "diffusers", "transformers", "matplotlib")
 
 @dataclass
 class Imports(ast.NodeVisitor):
-    """Collects (function, dotted name) of a module's imports, late ones included, those for type checkers not."""
+    """Collects (function, dotted name) of a module's imports, late ones included, those for type
+    checkers not.
+    """
 
     module: str
     is_package: bool = False
@@ -109,7 +119,11 @@ class Imports(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         """`import_module("name")` is an import, too."""
-        dynamic = ast.unparse(node.func) in ("import_module", "importlib.import_module", "__import__")
+        dynamic = ast.unparse(node.func) in (
+            "import_module",
+            "importlib.import_module",
+            "__import__",
+        )
         if dynamic and node.args and isinstance(node.args[0], ast.Constant):
             self.add(str(node.args[0].value))
         self.generic_visit(node)
@@ -120,7 +134,9 @@ def top(module: str) -> str:
 
 
 def row(module: str) -> int | None:
-    """Height of a module, None where the table lacks it; "mini" and "mini.world" both stand with "mini.*"."""
+    """Height of a module, None where the table lacks it; "mini" and "mini.world" both stand with
+    "mini.*".
+    """
     for name in (module, f"{top(module)}.*"):
         for height, modules in enumerate(ROWS):
             if name in modules:
@@ -130,12 +146,19 @@ def row(module: str) -> int | None:
 
 def modules(package: Path) -> dict[str, Path]:
     """Dotted name below the package ("" for its own __init__) to file."""
-    paths = {path.relative_to(package).with_suffix(""): path for path in sorted(package.rglob("*.py"))}
-    return {".".join(part for part in name.parts if part != "__init__"): path for name, path in paths.items()}
+    paths = {
+        path.relative_to(package).with_suffix(""): path for path in sorted(package.rglob("*.py"))
+    }
+    return {
+        ".".join(part for part in name.parts if part != "__init__"): path
+        for name, path in paths.items()
+    }
 
 
 def targets(dotted: str, known: set[str]) -> str:
-    """The module of ours that `sagviz.a.b` names, of which b may be a function: the longest known one."""
+    """The module of ours that `sagviz.a.b` names, of which b may be a function: the longest known
+    one.
+    """
     name = dotted.removeprefix("sagviz").lstrip(".")
     while name and name not in known:
         name = name.rpartition(".")[0]
@@ -159,10 +182,18 @@ def faults(module: str, source: str, known: set[str], is_package: bool = False) 
             target = targets(name, known)
             below = row(target)
             fellows = top(module) == top(target) and top(module) in SAME_ROW
-            if below is None or (below >= height and not fellows and (module, function, target) not in UPWARD):
-                yield f"{module or '__init__'} imports {target or 'sagviz itself'}, which is not below it"
+            if below is None or (
+                below >= height and not fellows and (module, function, target) not in UPWARD
+            ):
+                yield (
+                    f"{module or '__init__'} imports {target or 'sagviz itself'}, which is not"
+                    " below it"
+                )
         elif module not in FREE and top(module) not in OWNERS.get(top(name), {top(module)}):
-            yield f"{module} imports {name}, which belongs to {' and '.join(sorted(OWNERS[top(name)]))}"
+            yield (
+                f"{module} imports {name}, which belongs to"
+                f" {' and '.join(sorted(OWNERS[top(name)]))}"
+            )
 
 
 def package_faults(package: Path) -> list[str]:
@@ -176,11 +207,15 @@ def package_faults(package: Path) -> list[str]:
 
 
 def loaded(code: str, path: Path, names: tuple[str, ...] = HEAVY) -> list[str]:
-    """Which of the names a fresh interpreter has loaded after the code, with `path` first on its search path."""
+    """Which of the names a fresh interpreter has loaded after the code, with `path` first on its
+    search path.
+    """
     code += f"\nimport sys; print(*sorted(set({names}) & set(sys.modules)))"
     environment = {**os.environ, "PYTHONPATH": str(path)}
     command = [sys.executable, "-c", code]  # which searches the current folder even before `path`
-    done = subprocess.run(command, env=environment, cwd=path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=environment, cwd=path, capture_output=True, text=True, check=True
+    )
     return done.stdout.split()
 
 
@@ -245,13 +280,22 @@ def test_planted_fault_is_found(module: str, source: str) -> None:
         ("sampling", "from sagviz import guidance, traces"),
         (
             "sampling",
-            "import typing\nif typing.TYPE_CHECKING:\n    from PIL import Image\n    import sagviz.cli",
+            (
+                "import typing\nif typing.TYPE_CHECKING:\n    from PIL import Image\n    import"
+                " sagviz.cli"
+            ),
         ),
         ("mini.world", "from PIL import Image\nfrom sagviz.mini import WEIGHTS"),
         ("mini.evaluate", "from sagviz import trace\nimport matplotlib.figure"),
         ("models", "from diffusers import DiffusionPipeline\nfrom sagviz.mini import WEIGHTS"),
-        ("traces", "class Trace:\n    def to_html(self, path):\n        from sagviz.player import page"),
-        ("widgets.grid", "import ipywidgets\nfrom sagviz.widgets import parts\nfrom .parts import slider"),
+        (
+            "traces",
+            "class Trace:\n    def to_html(self, path):\n        from sagviz.player import page",
+        ),
+        (
+            "widgets.grid",
+            "import ipywidgets\nfrom sagviz.widgets import parts\nfrom .parts import slider",
+        ),
         ("plot", "from matplotlib.figure import Figure\nfrom PIL import Image"),
         ("plot.strip", "from sagviz.plot import page\nfrom sagviz.measure import coverage"),
         ("reports", "import papermill\nfrom sagviz.widgets import Grid"),
@@ -268,7 +312,9 @@ def test_planted_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "__init__.py").write_text("import importlib")
     (tmp_path / "sampling.py").write_text("")
     (tmp_path / "widgets" / "__init__.py").write_text("from .. import sampling\nfrom . import grid")
-    (tmp_path / "widgets" / "grid.py").write_text("from ..sampling import steps\nfrom sagviz.widgets import Grid")
+    (tmp_path / "widgets" / "grid.py").write_text(
+        "from ..sampling import steps\nfrom sagviz.widgets import Grid"
+    )
     assert package_faults(tmp_path) == ["widgets.grid imports widgets, which is not below it"]
 
 

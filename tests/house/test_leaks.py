@@ -1,4 +1,6 @@
-"""A process that works all day: its memory does not climb from run to run, and between steps a GPU holds next to nothing."""
+"""A process that works all day: its memory does not climb from run to run, and between steps a GPU
+holds next to nothing.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ reads_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 def climb(*arguments: str) -> float:
     """MiB, from a fresh process."""
-    done = subprocess.run([sys.executable, "-W", "ignore", str(WORKER), *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(WORKER), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return float(done.stdout)
 
 
@@ -43,7 +50,8 @@ def test_a_leak_of_a_latent_a_run_would_be_seen() -> None:
 
 
 class OnDevice(TorchDispatchMode):
-    """The bytes that live on the device: what is computed from the networks' weights, until it is copied to the CPU.
+    """The bytes that live on the device: what is computed from the networks' weights, until it is
+    copied to the CPU.
 
     On a machine that has only a CPU the device is a matter of descent.
     """
@@ -65,9 +73,12 @@ class OnDevice(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         given, made = (
-            [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)] for tree in ((args, kwargs), out)
+            [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+            for tree in ((args, kwargs), out)
         )
-        leaves = func is torch.ops.aten._to_copy.default and (kwargs or {}).get("device") == torch.device("cpu")
+        leaves = func is torch.ops.aten._to_copy.default and (kwargs or {}).get(
+            "device"
+        ) == torch.device("cpu")
         if not leaves and any(storage._cdata in self.there for storage in given):
             for storage in made:
                 self.follow(storage)
@@ -77,14 +88,24 @@ class OnDevice(TorchDispatchMode):
         key = storage._cdata
         if key not in self.there:
             self.there.add(key)
-            self.made[key] = weakref.ref(storage, lambda _: (self.there.remove(key), self.made.pop(key))), storage.nbytes()
+            self.made[key] = (
+                weakref.ref(storage, lambda _: (self.there.remove(key), self.made.pop(key))),
+                storage.nbytes(),
+            )
 
 
 @pytest.mark.parametrize("layer", ["mid", DOWN_LAYER])
-def test_between_two_steps_the_device_holds_the_latent_and_the_texts(model: sv.Model, layer: str) -> None:
-    """Neither outputs, nor maps, nor what was captured, nor the start noise: the records on the CPU have them."""
+def test_between_two_steps_the_device_holds_the_latent_and_the_texts(
+    model: sv.Model, layer: str
+) -> None:
+    """Neither outputs, nor maps, nor what was captured, nor the start noise: the records on the CPU
+    have them.
+    """
     guidance, capture = CFG(3.0) + SAG(1.0, layer=layer), sv.Capture("all", "maps")
-    device, walk = OnDevice(model), sv.steps(model, "a fox", steps=4, guidance=guidance, capture=capture, images=2)
+    device, walk = (
+        OnDevice(model),
+        sv.steps(model, "a fox", steps=4, guidance=guidance, capture=capture, images=2),
+    )
     texts = 2 * model.embed("").text.nbytes
     for index in range(4):
         with device:

@@ -1,4 +1,6 @@
-"""Notebooks are documents that run: short cells, outputs that a reader sees, nothing that a platform would trip over."""
+"""Notebooks are documents that run: short cells, outputs that a reader sees, nothing that a
+platform would trip over.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ import pytest
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 2**20
 ENCODED = re.compile(r"[A-Za-z0-9+/=]{80,}")  # pictures and players' data; it may spell anything
-PLACE = re.compile(r"/(?:home|root|work|tmp|usr|Users|content|private)/|[A-Z]:\\|site-packages|ipykernel")
+PLACE = re.compile(
+    r"/(?:home|root|work|tmp|usr|Users|content|private)/|[A-Z]:\\|site-packages|ipykernel"
+)
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -37,7 +41,9 @@ def check_outputs(path: Path) -> None:
 def test_it_runs_and_leaves_nothing_behind(path: Path, tmp_path: Path) -> None:
     """As papermill runs it, in a folder of its own; its asserts hold."""
     (folder := tmp_path / "here").mkdir()
-    papermill.execute_notebook(path, tmp_path / path.name, cwd=folder, kernel_name="python3", progress_bar=False)
+    papermill.execute_notebook(
+        path, tmp_path / path.name, cwd=folder, kernel_name="python3", progress_bar=False
+    )
     check_outputs(tmp_path / path.name)
     assert not list(folder.iterdir())
 
@@ -55,24 +61,39 @@ def test_cells_are_short_and_ran_in_order(path: Path) -> None:
     assert len(cells) <= 25
     assert max(len(cell.source.splitlines()) for cell in cells) <= 12
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert sum("<img" in str(cell.outputs) for cell in cells) >= 3, "a reader on the web sees no picture"
+    assert sum("<img" in str(cell.outputs) for cell in cells) >= 3, (
+        "a reader on the web sees no picture"
+    )
 
 
 def test_every_picture_has_words(path: Path) -> None:
-    shown = "".join(output.data.get("text/html", "") for cell in code_cells(path) for output in cell.outputs if "data" in output)
+    shown = "".join(
+        output.data.get("text/html", "")
+        for cell in code_cells(path)
+        for output in cell.outputs
+        if "data" in output
+    )
     assert len(re.findall(r"<img\b", shown)) == len(re.findall(r'<img\b[^>]*\balt="[^"]+"', shown))
 
 
 def test_its_links_lead_somewhere(path: Path) -> None:
-    prose = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
+    prose = "\n".join(
+        cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"
+    )
     for name in re.findall(r"\]\(([^):]+)\)", prose):
         assert (path.parent / name).exists(), name
 
 
 def test_it_installs_only_where_sagviz_is_missing(path: Path) -> None:
-    (setup,) = [cell.source for cell in nbformat.read(path, 4).cells if "setup" in cell.metadata.get("tags", [])]
+    (setup,) = [
+        cell.source
+        for cell in nbformat.read(path, 4).cells
+        if "setup" in cell.metadata.get("tags", [])
+    ]
     assert 'find_spec("sagviz") is None' in setup
-    assert setup.rstrip().splitlines()[-1].startswith("    %pip install -q"), "installs inside the condition only"
+    assert setup.rstrip().splitlines()[-1].startswith("    %pip install -q"), (
+        "installs inside the condition only"
+    )
     assert "%pip install -q torch" not in setup
 
 
@@ -81,4 +102,6 @@ def test_it_opens_on_colab_and_paperspace(path: Path) -> None:
     assert f"notebooks/{path.name}" in first.source
     assert "colab.research.google.com" in first.source
     assert "console.paperspace.com" in first.source
-    assert "hide" in first.metadata.tags, "badges are fetched from the web, which a report must not need"
+    assert "hide" in first.metadata.tags, (
+        "badges are fetched from the web, which a report must not need"
+    )

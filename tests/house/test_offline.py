@@ -1,4 +1,6 @@
-"""No command reaches for the network when the miniature is used, not even the kernel that runs a report's notebook."""
+"""No command reaches for the network when the miniature is used, not even the kernel that runs a
+report's notebook.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ socket.getaddrinfo = look_up
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> tuple[dict[str, str], Path]:
-    """An environment in which every Python process writes down the hosts that it asks for, and where it does."""
+    """An environment in which every Python process writes down the hosts that it asks for, and
+    where it does.
+    """
     (tmp_path / "guard").mkdir()
     (tmp_path / "guard" / "sitecustomize.py").write_text(GUARD)
     log = tmp_path / "network.log"
@@ -47,14 +51,26 @@ def guarded(tmp_path: Path) -> tuple[dict[str, str], Path]:
 
 def test_the_guard_sees_an_attempt(guarded: tuple[dict[str, str], Path]) -> None:
     env, log = guarded
-    code = "import socket; s = socket.socket(); s.settimeout(0.01); s.connect_ex(('192.0.2.1', 9))"  # of RFC 5737
+    # of RFC 5737
+    code = "import socket; s = socket.socket(); s.settimeout(0.01); s.connect_ex(('192.0.2.1', 9))"
     subprocess.run([sys.executable, "-c", code], env=env, check=True)
     assert log.read_text() == "192.0.2.1\n"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [["generate", "a fox", "--steps", "1", "-o", "a.png"], ["report", "a.html", "--steps", "2"]])
-def test_commands_stay_on_the_machine(command: list[str], guarded: tuple[dict[str, str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [["generate", "a fox", "--steps", "1", "-o", "a.png"], ["report", "a.html", "--steps", "2"]],
+)
+def test_commands_stay_on_the_machine(
+    command: list[str], guarded: tuple[dict[str, str], Path], tmp_path: Path
+) -> None:
     env, log = guarded
-    subprocess.run([sys.executable, "-m", "sagviz.cli", *command], env=env, cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "sagviz.cli", *command],
+        env=env,
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
     assert not log.exists(), log.read_text()

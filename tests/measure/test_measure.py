@@ -1,4 +1,6 @@
-"""The numbers of steps, of pictures and of sets, against closed forms and other people's implementations."""
+"""The numbers of steps, of pictures and of sets, against closed forms and other people's
+implementations.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,18 @@ import sagviz as sv
 from sagviz import CFG, SAG, measure
 from sagviz.diffusion.noise_level import Level
 from sagviz.guidance import Guidance
-from sagviz.measure import cosine, coverage, entropy, equivalent_cfg, margin, of_run, of_step, of_trace, rms, undecided
+from sagviz.measure import (
+    cosine,
+    coverage,
+    entropy,
+    equivalent_cfg,
+    margin,
+    of_run,
+    of_step,
+    of_trace,
+    rms,
+    undecided,
+)
 from sagviz.records.step import Step
 
 
@@ -43,11 +56,28 @@ def test_the_cosine_of_a_batch_is_the_mean_of_its_images() -> None:
 def test_the_measures_of_a_step_are_those_of_its_terms(model: sv.Model) -> None:
     (step,) = sv.trace(model, "a fox", steps=1, guidance=CFG(-4.0) + SAG(0.5), progress=False)
     found, base = of_step(step), step.eps_uncond.double().norm()
-    assert set(found) == {"cfg", "sag", "cosine", "coverage", "margin", "undecided", "entropy", "cfg_equivalent"}
-    assert found["cfg"] == pytest.approx(float(4 * (step.eps_cond - step.eps_uncond).double().norm() / base), rel=1e-5)
-    assert found["sag"] == pytest.approx(float((step.eps_uncond - step.eps_degraded).double().norm() / 2 / base), rel=1e-5)
+    assert set(found) == {
+        "cfg",
+        "sag",
+        "cosine",
+        "coverage",
+        "margin",
+        "undecided",
+        "entropy",
+        "cfg_equivalent",
+    }
+    assert found["cfg"] == pytest.approx(
+        float(4 * (step.eps_cond - step.eps_uncond).double().norm() / base), rel=1e-5
+    )
+    assert found["sag"] == pytest.approx(
+        float((step.eps_uncond - step.eps_degraded).double().norm() / 2 / base), rel=1e-5
+    )
     assert found["cosine"] == pytest.approx(cosine(step.terms["cfg"], step.terms["sag"]))
-    assert found["coverage"] == coverage(step) == pytest.approx(float((step.attention > 1).float().mean()))
+    assert (
+        found["coverage"]
+        == coverage(step)
+        == pytest.approx(float((step.attention > 1).float().mean()))
+    )
 
 
 def test_what_a_step_has_not_is_not_measured(model: sv.Model) -> None:
@@ -62,14 +92,24 @@ def test_what_a_step_has_not_is_not_measured(model: sv.Model) -> None:
 
 
 @pytest.mark.parametrize(("threshold", "covered"), [(math.inf, 0.0), (-1.0, 1.0)])
-def test_coverage_is_the_fraction_of_the_latent(model: sv.Model, threshold: float, covered: float) -> None:
-    (step,) = sv.trace(model, "a fox", steps=1, guidance=SAG(1.0, threshold=threshold), progress=False)
+def test_coverage_is_the_fraction_of_the_latent(
+    model: sv.Model, threshold: float, covered: float
+) -> None:
+    (step,) = sv.trace(
+        model, "a fox", steps=1, guidance=SAG(1.0, threshold=threshold), progress=False
+    )
     assert coverage(step) == covered
 
 
 def test_the_margin_is_the_nearest_cell_to_the_threshold() -> None:
     attention = torch.tensor([[[0.5, 1.004], [1.2, 1.3]]])
-    step = Step(index=0, level=Level(1, 0.5, 0.5), guidance=SAG(1.0) + CFG(0), x_t=noise(), attention=attention)
+    step = Step(
+        index=0,
+        level=Level(1, 0.5, 0.5),
+        guidance=SAG(1.0) + CFG(0),
+        x_t=noise(),
+        attention=attention,
+    )
     assert margin(step) == pytest.approx(0.004, rel=1e-3)
     assert undecided(step) == 0.25
     assert undecided(step, within=0.25) == 0.5
@@ -90,7 +130,9 @@ def test_the_entropy_is_that_of_the_attention_over_the_cells() -> None:
 
 
 @pytest.mark.parametrize("scale", [-1.0, 0.0, 1.0, 3.0, 12.5])
-def test_cfg_alone_is_equivalent_to_itself(model: sv.Model, v_model: sv.Model, scale: float) -> None:
+def test_cfg_alone_is_equivalent_to_itself(
+    model: sv.Model, v_model: sv.Model, scale: float
+) -> None:
     for each in (model, v_model):
         for step in sv.trace(each, "a fox", steps=3, guidance=CFG(scale), images=2, progress=False):
             assert equivalent_cfg(step) == pytest.approx(scale, abs=2e-5)
@@ -98,7 +140,9 @@ def test_cfg_alone_is_equivalent_to_itself(model: sv.Model, v_model: sv.Model, s
 
 def test_another_term_adds_its_projection(model: sv.Model) -> None:
     """In noise: w + s <sag, d> / <d, d>, for each image."""
-    (step,) = sv.trace(model, "a fox", steps=1, images=2, guidance=CFG(3.0) + SAG(2.0), progress=False)
+    (step,) = sv.trace(
+        model, "a fox", steps=1, images=2, guidance=CFG(3.0) + SAG(2.0), progress=False
+    )
     sag, d = (step.terms[name].double().flatten(1) for name in ("sag", "cfg"))
     expected = [3 + 2 * float(a @ b / (b @ b)) for a, b in zip(sag, d, strict=True)]
     assert equivalent_cfg(step) == pytest.approx(np.mean(expected), rel=1e-4)
@@ -106,20 +150,35 @@ def test_another_term_adds_its_projection(model: sv.Model) -> None:
 
 
 def test_a_known_projection() -> None:
-    """x_t = 0 with a hand-made degraded prediction: the SAG term is d / 2 plus a part at right angles to d."""
+    """x_t = 0 with a hand-made degraded prediction: the SAG term is d / 2 plus a part at right
+    angles to d.
+    """
     d, side = noise(), noise(seed=1)
     side = side - d * (side * d).sum() / d.square().sum()
     step = Step(
-        index=0, level=Level(1, 0.5, 0.5), guidance=CFG(3.0) + SAG(2.0), x_t=torch.zeros_like(d), out_uncond=torch.zeros_like(d),
-        out_cond=d, out_degraded=-(d / 2 + side), attention=torch.ones(1, 16, 16),
-    )  # fmt: skip
+        index=0,
+        level=Level(1, 0.5, 0.5),
+        guidance=CFG(3.0) + SAG(2.0),
+        x_t=torch.zeros_like(d),
+        out_uncond=torch.zeros_like(d),
+        out_cond=d,
+        out_degraded=-(d / 2 + side),
+        attention=torch.ones(1, 16, 16),
+    )
     assert equivalent_cfg(step) == pytest.approx(3 + 2 / 2, abs=1e-5)
 
 
 def test_two_equal_branches_have_no_direction() -> None:
     """An empty prompt: the direction is 0, and nothing is equivalent to anything."""
     out = noise()
-    step = Step(index=0, level=Level(1, 0.5, 0.5), guidance=Guidance((CFG(3.0),)), x_t=out, out_uncond=out, out_cond=out)
+    step = Step(
+        index=0,
+        level=Level(1, 0.5, 0.5),
+        guidance=Guidance((CFG(3.0),)),
+        x_t=out,
+        out_uncond=out,
+        out_cond=out,
+    )
     assert math.isnan(equivalent_cfg(step))
 
 
@@ -133,7 +192,14 @@ def test_zero_terminal_snr_keeps_the_equivalent_scale() -> None:
 
 
 def test_a_trace_is_measured_step_by_step(model: sv.Model) -> None:
-    trace = sv.trace(model, "a fox", steps=4, guidance=CFG(2.0) + SAG(1.0, stop=0.5), keep=[0, 1, 3], progress=False)
+    trace = sv.trace(
+        model,
+        "a fox",
+        steps=4,
+        guidance=CFG(2.0) + SAG(1.0, stop=0.5),
+        keep=[0, 1, 3],
+        progress=False,
+    )
     frame = of_trace(trace)
     assert list(frame.index) == [0, 1, 3]
     assert list(frame["t"]) == [step.t for step in trace]
@@ -153,11 +219,15 @@ def solid(*colour: int) -> Image.Image:
 
 
 def picture(seed: int = 0) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 48, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    )
 
 
 def test_solid_pictures_have_known_measures() -> None:
-    assert measure.of_picture(solid(90, 90, 90)) == pytest.approx({"sharpness": 0, "saturation": 0, "contrast": 0})
+    assert measure.of_picture(solid(90, 90, 90)) == pytest.approx(
+        {"sharpness": 0, "saturation": 0, "contrast": 0}
+    )
     assert measure.of_picture(solid(0, 0, 0))["saturation"] == 0
     assert measure.saturation(solid(255, 0, 0)) == 1
     assert measure.saturation(solid(200, 100, 150)) == pytest.approx(0.5)
@@ -175,7 +245,9 @@ def test_sharpness_is_the_variance_of_the_laplacian() -> None:
 
 
 def test_saturation_is_that_of_the_hexcone() -> None:
-    assert measure.saturation(picture()) == pytest.approx(np.asarray(picture().convert("HSV"))[..., 1].mean() / 255, abs=3e-3)
+    assert measure.saturation(picture()) == pytest.approx(
+        np.asarray(picture().convert("HSV"))[..., 1].mean() / 255, abs=3e-3
+    )
 
 
 def drawn(mean: np.ndarray, cov: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
@@ -190,14 +262,19 @@ def test_the_frechet_distance_of_gaussians_is_the_closed_form() -> None:
     rng = np.random.default_rng(3)
     means, roots = rng.standard_normal((2, 5)), rng.standard_normal((2, 5, 5))
     covs = [root @ root.T + np.eye(5) / 10 for root in roots]
-    a, b = (drawn(mean, cov, 40, seed) for seed, (mean, cov) in enumerate(zip(means, covs, strict=True)))
-    expected = np.square(means[0] - means[1]).sum() + np.trace(covs[0] + covs[1] - 2 * scipy.linalg.sqrtm(covs[0] @ covs[1]).real)
+    a, b = (
+        drawn(mean, cov, 40, seed) for seed, (mean, cov) in enumerate(zip(means, covs, strict=True))
+    )
+    expected = np.square(means[0] - means[1]).sum() + np.trace(
+        covs[0] + covs[1] - 2 * scipy.linalg.sqrtm(covs[0] @ covs[1]).real
+    )
     assert measure.frechet(a, b) == pytest.approx(expected, rel=1e-9)
     assert measure.frechet(torch.from_numpy(a), b) == measure.frechet(a, b)
     assert measure.frechet(b, a) == pytest.approx(expected, rel=1e-9)
     assert measure.frechet(a, a) == pytest.approx(0, abs=1e-9)
     assert measure.frechet(a, a + 2) == pytest.approx(4 * 5)  # a shift alone
-    assert measure.frechet(a, 3 * (a - means[0]) + means[0]) == pytest.approx(4 * np.trace(covs[0]))  # a stretch alone
+    # a stretch alone
+    assert measure.frechet(a, 3 * (a - means[0]) + means[0]) == pytest.approx(4 * np.trace(covs[0]))
 
 
 def test_fewer_samples_than_features_do_no_harm() -> None:
@@ -213,7 +290,8 @@ def test_precision_and_recall_have_known_limits() -> None:
     assert measure.precision_recall(a, a) == (1, 1)
     assert measure.precision_recall(a, a + 100) == (0, 0)
     half = np.concatenate([a, a + 100])
-    assert measure.precision_recall(a, half) == (0.5, 1)  # half of what is made is like nothing real
+    # half of what is made is like nothing real
+    assert measure.precision_recall(a, half) == (0.5, 1)
     assert measure.precision_recall(half, a) == (1, 0.5)  # half of what is real is never made
     assert measure.precision_recall(np.zeros((5, 2)), np.zeros((5, 2))) == (1, 1)
 

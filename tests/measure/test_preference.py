@@ -39,7 +39,9 @@ def test_sides_are_shuffled_fairly_and_the_same_each_time() -> None:
 def test_a_vote_goes_to_the_name_that_stood_there() -> None:
     made = votes(30, "l" * 30)
     assert made.choices() == [NAMES[1] if swapped else NAMES[0] for swapped in made.swapped]
-    assert votes(30, "r" * 30).choices() == [NAMES[0] if swapped else NAMES[1] for swapped in made.swapped]
+    assert votes(30, "r" * 30).choices() == [
+        NAMES[0] if swapped else NAMES[1] for swapped in made.swapped
+    ]
     assert votes(3, "ttt").choices() == [TIE] * 3
 
 
@@ -52,7 +54,9 @@ def test_interval_is_wilsons_and_ties_stand_apart() -> None:
     assert (result.wins, result.ties, result.share) == ((1, 9), 2, 0.9)
     n, p, z = 10, 0.9, 1.959963984540054
     middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert result.interval == pytest.approx([(middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)])
+    assert result.interval == pytest.approx(
+        [(middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)]
+    )
     assert result.p_value == pytest.approx(2 * (10 + 1) / 2**10)
     assert "90 % of the choices (95 % interval 60 to 98 %)" in str(result)
     assert "more than chance" in str(result)
@@ -85,7 +89,15 @@ def test_file_is_written_after_every_vote_and_resumed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", "\xff", '{"format": "other"}', json.dumps({"format": "sagviz-votes-1", "fingerprint": 3})]
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        "\xff",
+        '{"format": "other"}',
+        json.dumps({"format": "sagviz-votes-1", "fingerprint": 3}),
+    ],
 )
 def test_damaged_files_are_refused_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "votes.json"
@@ -98,7 +110,11 @@ def test_damaged_files_are_refused_and_kept(tmp_path: Path, content: str) -> Non
 def test_votes_on_other_pictures_names_or_more_pairs_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "votes.json"
     Preference(pictures(3), path=path).vote(LEFT)
-    for pairs, names in ((pictures(3, seed=1), NAMES), (pictures(2), NAMES), (pictures(3), ("A", "B"))):
+    for pairs, names in (
+        (pictures(3, seed=1), NAMES),
+        (pictures(2), NAMES),
+        (pictures(3), ("A", "B")),
+    ):
         with pytest.raises(ArgumentError, match="other pictures"):
             Preference(pairs, names=names, path=path)
     content = json.loads(path.read_text())
@@ -119,7 +135,10 @@ def test_folder_that_is_missing(tmp_path: Path) -> None:
         Preference(pictures(1), path=tmp_path / "none" / "votes.json").vote(LEFT)
 
 
-@pytest.mark.parametrize(("pairs", "words"), [([], "pairs is empty"), ([pictures(1)[0][:1]], "two traces"), ([3], "two traces")])
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [([], "pairs is empty"), ([pictures(1)[0][:1]], "two traces"), ([3], "two traces")],
+)
 def test_wrong_pairs(pairs: list, words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
         Preference(pairs)
@@ -128,10 +147,15 @@ def test_wrong_pairs(pairs: list, words: str) -> None:
 def test_names_are_hidden_until_the_end() -> None:
     widget = Preference(pictures(3))
     for number in range(3):
-        shown = "".join(part.value for part in (*widget.sides, widget.heading, widget.end, widget.notice))
+        shown = "".join(
+            part.value for part in (*widget.sides, widget.heading, widget.end, widget.notice)
+        )
         assert not any(word in shown for word in ("CFG", "SAG", "84"))
         assert f"Pair {number + 1} of 3" in shown
-        assert widget.static_html() == "<p>A blind vote on 3 pairs. Run this notebook in Jupyter to take part.</p>"
+        assert (
+            widget.static_html()
+            == "<p>A blind vote on 3 pairs. Run this notebook in Jupyter to take part.</p>"
+        )
         widget.vote(TIE)
     assert "CFG + SAG" in widget.end.value
     assert "84 %" in widget.end.value

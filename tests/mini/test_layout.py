@@ -1,4 +1,6 @@
-"""The text encoder's first lesson: a caption's layout, and nothing lost of what the words said before."""
+"""The text encoder's first lesson: a caption's layout, and nothing lost of what the words said
+before.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
 
 
 def test_a_layout_says_the_same_of_both_wordings() -> None:
-    """ "a cat left of a dog" and "a dog right of a cat" are one scene; one object stands in the middle."""
+    """ "a cat left of a dog" and "a dog right of a cat" are one scene; one object stands in the
+    middle.
+    """
     for relation, opposite in OPPOSITES.items():
         one, other = layouts(
             [
@@ -41,14 +45,25 @@ def test_a_layout_says_the_same_of_both_wordings() -> None:
     assert (alone == EMPTY).sum() == 4
 
 
-def test_a_lesson_is_learned_and_the_words_go_on_saying_what_they_said(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
-    """Of four objects alone: to learn the order of two takes minutes. What is new stands behind the caption's end."""
+def test_a_lesson_is_learned_and_the_words_go_on_saying_what_they_said(
+    tokenizer: CLIPTokenizer, tmp_path: Path
+) -> None:
+    """Of four objects alone: to learn the order of two takes minutes. What is new stands behind the
+    caption's end.
+    """
     captions = tokenize(tokenizer, [caption((name,)) for name in NAMES[:4]])
     wanted = layouts([{"objects": (name,), "relation": None} for name in NAMES[:4]])
     torch.manual_seed(0)
     taught = Denoiser(len(tokenizer)).text_encoder
     before = deepcopy(taught)
-    teach(taught, captions, wanted, (captions, wanted), Plan(steps=40, rate=3e-3, warmup=10), tmp_path / "text.pt")
+    teach(
+        taught,
+        captions,
+        wanted,
+        (captions, wanted),
+        Plan(steps=40, rate=3e-3, warmup=10),
+        tmp_path / "text.pt",
+    )
     assert json.loads((tmp_path / "text.jsonl").read_text())["layout"] == 1
     words = captions != tokenizer.eos_token_id
     with torch.no_grad():

@@ -16,9 +16,14 @@ from sagviz.mini.training.fit import Plan
 
 @pytest.mark.parametrize(("t", "place"), [(10, 0), (500, 7), (990, 47)])
 def test_the_slope_is_that_of_the_log_probability(t: int, place: int) -> None:
-    """Against central differences in float64, one direction for each picture: no picture sees another."""
+    """Against central differences in float64, one direction for each picture: no picture sees
+    another.
+    """
     torch.manual_seed(0)
-    classifier, level = noisy.NoisyClassifier().double(), Level(t=t, alpha=0.6, sigma=0.8, prediction="epsilon")
+    classifier, level = (
+        noisy.NoisyClassifier().double(),
+        Level(t=t, alpha=0.6, sigma=0.8, prediction="epsilon"),
+    )
     x_t, towards = torch.randn(2, 3, 4, 16, 16, dtype=torch.float64)
 
     def log_p(x: torch.Tensor) -> torch.Tensor:
@@ -32,10 +37,17 @@ def test_the_slope_is_that_of_the_log_probability(t: int, place: int) -> None:
 def test_it_learns_to_tell_two_latents_apart(tmp_path: Path) -> None:
     torch.manual_seed(0)
     latents = torch.randn(2, 4, 16, 16).repeat(20, 1, 1, 1)
-    labels: list[dict[str, object]] = [{"objects": [("fox", "owl")[i % 2]], "background": "red"} for i in range(40)]
+    labels: list[dict[str, object]] = [
+        {"objects": [("fox", "owl")[i % 2]], "background": "red"} for i in range(40)
+    ]
     signal = build_scheduler().alphas_cumprod
     classifier = noisy.train(
-        latents, labels, (latents, labels), signal, Plan(steps=15, rate=2e-3, warmup=3), tmp_path / "noisy.pt"
+        latents,
+        labels,
+        (latents, labels),
+        signal,
+        Plan(steps=15, rate=2e-3, warmup=3),
+        tmp_path / "noisy.pt",
     )
     right = noisy.accuracy(classifier, latents, noisy.to_targets(labels)[0], signal)
     assert sum(right["t=300"]) == 40

@@ -35,7 +35,9 @@ def test_a_seed_is_a_scene() -> None:
 
 def test_every_sprite_is_there_with_its_licence() -> None:
     assert all(sprite(name).size == (128, 128) and sprite(name).mode == "RGBA" for name in OBJECTS)
-    assert {path.stem for path in SPRITES.glob("*.webp")} == set(OBJECTS.values()), "a sprite that nothing uses, or none"
+    assert {path.stem for path in SPRITES.glob("*.webp")} == set(OBJECTS.values()), (
+        "a sprite that nothing uses, or none"
+    )
     notice = (SPRITES / "LICENSE").read_text()
     assert "Microsoft" in notice
     assert "MIT License" in notice
@@ -53,8 +55,14 @@ def test_captions_name_what_is_on_the_picture_in_known_words() -> None:
         assert len(tokens(drawn.caption)) <= TOKENS - 2
         places = [re.search(rf"\b{name}\b", drawn.caption) for name in drawn.objects]
         assert None not in places
-        assert places == sorted(places, key=lambda found: found.start()), "the first object is named first"
-        colours = [colour for colour in BACKGROUNDS if re.search(rf"(on|an?) {colour}( background)?\.?$", drawn.caption)]
+        assert places == sorted(places, key=lambda found: found.start()), (
+            "the first object is named first"
+        )
+        colours = [
+            colour
+            for colour in BACKGROUNDS
+            if re.search(rf"(on|an?) {colour}( background)?\.?$", drawn.caption)
+        ]
         assert colours in ([], [drawn.background]) or drawn.background == "grey"
 
 
@@ -84,11 +92,20 @@ def test_most_captions_are_plain_and_all_phrasings_occur() -> None:
 
 @pytest.mark.parametrize(
     ("words_between", "relation"),
-    [("left", "left of"), ("right", "right of"), ("above over top", "above"), ("below under beneath underneath", "below")],
+    [
+        ("left", "left of"),
+        ("right", "right of"),
+        ("above over top", "above"),
+        ("below under beneath underneath", "below"),
+    ],
 )
 def test_relations_are_said_truly_in_other_words(words_between: str, relation: str) -> None:
     """A word that places the first object occurs where it stands so, and nowhere else."""
-    where = {drawn.relation for drawn in SCENES if set(words_between.split()) & set(drawn.caption.split())}
+    where = {
+        drawn.relation
+        for drawn in SCENES
+        if set(words_between.split()) & set(drawn.caption.split())
+    }
     assert where == {relation}
     beside = {drawn.relation for drawn in SCENES if {"next", "beside"} & set(drawn.caption.split())}
     assert beside == {"left of", "right of"}
@@ -97,14 +114,19 @@ def test_relations_are_said_truly_in_other_words(words_between: str, relation: s
 def box(drawn: Scene) -> int:
     """The longer side in pixels of what differs from the background of a scene on white."""
     y, x = np.nonzero(
-        np.abs(np.asarray(drawn.image, dtype=int) - np.median(np.asarray(drawn.image), axis=(0, 1))).max(axis=2) > 40
+        np.abs(
+            np.asarray(drawn.image, dtype=int) - np.median(np.asarray(drawn.image), axis=(0, 1))
+        ).max(axis=2)
+        > 40
     )
     return max(int(np.ptp(x)), int(np.ptp(y))) + 1
 
 
 def test_sizes_are_said_and_shown() -> None:
     drawn = [scene(np.random.default_rng(seed), ("heart",), "white") for seed in range(400)]
-    by_size = {size: [each for each in drawn if each.sizes == (size,)] for size in ("", "small", "large")}
+    by_size = {
+        size: [each for each in drawn if each.sizes == (size,)] for size in ("", "small", "large")
+    }
     widest = {size: max(map(box, group)) for size, group in by_size.items()}
     narrowest = {size: min(map(box, group)) for size, group in by_size.items()}
     assert widest["small"] < narrowest[""] <= widest[""] < narrowest["large"]
@@ -113,7 +135,9 @@ def test_sizes_are_said_and_shown() -> None:
             assert (
                 any(word in each.caption for word in SIZES[size])
                 if size
-                else not any(word in each.caption.split() for words in SIZES.values() for word in words)
+                else not any(
+                    word in each.caption.split() for words in SIZES.values() for word in words
+                )
             )
 
 
@@ -135,7 +159,10 @@ def test_articles(name: str, said: str) -> None:
 
 def test_a_full_caption_reads_as_a_person_would_type_it() -> None:
     assert caption(("fox", "owl"), "above", None, ("", "tiny")) == "a fox above a tiny owl"
-    assert caption(("cat", "owl"), "left of", "orange") == "a cat left of an owl on an orange background"
+    assert (
+        caption(("cat", "owl"), "left of", "orange")
+        == "a cat left of an owl on an orange background"
+    )
 
 
 def centre(image: np.ndarray, colour: str) -> np.ndarray:
@@ -146,7 +173,8 @@ def centre(image: np.ndarray, colour: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("relation", "axis", "sign"), [("left of", 0, 1), ("right of", 0, -1), ("above", 1, 1), ("below", 1, -1)]
+    ("relation", "axis", "sign"),
+    [("left of", 0, 1), ("right of", 0, -1), ("above", 1, 1), ("below", 1, -1)],
 )
 def test_relations_hold_on_the_picture(relation: str, axis: int, sign: int) -> None:
     """A red heart and a blue fish stand on the sides that the relation says, well apart."""
@@ -162,13 +190,18 @@ def test_no_object_vanishes_on_any_background(name: str) -> None:
     for thing in OBJECTS:
         drawn = scene(np.random.default_rng(1), (thing,), name).image
         bare = backdrop(name, np.random.default_rng(1))
-        difference = np.abs(np.asarray(drawn, dtype=float) - np.asarray(bare, dtype=float)).max(axis=2)
+        difference = np.abs(np.asarray(drawn, dtype=float) - np.asarray(bare, dtype=float)).max(
+            axis=2
+        )
         assert (difference > 25).mean() > 0.03, f"{thing} on {name}"
 
 
 def test_the_swapped_caption_says_the_opposite_of_what_is_there() -> None:
     assert swapped("a cat left of a fox", "left of") == "a cat right of a fox"
-    assert swapped("a cat to the left of a fox, on blue", "left of") == "a cat to the right of a fox, on blue"
+    assert (
+        swapped("a cat to the left of a fox, on blue", "left of")
+        == "a cat to the right of a fox, on blue"
+    )
     assert swapped("a cat above a fox", "above") == "a cat below a fox"
     assert swapped("a cat on top of a fox", "above") is None
     assert swapped("a cat and a fox", "above") is None

@@ -44,7 +44,9 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 # Opening.
 
 
-def test_a_folder_gives_diffusers_own_classes_ready_to_run(model: sv.Model, pipe: StableDiffusionPipeline) -> None:
+def test_a_folder_gives_diffusers_own_classes_ready_to_run(
+    model: sv.Model, pipe: StableDiffusionPipeline
+) -> None:
     for part in ("unet", "vae", "text_encoder"):
         loaded, theirs = getattr(model, part), getattr(pipe, part)
         assert type(loaded) is type(theirs)
@@ -79,7 +81,9 @@ def test_a_pipeline_runs_like_its_folder(model: sv.Model, pipe: StableDiffusionP
 @pytest.mark.parametrize("dtype", ["bfloat16", "torch.bfloat16", torch.bfloat16])
 def test_the_number_format_is_a_choice(folder: Path, dtype: Any) -> None:
     model = sv.load(folder, dtype=dtype)
-    assert {p.dtype for part in (model.unet, model.vae, model.text_encoder) for p in part.parameters()} == {torch.bfloat16}
+    assert {
+        p.dtype for part in (model.unet, model.vae, model.text_encoder) for p in part.parameters()
+    } == {torch.bfloat16}
 
 
 def test_loading_leaves_transformers_progress_bars_as_they_were(folder: Path) -> None:
@@ -89,7 +93,9 @@ def test_loading_leaves_transformers_progress_bars_as_they_were(folder: Path) ->
     assert logging.is_progress_bar_enabled()
 
 
-@pytest.mark.parametrize("source", ["no/such-folder", "no-such-folder", "/no/such/folder", Path("no/such/folder"), ""])
+@pytest.mark.parametrize(
+    "source", ["no/such-folder", "no-such-folder", "/no/such/folder", Path("no/such/folder"), ""]
+)
 def test_a_model_that_is_not_there_is_refused(source: str | Path) -> None:
     refuses(ModelError, "give a folder", source)
 
@@ -108,11 +114,17 @@ def test_a_model_without_a_unet_is_refused(copied: Path) -> None:
     path = copied / "model_index.json"
     index = json.loads(path.read_text())
     del index["unet"]
-    path.write_text(json.dumps({**index, "_class_name": "PixArtAlphaPipeline", "transformer": ["diffusers", "PixArt"]}))
+    path.write_text(
+        json.dumps(
+            {**index, "_class_name": "PixArtAlphaPipeline", "transformer": ["diffusers", "PixArt"]}
+        )
+    )
     refuses(ModelError, "PixArtAlphaPipeline without unet", copied)
 
 
-@pytest.mark.parametrize("unet", [["elsewhere", "OtherUNet"], ["diffusers", "OtherUNet"], [None, None], None, 3], ids=str)
+@pytest.mark.parametrize(
+    "unet", [["elsewhere", "OtherUNet"], ["diffusers", "OtherUNet"], [None, None], None, 3], ids=str
+)
 def test_a_part_of_an_unknown_class_is_refused(copied: Path, unet: Any) -> None:
     path = copied / "model_index.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "unet": unet}))
@@ -120,7 +132,12 @@ def test_a_part_of_an_unknown_class_is_refused(copied: Path, unet: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["unet/diffusion_pytorch_model.safetensors", "vae/config.json", "text_encoder/model.safetensors"]
+    "name",
+    [
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "text_encoder/model.safetensors",
+    ],
 )
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
 def test_a_damaged_part_is_named(copied: Path, name: str, damage: str) -> None:
@@ -151,9 +168,13 @@ def test_what_is_no_model_is_refused(pipe: StableDiffusionPipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"dtype": "int8"}, {"dtype": "half a float"}, {"device": "toaster"}, {"device": "cuda:99"}], ids=str
+    "options",
+    [{"dtype": "int8"}, {"dtype": "half a float"}, {"device": "toaster"}, {"device": "cuda:99"}],
+    ids=str,
 )
-def test_a_device_or_dtype_that_is_not_there_is_refused(folder: Path, options: dict[str, str]) -> None:
+def test_a_device_or_dtype_that_is_not_there_is_refused(
+    folder: Path, options: dict[str, str]
+) -> None:
     refuses(ArgumentError, next(iter(options.values())), folder, **options)
 
 
@@ -161,22 +182,31 @@ def test_a_device_or_dtype_that_is_not_there_is_refused(folder: Path, options: d
 
 
 @pytest.mark.parametrize("prompt", ["", "a fox", "A FOX", "two words, and more"])
-def test_a_prompt_is_embedded_as_diffusers_does(model: sv.Model, pipe: StableDiffusionPipeline, prompt: str) -> None:
+def test_a_prompt_is_embedded_as_diffusers_does(
+    model: sv.Model, pipe: StableDiffusionPipeline, prompt: str
+) -> None:
     expected, _ = pipe.encode_prompt(prompt, "cpu", 1, False)
     assert torch.equal(model.embed(prompt).text, expected)
 
 
 def test_a_prompt_is_not_case_sensitive(model: sv.Model) -> None:
-    assert torch.equal(model.embed("A Fox on a BLUE background").text, model.embed("a fox on a blue background").text)
+    assert torch.equal(
+        model.embed("A Fox on a BLUE background").text,
+        model.embed("a fox on a blue background").text,
+    )
     assert not torch.equal(model.embed("a fox").text, model.embed("a tree").text)
 
 
-def test_a_prompt_that_is_too_long_is_cut_with_a_warning_that_names_the_words(model: sv.Model) -> None:
+def test_a_prompt_that_is_too_long_is_cut_with_a_warning_that_names_the_words(
+    model: sv.Model,
+) -> None:
     room = model.tokenizer.model_max_length - 2
     kept = "fox " * (room - 2) + "tree"
     with pytest.warns(sv.SagvizWarning, match=rf"longer than {room} tokens.*: mushroom guitar$"):
         model.check_prompt(f"{kept} house mushroom guitar")
-    assert torch.equal(model.embed(f"{kept} house mushroom guitar").text, model.embed(f"{kept} house").text)
+    assert torch.equal(
+        model.embed(f"{kept} house mushroom guitar").text, model.embed(f"{kept} house").text
+    )
 
 
 def test_five_hundred_words_warn_in_one_sentence(model: sv.Model) -> None:
@@ -202,7 +232,9 @@ def test_sizes_are_counted_in_cells(model: sv.Model) -> None:
     assert model.latent_shape((32, 48)) == (4, 16, 24)
 
 
-@pytest.mark.parametrize("size", [(32,), (32, 33), (0, 32), (-32, 32), (32.0, 32), (32, 32, 3), ("32", "32"), ()])
+@pytest.mark.parametrize(
+    "size", [(32,), (32, 33), (0, 32), (-32, 32), (32.0, 32), (32, 32, 3), ("32", "32"), ()]
+)
 def test_a_size_that_does_not_fit_the_cells_is_refused(model: sv.Model, size: Any) -> None:
     with pytest.raises(ArgumentError, match="multiples of 2") as error:
         model.latent_shape(size)
@@ -215,7 +247,11 @@ def picture(height: int = 32, width: int = 48) -> Image.Image:
 
 def test_encode_is_the_scaled_mean_of_the_autoencoder(model: sv.Model) -> None:
     latents = model.encode([picture(), picture().rotate(180)])
-    assert (latents.shape, latents.dtype, latents.device.type) == ((2, 4, 16, 24), torch.float32, "cpu")
+    assert (latents.shape, latents.dtype, latents.device.type) == (
+        (2, 4, 16, 24),
+        torch.float32,
+        "cpu",
+    )
     pixels = torch.from_numpy(np.asarray(picture())).permute(2, 0, 1)[None].float() / 127.5 - 1
     expected = model.vae.encode(pixels).latent_dist.mode() * model.vae.config.scaling_factor
     torch.testing.assert_close(latents[:1], expected, rtol=1e-4, atol=1e-4)
@@ -224,13 +260,17 @@ def test_encode_is_the_scaled_mean_of_the_autoencoder(model: sv.Model) -> None:
 
 def test_decode_is_that_of_diffusers(model: sv.Model, pipe: StableDiffusionPipeline) -> None:
     latents = noise(2, (16, 24))
-    expected = pipe.image_processor.postprocess(pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample.detach())
+    expected = pipe.image_processor.postprocess(
+        pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample.detach()
+    )
     for mine, theirs in zip(model.decode(latents), expected, strict=True):
         assert mine.size == (48, 32)
         assert np.abs(np.asarray(mine, int) - np.asarray(theirs, int)).max() <= 1
 
 
-@pytest.mark.parametrize("pictures", [[], [picture(), picture(16, 16)], picture(33, 32)], ids=["none", "unequal", "odd"])
+@pytest.mark.parametrize(
+    "pictures", [[], [picture(), picture(16, 16)], picture(33, 32)], ids=["none", "unequal", "odd"]
+)
 def test_pictures_that_cannot_be_encoded_are_refused(model: sv.Model, pictures: Any) -> None:
     with pytest.raises(ArgumentError) as error:
         model.encode(pictures)
@@ -240,7 +280,9 @@ def test_pictures_that_cannot_be_encoded_are_refused(model: sv.Model, pictures: 
 @pytest.mark.parametrize("t", [0, 500, 999])
 def test_the_forward_process_is_that_of_diffusers(model: sv.Model, t: int) -> None:
     x0, eps = noise(2), noise(2, seed=1)
-    torch.testing.assert_close(model.add_noise(x0, eps, t), model.scheduler.add_noise(x0, eps, torch.tensor([t])))
+    torch.testing.assert_close(
+        model.add_noise(x0, eps, t), model.scheduler.add_noise(x0, eps, torch.tensor([t]))
+    )
 
 
 @pytest.mark.parametrize("t", [-1, 1000, 0.5, "10", None])
@@ -256,11 +298,18 @@ def test_a_time_outside_the_schedule_is_refused(model: sv.Model, t: Any) -> None
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("ddim", DDIMScheduler), ("DDIM", DDIMScheduler), ("pndm", PNDMScheduler), ("dpm++ 2m", DPMSolverMultistepScheduler),
-        ("DPM++ 2M Karras", DPMSolverMultistepScheduler), ("euler", EulerDiscreteScheduler), (None, DDIMScheduler),
+        ("ddim", DDIMScheduler),
+        ("DDIM", DDIMScheduler),
+        ("pndm", PNDMScheduler),
+        ("dpm++ 2m", DPMSolverMultistepScheduler),
+        ("DPM++ 2M Karras", DPMSolverMultistepScheduler),
+        ("euler", EulerDiscreteScheduler),
+        (None, DDIMScheduler),
     ],
-)  # fmt: skip
-def test_a_scheduler_by_name_has_the_models_schedule(model: sv.Model, name: str | None, kind: type) -> None:
+)
+def test_a_scheduler_by_name_has_the_models_schedule(
+    model: sv.Model, name: str | None, kind: type
+) -> None:
     made = make_scheduler(model, name)
     assert type(made) is kind
     assert made is not model.scheduler
@@ -297,4 +346,7 @@ def test_threads_do_not_share_the_tokenizers_state(model: sv.Model) -> None:
     expected = {prompt: model.embed(prompt) for prompt in set(prompts)}
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(model.embed, prompts))
-    assert all(torch.equal(told.text, expected[prompt].text) for told, prompt in zip(found, prompts, strict=True))
+    assert all(
+        torch.equal(told.text, expected[prompt].text)
+        for told, prompt in zip(found, prompts, strict=True)
+    )

@@ -1,4 +1,6 @@
-"""What a call takes of memory, told without weights: against what torch allocates, and against closed forms."""
+"""What a call takes of memory, told without weights: against what torch allocates, and against
+closed forms.
+"""
 
 from __future__ import annotations
 
@@ -54,14 +56,23 @@ def test_what_has_gone_is_not_counted_any_more() -> None:
 
 
 def tiny_sdxl() -> UNet2DConditionModel:
-    """Two text embeddings, several transformer blocks in a row, linear projections: what is SDXL's own."""
+    """Two text embeddings, several transformer blocks in a row, linear projections: what is SDXL's
+    own.
+    """
     return build_unet(
-        block_out_channels=(32, 64), attention_head_dim=(2, 4), transformer_layers_per_block=(1, 2), use_linear_projection=True,
-        addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=48 + 16,
-    )  # fmt: skip
+        block_out_channels=(32, 64),
+        attention_head_dim=(2, 4),
+        transformer_layers_per_block=(1, 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=48 + 16,
+    )
 
 
-@pytest.mark.parametrize("unet", [build_unet(block_out_channels=(32, 64)), tiny_sdxl()], ids=["sd", "sdxl"])
+@pytest.mark.parametrize(
+    "unet", [build_unet(block_out_channels=(32, 64)), tiny_sdxl()], ids=["sd", "sdxl"]
+)
 @pytest.mark.parametrize("rows", [1, 3])
 @torch.no_grad()
 def test_a_unets_call_takes_what_was_told(unet: UNet2DConditionModel, rows: int) -> None:
@@ -71,7 +82,9 @@ def test_a_unets_call_takes_what_was_told(unet: UNet2DConditionModel, rows: int)
     sdxl = unet.config.addition_embed_type == "text_time"
 
     def call() -> object:
-        return unet(x, t, encoder_hidden_states=text, added_cond_kwargs=added if sdxl else None).sample
+        return unet(
+            x, t, encoder_hidden_states=text, added_cond_kwargs=added if sdxl else None
+        ).sample
 
     call()
     told = Footprint().unet(unet, torch.float32, rows=rows, latent=LATENT, tokens=TOKENS)
@@ -81,9 +94,13 @@ def test_a_unets_call_takes_what_was_told(unet: UNet2DConditionModel, rows: int)
 @torch.no_grad()
 def test_a_unet_of_pixels_reads_no_text() -> None:
     unet = UNet2DModel(
-        sample_size=32, block_out_channels=(32, 64), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"), layers_per_block=1, norm_num_groups=8,
-    ).eval()  # fmt: skip
+        sample_size=32,
+        block_out_channels=(32, 64),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=8,
+    ).eval()
     x = torch.randn(2, 3, 64, 64)
     unet(x, 500)
     told = Footprint().unet(unet, torch.float32, rows=2, latent=(3, 64, 64), tokens=0)
@@ -94,9 +111,12 @@ def test_a_unet_of_pixels_reads_no_text() -> None:
 @torch.no_grad()
 def test_decoding_takes_what_was_told(tiled: bool) -> None:
     vae = AutoencoderKL(
-        block_out_channels=(16, 32), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        norm_num_groups=4, sample_size=64,
-    ).eval()  # fmt: skip
+        block_out_channels=(16, 32),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        sample_size=64,
+    ).eval()
     z = torch.randn(1, *LATENT)
     told = Footprint().decoder(vae, torch.float32, latent=LATENT, tiled=tiled)
     if tiled:
@@ -128,7 +148,9 @@ def test_buffers_are_weights_too() -> None:
 
 
 def test_sdxl_is_told_by_the_laws_of_its_size(sdxl: UNet2DConditionModel) -> None:
-    """Activations grow with rows and with cells as they do in proportion, attention included, and halve in float16."""
+    """Activations grow with rows and with cells as they do in proportion, attention included, and
+    halve in float16.
+    """
     found = Footprint()
 
     def told(rows: int = 1, side: int = 64, dtype: torch.dtype = torch.float16) -> int:
@@ -137,7 +159,8 @@ def test_sdxl_is_told_by_the_laws_of_its_size(sdxl: UNet2DConditionModel) -> Non
     assert told(rows=3) == pytest.approx(3 * told(), rel=0.02)
     assert told(side=128) == pytest.approx(4 * told(), rel=0.02)
     assert told(dtype=torch.float32) == pytest.approx(2 * told(), rel=0.02)
-    skips = 3 * 320 * 64**2 + 320 * 32**2 + 2 * 640 * 32**2 + 640 * 16**2 + 2 * 1280 * 16**2  # that wait for the way up
+    # that wait for the way up
+    skips = 3 * 320 * 64**2 + 320 * 32**2 + 2 * 640 * 32**2 + 640 * 16**2 + 2 * 1280 * 16**2
     assert told() > 2 * skips
 
 
@@ -145,10 +168,16 @@ def test_a_peak_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """And another one where anything differs that decides it."""
     found, unet, made = Footprint(), build_unet(), []
     real = UNet2DConditionModel.from_config.__func__
-    monkeypatch.setattr(UNet2DConditionModel, "from_config", classmethod(lambda *args: made.append(args) or real(*args)))
+    monkeypatch.setattr(
+        UNet2DConditionModel,
+        "from_config",
+        classmethod(lambda *args: made.append(args) or real(*args)),
+    )
     for rows in (1, 2, 1, 2):
         found.unet(unet, torch.float32, rows=rows, latent=LATENT, tokens=TOKENS)
     assert len(made) == 2
     found.unet(unet, torch.float16, rows=1, latent=LATENT, tokens=TOKENS)
-    found.unet(build_unet(block_out_channels=(8, 32)), torch.float32, rows=1, latent=LATENT, tokens=TOKENS)
+    found.unet(
+        build_unet(block_out_channels=(8, 32)), torch.float32, rows=1, latent=LATENT, tokens=TOKENS
+    )
     assert len(made) == 4

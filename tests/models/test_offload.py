@@ -1,4 +1,6 @@
-"""Networks that wait elsewhere until they are called: ours, accelerate's and diffusers' own hooks, all with the CPU as device."""
+"""Networks that wait elsewhere until they are called: ours, accelerate's and diffusers' own hooks,
+all with the CPU as device.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ CPU = torch.device("cpu")
 
 def run(model: sv.Model) -> sv.Trace:
     return sv.trace(
-        model, "a fox", steps=2, guidance=CFG(3.0) + SAG(1.0), capture=sv.Capture(what=("mass", "words")), progress=False
+        model,
+        "a fox",
+        steps=2,
+        guidance=CFG(3.0) + SAG(1.0),
+        capture=sv.Capture(what=("mass", "words")),
+        progress=False,
     )
 
 
@@ -38,7 +45,9 @@ class Traveller(nn.Module):
 
     def parameters(self, recurse: bool = True) -> Any:
         del recurse
-        return iter([torch.empty(0, device="meta") if self.place.type == "meta" else torch.empty(0)])
+        return iter(
+            [torch.empty(0, device="meta") if self.place.type == "meta" else torch.empty(0)]
+        )
 
     def to(self, place: Any) -> Any:
         self.place, self.moves = torch.device(place), self.moves + 1
@@ -77,21 +86,33 @@ def test_visiting_networks_compute_the_same_bits(model: sv.Model, folder: Path) 
 
 
 def in_parts(pipe: StableDiffusionPipeline) -> None:
-    """What `enable_sequential_cpu_offload` does; with copies, because accelerate takes the CPU's own weights for tied ones."""
+    """What `enable_sequential_cpu_offload` does; with copies, because accelerate takes the CPU's
+    own weights for tied ones.
+    """
     for network in (pipe.unet, pipe.vae, pipe.text_encoder):
-        cpu_offload(network, CPU, state_dict={name: value.clone() for name, value in network.state_dict().items()})
+        cpu_offload(
+            network,
+            CPU,
+            state_dict={name: value.clone() for name, value in network.state_dict().items()},
+        )
 
 
 WAYS: dict[str, Callable[[StableDiffusionPipeline], Any]] = {
     "model": lambda pipe: pipe.enable_model_cpu_offload(device="cpu"),
     "sequential": in_parts,
-    "group": lambda pipe: pipe.enable_group_offload(onload_device=CPU, offload_device=CPU, offload_type="leaf_level"),
+    "group": lambda pipe: pipe.enable_group_offload(
+        onload_device=CPU, offload_device=CPU, offload_type="leaf_level"
+    ),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_pipeline_with_hooks_of_its_own_runs_as_one_without(model: sv.Model, folder: Path, way: str) -> None:
-    """Under sequential offload the weights are on the meta device between calls, and the inputs must not go there."""
+def test_a_pipeline_with_hooks_of_its_own_runs_as_one_without(
+    model: sv.Model, folder: Path, way: str
+) -> None:
+    """Under sequential offload the weights are on the meta device between calls, and the inputs
+    must not go there.
+    """
     pipe = StableDiffusionPipeline.from_pretrained(folder)
     WAYS[way](pipe)
     ours = sv.load(pipe)

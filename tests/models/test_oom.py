@@ -24,7 +24,9 @@ def too_large() -> Any:
 
 
 def on_cuda() -> Any:
-    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 14.58 GiB")
+    raise torch.cuda.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 14.58 GiB"
+    )
 
 
 class Breaks:
@@ -46,12 +48,17 @@ class Breaks:
 
 @pytest.mark.parametrize("ask", [too_large, on_cuda])
 @pytest.mark.parametrize("call", [1, 2, 5])
-def test_the_sentence_says_what_was_tried_and_what_to_lower(model: sv.Model, ask: Any, call: int) -> None:
-    """In either pass of a step; the steps so far are kept, and the network's activations are gone while the error is there."""
+def test_the_sentence_says_what_was_tried_and_what_to_lower(
+    model: sv.Model, ask: Any, call: int
+) -> None:
+    """In either pass of a step; the steps so far are kept, and the network's activations are gone
+    while the error is there.
+    """
     breaks = Breaks(model, call, ask=ask)
     rows = 2 if call % 2 == 0 else 4
     words = (
-        rf"no memory left on cpu in a U-Net call of {rows} rows of 16 x 24 latent cells in float32, which needs about "
+        rf"no memory left on cpu in a U-Net call of {rows} rows of 16 x 24 latent cells in float32,"
+        r" which needs about "
         r"[\d.]+ MiB beside weights of [\d.]+ MiB; lower images= or size=.*batch=.*dtype='float16'"
     )
     with pytest.raises(OutOfMemoryError, match=words) as stopped:
@@ -78,10 +85,14 @@ def test_the_generator_and_what_if_and_attend_say_it_as_well(model: sv.Model) ->
         breaks.handle.remove()
 
 
-def test_a_sweep_tries_each_cell_alone_and_notes_the_sentence(model: sv.Model, tmp_path: Path) -> None:
+def test_a_sweep_tries_each_cell_alone_and_notes_the_sentence(
+    model: sv.Model, tmp_path: Path
+) -> None:
     """The batch of three fails, then the first cell alone; the others are made."""
     breaks = Breaks(model, 1, 2)
-    made = sv.sweep(model, ["a fox", "a cat", "a tree"], steps=1, guidance=[CFG(3.0)], store=tmp_path)
+    made = sv.sweep(
+        model, ["a fox", "a cat", "a tree"], steps=1, guidance=[CFG(3.0)], store=tmp_path
+    )
     breaks.handle.remove()
     (reason,) = made.failed.values()
     assert "no memory left on cpu in a U-Net call of 2 rows" in reason
@@ -92,15 +103,29 @@ def test_a_sweep_tries_each_cell_alone_and_notes_the_sentence(model: sv.Model, t
 @pytest.mark.parametrize(
     ("error", "known"),
     [
-        (MemoryError(), True), (torch.cuda.OutOfMemoryError("x"), True), (RuntimeError("MPS backend out of memory (..."), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
-        (RuntimeError("out of memory"), False), (RuntimeError("sizes do not match"), False),
+        (MemoryError(), True),
+        (torch.cuda.OutOfMemoryError("x"), True),
+        (RuntimeError("MPS backend out of memory (..."), True),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate"
+                " memory"
+            ),
+            True,
+        ),
+        (
+            RuntimeError(
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+            ),
+            True,
+        ),
+        (RuntimeError("out of memory"), False),
+        (RuntimeError("sizes do not match"), False),
         (ValueError("CUDA out of memory"), False),
         (KeyboardInterrupt(), False),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_other_errors_are_left_alone(error: BaseException, known: bool) -> None:
     assert is_shortage(error) is known
     with pytest.raises(OutOfMemoryError if known else type(error)), explained(lambda: "no memory"):
@@ -114,5 +139,9 @@ def test_the_real_refusal_of_the_allocator_is_known() -> None:
 
 
 def test_what_was_explained_once_is_not_explained_again() -> None:
-    with pytest.raises(OutOfMemoryError, match="inner"), explained(lambda: "outer"), explained(lambda: "inner"):
+    with (
+        pytest.raises(OutOfMemoryError, match="inner"),
+        explained(lambda: "outer"),
+        explained(lambda: "inner"),
+    ):
         raise MemoryError

@@ -27,7 +27,11 @@ def half(folder: Path) -> Iterator[sv.Model]:
     model = sv.load(folder, dtype="float16")
     yield model
     assert {p.dtype for p in model.vae.parameters()} == {torch.float16}
-    assert (model.vae.use_tiling, model.vae.tile_latent_min_size, model.vae.tile_sample_min_size) == (False, 16, 32)
+    assert (
+        model.vae.use_tiling,
+        model.vae.tile_latent_min_size,
+        model.vae.tile_sample_min_size,
+    ) == (False, 16, 32)
 
 
 def say(model: sv.Model, force_upcast: bool | None) -> None:
@@ -50,9 +54,15 @@ def pixels(pictures: Any) -> np.ndarray[Any, Any]:
     return np.stack([np.asarray(picture, int) for picture in pictures])
 
 
-@pytest.mark.parametrize(("said", "dtype"), [(True, torch.float32), (False, torch.float16), (None, torch.float16)])
-def test_a_vae_is_put_in_float32_where_its_file_says_so(half: sv.Model, said: bool | None, dtype: torch.dtype) -> None:
-    """SDXL's says yes, the repaired one no, and Stable Diffusion 1.x's nothing, which diffusers reads as yes."""
+@pytest.mark.parametrize(
+    ("said", "dtype"), [(True, torch.float32), (False, torch.float16), (None, torch.float16)]
+)
+def test_a_vae_is_put_in_float32_where_its_file_says_so(
+    half: sv.Model, said: bool | None, dtype: torch.dtype
+) -> None:
+    """SDXL's says yes, the repaired one no, and Stable Diffusion 1.x's nothing, which diffusers
+    reads as yes.
+    """
     say(half, said)
     assert half.vae.config.force_upcast is (said is not False)
     before = copy.deepcopy(half.vae.state_dict())
@@ -63,7 +73,10 @@ def test_a_vae_is_put_in_float32_where_its_file_says_so(half: sv.Model, said: bo
     assert all(torch.equal(value, before[name]) for name, value in half.vae.state_dict().items())
     assert all(a is b for a, b in zip(half.vae.parameters(), own, strict=True))
     whole = copy.deepcopy(half.vae).to(dtype)
-    expected = [whole.decode(row[None].to(dtype) / whole.config.scaling_factor).sample.float() for row in noise(2, SIZE)]
+    expected = [
+        whole.decode(row[None].to(dtype) / whole.config.scaling_factor).sample.float()
+        for row in noise(2, SIZE)
+    ]
     difference = pixels(made) - pixels(to_images(torch.cat(expected)))
     assert np.abs(difference).max() <= (0 if dtype == torch.float32 else 1)
 
@@ -101,7 +114,10 @@ def test_a_picture_that_overflows_is_decoded_again_in_float32(half: sv.Model) ->
 def test_a_picture_of_nothing_is_refused(half: sv.Model) -> None:
     say(half, False)
     half.vae.decoder.conv_in.weight[0, 0, 0, 0] = torch.nan
-    with pytest.warns(sv.SagvizWarning), pytest.raises(NotFiniteError, match="the VAE gives NaN") as error:
+    with (
+        pytest.warns(sv.SagvizWarning),
+        pytest.raises(NotFiniteError, match="the VAE gives NaN") as error,
+    ):
         half.decode(noise(1, SIZE))
     assert is_one_sentence(error.value)
     with pytest.raises(NotFiniteError, match="the latents") as error:
@@ -121,7 +137,9 @@ def own(folder: Path) -> sv.Model:
     return sv.load(folder)
 
 
-def test_large_pictures_are_decoded_in_tiles(own: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pictures_are_decoded_in_tiles(
+    own: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One pixel beyond the bound, and not at it."""
     latents = noise(1, (24, 32))
     whole = pixels(own.decode(latents))
@@ -133,12 +151,16 @@ def test_large_pictures_are_decoded_in_tiles(own: sv.Model, monkeypatch: pytest.
     assert not own.vae.use_tiling
 
 
-def test_tiles_have_64_cells_where_the_vaes_own_are_larger(own: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_have_64_cells_where_the_vaes_own_are_larger(
+    own: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SDXL's own are pictures of 1024 x 1024 pixels, which is what does not fit."""
     own.vae.tile_latent_min_size, own.vae.tile_sample_min_size = 128, 256
     monkeypatch.setattr(vae, "WHOLE", 0)
     sides: list[Any] = []
-    own.vae.decoder.register_forward_pre_hook(lambda _module, args: sides.append(tuple(args[0].shape[2:])))
+    own.vae.decoder.register_forward_pre_hook(
+        lambda _module, args: sides.append(tuple(args[0].shape[2:]))
+    )
     own.decode(noise(1, (64, 80)))
     assert max(sides) == (64, 64)
     assert (own.vae.tile_latent_min_size, own.vae.tile_sample_min_size) == (128, 256)
@@ -154,7 +176,9 @@ class Small:
     def check(self, _module: object, args: tuple[Tensor, ...]) -> None:
         self.calls += 1
         if args[0][0, 0].numel() > self.cells:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 14 GiB")
+            raise torch.cuda.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 14 GiB"
+            )
 
 
 def test_a_picture_that_does_not_fit_whole_is_decoded_in_tiles(own: sv.Model) -> None:

@@ -1,4 +1,6 @@
-"""What the model was taught to understand: listed where that is little, with a warning where a prompt goes beyond it."""
+"""What the model was taught to understand: listed where that is little, with a warning where a
+prompt goes beyond it.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,12 @@ from sagviz.mini import world
 from sagviz.models.vocabulary import unknown_words, vocabulary
 
 KINDS = {
-    "objects": ["soccer ball", "cat", "fox", "owl"], "backgrounds": ["blue"], "relations": ["left of"], "sizes": ["small"],
+    "objects": ["soccer ball", "cat", "fox", "owl"],
+    "backgrounds": ["blue"],
+    "relations": ["left of"],
+    "sizes": ["small"],
     "other words": ["a", "an", "on", "background"],
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -52,12 +57,16 @@ def test_a_model_for_any_text_has_no_list_and_no_warning(model: sv.Model) -> Non
         ("a bleu fox", {"bleu": ["blue"]}),
     ],
 )
-def test_unknown_words_and_their_nearest(schooled: sv.Model, prompt: str, unknown: dict[str, list[str]]) -> None:
+def test_unknown_words_and_their_nearest(
+    schooled: sv.Model, prompt: str, unknown: dict[str, list[str]]
+) -> None:
     assert unknown_words(schooled, prompt) == unknown
 
 
 def test_a_run_warns_where_its_prompts_go_beyond(schooled: sv.Model) -> None:
-    with pytest.warns(SagvizWarning, match=r"not taught 'cats' \(near: cat\); .*vocabulary\(model\)") as caught:
+    with pytest.warns(
+        SagvizWarning, match=r"not taught 'cats' \(near: cat\); .*vocabulary\(model\)"
+    ) as caught:
         next(sv.steps(schooled, "cats", steps=1))
     assert caught[0].filename == __file__, "the warning points at the line of the user"
     with pytest.warns(SagvizWarning, match="'blurry'"):

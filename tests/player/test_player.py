@@ -1,4 +1,6 @@
-"""The player's file: how large it is, what is left without scripts, what is refused; and the words of a step."""
+"""The player's file: how large it is, what is left without scripts, what is refused; and the words
+of a step.
+"""
 
 from __future__ import annotations
 
@@ -43,19 +45,40 @@ def synthetic(steps: int, shape: tuple[int, int, int], grid: int = 8) -> sv.Trac
     def step(index: int) -> Step:
         alpha = 0.07 + 0.9 * index / steps
         return Step(
-            index=index, level=Level(1000 * (1 - index / steps), alpha, (1 - alpha**2) ** 0.5), guidance=BOTH,
-            x_t=noise(), out_uncond=noise(), out_cond=noise(), out_degraded=noise(), x_next=noise(),
+            index=index,
+            level=Level(1000 * (1 - index / steps), alpha, (1 - alpha**2) ** 0.5),
+            guidance=BOTH,
+            x_t=noise(),
+            out_uncond=noise(),
+            out_cond=noise(),
+            out_degraded=noise(),
+            x_next=noise(),
             attention=torch.rand((1, grid, grid), generator=draw) * 2,
-        )  # fmt: skip
+        )
 
     height, width = 8 * shape[1], 8 * shape[2]
-    smooth = torch.nn.functional.interpolate(torch.rand((1, 3, 8, 8), generator=draw) * 2 - 1, (height, width), mode="bicubic")
+    smooth = torch.nn.functional.interpolate(
+        torch.rand((1, 3, 8, 8), generator=draw) * 2 - 1, (height, width), mode="bicubic"
+    )
     picture = to_png(preview(smooth, torch.eye(4, 3))[0])
     settings = Settings(
-        model="m", prompt="", negative_prompt="", guidance=BOTH, steps=steps, seed=0, images=1, size=(height, width),
+        model="m",
+        prompt="",
+        negative_prompt="",
+        guidance=BOTH,
+        steps=steps,
+        seed=0,
+        images=1,
+        size=(height, width),
         scheduler={"class": "DDIMScheduler"},
-    )  # fmt: skip
-    return sv.Trace(settings, tuple(map(step, range(steps))), steps, (picture,), torch.randn((5, 3), generator=draw) / 3)
+    )
+    return sv.Trace(
+        settings,
+        tuple(map(step, range(steps))),
+        steps,
+        (picture,),
+        torch.randn((5, 3), generator=draw) / 3,
+    )
 
 
 class Left(HTMLParser):
@@ -85,13 +108,21 @@ def test_without_scripts_a_contact_strip_is_left(traces: tuple[sv.Trace, ...]) -
     left.feed(fragment(traces[1]))
     sentences = [describe.of_step(step, 5) for step in traces[1]]
     assert left.pictures == [*sentences, "The finished picture."]
-    assert left.words == ["“a fox”, seed 3", "CFG 3 + SAG 1: guided prediction", *sentences, "The finished picture."]
+    assert left.words == [
+        "“a fox”, seed 3",
+        "CFG 3 + SAG 1: guided prediction",
+        *sentences,
+        "The finished picture.",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("shape", "limit", "kept"), [((4, 16, 16), 3_000_000, 50), ((4, 64, 64), 8_000_000, 50), ((4, 128, 128), 8_000_000, 12)]
+    ("shape", "limit", "kept"),
+    [((4, 16, 16), 3_000_000, 50), ((4, 64, 64), 8_000_000, 50), ((4, 128, 128), 8_000_000, 12)],
 )
-def test_a_page_is_small_even_for_noise(shape: tuple[int, int, int], limit: int, kept: int, tmp_path: Path) -> None:
+def test_a_page_is_small_even_for_noise(
+    shape: tuple[int, int, int], limit: int, kept: int, tmp_path: Path
+) -> None:
     trace = synthetic(50, shape)
     assert page(trace, tmp_path / "a.html").stat().st_size <= limit
     steps = pack([trace], PAGE_BYTES)["runs"][0]["steps"]
@@ -104,12 +135,19 @@ def test_one_image_of_a_batch(model: sv.Model) -> None:
     batch = sv.trace(model, "a fox", steps=2, seed=3, images=2, guidance=BOTH, progress=False)
     alone = sv.trace(model, "a fox", steps=2, seed=4, guidance=BOTH, progress=False)
     shared = replace(alone, latent_rgb=batch.latent_rgb)
-    chosen, single = (pack([trace], 10**6, image=image)["runs"][0]["steps"] for trace, image in ((batch, 1), (shared, 0)))
+    chosen, single = (
+        pack([trace], 10**6, image=image)["runs"][0]["steps"]
+        for trace, image in ((batch, 1), (shared, 0))
+    )
     assert [step["caption"] for step in chosen] == [step["caption"] for step in single]
 
 
-@pytest.mark.parametrize(("traces_", "path"), [([], "a.html"), (None, "a.txt"), (None, "no/such/folder/a.html")])
-def test_what_cannot_be_shown_is_said(traces_: object, path: str, traces: tuple[sv.Trace, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("traces_", "path"), [([], "a.html"), (None, "a.txt"), (None, "no/such/folder/a.html")]
+)
+def test_what_cannot_be_shown_is_said(
+    traces_: object, path: str, traces: tuple[sv.Trace, ...], tmp_path: Path
+) -> None:
     with pytest.raises(sv.SagvizError) as error:
         page(traces[0] if traces_ is None else traces_, tmp_path / path)
     assert is_one_sentence(error.value)
@@ -117,7 +155,9 @@ def test_what_cannot_be_shown_is_said(traces_: object, path: str, traces: tuple[
 
 
 @pytest.mark.parametrize("image", [2, -1])
-def test_a_missing_image_or_step_is_said(image: int, traces: tuple[sv.Trace, ...], tmp_path: Path) -> None:
+def test_a_missing_image_or_step_is_said(
+    image: int, traces: tuple[sv.Trace, ...], tmp_path: Path
+) -> None:
     with pytest.raises(sv.SagvizError, match="counted from 0"):
         traces[0].to_html(tmp_path / "a.html", image=image)
     with pytest.raises(sv.SagvizError, match="no step"):
@@ -125,8 +165,12 @@ def test_a_missing_image_or_step_is_said(image: int, traces: tuple[sv.Trace, ...
     assert "<img" in replace(traces[0], steps=())._repr_html_()
 
 
-def test_the_shell_shows_saved_runs(traces: tuple[sv.Trace, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [str(trace.save(tmp_path / f"{number}.sagtrace")) for number, trace in enumerate(traces)]
+def test_the_shell_shows_saved_runs(
+    traces: tuple[sv.Trace, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [
+        str(trace.save(tmp_path / f"{number}.sagtrace")) for number, trace in enumerate(traces)
+    ]
     assert cli.main(["show", *files]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "0.html")
     assert cli.main(["show", files[0], "-o", str(tmp_path / "b.html")]) == 0
@@ -155,7 +199,9 @@ def test_captions_carry_the_numbers_of_the_step(traces: tuple[sv.Trace, ...]) ->
         (CFG(0.0) + SAG(1.0), "of the prediction's length"),
     ],
 )
-def test_captions_say_what_acts(guidance: Guidance, words: str, traces: tuple[sv.Trace, ...]) -> None:
+def test_captions_say_what_acts(
+    guidance: Guidance, words: str, traces: tuple[sv.Trace, ...]
+) -> None:
     assert words in describe.of_step(replace(traces[1][2], guidance=guidance), 5)
 
 

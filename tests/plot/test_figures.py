@@ -1,4 +1,6 @@
-"""Figures show the records: titles, numbers and pictures are read back from them, and every picture has words."""
+"""Figures show the records: titles, numbers and pictures are read back from them, and every picture
+has words.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,31 @@ def alts(html: str) -> list[str]:
     return re.findall(r'alt="([^"]+)"', html)
 
 
-def test_a_step_shows_every_quantity_in_order(traces: tuple[sv.Trace, ...], model: sv.Model) -> None:
+def test_a_step_shows_every_quantity_in_order(
+    traces: tuple[sv.Trace, ...], model: sv.Model
+) -> None:
     titles = [panel.title.split()[0] for panel in plot.step_panel(traces[2], 2, model).panels]
-    assert titles == ["noisy", "prediction", "attention", "mask", "blurred", "degraded", "CFG:", "SAG:", "guided"]
-    assert [panel.title.split()[0] for panel in plot.step_panel(traces[0], 2, model).panels] == ["noisy", "prediction", "guided"]
+    assert titles == [
+        "noisy",
+        "prediction",
+        "attention",
+        "mask",
+        "blurred",
+        "degraded",
+        "CFG:",
+        "SAG:",
+        "guided",
+    ]
+    assert [panel.title.split()[0] for panel in plot.step_panel(traces[0], 2, model).panels] == [
+        "noisy",
+        "prediction",
+        "guided",
+    ]
 
 
-def test_captions_carry_the_numbers_of_the_step(traces: tuple[sv.Trace, ...], model: sv.Model) -> None:
+def test_captions_carry_the_numbers_of_the_step(
+    traces: tuple[sv.Trace, ...], model: sv.Model
+) -> None:
     step = traces[2][1]
     words = " ".join(panel.words for panel in plot.step_panel(traces[2], 1, model).panels)
     assert step.mask is not None
@@ -42,7 +62,10 @@ def test_captions_carry_the_numbers_of_the_step(traces: tuple[sv.Trace, ...], mo
 def test_the_mask_picture_is_the_mask(traces: tuple[sv.Trace, ...], model: sv.Model) -> None:
     """Outside the mask the picture is faded to near white, inside it is the decoded prediction."""
     step = traces[2][1]
-    panels = {panel.title: np.asarray(panel.image, dtype=float) for panel in plot.step_panel(traces[2], 1, model).panels}
+    panels = {
+        panel.title: np.asarray(panel.image, dtype=float)
+        for panel in plot.step_panel(traces[2], 1, model).panels
+    }
     clean, shown = panels["prediction x̂₀"], panels["mask Mₜ"]
     factor = shown.shape[0] // clean.shape[0]
     inside = step.mask[0, 0].bool().numpy().repeat(shown.shape[0] // step.mask.shape[2], 0)  # type: ignore[index, union-attr]
@@ -53,7 +76,9 @@ def test_the_mask_picture_is_the_mask(traces: tuple[sv.Trace, ...], model: sv.Mo
     assert shown[~inside].min() > 200
 
 
-def test_colours_have_one_scale_for_all_steps(traces: tuple[sv.Trace, ...], model: sv.Model) -> None:
+def test_colours_have_one_scale_for_all_steps(
+    traces: tuple[sv.Trace, ...], model: sv.Model
+) -> None:
     scale = {
         re.search(r"colours from 0 to ([\d.]+)", panel.words)[1]  # type: ignore[index]
         for index in range(4)
@@ -63,7 +88,9 @@ def test_colours_have_one_scale_for_all_steps(traces: tuple[sv.Trace, ...], mode
     assert len(scale) == 1
 
 
-def test_a_loaded_trace_is_shown_without_its_model(traces: tuple[sv.Trace, ...], tmp_path: Path) -> None:
+def test_a_loaded_trace_is_shown_without_its_model(
+    traces: tuple[sv.Trace, ...], tmp_path: Path
+) -> None:
     loaded = sv.Trace.load(traces[2].save(tmp_path / "a.sagtrace"))
     assert len(plot.step_panel(loaded, 0).panels) == 9
     assert len(alts(plot.film_strip(loaded)._repr_html_())) == 5 * 4
@@ -71,8 +98,18 @@ def test_a_loaded_trace_is_shown_without_its_model(traces: tuple[sv.Trace, ...],
 
 
 def test_a_strip_has_a_row_for_each_quantity(traces: tuple[sv.Trace, ...], model: sv.Model) -> None:
-    assert [name for name, _ in plot.film_strip(traces[2], model, count=3).rows] == ["xₜ", "x̂₀", "Aₜ", "Mₜ", "guided x̂₀"]
-    assert [name for name, _ in plot.film_strip(traces[1], model, count=3).rows] == ["xₜ", "x̂₀", "guided x̂₀"]
+    assert [name for name, _ in plot.film_strip(traces[2], model, count=3).rows] == [
+        "xₜ",
+        "x̂₀",
+        "Aₜ",
+        "Mₜ",
+        "guided x̂₀",
+    ]
+    assert [name for name, _ in plot.film_strip(traces[1], model, count=3).rows] == [
+        "xₜ",
+        "x̂₀",
+        "guided x̂₀",
+    ]
     assert plot.film_strip(traces[2], model, count=2).columns == ("step 0", "step 3")
 
 
@@ -90,14 +127,20 @@ def test_curves_are_the_measures(traces: tuple[sv.Trace, ...]) -> None:
 def test_the_triptych_says_which_guidance_made_which_picture(traces: tuple[sv.Trace, ...]) -> None:
     panels = plot.triptych(traces).panels
     assert [panel.title for panel in panels] == ["plain", "CFG 3", "CFG 3 + SAG 1"]
-    assert [panel.image.tobytes() for panel in panels] == [trace.image.tobytes() for trace in traces]
+    assert [panel.image.tobytes() for panel in panels] == [
+        trace.image.tobytes() for trace in traces
+    ]
 
 
-def test_the_schematic_holds_this_steps_tensors(traces: tuple[sv.Trace, ...], model: sv.Model) -> None:
+def test_the_schematic_holds_this_steps_tensors(
+    traces: tuple[sv.Trace, ...], model: sv.Model
+) -> None:
     axes = plot.schematic(traces[2], 1, model).figures[0].axes[0]
     assert len(axes.images) == 10
     noisy = np.asarray(model.decode(traces[2][1].x_t)[0])
-    assert any(np.array_equal(np.asarray(image.get_array())[..., :3], noisy) for image in axes.images)
+    assert any(
+        np.array_equal(np.asarray(image.get_array())[..., :3], noisy) for image in axes.images
+    )
 
 
 def test_the_schematic_of_sag_alone_has_no_conditional_box(model: sv.Model) -> None:
@@ -111,9 +154,17 @@ def test_a_step_without_sag_has_no_schematic(traces: tuple[sv.Trace, ...], model
     assert is_one_sentence(error.value)
 
 
-@pytest.mark.parametrize("kind", ["step_panel", "film_strip", "triptych", "guidance_curves", "schematic"])
-def test_every_plot_saves_a_png_and_says_where_it_cannot(kind: str, traces: tuple[sv.Trace, ...], tmp_path: Path) -> None:
-    arguments = {"step_panel": (traces[2], 1), "schematic": (traces[2], 1), "triptych": (traces,)}.get(kind, (traces[2],))
+@pytest.mark.parametrize(
+    "kind", ["step_panel", "film_strip", "triptych", "guidance_curves", "schematic"]
+)
+def test_every_plot_saves_a_png_and_says_where_it_cannot(
+    kind: str, traces: tuple[sv.Trace, ...], tmp_path: Path
+) -> None:
+    arguments = {
+        "step_panel": (traces[2], 1),
+        "schematic": (traces[2], 1),
+        "triptych": (traces,),
+    }.get(kind, (traces[2],))
     shown = getattr(plot, kind)(*arguments)
     assert shown.save(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(sv.SagvizError, match="cannot write"):
@@ -121,5 +172,7 @@ def test_every_plot_saves_a_png_and_says_where_it_cannot(kind: str, traces: tupl
 
 
 def test_words_of_the_user_cannot_break_the_page(model: sv.Model) -> None:
-    trace = sv.trace(model, '"><script>alert(1)</script>', steps=1, guidance=CFG(2.0), progress=False)
+    trace = sv.trace(
+        model, '"><script>alert(1)</script>', steps=1, guidance=CFG(2.0), progress=False
+    )
     assert "<script" not in plot.triptych([trace])._repr_html_()

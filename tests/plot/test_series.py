@@ -14,7 +14,9 @@ PICTURES = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blu
 
 
 def test_a_gallery_keeps_rows_and_columns() -> None:
-    shown = plot.gallery({"CFG": PICTURES, "CFG + SAG": PICTURES[::-1]}, ["w = 0", "w = 1", "w = 2"])
+    shown = plot.gallery(
+        {"CFG": PICTURES, "CFG + SAG": PICTURES[::-1]}, ["w = 0", "w = 1", "w = 2"]
+    )
     assert [name for name, _ in shown.rows] == ["CFG", "CFG + SAG"]
     assert [panel.image for panel in shown.rows[1][1]] == PICTURES[::-1]
     html = shown._repr_html_()
@@ -29,7 +31,13 @@ def test_a_gallery_refuses_a_row_with_a_gap() -> None:
 
 
 def test_lines_and_dots_are_the_numbers() -> None:
-    drawing = plot.lines([0, 1, 4], {"law": [1.0, 0.5, 0.25]}, "t", "what is left", dots={"measured": [0.9, 0.6, 0.2]})
+    drawing = plot.lines(
+        [0, 1, 4],
+        {"law": [1.0, 0.5, 0.25]},
+        "t",
+        "what is left",
+        dots={"measured": [0.9, 0.6, 0.2]},
+    )
     (axes,) = drawing.figures[0].axes
     law, measured = axes.lines
     np.testing.assert_array_equal(law.get_xydata(), [(0, 1), (1, 0.5), (4, 0.25)])

@@ -26,7 +26,10 @@ BOTH = CFG(3.0) + SAG(1.0)
 
 
 def run(model: sv.Model, guidance: Any = BOTH, **settings: Any) -> sv.Trace:
-    return sv.trace(model, **{"prompt": "a fox", "steps": 4, "guidance": guidance, "progress": False, **settings})
+    return sv.trace(
+        model,
+        **{"prompt": "a fox", "steps": 4, "guidance": guidance, "progress": False, **settings},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,11 @@ def assert_same(a: sv.Trace, b: sv.Trace) -> None:
     assert len(a) == len(b)
     for one, other in zip(a, b, strict=True):
         assert same(one, other)
-        assert (one.guidance, one.forwards, one.samples) == (other.guidance, other.forwards, other.samples)
+        assert (one.guidance, one.forwards, one.samples) == (
+            other.guidance,
+            other.forwards,
+            other.samples,
+        )
     assert (a.latent_rgb is None) == (b.latent_rgb is None)
     assert a.latent_rgb is None or torch.equal(a.latent_rgb, b.latent_rgb)
 
@@ -54,16 +61,22 @@ def assert_same(a: sv.Trace, b: sv.Trace) -> None:
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler"])
 @pytest.mark.parametrize("kind", ["epsilon", "v"])
-def test_the_noise_form_is_the_clean_form(model: sv.Model, v_model: sv.Model, kind: str, scheduler: str) -> None:
-    """-sigma (eps - eps_degraded) = alpha (degraded x0 - D(x_degraded)): the form of other implementations is the paper's."""
+def test_the_noise_form_is_the_clean_form(
+    model: sv.Model, v_model: sv.Model, kind: str, scheduler: str
+) -> None:
+    """-sigma (eps - eps_degraded) = alpha (degraded x0 - D(x_degraded)): the form of other
+    implementations is the paper's.
+    """
     for record in run(model if kind == "epsilon" else v_model, scheduler=scheduler):
-        step = replace(record, **{n: v.double() for n in STORED if (v := getattr(record, n)) is not None})
+        step = replace(
+            record, **{n: v.double() for n in STORED if (v := getattr(record, n)) is not None}
+        )
         for term in step.guidance.terms:
             factor = -step.sigma / step.alpha
-            assert difference(term.in_output(step), step.level.slope * factor * term.in_noise(step)) < 1e-9, (
-                term.name,
-                step.index,
-            )
+            assert (
+                difference(term.in_output(step), step.level.slope * factor * term.in_noise(step))
+                < 1e-9
+            ), (term.name, step.index)
         assert difference(step.x0_guided, (step.x_t - step.sigma * step.eps) / step.alpha) < 1e-9
         assert difference(step.level.x0(step.x_t, step.output), step.x0_guided) < 1e-9
 
@@ -99,7 +112,11 @@ def test_a_threshold_below_zero_is_blur_guidance(model: sv.Model) -> None:
         (CFG(3.0), "a fox", {"attention", "mask", "x0_blurred", "x_degraded", "eps_degraded"}),
         (SAG(1.0), "a fox", {"eps_uncond"}),
         (SAG(1.0), "", {"eps_cond"}),
-        (None, "a fox", {"eps_uncond", "attention", "mask", "x0_blurred", "x_degraded", "eps_degraded"}),
+        (
+            None,
+            "a fox",
+            {"eps_uncond", "attention", "mask", "x0_blurred", "x_degraded", "eps_degraded"},
+        ),
         (None, "", {"eps_cond", "attention", "mask", "x0_blurred", "x_degraded", "eps_degraded"}),
     ],
 )
@@ -107,7 +124,15 @@ def test_a_field_is_none_where_the_guidance_does_not_need_it(
     model: sv.Model, guidance: Any, prompt: str, absent: set[str]
 ) -> None:
     step = run(model, guidance, prompt=prompt, steps=1)[0]
-    for name in ("eps_uncond", "eps_cond", "attention", "mask", "x0_blurred", "x_degraded", "eps_degraded"):
+    for name in (
+        "eps_uncond",
+        "eps_cond",
+        "attention",
+        "mask",
+        "x0_blurred",
+        "x_degraded",
+        "eps_degraded",
+    ):
         assert (getattr(step, name) is None) == (name in absent), name
     assert set(step.terms) == {term.name for term in step.guidance.terms}
     if not step.terms:
@@ -118,7 +143,11 @@ def test_records_are_float32_on_the_cpu(trace: sv.Trace) -> None:
     for step in trace:
         for name in STORED:
             value = getattr(step, name)
-            assert value is None or (value.dtype, value.device.type, value.requires_grad) == (torch.float32, "cpu", False), name
+            assert value is None or (value.dtype, value.device.type, value.requires_grad) == (
+                torch.float32,
+                "cpu",
+                False,
+            ), name
 
 
 def test_a_trace_is_a_sequence_of_its_steps(trace: sv.Trace) -> None:
@@ -149,15 +178,20 @@ def test_the_pictures_are_the_decoded_latents(model: sv.Model, trace: sv.Trace) 
     [
         (BOTH, {}),
         (None, {"prompt": ""}),
-        (CFG(3.0) + SAG(-0.1, threshold=math.inf, heads=(0, 2), start=0.3, stop=0.8), {"images": 2}),
+        (
+            CFG(3.0) + SAG(-0.1, threshold=math.inf, heads=(0, 2), start=0.3, stop=0.8),
+            {"images": 2},
+        ),
         (SAG(1.0, threshold=-math.inf), {"keep": 3, "size": (32, 48)}),
         (BOTH, {"keep": [1]}),
         (BOTH, {"scheduler": "euler", "seed": 2**63 - 4097}),
-        (BOTH, {"scheduler": "pndm", "negative_prompt": "Ä 树 \"\n"}),
+        (BOTH, {"scheduler": "pndm", "negative_prompt": 'Ä 树 "\n'}),
         (CFG(1.0), {"eta": 0.5, "noise": noise()}),
     ],
-)  # fmt: skip
-def test_load_gives_back_what_was_saved(model: sv.Model, tmp_path: Path, guidance: Any, settings: dict[str, Any]) -> None:
+)
+def test_load_gives_back_what_was_saved(
+    model: sv.Model, tmp_path: Path, guidance: Any, settings: dict[str, Any]
+) -> None:
     """Bit for bit, with settings, pictures and counts."""
     trace = run(model, guidance, **settings)
     path = trace.save(str(tmp_path / "fox.sagtrace"))
@@ -165,7 +199,9 @@ def test_load_gives_back_what_was_saved(model: sv.Model, tmp_path: Path, guidanc
     assert os.listdir(tmp_path) == ["fox.sagtrace"]
 
 
-def test_a_v_models_trace_comes_back_with_its_own_outputs(v_model: sv.Model, tmp_path: Path) -> None:
+def test_a_v_models_trace_comes_back_with_its_own_outputs(
+    v_model: sv.Model, tmp_path: Path
+) -> None:
     trace = run(v_model)
     loaded = sv.Trace.load(trace.save(tmp_path / "v.sagtrace"))
     assert_same(loaded, trace)
@@ -173,7 +209,9 @@ def test_a_v_models_trace_comes_back_with_its_own_outputs(v_model: sv.Model, tmp
     assert torch.equal(loaded[1].x0_guided, trace[1].x0_guided)
 
 
-def test_saving_over_a_loaded_trace_leaves_it_as_it_was(model: sv.Model, trace: sv.Trace, saved: Path) -> None:
+def test_saving_over_a_loaded_trace_leaves_it_as_it_was(
+    model: sv.Model, trace: sv.Trace, saved: Path
+) -> None:
     loaded = sv.Trace.load(saved)
     run(model, seed=5).save(saved)
     assert_same(loaded, trace)
@@ -189,12 +227,16 @@ def test_a_truncated_file_is_refused(saved: Path) -> None:
 
 
 def test_a_flipped_byte_is_refused(model: sv.Model, tmp_path: Path) -> None:
-    """Wherever it is: in every third byte of the header, in its keys, in the tensors; each time another bit."""
+    """Wherever it is: in every third byte of the header, in its keys, in the tensors; each time
+    another bit.
+    """
     saved = run(model, SAG(1.0), steps=1).save(tmp_path / "fox.sagtrace")
     content = saved.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
     keys = [content.index(key) for key in (b"meta", b"format", b"sha256", b"sagviz-trace")]
-    for number, place in enumerate([*range(0, header, 3), *keys, *range(header, len(content), 97), len(content) - 1]):
+    for number, place in enumerate(
+        [*range(0, header, 3), *keys, *range(header, len(content), 97), len(content) - 1]
+    ):
         damaged = bytearray(content)
         damaged[place] ^= 1 << number % 8
         saved.write_bytes(damaged)
@@ -204,7 +246,9 @@ def test_a_flipped_byte_is_refused(model: sv.Model, tmp_path: Path) -> None:
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
-    text, other, folder, marked = (tmp_path / name for name in ("a.txt", "b.safetensors", "c", "d.safetensors"))
+    text, other, folder, marked = (
+        tmp_path / name for name in ("a.txt", "b.safetensors", "c", "d.safetensors")
+    )
     text.write_text("not a trace")
     save_file({"weight": torch.ones(3)}, other)
     folder.mkdir()
@@ -216,7 +260,9 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["no/such/folder/fox.sagtrace", "a.txt/fox.sagtrace", "taken"])
-def test_a_path_that_cannot_be_written_is_refused(trace: sv.Trace, tmp_path: Path, place: str) -> None:
+def test_a_path_that_cannot_be_written_is_refused(
+    trace: sv.Trace, tmp_path: Path, place: str
+) -> None:
     """In one sentence, and nothing is left behind."""
     (tmp_path / "a.txt").write_text("a file, not a folder")
     (tmp_path / "taken").mkdir()

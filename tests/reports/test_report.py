@@ -21,13 +21,24 @@ from tiny import is_one_sentence
 import sagviz as sv
 from sagviz.reports.report import NOTEBOOK, Parameters, markdown_with_math
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of four steps on the bundled miniature."""
-    return sv.report(tmp_path_factory.mktemp("report") / "fox.html", prompt="a fox & an owl <b> $5", steps=4, seed=1)
+    return sv.report(
+        tmp_path_factory.mktemp("report") / "fox.html",
+        prompt="a fox & an owl <b> $5",
+        steps=4,
+        seed=1,
+    )
 
 
 @pytest.fixture
@@ -44,15 +55,31 @@ def page() -> Iterator[Page]:
 
 def injected(**extra: object) -> dict[str, object]:
     """A notebook's globals after papermill has put its parameters in."""
-    return {**asdict(Parameters()), "In": [""], "Out": {}, "_ih": [], "__name__": "__main__", **extra}
+    return {
+        **asdict(Parameters()),
+        "In": [""],
+        "Out": {},
+        "_ih": [],
+        "__name__": "__main__",
+        **extra,
+    }
 
 
 def test_the_notebooks_parameters_are_the_codes() -> None:
-    """As papermill reads them, who cannot read `float | None` and takes what it cannot read for unknown."""
+    """As papermill reads them, who cannot read `float | None` and takes what it cannot read for
+    unknown.
+    """
     seen = papermill.inspect_notebook(str(NOTEBOOK))
-    written = {name: (found["inferred_type_name"], ast.literal_eval(found["default"])) for name, found in seen.items()}
-    types = {field.name: "None" if "|" in str(field.type) else field.type for field in fields(Parameters)}
-    assert written == {field.name: (types[field.name], field.default) for field in fields(Parameters)}
+    written = {
+        name: (found["inferred_type_name"], ast.literal_eval(found["default"]))
+        for name, found in seen.items()
+    }
+    types = {
+        field.name: "None" if "|" in str(field.type) else field.type for field in fields(Parameters)
+    }
+    assert written == {
+        field.name: (types[field.name], field.default) for field in fields(Parameters)
+    }
 
 
 @pytest.mark.parametrize(
@@ -72,7 +99,9 @@ def test_the_notebooks_parameters_are_the_codes() -> None:
         ({"seed": -1}, "seed"),
     ],
 )
-def test_a_wrong_parameter_is_refused_before_anything_runs(given: dict[str, object], hint: str, tmp_path: Path) -> None:
+def test_a_wrong_parameter_is_refused_before_anything_runs(
+    given: dict[str, object], hint: str, tmp_path: Path
+) -> None:
     with pytest.raises(sv.SagvizError, match=re.escape(hint)) as error:
         sv.report(tmp_path / "a.html", **given)
     assert is_one_sentence(error.value)
@@ -100,15 +129,34 @@ def test_what_stops_the_run_is_said_in_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("extra", "code", "said"), [(["-p", "steps", "2"], 0, ""), (["-p", "nosuch", "1"], 1, "no parameter 'nosuch'")]
+    ("extra", "code", "said"),
+    [(["-p", "steps", "2"], 0, ""), (["-p", "nosuch", "1"], 1, "no parameter 'nosuch'")],
 )
-def test_plain_papermill_works_and_refuses_too(extra: list[str], code: int, said: str, tmp_path: Path) -> None:
+def test_plain_papermill_works_and_refuses_too(
+    extra: list[str], code: int, said: str, tmp_path: Path
+) -> None:
     out = tmp_path / "out.ipynb"
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(out), "--no-progress-bar", "-p", "prompt", "a cat", *extra]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(NOTEBOOK),
+        str(out),
+        "--no-progress-bar",
+        "-p",
+        "prompt",
+        "a cat",
+        *extra,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
-    pictures = [o for cell in nbformat.read(out, 4).cells for o in cell.get("outputs", []) if "<img" in str(o)]
+    pictures = [
+        o
+        for cell in nbformat.read(out, 4).cells
+        for o in cell.get("outputs", [])
+        if "<img" in str(o)
+    ]
     assert bool(pictures) == (code == 0), "something ran in spite of the wrong parameter"
 
 
@@ -122,7 +170,9 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {key: value or "" for key, value in attrs}
-        self.fetched += [values[key] for key in ("src", "srcset", "data", "poster") if key in values]
+        self.fetched += [
+            values[key] for key in ("src", "srcset", "data", "poster") if key in values
+        ]
         self.fetched += [values.get("href", "")] if tag == "link" else []
         self.alts += [values.get("alt", "")] if tag == "img" else []
         assert tag != "iframe"
@@ -132,12 +182,15 @@ def test_the_page_holds_all_that_it_shows(page_file: Path) -> None:
     html = page_file.read_text()
     links = Links()
     links.feed(html)
-    assert len(links.alts) == 3 + 4 * 5 + 1 + 2 * 5  # triptych, strip, schematic, player of two runs
+    # triptych, strip, schematic, player of two runs
+    assert len(links.alts) == 3 + 4 * 5 + 1 + 2 * 5
     assert all(links.alts), "a picture without words"
     assert all(address.startswith("data:") for address in links.fetched)
     assert "@import" not in html
     assert "url(http" not in html
-    written = "".join(cell.source for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "markdown")
+    written = "".join(
+        cell.source for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "markdown"
+    )
     assert html.count("<math") == len(re.findall(r"\$\$?.+?\$\$?", written)) > 10
     assert "a fox &amp; an owl &lt;b&gt; $5" in html
     assert page_file.with_suffix(".ipynb").exists()
@@ -157,7 +210,10 @@ def test_formulas_become_mathml_and_text_stays() -> None:
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_opens_offline_and_is_readable(page_file: Path, page: Page, width: int) -> None:
     failures: list[str] = []
-    page.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: failures.append(message.text) if message.type == "error" else None,
+    )
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.on("requestfailed", lambda request: failures.append(request.url))
     page.set_viewport_size({"width": width, "height": 900})
@@ -165,12 +221,19 @@ def test_the_page_opens_offline_and_is_readable(page_file: Path, page: Page, wid
     page.locator(".sagviz-player").wait_for()
     assert not failures
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
-    smallest = page.evaluate("Math.min(...[...document.querySelectorAll('p,td,figcaption,figcaption+img+div')]"
-                             ".map(e => parseFloat(getComputedStyle(e).fontSize)))")  # fmt: skip
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, (
+        "the page scrolls sideways"
+    )
+    smallest = page.evaluate(
+        "Math.min(...[...document.querySelectorAll('p,td,figcaption,figcaption+img+div')]"
+        ".map(e => parseFloat(getComputedStyle(e).fontSize)))"
+    )
     assert smallest >= 13
-    narrow = page.evaluate("Math.min(...[...document.images].map(i => i.getBoundingClientRect().width))")
+    narrow = page.evaluate(
+        "Math.min(...[...document.images].map(i => i.getBoundingClientRect().width))"
+    )
     assert narrow >= 70, "a picture too small to see"
     page.locator(".sagviz-player .step").focus()
     page.keyboard.press("End")
-    page.locator(".sagviz-player .caption", has_text="Step 3 of 4, the last").first.wait_for()  # else the player is dead
+    # else the player is dead
+    page.locator(".sagviz-player .caption", has_text="Step 3 of 4, the last").first.wait_for()

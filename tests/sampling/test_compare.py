@@ -20,12 +20,18 @@ def compared(model: sv.Model, **settings: Any) -> tuple[sv.Trace, ...]:
 
 def identical(a: sv.Trace, b: sv.Trace) -> bool:
     """Bit for bit, pictures included; what each step cost may differ."""
-    return a.pictures == b.pictures and len(a) == len(b) and all(same(one, other) for one, other in zip(a, b, strict=True))
+    return (
+        a.pictures == b.pictures
+        and len(a) == len(b)
+        and all(same(one, other) for one, other in zip(a, b, strict=True))
+    )
 
 
 def alike(a: sv.Trace, b: sv.Trace) -> bool:
     """Every stored field within the rounding of another batch shape."""
-    pairs = [(getattr(x, name), getattr(y, name)) for x, y in zip(a, b, strict=True) for name in STORED]
+    pairs = [
+        (getattr(x, name), getattr(y, name)) for x, y in zip(a, b, strict=True) for name in STORED
+    ]
     return all(x is y if x is None or y is None else difference(x, y) < 1e-4 for x, y in pairs)
 
 
@@ -44,13 +50,19 @@ def alike(a: sv.Trace, b: sv.Trace) -> bool:
 def test_the_pair_is_that_of_two_traces(model: sv.Model, settings: dict[str, Any]) -> None:
     """The joint passes change nothing but the rounding."""
     alone = [
-        sv.trace(model, **{"prompt": "a fox", "steps": 4, "progress": False, **settings}, guidance=guidance)
+        sv.trace(
+            model,
+            **{"prompt": "a fox", "steps": 4, "progress": False, **settings},
+            guidance=guidance,
+        )
         for guidance in (None, CFG(3.0), CFG(3.0) + SAG(1.0))
     ]
     plain, cfg, with_sag = compared(model, unguided=True, **settings)
     assert margin(alone[2]) > 1e-5, "rounding must not decide a mask"
     assert all(alike(*pair) for pair in zip((plain, cfg, with_sag), alone, strict=True))
-    assert [trace.settings for trace in (plain, cfg, with_sag)] == [trace.settings for trace in alone]
+    assert [trace.settings for trace in (plain, cfg, with_sag)] == [
+        trace.settings for trace in alone
+    ]
 
 
 @pytest.mark.parametrize(("scheduler", "evaluations"), [("ddim", 4), ("pndm", 5)])
@@ -106,20 +118,33 @@ def test_sag_of_scale_zero_compares_equal(model: sv.Model) -> None:
 @pytest.mark.parametrize(
     ("words", "settings"),
     [
-        ("guidance", {"guidance": CFG(3.0)}), ("the cfg scale", {"cfg": float("nan")}), ("the sag scale", {"sag": "1"}),
-        ("steps", {"steps": 0}), ("cfg", {"cfg": SAG(1.0)}), ("sag", {"sag": CFG(1.0)}), ("cfg", {"cfg": "3"}),
+        ("guidance", {"guidance": CFG(3.0)}),
+        ("the cfg scale", {"cfg": float("nan")}),
+        ("the sag scale", {"sag": "1"}),
+        ("steps", {"steps": 0}),
+        ("cfg", {"cfg": SAG(1.0)}),
+        ("sag", {"sag": CFG(1.0)}),
+        ("cfg", {"cfg": "3"}),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_wrong_argument_is_refused(model: sv.Model, words: str, settings: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=words) as error:
         compared(model, **settings)
     assert is_one_sentence(error.value)
 
 
-def test_a_negative_prompt_and_no_kept_step_are_no_trouble(model: sv.Model, recwarn: pytest.WarningsRecorder) -> None:
-    """The plain run has no use for a negative prompt and does not warn of it; the pictures come without any record."""
-    kept = sv.compare(model, "a fox", negative_prompt="a tree", steps=2, unguided=True, progress=False)
-    bare = sv.compare(model, "a fox", negative_prompt="a tree", steps=2, unguided=True, progress=False, keep=[])
+def test_a_negative_prompt_and_no_kept_step_are_no_trouble(
+    model: sv.Model, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The plain run has no use for a negative prompt and does not warn of it; the pictures come
+    without any record.
+    """
+    kept = sv.compare(
+        model, "a fox", negative_prompt="a tree", steps=2, unguided=True, progress=False
+    )
+    bare = sv.compare(
+        model, "a fox", negative_prompt="a tree", steps=2, unguided=True, progress=False, keep=[]
+    )
     assert [trace.pictures for trace in bare] == [trace.pictures for trace in kept]
     assert not [warning for warning in recwarn if issubclass(warning.category, sv.SagvizWarning)]

@@ -32,15 +32,21 @@ def test_stable_diffusion_is_told_from_its_configuration_alone(sd15: sv.Model) -
     need = sv.estimate(sd15, "a fox", guidance=BOTH)
     names = {"unet": "sd15", "vae": "vae", "text_encoder": "text_encoder"}
     for name, known in names.items():
-        assert need.weights[name] == pytest.approx(2 * PARAMETERS[known], rel=1e-4)  # and a few position numbers
+        # and a few position numbers
+        assert need.weights[name] == pytest.approx(2 * PARAMETERS[known], rel=1e-4)
     assert (need.rows, need.images, need.size, need.dtype) == (2, 1, (512, 512), "float16")
     assert 2 * GIB < need.peak < 4 * GIB
     assert need.tiled <= need.decoding
-    assert sv.estimate(sd15, size=(1024, 1024)).tiled < sv.estimate(sd15, size=(1024, 1024)).decoding / 2
+    assert (
+        sv.estimate(sd15, size=(1024, 1024)).tiled
+        < sv.estimate(sd15, size=(1024, 1024)).decoding / 2
+    )
 
 
 def test_a_step_takes_what_was_told(model: sv.Model) -> None:
-    """Within 15 % of what torch held at once in a whole step: passes, attention, guidance and the scheduler's step."""
+    """Within 15 % of what torch held at once in a whole step: passes, attention, guidance and the
+    scheduler's step.
+    """
     settings: dict[str, Any] = {"guidance": BOTH, "size": (96, 96), "images": 2}
     walk = sv.steps(model, "a fox", **settings)
     next(walk)
@@ -48,7 +54,9 @@ def test_a_step_takes_what_was_told(model: sv.Model) -> None:
     assert need.unet == pytest.approx(peak_memory(lambda: next(walk)), rel=0.15)
 
 
-@pytest.mark.parametrize(("guidance", "rows"), [(None, 1), (CFG(2.0), 2), (SAG(1.0), 1), (BOTH, 2)], ids=repr)
+@pytest.mark.parametrize(
+    ("guidance", "rows"), [(None, 1), (CFG(2.0), 2), (SAG(1.0), 1), (BOTH, 2)], ids=repr
+)
 def test_the_rows_are_those_of_the_largest_call(model: sv.Model, guidance: Any, rows: int) -> None:
     with counted(model.unet) as calls:
         sv.trace(model, "a fox", steps=1, guidance=guidance, images=3, progress=False)
@@ -59,7 +67,11 @@ def test_the_rows_are_those_of_the_largest_call(model: sv.Model, guidance: Any, 
 def test_the_records_are_those_of_the_steps_that_are_kept(model: sv.Model, keep: Any) -> None:
     settings: dict[str, Any] = {"guidance": BOTH, "steps": 6, "keep": keep}
     told = sv.estimate(model, "a fox", **settings).records
-    assert held(sv.trace(model, "a fox", **settings, progress=False)) <= told <= 2 * held(sv.trace(model, "a fox", **settings))
+    assert (
+        held(sv.trace(model, "a fox", **settings, progress=False))
+        <= told
+        <= 2 * held(sv.trace(model, "a fox", **settings))
+    )
 
 
 def test_what_is_captured_counts(model: sv.Model) -> None:
@@ -75,7 +87,9 @@ def test_networks_that_visit_in_turn_are_never_there_together(folder: Path) -> N
     a, b = sv.estimate(together, guidance=BOTH), sv.estimate(alone, guidance=BOTH)
     assert a.weights == b.weights
     assert a.peak == sum(a.weights.values()) + max(a.unet, a.decoding)
-    assert b.peak == max(b.weights["unet"] + b.unet, b.weights["vae"] + b.decoding, b.weights["text_encoder"])
+    assert b.peak == max(
+        b.weights["unet"] + b.unet, b.weights["vae"] + b.decoding, b.weights["text_encoder"]
+    )
     assert "one network at a time" in str(b)
 
 
@@ -88,7 +102,13 @@ def test_a_vae_in_float32_takes_twice_and_its_weights_once_more(folder: Path) ->
 def test_the_estimate_can_be_read(sd15: sv.Model) -> None:
     need = sv.estimate(sd15, guidance=BOTH, images=2)
     assert str(need).startswith(f"{sd15.name}: 2 of 512 x 512 pixels in float16\n")
-    for name in ("weights: unet", "a U-Net call of 4 rows", "decoding a picture", "on the device at once", "records on the CPU"):
+    for name in (
+        "weights: unet",
+        "a U-Net call of 4 rows",
+        "decoding a picture",
+        "on the device at once",
+        "records on the CPU",
+    ):
         assert name in str(need)
         assert name in need._repr_html_()
     assert "1.60 GiB" in str(need), "859,520,964 x 2 bytes"
@@ -101,15 +121,22 @@ def test_a_model_without_weights_does_not_run(sd15: sv.Model) -> None:
         assert is_one_sentence(error.value)
 
 
-def test_what_does_not_fit_is_refused_before_anything_runs(model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_refused_before_anything_runs(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One byte too few, and not one more."""
     need = sv.estimate(model, "a fox", guidance=BOTH, images=2, size=(48, 48))
     settings: dict[str, Any] = {"guidance": BOTH, "images": 2, "size": (48, 48), "steps": 1}
     monkeypatch.setattr(estimate, "free_bytes", lambda _: need.least - 1)
-    for call in (lambda: sv.trace(model, "a fox", progress=False, **settings), lambda: sv.steps(model, "a fox", **settings)):
+    for call in (
+        lambda: sv.trace(model, "a fox", progress=False, **settings),
+        lambda: sv.steps(model, "a fox", **settings),
+    ):
         with (
             counted(model.unet) as rows,
-            pytest.raises(ArgumentError, match=r"U-Net call of 4 rows.* are there; lower images=") as e,
+            pytest.raises(
+                ArgumentError, match=r"U-Net call of 4 rows.* are there; lower images="
+            ) as e,
         ):
             call()
         assert rows == []
@@ -118,7 +145,9 @@ def test_what_does_not_fit_is_refused_before_anything_runs(model: sv.Model, monk
     sv.trace(model, "a fox", progress=False, **settings)
 
 
-def test_runs_in_lockstep_are_counted_together(model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_in_lockstep_are_counted_together(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(estimate, "free_bytes", lambda _: 1)
     with pytest.raises(ArgumentError, match=r"2 of 32 x 32 pixels .* call of 4 rows"):
         sv.compare(model, "a fox", progress=False)

@@ -22,7 +22,10 @@ BOTH = CFG(3.0) + SAG(1.0)
 
 
 def runs_of(model: sv.Model, *each: dict[str, Any]) -> list[Run]:
-    return [prepare(model, **{"prompt": "a fox", "steps": 4, "guidance": BOTH, **settings}) for settings in each]
+    return [
+        prepare(model, **{"prompt": "a fox", "steps": 4, "guidance": BOTH, **settings})
+        for settings in each
+    ]
 
 
 def together(model: sv.Model, *each: dict[str, Any], **options: Any) -> list[sv.Trace]:
@@ -34,11 +37,15 @@ def alone(model: sv.Model, *each: dict[str, Any]) -> list[sv.Trace]:
 
 
 def distance(a: sv.Trace, b: sv.Trace) -> float:
-    """Largest difference of any stored field, relative to its RMS; the fields have to be the same ones."""
+    """Largest difference of any stored field, relative to its RMS; the fields have to be the same
+    ones.
+    """
     assert [step.index for step in a] == [step.index for step in b]
     assert [step.guidance for step in a] == [step.guidance for step in b]
     assert a.settings == b.settings
-    pairs = [(getattr(x, name), getattr(y, name)) for x, y in zip(a, b, strict=True) for name in STORED]
+    pairs = [
+        (getattr(x, name), getattr(y, name)) for x, y in zip(a, b, strict=True) for name in STORED
+    ]
     assert all((x is None) == (y is None) for x, y in pairs)
     return max(difference(x, y) for x, y in pairs if x is not None and float(y.abs().max()) > 0)
 
@@ -50,13 +57,22 @@ MIXED: tuple[dict[str, Any], ...] = (
     {"prompt": ""},
     {"prompt": "a tree", "seed": 4, "steps": 7},
     {"images": 2, "scheduler": "euler"},
-    {"guidance": CFG(2.0) + SAG(1.0, layer="down_blocks.0.attentions.0.transformer_blocks.0.attn1", blur_sigma=2.0)},
+    {
+        "guidance": (
+            CFG(2.0)
+            + SAG(
+                1.0, layer="down_blocks.0.attentions.0.transformer_blocks.0.attn1", blur_sigma=2.0
+            )
+        )
+    },
     {"guidance": CFG(2.0) + SAG(1.0, heads=(1,), start=0.5), "eta": 1.0},
 )
 
 
 @pytest.mark.parametrize("max_rows", [None, 1, 3, 5])
-def test_runs_of_every_kind_go_together_as_they_go_alone(model: sv.Model, max_rows: int | None) -> None:
+def test_runs_of_every_kind_go_together_as_they_go_alone(
+    model: sv.Model, max_rows: int | None
+) -> None:
     """Prompts, seeds, lengths, schedulers, layers, windows and batches all differ."""
     expected = alone(model, *MIXED)
     assert min(margin(trace) for trace in expected[2:]) > 1e-5, "rounding must not decide a mask"
@@ -71,7 +87,9 @@ def test_a_v_model_goes_together(v_model: sv.Model) -> None:
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_scheduler_goes_together(model: sv.Model, scheduler: str) -> None:
-    each = [{"guidance": guidance, "scheduler": scheduler, "seed": 3} for guidance in (CFG(3.0), BOTH)]
+    each = [
+        {"guidance": guidance, "scheduler": scheduler, "seed": 3} for guidance in (CFG(3.0), BOTH)
+    ]
     assert max(map(distance, together(model, *each), alone(model, *each))) < 1e-4
 
 
@@ -85,7 +103,9 @@ def test_each_call_and_each_row_is_counted_once(model: sv.Model, max_rows: int |
 
 
 def test_a_grid_of_scales_shares_its_first_step_and_its_calls(model: sv.Model) -> None:
-    """Nine cells from one noise: at the first step three rows in all, then 2 and 1 rows a cell in two calls."""
+    """Nine cells from one noise: at the first step three rows in all, then 2 and 1 rows a cell in
+    two calls.
+    """
     scales = [{"guidance": CFG(w) + SAG(s)} for w in (1.0, 3.0, 5.0) for s in (0.0, 0.5, 1.0)]
     with counted(model.unet) as rows:
         together(model, *scales)
@@ -93,8 +113,13 @@ def test_a_grid_of_scales_shares_its_first_step_and_its_calls(model: sv.Model) -
 
 
 def test_runs_share_their_steps_until_they_part(model: sv.Model) -> None:
-    """SAG that begins halfway is CFG before; the two are one run until then, whatever history the scheduler has."""
-    each = [{"guidance": guidance, "scheduler": "dpm++ 2m"} for guidance in (CFG(3.0), CFG(3.0) + SAG(1.0, start=0.5))]
+    """SAG that begins halfway is CFG before; the two are one run until then, whatever history the
+    scheduler has.
+    """
+    each = [
+        {"guidance": guidance, "scheduler": "dpm++ 2m"}
+        for guidance in (CFG(3.0), CFG(3.0) + SAG(1.0, start=0.5))
+    ]
     with counted(model.unet) as rows:
         found = together(model, *each)
     assert rows == [2, 2, 2, 1, 4, 1]
@@ -103,7 +128,12 @@ def test_runs_share_their_steps_until_they_part(model: sv.Model) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"seed": 1}, {"negative_prompt": "a tree"}, {"guidance": CFG(3.0) + SAG(1.0, threshold=1.02)}, {"eta": 1.0, "seed": 0}],
+    [
+        {"seed": 1},
+        {"negative_prompt": "a tree"},
+        {"guidance": CFG(3.0) + SAG(1.0, threshold=1.02)},
+        {"eta": 1.0, "seed": 0},
+    ],
     ids=str,
 )
 def test_what_differs_is_not_shared(model: sv.Model, other: dict[str, Any]) -> None:
@@ -132,7 +162,9 @@ def test_the_walk_says_which_runs_have_ended(model: sv.Model) -> None:
     ]
 
 
-def test_what_stops_them_carries_what_all_have(model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stops_them_carries_what_all_have(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain, calls = model.unet.forward, 0
 
     def breaks(*args: Any, **kwargs: Any) -> Any:

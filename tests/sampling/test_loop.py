@@ -16,7 +16,17 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, EulerAncestralDiscreteScheduler
 from instruments import held
-from tiny import DOWN_LAYER, MARGIN, counted, difference, is_one_sentence, margin, noise, residue, same
+from tiny import (
+    DOWN_LAYER,
+    MARGIN,
+    counted,
+    difference,
+    is_one_sentence,
+    margin,
+    noise,
+    residue,
+    same,
+)
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -32,7 +42,10 @@ BOTH = CFG(3.0) + SAG(1.0)
 
 
 def run(model: sv.Model, guidance: Any = BOTH, **settings: Any) -> sv.Trace:
-    return sv.trace(model, **{"prompt": "a fox", "steps": 4, "guidance": guidance, "progress": False, **settings})
+    return sv.trace(
+        model,
+        **{"prompt": "a fox", "steps": 4, "guidance": guidance, "progress": False, **settings},
+    )
 
 
 def identical(a: sv.Trace, b: sv.Trace) -> bool:
@@ -48,20 +61,34 @@ def identical(a: sv.Trace, b: sv.Trace) -> bool:
     [(None, 1, 1), (CFG(3.0), 1, 2), (SAG(1.0), 2, 2), (BOTH, 2, 3), (SAG(0.0), 2, 2)],
     ids=str,
 )
-def test_a_step_costs_what_its_guidance_needs(model: sv.Model, guidance: Any, forwards: int, samples: int, images: int) -> None:
+def test_a_step_costs_what_its_guidance_needs(
+    model: sv.Model, guidance: Any, forwards: int, samples: int, images: int
+) -> None:
     """The U-Net's own count of calls and batch rows, step by step, is what the records say."""
     with counted(model.unet) as rows:
         for step in sv.steps(model, "a fox", steps=3, guidance=guidance, images=images):
-            assert (step.forwards, step.samples) == (len(rows), sum(rows)) == (forwards, samples * images)
+            assert (
+                (step.forwards, step.samples)
+                == (len(rows), sum(rows))
+                == (forwards, samples * images)
+            )
             rows.clear()
 
 
-@pytest.mark.parametrize(("scheduler", "evaluations"), [("ddim", 4), ("pndm", 5), ("dpm++ 2m", 4), ("euler", 4)])
-def test_a_run_costs_the_sum_of_its_steps(model: sv.Model, scheduler: str, evaluations: int) -> None:
+@pytest.mark.parametrize(
+    ("scheduler", "evaluations"), [("ddim", 4), ("pndm", 5), ("dpm++ 2m", 4), ("euler", 4)]
+)
+def test_a_run_costs_the_sum_of_its_steps(
+    model: sv.Model, scheduler: str, evaluations: int
+) -> None:
     with counted(model.unet) as rows:
         trace = run(model, scheduler=scheduler)
     assert len(trace) == trace.evaluations == evaluations
-    assert (trace.forwards, trace.samples) == (len(rows), sum(rows)) == (2 * evaluations, 3 * evaluations)
+    assert (
+        (trace.forwards, trace.samples)
+        == (len(rows), sum(rows))
+        == (2 * evaluations, 3 * evaluations)
+    )
 
 
 def test_sag_costs_nothing_outside_its_window(model: sv.Model) -> None:
@@ -72,24 +99,32 @@ def test_sag_costs_nothing_outside_its_window(model: sv.Model) -> None:
 
 
 class Waits(TorchDispatchMode):
-    """Counts what makes the host wait for the device: copies to the CPU, and numbers read off a tensor that is on the device.
+    """Counts what makes the host wait for the device: copies to the CPU, and numbers read off a
+    tensor that is on the device.
 
-    On a machine that has only a CPU, those are the U-Net's parameters and all that is computed from them.
+    On a machine that has only a CPU, those are the U-Net's parameters and all that is computed from
+    them.
     """
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
-        self.on_device: dict[int, Tensor] = {id(parameter): parameter for parameter in unet.parameters()}
+        self.on_device: dict[int, Tensor] = {
+            id(parameter): parameter for parameter in unet.parameters()
+        }
         self.copies = self.numbers = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if any(id(value) in self.on_device for value in tree_leaves((args, kwargs))):
             self.numbers += func is torch.ops.aten._local_scalar_dense.default
-            if func is torch.ops.aten._to_copy.default and (kwargs or {}).get("device") == torch.device("cpu"):
+            if func is torch.ops.aten._to_copy.default and (kwargs or {}).get(
+                "device"
+            ) == torch.device("cpu"):
                 self.copies += 1
             else:
-                self.on_device.update({id(value): value for value in tree_leaves(out) if isinstance(value, Tensor)})
+                self.on_device.update(
+                    {id(value): value for value in tree_leaves(out) if isinstance(value, Tensor)}
+                )
         return out
 
 
@@ -97,7 +132,10 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("guidance", [None, CFG(3.0), BOTH], ids=str)
 def test_a_step_waits_for_the_device_once(model: sv.Model, guidance: Any, scheduler: str) -> None:
     """For the copy of its records."""
-    walk, waits = sv.steps(model, "a fox", steps=4, guidance=guidance, scheduler=scheduler), Waits(model.unet)
+    walk, waits = (
+        sv.steps(model, "a fox", steps=4, guidance=guidance, scheduler=scheduler),
+        Waits(model.unet),
+    )
     for index in range(4):
         with waits:
             next(walk)
@@ -109,12 +147,18 @@ def test_a_step_waits_for_the_device_once(model: sv.Model, guidance: Any, schedu
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_sag_of_scale_zero_is_cfg_bit_for_bit(model: sv.Model, scheduler: str) -> None:
-    with_sag, cfg = (run(model, guidance, scheduler=scheduler) for guidance in (CFG(3.0) + SAG(0.0), CFG(3.0)))
+    with_sag, cfg = (
+        run(model, guidance, scheduler=scheduler) for guidance in (CFG(3.0) + SAG(0.0), CFG(3.0))
+    )
     assert all(torch.equal(a.x_next, b.x_next) for a, b in zip(with_sag, cfg, strict=True))
     assert with_sag.image.tobytes() == cfg.image.tobytes()
 
 
-@pytest.mark.parametrize("limit", [SAG(1.0, threshold=math.inf), SAG(1.0, blur_sigma=0.0), SAG(1.0, blur_kernel=1)], ids=str)
+@pytest.mark.parametrize(
+    "limit",
+    [SAG(1.0, threshold=math.inf), SAG(1.0, blur_sigma=0.0), SAG(1.0, blur_kernel=1)],
+    ids=str,
+)
 def test_sag_that_masks_or_blurs_nothing_is_cfg(model: sv.Model, limit: SAG) -> None:
     assert difference(run(model, CFG(3.0) + limit).latents, run(model, CFG(3.0)).latents) < 1e-4
     assert difference(run(model).latents, run(model, CFG(3.0)).latents) > 0.01
@@ -145,7 +189,10 @@ def test_a_negative_scale_is_the_mirror_of_a_positive_one(model: sv.Model) -> No
 
 @pytest.mark.parametrize("layer", ["mid", DOWN_LAYER])
 def test_the_layer_and_the_heads_are_those_asked_for(model: sv.Model, layer: str) -> None:
-    everything, one = (run(model, SAG(1.0, layer=layer, heads=heads), steps=1)[0].attention for heads in (None, (2,)))
+    everything, one = (
+        run(model, SAG(1.0, layer=layer, heads=heads), steps=1)[0].attention
+        for heads in (None, (2,))
+    )
     assert everything.shape == one.shape == ((1, 8, 8) if layer == "mid" else (1, 16, 16))
     assert not torch.allclose(everything, one, atol=0.05)
 
@@ -165,11 +212,26 @@ def test_the_longest_run_can_be_laid_out(model: sv.Model, scheduler: str) -> Non
 
 def test_a_v_model_is_guided_where_no_signal_is_left(v_model: sv.Model) -> None:
     """At zero terminal SNR (alpha = 0 at the first step) every field is finite, and SAG acts."""
-    config = {**v_model.scheduler.config, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    traces = [run(v_model, guidance, scheduler=DDIMScheduler.from_config(config)) for guidance in (BOTH, CFG(3.0))]
+    config = {
+        **v_model.scheduler.config,
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+    }
+    traces = [
+        run(v_model, guidance, scheduler=DDIMScheduler.from_config(config))
+        for guidance in (BOTH, CFG(3.0))
+    ]
     assert traces[0][0].alpha == 0
     for step in traces[0]:
-        for name in ("x0_hat", "x0_blurred", "x_degraded", "eps_degraded", "eps", "x0_guided", "x_next"):
+        for name in (
+            "x0_hat",
+            "x0_blurred",
+            "x_degraded",
+            "eps_degraded",
+            "eps",
+            "x0_guided",
+            "x_next",
+        ):
             assert getattr(step, name).isfinite().all(), (step.index, name)
     assert difference(traces[0][0].x_next, traces[1][0].x_next) > 0.001
 
@@ -177,8 +239,13 @@ def test_a_v_model_is_guided_where_no_signal_is_left(v_model: sv.Model) -> None:
 # Seeds, batches, precision.
 
 
-@pytest.mark.parametrize(("guidance", "settings"), [(BOTH, {}), (None, {"scheduler": "pndm"}), (BOTH, {"eta": 1.0, "images": 2})])
-def test_the_same_settings_give_the_same_bits(model: sv.Model, guidance: Any, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("guidance", "settings"),
+    [(BOTH, {}), (None, {"scheduler": "pndm"}), (BOTH, {"eta": 1.0, "images": 2})],
+)
+def test_the_same_settings_give_the_same_bits(
+    model: sv.Model, guidance: Any, settings: dict[str, Any]
+) -> None:
     first = run(model, guidance, **settings)
     torch.manual_seed(99)  # the global generator has no part in it
     assert identical(run(model, guidance, **settings), first)
@@ -186,11 +253,16 @@ def test_the_same_settings_give_the_same_bits(model: sv.Model, guidance: Any, se
 
 
 def test_the_generator_yields_what_a_trace_keeps(model: sv.Model) -> None:
-    assert all(same(a, b) for a, b in zip(sv.steps(model, "a fox", steps=4, guidance=BOTH), run(model), strict=True))
+    assert all(
+        same(a, b)
+        for a, b in zip(sv.steps(model, "a fox", steps=4, guidance=BOTH), run(model), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"eta": 1.0}, {"scheduler": "euler"}, {"scheduler": "dpm++ 2m", "size": (32, 48)}], ids=str
+    "settings",
+    [{}, {"eta": 1.0}, {"scheduler": "euler"}, {"scheduler": "dpm++ 2m", "size": (32, 48)}],
+    ids=str,
 )
 def test_a_batch_of_two_is_two_of_one(model: sv.Model, settings: dict[str, Any]) -> None:
     """Image i uses seed + i, and its own mask."""
@@ -222,12 +294,21 @@ def test_given_noise_is_used_and_left_alone(model: sv.Model, scheduler: str) -> 
 
 
 @pytest.mark.parametrize("kind", [DDPMScheduler, EulerAncestralDiscreteScheduler, "eta"])
-def test_the_noise_of_a_stochastic_step_comes_from_the_seed_and_the_index(model: sv.Model, kind: Any) -> None:
+def test_the_noise_of_a_stochastic_step_comes_from_the_seed_and_the_index(
+    model: sv.Model, kind: Any
+) -> None:
     """Reproducible, its own in each image, and the same whatever the guidance."""
-    settings = {"eta": 1.0} if kind == "eta" else {"scheduler": kind.from_config(model.scheduler.config)}
+    settings = (
+        {"eta": 1.0} if kind == "eta" else {"scheduler": kind.from_config(model.scheduler.config)}
+    )
     stochastic, again = (run(model, CFG(3.0), images=2, steps=3, **settings) for _ in range(2))
     assert identical(stochastic, again)
-    assert difference(stochastic.latents[1:], run(model, CFG(3.0), seed=1, steps=3, **settings).latents) < 1e-4
+    assert (
+        difference(
+            stochastic.latents[1:], run(model, CFG(3.0), seed=1, steps=3, **settings).latents
+        )
+        < 1e-4
+    )
     quiet = run(model, CFG(3.0), images=2, steps=3)
     assert difference(stochastic[0].x_next, quiet[0].x_next) > 0.01
 
@@ -237,7 +318,8 @@ def test_eta_adds_what_the_seed_says_whatever_the_guidance(model: sv.Model) -> N
     for guidance in (None, CFG(7.0)):
         noisy, still = (run(model, guidance, eta=eta)[0] for eta in (1.0, 0.0))
         bar, after = noisy.alpha**2, run(model)[1].alpha ** 2
-        deviation = math.sqrt((1 - after) / (1 - bar) * (1 - bar / after))  # DDIM's sigma_t(1), eq. 16 of arXiv 2010.02502
+        # DDIM's sigma_t(1), eq. 16 of arXiv 2010.02502
+        deviation = math.sqrt((1 - after) / (1 - bar) * (1 - bar / after))
         shrunk = (math.sqrt(1 - after - deviation**2) - math.sqrt(1 - after)) * noisy.eps
         added.append((noisy.x_next - still.x_next - shrunk) / deviation)
     torch.testing.assert_close(*added, rtol=0, atol=1e-3)
@@ -249,7 +331,16 @@ def test_records_are_float32_whatever_the_models_precision(folder: Path, model: 
     half = sv.load(folder, dtype="bfloat16")
     trace = run(half)
     for step in trace:
-        for name in ("x_t", "out_uncond", "out_cond", "out_degraded", "attention", "x_next", "x_degraded", "eps"):
+        for name in (
+            "x_t",
+            "out_uncond",
+            "out_cond",
+            "out_degraded",
+            "attention",
+            "x_next",
+            "x_degraded",
+            "eps",
+        ):
             assert getattr(step, name).dtype == torch.float32, name
         assert step.x0_blurred.bfloat16().float().ne(step.x0_blurred).any()
     for step, after in pairwise(trace):  # DDIM by hand, from the records
@@ -271,7 +362,9 @@ def test_two_threads_share_a_model(model: sv.Model) -> None:
 
 
 class Gaussian(nn.Module):
-    """The exact network for data of variance 4: E[epsilon | x_t] = sigma x_t / (4 alpha^2 + sigma^2), as diffusers calls it."""
+    """The exact network for data of variance 4: E[epsilon | x_t] = sigma x_t / (4 alpha^2 +
+    sigma^2), as diffusers calls it.
+    """
 
     def __init__(self, bars: Tensor) -> None:
         super().__init__()
@@ -285,19 +378,32 @@ class Gaussian(nn.Module):
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++ 2m"])
-def test_gaussian_data_is_sampled_exactly_in_the_limit_of_many_steps(model: sv.Model, scheduler: str) -> None:
-    """Along the exact path x_t / sqrt(4 alpha^2 + sigma^2) is constant; a first-order error halves with the step."""
-    parts = {name: getattr(model, name) for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
+def test_gaussian_data_is_sampled_exactly_in_the_limit_of_many_steps(
+    model: sv.Model, scheduler: str
+) -> None:
+    """Along the exact path x_t / sqrt(4 alpha^2 + sigma^2) is constant; a first-order error halves
+    with the step.
+    """
+    parts = {
+        name: getattr(model, name) for name in ("vae", "text_encoder", "tokenizer", "scheduler")
+    }
     gaussian = StableDiffusion("gaussian", unet=Gaussian(model.scheduler.alphas_cumprod), **parts)
     errors = []
     for steps in (20, 40, 80, 160):
         trace = run(gaussian, CFG(3.0), steps=steps, scheduler=scheduler)
-        first, bar = trace[0], float(model.scheduler.alphas_cumprod[0]) if scheduler == "ddim" else 1.0
+        first, bar = (
+            trace[0],
+            float(model.scheduler.alphas_cumprod[0]) if scheduler == "ddim" else 1.0,
+        )
         exact = first.x_t * math.sqrt((4 * bar + 1 - bar) / (4 * first.alpha**2 + first.sigma**2))
         errors.append(difference(trace.latents, exact))
     ratios = [coarse / fine for coarse, fine in pairwise(errors)]
     assert errors[-1] < 0.03
-    assert all(1.5 < ratio < 2.5 for ratio in ratios) if scheduler != "dpm++ 2m" else all(ratio > 1.5 for ratio in ratios)
+    assert (
+        all(1.5 < ratio < 2.5 for ratio in ratios)
+        if scheduler != "dpm++ 2m"
+        else all(ratio > 1.5 for ratio in ratios)
+    )
 
 
 # Nothing stays behind.
@@ -305,7 +411,9 @@ def test_gaussian_data_is_sampled_exactly_in_the_limit_of_many_steps(model: sv.M
 
 @pytest.fixture
 def untouched(model: sv.Model) -> Iterator[None]:
-    """Afterwards the U-Net has its hooks and processors, gives the bits it gave, and its lock is free."""
+    """Afterwards the U-Net has its hooks and processors, gives the bits it gave, and its lock is
+    free.
+    """
 
     def output() -> Tensor:
         with torch.no_grad():
@@ -328,7 +436,9 @@ def is_free(lock: Any) -> bool:
 
 
 class BreaksAt:
-    """Raises in the middle of the U-Net's n-th pass: in the mid block, while the attention is being read."""
+    """Raises in the middle of the U-Net's n-th pass: in the mid block, while the attention is being
+    read.
+    """
 
     def __init__(self, model: sv.Model, call: int, error: BaseException) -> None:
         self.layer, self.left, self.error = model.unet.mid_block.resnets[1], call, error
@@ -356,7 +466,9 @@ def test_nothing_stays_after_a_run(model: sv.Model) -> None:
 def test_nothing_stays_after_a_pass_that_breaks_and_the_steps_so_far_are_kept(
     model: sv.Model, tmp_path: Path, call: int, error: BaseException
 ) -> None:
-    """In the first or the second pass of a step; the error carries a trace that can be read, saved and loaded."""
+    """In the first or the second pass of a step; the error carries a trace that can be read, saved
+    and loaded.
+    """
     with BreaksAt(model, call, error), pytest.raises(type(error)) as stopped:
         run(model)
     partial = stopped.value.trace
@@ -369,7 +481,9 @@ def test_nothing_stays_after_a_pass_that_breaks_and_the_steps_so_far_are_kept(
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_picture_that_cannot_be_decoded_leaves_the_whole_trace(model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_cannot_be_decoded_leaves_the_whole_trace(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(type(model), "decode", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt) as stopped:
@@ -392,12 +506,16 @@ def test_nothing_is_attached_between_the_steps(model: sv.Model) -> None:
 
 def test_two_generators_do_not_disturb_each_other(model: sv.Model) -> None:
     walks = [sv.steps(model, "a fox", steps=4, guidance=BOTH, seed=seed) for seed in (1, 2)]
-    for one, other, first, second in zip(*walks, run(model, seed=1), run(model, seed=2), strict=True):
+    for one, other, first, second in zip(
+        *walks, run(model, seed=1), run(model, seed=2), strict=True
+    ):
         assert same(one, first)
         assert same(other, second)
 
 
-def test_the_progress_bar_can_be_switched_off(model: sv.Model, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_bar_can_be_switched_off(
+    model: sv.Model, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(model)
     assert capsys.readouterr() == ("", "")
     run(model, progress=True)
@@ -409,7 +527,16 @@ def test_the_progress_bar_can_be_switched_off(model: sv.Model, capsys: pytest.Ca
 
 @pytest.mark.parametrize(
     ("keep", "indices"),
-    [(None, range(7)), (1, range(7)), (2, [0, 2, 4, 6]), (4, [0, 4, 6]), (7, [0, 6]), ([5, 1], [1, 5]), ({0}, [0]), ([], [])],
+    [
+        (None, range(7)),
+        (1, range(7)),
+        (2, [0, 2, 4, 6]),
+        (4, [0, 4, 6]),
+        (7, [0, 6]),
+        ([5, 1], [1, 5]),
+        ({0}, [0]),
+        ([], []),
+    ],
     ids=str,
 )
 def test_keep_says_which_steps_stay(model: sv.Model, keep: Any, indices: Any) -> None:
@@ -445,12 +572,16 @@ def test_a_trace_within_the_bound_stays_within_it(
 def test_the_advice_of_a_refusal_can_be_followed(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch, steps: int, keep: int | None, share: float
 ) -> None:
-    monkeypatch.setattr(loop, "MAX_TRACE_BYTES", int(share * held(run(model, steps=steps, keep=keep))))
+    monkeypatch.setattr(
+        loop, "MAX_TRACE_BYTES", int(share * held(run(model, steps=steps, keep=keep)))
+    )
     message = refused("keep=", model, guidance=BOTH, steps=steps, keep=keep)
     run(model, steps=steps, keep=int(message.partition("keep=")[2].split()[0]))
 
 
-def test_a_run_too_large_for_a_single_record_is_refused(model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_too_large_for_a_single_record_is_refused(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loop, "MAX_TRACE_BYTES", 1000)
     assert "keep=" not in refused("fewer images", model, guidance=BOTH)
 
@@ -471,24 +602,43 @@ def refused(words: str, model: sv.Model, **settings: Any) -> str:
 @pytest.mark.parametrize(
     ("words", "settings"),
     [
-        ("steps is 0; .*1 to 999", {"steps": 0}), ("steps is 5000", {"steps": 5000}), ("steps", {"steps": 1000}),
-        ("steps", {"steps": 2.5}), ("steps", {"steps": True}), ("steps", {"steps": "50"}), ("steps", {"steps": None}),
-        ("images", {"images": 0}), ("images", {"images": 5000}), ("seed", {"seed": -1}), ("seed", {"seed": 2**63}),
-        ("seed", {"seed": 1.5}), ("eta", {"eta": 2.0}), ("eta", {"eta": math.nan}),
-        ("eta is 0.5.*DPMSolver", {"eta": 0.5, "scheduler": "dpm++ 2m"}), ("multiples of 2", {"size": (33, 32)}),
-        ("multiples of 2", {"size": 32}), ("multiples of 2", {"size": "32"}), ("prompt is 3", {"prompt": 3}),
-        ("prompt is None", {"prompt": None}), ("negative_prompt is", {"negative_prompt": ["a"]}),
-        ("no scheduler 'banana'", {"scheduler": "banana"}), ("guidance is 3", {"guidance": 3.0}),
+        ("steps is 0; .*1 to 999", {"steps": 0}),
+        ("steps is 5000", {"steps": 5000}),
+        ("steps", {"steps": 1000}),
+        ("steps", {"steps": 2.5}),
+        ("steps", {"steps": True}),
+        ("steps", {"steps": "50"}),
+        ("steps", {"steps": None}),
+        ("images", {"images": 0}),
+        ("images", {"images": 5000}),
+        ("seed", {"seed": -1}),
+        ("seed", {"seed": 2**63}),
+        ("seed", {"seed": 1.5}),
+        ("eta", {"eta": 2.0}),
+        ("eta", {"eta": math.nan}),
+        ("eta is 0.5.*DPMSolver", {"eta": 0.5, "scheduler": "dpm++ 2m"}),
+        ("multiples of 2", {"size": (33, 32)}),
+        ("multiples of 2", {"size": 32}),
+        ("multiples of 2", {"size": "32"}),
+        ("prompt is 3", {"prompt": 3}),
+        ("prompt is None", {"prompt": None}),
+        ("negative_prompt is", {"negative_prompt": ["a"]}),
+        ("no scheduler 'banana'", {"scheduler": "banana"}),
+        ("guidance is 3", {"guidance": 3.0}),
         (r"noise has the shape \(1, 4, 8, 8\).*\(1, 4, 16, 16\)", {"noise": noise(cells=(8, 8))}),
-        ("noise has the shape", {"noise": noise(2)}), ("noise has the shape", {"noise": noise(), "images": 2}),
-        ("noise is", {"noise": [1.0]}), ("noise is", {"noise": np.zeros((1, 4, 16, 16))}), ("noise is", {"noise": 3}),
+        ("noise has the shape", {"noise": noise(2)}),
+        ("noise has the shape", {"noise": noise(), "images": 2}),
+        ("noise is", {"noise": [1.0]}),
+        ("noise is", {"noise": np.zeros((1, 4, 16, 16))}),
+        ("noise is", {"noise": 3}),
         ("no self-attention layer 'top'", {"guidance": SAG(1.0, layer="top")}),
         (r"heads \(9,\).*0\.\.3", {"guidance": CFG(3.0) + SAG(1.0, heads=(9,))}),
         ("heads", {"guidance": SAG(1.0, heads=(-1,), start=0.5)}),
-        ("33 taps.*blur_kernel=31", {"guidance": SAG(1.0, blur_sigma=4.0)}), ("9 taps", {"guidance": SAG(1.0), "size": (8, 32)}),
+        ("33 taps.*blur_kernel=31", {"guidance": SAG(1.0, blur_sigma=4.0)}),
+        ("9 taps", {"guidance": SAG(1.0), "size": (8, 32)}),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_wrong_argument_is_refused(model: sv.Model, words: str, settings: dict[str, Any]) -> None:
     refused(words, model, **settings)
 
@@ -519,11 +669,18 @@ def test_whole_numbers_of_numpy_are_whole_numbers(model: sv.Model, tmp_path: Pat
 
 
 def test_settings_say_all_that_the_run_depends_on(model: sv.Model) -> None:
-    trace = run(model, steps=3, seed=5, images=2, size=[32, 48], scheduler="euler", negative_prompt="a tree")
+    trace = run(
+        model, steps=3, seed=5, images=2, size=[32, 48], scheduler="euler", negative_prompt="a tree"
+    )
     content = json.loads(json.dumps(trace.settings.to_json()))
     assert content["prompt"] == "a fox"
     assert content["negative_prompt"] == "a tree"
-    assert (content["steps"], content["seed"], content["images"], content["size"]) == (3, 5, 2, [32, 48])
+    assert (content["steps"], content["seed"], content["images"], content["size"]) == (
+        3,
+        5,
+        2,
+        [32, 48],
+    )
     assert content["scheduler"]["class"] == "EulerDiscreteScheduler"
     assert content["scheduler"]["beta_end"] == 0.012
     assert content["guidance"] == BOTH.to_json()
@@ -532,10 +689,14 @@ def test_settings_say_all_that_the_run_depends_on(model: sv.Model) -> None:
 @pytest.mark.parametrize("source", ["attention", "random"])
 def test_a_step_of_one_image_is_that_image_of_the_batch(model: sv.Model, source: str) -> None:
     """Derived quantities too, and a random mask, which is drawn from the image's own seed."""
-    trace = run(model, CFG(3.0) + SAG(1.0, mask_source=source), images=3, capture=sv.Capture(what="words"))
+    trace = run(
+        model, CFG(3.0) + SAG(1.0, mask_source=source), images=3, capture=sv.Capture(what="words")
+    )
     for number in range(3):
         one = trace[2].of_image(number)
         for name in (*STORED, "mask", "eps", "x0_guided"):
             whole, own = getattr(trace[2], name), getattr(one, name)
             assert own is whole if whole is None else torch.equal(own, whole[number : number + 1])
-        assert torch.equal(one.captured["mid"].words, trace[2].captured["mid"].words[number : number + 1])
+        assert torch.equal(
+            one.captured["mid"].words, trace[2].captured["mid"].words[number : number + 1]
+        )

@@ -18,7 +18,10 @@ BOTH = CFG(3.0) + SAG(1.0)
 
 def stopped(model: sv.Model, words: str, **settings: Any) -> NotFiniteError:
     with pytest.raises(NotFiniteError, match=words) as error:
-        sv.trace(model, **{"prompt": "a fox", "steps": 4, "guidance": BOTH, "progress": False, **settings})
+        sv.trace(
+            model,
+            **{"prompt": "a fox", "steps": 4, "guidance": BOTH, "progress": False, **settings},
+        )
     assert isinstance(error.value, SagvizError)
     assert is_one_sentence(error.value)
     return error.value
@@ -39,12 +42,23 @@ class Poisons:
 
 @pytest.mark.parametrize(
     ("call", "row", "step", "name"),
-    [(1, 0, 0, "out_uncond"), (5, 1, 2, "out_cond"), (6, 0, 2, "out_degraded"), (8, 0, 3, "out_degraded")],
+    [
+        (1, 0, 0, "out_uncond"),
+        (5, 1, 2, "out_cond"),
+        (6, 0, 2, "out_degraded"),
+        (8, 0, 3, "out_degraded"),
+    ],
 )
-def test_the_step_and_the_first_quantity_are_named(model: sv.Model, call: int, row: int, step: int, name: str) -> None:
+def test_the_step_and_the_first_quantity_are_named(
+    model: sv.Model, call: int, row: int, step: int, name: str
+) -> None:
     """One number of one branch, in the first or the second pass; the steps before are there."""
     poison = Poisons(model, call, row)
-    error = stopped(model, rf"at step {step} of 4 \(t = .*alpha = .*sigma = .*\): {name} holds NaN or infinity in 1 of 1024")
+    error = stopped(
+        model,
+        rf"at step {step} of 4 \(t = .*alpha = .*sigma = .*\): {name} holds NaN or infinity in 1 of"
+        r" 1024",
+    )
     poison.handle.remove()
     assert [kept.index for kept in error.trace] == list(range(step))
     assert error.step.index == step
@@ -80,7 +94,11 @@ def test_an_overflow_of_float16_is_known_for_one(folder: Path) -> None:
 def test_a_damaged_weight_is_named(folder: Path) -> None:
     model = sv.load(folder)
     model.unet.mid_block.resnets[0].conv1.bias[3] = torch.nan
-    stopped(model, r"the U-Net's weight mid_block\.resnets\.0\.conv1\.bias is not finite itself: fetch the model again")
+    stopped(
+        model,
+        r"the U-Net's weight mid_block\.resnets\.0\.conv1\.bias is not finite itself: fetch the"
+        r" model again",
+    )
 
 
 @pytest.mark.parametrize("guidance", [CFG(1e39), CFG(3.0) + SAG(-1e39)], ids=repr)
@@ -90,7 +108,12 @@ def test_too_much_guidance_is_told(model: sv.Model, guidance: Any) -> None:
 
 def test_guidance_that_drove_the_latent_away_before_is_told(model: sv.Model) -> None:
     """The network fails, and what it was given is the cause."""
-    error = stopped(model, r"too much guidance drives the latent, .* times its noise level", guidance=CFG(1e25), steps=8)
+    error = stopped(
+        model,
+        r"too much guidance drives the latent, .* times its noise level",
+        guidance=CFG(1e25),
+        steps=8,
+    )
     assert error.step.index > 0
 
 

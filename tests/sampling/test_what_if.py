@@ -52,7 +52,9 @@ def anew(model: sv.Model, trace: sv.Trace, index: int, guidance: Any) -> sv.Step
     ],
     ids=repr,
 )
-def test_a_change_costs_what_it_needs_and_is_exact(model: sv.Model, trace: sv.Trace, guidance: Any, rows: list[int]) -> None:
+def test_a_change_costs_what_it_needs_and_is_exact(
+    model: sv.Model, trace: sv.Trace, guidance: Any, rows: list[int]
+) -> None:
     with counted(model.unet) as calls:
         step = sv.what_if(model, trace, 2, guidance=guidance)
     assert calls == rows
@@ -63,8 +65,12 @@ def test_a_change_costs_what_it_needs_and_is_exact(model: sv.Model, trace: sv.Tr
 
 
 def test_the_empty_prompt_is_not_taken_for_the_negative_one(model: sv.Model) -> None:
-    """Without CFG an empty prompt is all that guidance starts from; with it, the negative prompt is."""
-    trace = sv.trace(model, "", negative_prompt="a fox", guidance=CFG(3.0), steps=3, seed=3, progress=False)
+    """Without CFG an empty prompt is all that guidance starts from; with it, the negative prompt
+    is.
+    """
+    trace = sv.trace(
+        model, "", negative_prompt="a fox", guidance=CFG(3.0), steps=3, seed=3, progress=False
+    )
     with counted(model.unet) as calls:
         step = sv.what_if(model, trace, 1, guidance=None)
     assert calls == [1]
@@ -82,16 +88,24 @@ def test_a_term_that_the_trace_lacks_costs_its_passes(model: sv.Model) -> None:
 
 def test_nothing_changed_is_the_step_itself(model: sv.Model, trace: sv.Trace) -> None:
     with counted(model.unet) as calls:
-        assert all(same(replace(sv.what_if(model, trace, i), forwards=0), replace(trace[i], forwards=0)) for i in range(5))
+        assert all(
+            same(replace(sv.what_if(model, trace, i), forwards=0), replace(trace[i], forwards=0))
+            for i in range(5)
+        )
     assert not calls
 
 
-RUNS: list[dict[str, Any]] = [{"scheduler": "ddim", "eta": 0.7}, *({"scheduler": name} for name in SCHEDULERS)]
+RUNS: list[dict[str, Any]] = [
+    {"scheduler": "ddim", "eta": 0.7},
+    *({"scheduler": name} for name in SCHEDULERS),
+]
 
 
 @pytest.mark.parametrize("settings", RUNS, ids=str)
 @pytest.mark.parametrize("index", [0, 3, -1])
-def test_a_branch_with_unchanged_settings_is_the_trace(model: sv.Model, settings: dict[str, Any], index: int) -> None:
+def test_a_branch_with_unchanged_settings_is_the_trace(
+    model: sv.Model, settings: dict[str, Any], index: int
+) -> None:
     old = sv.trace(model, "a fox", guidance=BOTH, steps=6, seed=5, progress=False, **settings)
     with counted(model.unet) as calls:
         new = sv.branch(model, old, index, progress=False)
@@ -102,14 +116,20 @@ def test_a_branch_with_unchanged_settings_is_the_trace(model: sv.Model, settings
 
 
 @pytest.mark.parametrize("settings", RUNS, ids=str)
-def test_a_branch_from_the_start_is_a_run_of_its_own(model: sv.Model, settings: dict[str, Any]) -> None:
+def test_a_branch_from_the_start_is_a_run_of_its_own(
+    model: sv.Model, settings: dict[str, Any]
+) -> None:
     old = sv.trace(model, "a fox", guidance=BOTH, steps=4, seed=5, progress=False, **settings)
     other = CFG(5.0) + SAG(0.3, threshold=0.99, blur_sigma=1.5)
     fresh = sv.trace(model, "a fox", guidance=other, steps=4, seed=5, progress=False, **settings)
-    assert torch.equal(sv.branch(model, old, 0, guidance=other, progress=False).latents, fresh.latents)
+    assert torch.equal(
+        sv.branch(model, old, 0, guidance=other, progress=False).latents, fresh.latents
+    )
 
 
-def test_a_branch_leaves_at_its_step_and_says_so(model: sv.Model, trace: sv.Trace, tmp_path: Path) -> None:
+def test_a_branch_leaves_at_its_step_and_says_so(
+    model: sv.Model, trace: sv.Trace, tmp_path: Path
+) -> None:
     new = sv.branch(model, trace, 3, guidance=CFG(6.0), progress=False)
     assert [new[i] is trace[i] for i in range(5)] == [True, True, True, False, False]
     assert torch.equal(new[3].x_t, trace[3].x_t)
@@ -135,7 +155,11 @@ def test_a_painted_mask_takes_the_place_of_the_attentions(model: sv.Model, trace
     assert not torch.equal(step.eps, trace[2].eps)
 
     new = sv.branch(model, trace, 2, mask=painted, progress=False)
-    assert all(torch.equal(step.mask, painted.expand(2, 1, -1, -1)) for step in new[2:] if step.mask is not None)
+    assert all(
+        torch.equal(step.mask, painted.expand(2, 1, -1, -1))
+        for step in new[2:]
+        if step.mask is not None
+    )
     back = sv.branch(model, new, 2, mask=None, progress=False)
     assert torch.equal(back.latents, trace.latents)
 
@@ -150,9 +174,13 @@ def test_painting_the_attentions_own_mask_changes_nothing(model: sv.Model, trace
 def test_a_thinned_trace_answers_where_the_scheduler_has_no_memory(model: sv.Model) -> None:
     for name in ("ddim", "euler"):
         whole = sv.trace(model, "a fox", guidance=BOTH, steps=6, scheduler=name, progress=False)
-        thin = sv.trace(model, "a fox", guidance=BOTH, steps=6, scheduler=name, keep=[0, 4], progress=False)
+        thin = sv.trace(
+            model, "a fox", guidance=BOTH, steps=6, scheduler=name, keep=[0, 4], progress=False
+        )
         assert torch.equal(sv.branch(model, thin, 1, progress=False).latents, whole.latents)
-    thin = sv.trace(model, "a fox", guidance=BOTH, steps=6, scheduler="dpm++ 2m", keep=[0, 4], progress=False)
+    thin = sv.trace(
+        model, "a fox", guidance=BOTH, steps=6, scheduler="dpm++ 2m", keep=[0, 4], progress=False
+    )
     with pytest.raises(sv.SagvizError, match="without keep=") as error:
         sv.what_if(model, thin, 1)
     assert is_one_sentence(error.value)
@@ -170,7 +198,9 @@ def test_a_thinned_trace_answers_where_the_scheduler_has_no_memory(model: sv.Mod
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_what_cannot_be_asked_is_refused(model: sv.Model, trace: sv.Trace, change: dict[str, Any], hint: str) -> None:
+def test_what_cannot_be_asked_is_refused(
+    model: sv.Model, trace: sv.Trace, change: dict[str, Any], hint: str
+) -> None:
     with pytest.raises(sv.SagvizError, match=hint) as error:
         sv.what_if(model, trace, **{"index": 2, **change})
     assert is_one_sentence(error.value)

@@ -27,8 +27,18 @@ from sagviz.sweeps.executors import gpus
 
 pytestmark = pytest.mark.slow  # each worker has to import torch
 
-SMALL: dict[str, Any] = {"prompts": ["a fox", "a cat"], "seeds": [0, 1], "steps": 2, "guidance": [CFG(3.0), CFG(3.0) + SAG(1.0)]}
-HUNDRED: dict[str, Any] = {"prompts": ["a fox", "a cat"], "seeds": range(10), "steps": 2, "guidance": [CFG(w) for w in range(5)]}
+SMALL: dict[str, Any] = {
+    "prompts": ["a fox", "a cat"],
+    "seeds": [0, 1],
+    "steps": 2,
+    "guidance": [CFG(3.0), CFG(3.0) + SAG(1.0)],
+}
+HUNDRED: dict[str, Any] = {
+    "prompts": ["a fox", "a cat"],
+    "seeds": range(10),
+    "steps": 2,
+    "guidance": [CFG(w) for w in range(5)],
+}
 
 
 def names(store: Path) -> Counter[str]:
@@ -45,18 +55,25 @@ def workers() -> Iterator[ProcessPoolExecutor]:
         yield executor
 
 
-def test_processes_make_what_is_made_here(model: sv.Model, workers: ProcessPoolExecutor, tmp_path: Path) -> None:
+def test_processes_make_what_is_made_here(
+    model: sv.Model, workers: ProcessPoolExecutor, tmp_path: Path
+) -> None:
     store = tmp_path / "apart"
-    apart = sv.sweep(model, **SMALL, store=f"file://{store}", batch=2, executor=workers, progress=False)
+    apart = sv.sweep(
+        model, **SMALL, store=f"file://{store}", batch=2, executor=workers, progress=False
+    )
     here = sv.sweep(model, **SMALL, batch=2, progress=False)
     assert apart.cells == here.cells
     assert not apart.missing()  # every checksum is right
-    assert all(np.array_equal(a.latents, b.latents) for a, b in zip(apart, here, strict=True))  # equal batches, equal bits
+    # equal batches, equal bits
+    assert all(np.array_equal(a.latents, b.latents) for a, b in zip(apart, here, strict=True))
     pd.testing.assert_frame_equal(apart.table(), here.table())
     assert names(store) == {".sagtrace": 8, ".json": 1}
 
 
-def test_a_damaged_cell_is_made_again_by_a_worker(model: sv.Model, workers: ProcessPoolExecutor, tmp_path: Path) -> None:
+def test_a_damaged_cell_is_made_again_by_a_worker(
+    model: sv.Model, workers: ProcessPoolExecutor, tmp_path: Path
+) -> None:
     made = sv.sweep(model, **SMALL, store=tmp_path, progress=False)
     path = tmp_path / f"{made.cells[3].key}.sagtrace"
     path.write_bytes(path.read_bytes()[:-100])
@@ -66,10 +83,20 @@ def test_a_damaged_cell_is_made_again_by_a_worker(model: sv.Model, workers: Proc
     assert names(tmp_path) == {".sagtrace": 8, ".json": 1, ".damaged": 1}
 
 
-def test_a_cell_that_fails_in_a_worker_costs_only_itself(model: sv.Model, workers: ProcessPoolExecutor, tmp_path: Path) -> None:
+def test_a_cell_that_fails_in_a_worker_costs_only_itself(
+    model: sv.Model, workers: ProcessPoolExecutor, tmp_path: Path
+) -> None:
     guidance = [CFG(3.0), SAG(1.0, layer="nowhere")]
     with pytest.warns(sv.SagvizWarning, match="1 of 2 cells failed"):
-        made = sv.sweep(model, "a fox", steps=1, guidance=guidance, store=tmp_path, executor=workers, progress=False)
+        made = sv.sweep(
+            model,
+            "a fox",
+            steps=1,
+            guidance=guidance,
+            store=tmp_path,
+            executor=workers,
+            progress=False,
+        )
     ((cell, reason),) = made.failed.items()
     assert cell.settings.guidance.terms == (guidance[1],)
     assert "no self-attention layer 'nowhere'" in reason
@@ -81,7 +108,10 @@ def test_a_broken_pool_says_how_to_go_on(model: sv.Model, tmp_path: Path) -> Non
         making = laid.run(model, batch=2, executor=executor)
         next(making)
         os.kill(next(iter(executor._processes)), signal.SIGKILL)
-        with pytest.raises(sv.SagvizError, match="what is finished is stored, and the same sweep with a new executor goes on"):
+        with pytest.raises(
+            sv.SagvizError,
+            match="what is finished is stored, and the same sweep with a new executor goes on",
+        ):
             list(making)
     assert 2 <= len(list(laid)) < 8
     sv.sweep(model, **SMALL, store=tmp_path, progress=False)
@@ -90,10 +120,32 @@ def test_a_broken_pool_says_how_to_go_on(model: sv.Model, tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*cells failed")
-def test_the_command_shares_the_work(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    blur = ["--blur-sigma", "1", "100", "--seeds", "0", "1"]  # of which every second one does not fit
-    assert main(["sweep", "--model", str(folder), "--steps", "1", *blur, "--store", str(tmp_path), "--workers", "2"]) == 1
-    assert sum(line.startswith("sagviz: failed: ") for line in capsys.readouterr().err.splitlines()) == 2
+def test_the_command_shares_the_work(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # of which every second one does not fit
+    blur = ["--blur-sigma", "1", "100", "--seeds", "0", "1"]
+    assert (
+        main(
+            [
+                "sweep",
+                "--model",
+                str(folder),
+                "--steps",
+                "1",
+                *blur,
+                "--store",
+                str(tmp_path),
+                "--workers",
+                "2",
+            ]
+        )
+        == 1
+    )
+    assert (
+        sum(line.startswith("sagviz: failed: ") for line in capsys.readouterr().err.splitlines())
+        == 2
+    )
     assert len(pd.read_csv(tmp_path / "table.csv")) == 2
 
 
@@ -110,14 +162,20 @@ def test_each_process_has_a_gpu_of_its_own() -> None:
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """Two workers of one thread, each in a process that is replaced when it dies."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
         yield client
 
 
 def dashboard(client: Client) -> str:
     """What the pages of the workers show now."""
     root = client.dashboard_link.removesuffix("/status")
-    pages = [f"{root}/info/worker/{urllib.parse.quote(address, safe='')}.html" for address in client.nthreads()]
+    pages = [
+        f"{root}/info/worker/{urllib.parse.quote(address, safe='')}.html"
+        for address in client.nthreads()
+    ]
     return "".join(urllib.request.urlopen(page).read().decode() for page in pages)
 
 
@@ -130,7 +188,9 @@ def attempts(client: Client) -> Counter[str]:
     return Counter(client.run_on_scheduler(looked))
 
 
-def test_a_worker_killed_in_the_middle_of_a_hundred_cells(model: sv.Model, client: Client, tmp_path: Path) -> None:
+def test_a_worker_killed_in_the_middle_of_a_hundred_cells(
+    model: sv.Model, client: Client, tmp_path: Path
+) -> None:
     laid, seen, shown = begin(model, **HUNDRED, store=tmp_path), [], ""
     before = client.run(os.getpid)
     for cell in laid.run(model, batch=4, executor=client.get_executor()):
@@ -140,27 +200,47 @@ def test_a_worker_killed_in_the_middle_of_a_hundred_cells(model: sv.Model, clien
         if len(seen) == 30:
             os.kill(next(iter(before.values())), signal.SIGKILL)
     assert set(client.run(os.getpid).values()) != set(before.values())
-    assert [count for count in attempts(client).values() if count > 1]  # a task was lost and given to another worker
+    # a task was lost and given to another worker
+    assert [count for count in attempts(client).values() if count > 1]
     assert len(seen) == len(set(seen)) == len(laid) == 100
     assert not laid.missing()  # every checksum is right
-    laid.store.begin(laid.plan.to_json())  # as the next sweep does, which clears what was written half when the kill came
+    # as the next sweep does, which clears what was written half when the kill came
+    laid.store.begin(laid.plan.to_json())
     assert names(tmp_path) == {".sagtrace": 100, ".json": 1}
     table = laid.table()
     assert len(table) == len(table.drop_duplicates(["prompt", "seed", "cfg_scale"])) == 100
-    told = re.findall(r"cell-(“a fox”, seed \d, CFG \d) to (“a fox”, seed \d, CFG \d), 4 cells, ([0-9a-f]{32})-", shown)
+    told = re.findall(
+        r"cell-(“a fox”, seed \d, CFG \d) to (“a fox”, seed \d, CFG \d), 4 cells, ([0-9a-f]{32})-",
+        shown,
+    )
     assert told
     firsts = {cell.key: cell.settings for cell in laid.cells[::4]}
-    assert all(f"seed {firsts[key].seed}, CFG {firsts[key].guidance.cfg.scale:g}" in first for first, _, key in told)
+    assert all(
+        f"seed {firsts[key].seed}, CFG {firsts[key].guidance.cfg.scale:g}" in first
+        for first, _, key in told
+    )
 
 
 def test_the_command_takes_a_scheduler(folder: Path, client: Client, tmp_path: Path) -> None:
-    flags = ["--seeds", "0", "1", "--steps", "1", "--store", str(tmp_path), "--dask", client.scheduler.address]
+    flags = [
+        "--seeds",
+        "0",
+        "1",
+        "--steps",
+        "1",
+        "--store",
+        str(tmp_path),
+        "--dask",
+        client.scheduler.address,
+    ]
     assert main(["sweep", "--model", str(folder), *flags]) == 0
     assert len(pd.read_csv(tmp_path / "table.csv")) == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*cells failed")
-def test_a_cell_that_kills_its_worker_ends_as_failed(model: sv.Model, client: Client, tmp_path: Path) -> None:
+def test_a_cell_that_kills_its_worker_ends_as_failed(
+    model: sv.Model, client: Client, tmp_path: Path
+) -> None:
     class Deadly(WorkerPlugin):
         """The cells of seed 1 end the process that makes them."""
 
@@ -178,22 +258,45 @@ def test_a_cell_that_kills_its_worker_ends_as_failed(model: sv.Model, client: Cl
             workers.resume = deadly
 
     def once(dask_scheduler: Any) -> None:
-        dask_scheduler.allowed_failures = 0  # else Dask itself gives a lost task to three more workers
+        # else Dask itself gives a lost task to three more workers
+        dask_scheduler.allowed_failures = 0
 
     client.run_on_scheduler(once)
     client.register_plugin(Deadly())
     before = sum(attempts(client).values())
-    sweep = {"prompts": "a fox", "seeds": [0, 1, 2, 3], "steps": 1, "guidance": CFG(3.0), "store": tmp_path}
+    sweep = {
+        "prompts": "a fox",
+        "seeds": [0, 1, 2, 3],
+        "steps": 1,
+        "guidance": CFG(3.0),
+        "store": tmp_path,
+    }
     made = sv.sweep(model, **sweep, executor=client.get_executor(), batch=4, progress=False)
     assert [cell.settings.seed for cell in made.failed] == [1]
     assert f"died, {TRIES} times" in "".join(made.failed.values())
     assert sorted(made.table()["seed"]) == [0, 2, 3]
-    assert sum(attempts(client).values()) - before >= 1 + 4 + TRIES - 1  # together, each alone, and this one again
+    # together, each alone, and this one again
+    assert sum(attempts(client).values()) - before >= 1 + 4 + TRIES - 1
     again = sv.sweep(model, **sweep, progress=False)  # the same call, where nothing kills it
     assert not again.failed
 
 
-def test_a_scheduler_that_does_not_answer_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_scheduler_that_does_not_answer_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}):
-        assert main(["sweep", "--model", str(folder), "--store", str(tmp_path), "--dask", "tcp://127.0.0.1:1"]) == 2
+        assert (
+            main(
+                [
+                    "sweep",
+                    "--model",
+                    str(folder),
+                    "--store",
+                    str(tmp_path),
+                    "--dask",
+                    "tcp://127.0.0.1:1",
+                ]
+            )
+            == 2
+        )
     assert "sagviz: no Dask scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""How a sweep is dealt out to the workers of an executor, and what is refused before it is. Workers are threads here."""
+"""How a sweep is dealt out to the workers of an executor, and what is refused before it is. Workers
+are threads here.
+"""
 
 from __future__ import annotations
 
@@ -49,23 +51,36 @@ def test_a_task_brings_its_own_cells_and_its_name(model: sv.Model, tmp_path: Pat
     laid = begin(model, **AXES, store=tmp_path)
     with Watched() as executor:
         assert list(laid.run(model, batch=3, executor=executor)) == list(laid.cells)
-    assert [task.cells for task in executor.tasks] == [laid.cells[:3], laid.cells[3:6], laid.cells[6:]]
-    assert executor.tasks[0].name == f"“a fox”, seed 0, CFG 3 to “a fox”, seed 2, CFG 3, 3 cells, {laid.cells[0].key}"
-    (alone, *_) = executor.tasks[0].alone()
+    assert [task.cells for task in executor.tasks] == [
+        laid.cells[:3],
+        laid.cells[3:6],
+        laid.cells[6:],
+    ]
+    assert (
+        executor.tasks[0].name
+        == f"“a fox”, seed 0, CFG 3 to “a fox”, seed 2, CFG 3, 3 cells, {laid.cells[0].key}"
+    )
+    alone, *_ = executor.tasks[0].alone()
     assert alone.name == f"“a fox”, seed 0, CFG 3, {laid.cells[0].key}"
 
 
 @pytest.mark.parametrize(
-    ("prompt", "shown"), [("", "no prompt"), ("a\nfox", "“a fox”"), ("fox " * 20, f"“{'fox ' * 9}fox…”")], ids=repr
+    ("prompt", "shown"),
+    [("", "no prompt"), ("a\nfox", "“a fox”"), ("fox " * 20, f"“{'fox ' * 9}fox…”")],
+    ids=repr,
 )
-def test_the_name_of_a_task_is_short(model: sv.Model, prompt: str, shown: str, tmp_path: Path) -> None:
+def test_the_name_of_a_task_is_short(
+    model: sv.Model, prompt: str, shown: str, tmp_path: Path
+) -> None:
     laid = begin(model, prompt, store=tmp_path)
     task = tasks.blank(model, laid.plan, laid.store, ThreadPoolExecutor(1))
     (alone,) = replace(task, cells=laid.cells).alone()
     assert alone.name == f"{shown}, seed 0, plain, {laid.cells[0].key}"
 
 
-def test_few_tasks_are_on_the_way_at_one_time(model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_tasks_are_on_the_way_at_one_time(
+    model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dispatch, "IN_FLIGHT", 2)
     with Watched() as executor:
         sv.sweep(model, **AXES, store=tmp_path, batch=1, executor=executor, progress=False)
@@ -73,7 +88,9 @@ def test_few_tasks_are_on_the_way_at_one_time(model: sv.Model, tmp_path: Path, m
     assert max(executor.waiting) <= 1
 
 
-def test_the_model_is_loaded_once(model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_loaded_once(
+    model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded: list[dict[str, Any]] = []
 
     def noted(**given: Any) -> sv.Model:
@@ -96,7 +113,9 @@ def test_a_stop_cancels_what_waits(model: sv.Model, tmp_path: Path) -> None:
     assert 1 <= len(list(laid)) <= 3
 
 
-def test_a_store_that_others_filled_is_not_filled_again(model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_others_filled_is_not_filled_again(
+    model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A task that was lost after its last cell, and so is done again."""
     laid = begin(model, **AXES, store=tmp_path)
     laid.store.begin(laid.plan.to_json())
@@ -105,7 +124,9 @@ def test_a_store_that_others_filled_is_not_filled_again(model: sv.Model, tmp_pat
         tasks.perform(task)
         before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
         made: list[Any] = []
-        monkeypatch.setattr("sagviz.sweeps.workers.work", lambda _model, cells, _store: made.extend(cells))
+        monkeypatch.setattr(
+            "sagviz.sweeps.workers.work", lambda _model, cells, _store: made.extend(cells)
+        )
         tasks.perform(task)
     assert not made
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
@@ -129,7 +150,9 @@ def test_tasks_that_someone_cancels_stop_the_sweep(model: sv.Model, tmp_path: Pa
 
 
 class OneWorker(Executor):
-    """As a Dask cluster of one worker, which dies of the cells of seed 1: all that waits for it is lost with them."""
+    """As a Dask cluster of one worker, which dies of the cells of seed 1: all that waits for it is
+    lost with them.
+    """
 
     def __init__(self) -> None:
         self.waiting: list[Future[Any]] = []
@@ -155,7 +178,9 @@ class OneWorker(Executor):
 
 def test_who_waits_beside_a_deadly_cell_is_not_blamed(model: sv.Model, tmp_path: Path) -> None:
     with pytest.warns(sv.SagvizWarning, match="1 of 8 cells failed"):
-        made = sv.sweep(model, **AXES, store=tmp_path, batch=4, executor=OneWorker(), progress=False)
+        made = sv.sweep(
+            model, **AXES, store=tmp_path, batch=4, executor=OneWorker(), progress=False
+        )
     assert [cell.settings.seed for cell in made.failed] == [1]
     assert not made.pending
 
@@ -167,12 +192,16 @@ def refused(model: sv.Model, executor: object, **store: Any) -> str:
     return str(told.value)
 
 
-def test_what_workers_cannot_do_is_refused(model: sv.Model, folder: Path, pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
+def test_what_workers_cannot_do_is_refused(
+    model: sv.Model, folder: Path, pipe: StableDiffusionPipeline, tmp_path: Path
+) -> None:
     with ThreadPoolExecutor(1) as executor:
         for store in ({}, {"store": "memory://runs"}):
             assert "give store= a folder" in refused(model, executor, **store)
         for unknown in (sv.load(pipe), sv.load(folder, classifier=lambda *_: None)):
-            assert "save_pretrained(folder) and give sv.load(folder)" in refused(unknown, executor, store=tmp_path)
+            assert "save_pretrained(folder) and give sv.load(folder)" in refused(
+                unknown, executor, store=tmp_path
+            )
     assert "give a concurrent.futures.Executor" in refused(model, 4, store=tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -180,7 +209,10 @@ def test_what_workers_cannot_do_is_refused(model: sv.Model, folder: Path, pipe: 
 def test_a_worker_that_has_other_weights_is_refused(folder: Path, tmp_path: Path) -> None:
     changed = sv.load(folder)
     list(changed.unet.parameters())[-1].add_(1e-3)
-    with ThreadPoolExecutor(1) as executor, pytest.raises(sv.SagvizError, match=r"where a worker is: .* has the fingerprint"):
+    with (
+        ThreadPoolExecutor(1) as executor,
+        pytest.raises(sv.SagvizError, match=r"where a worker is: .* has the fingerprint"),
+    ):
         sv.sweep(changed, **AXES, store=tmp_path, executor=executor, progress=False)
 
 
@@ -196,22 +228,37 @@ def test_a_worker_that_does_not_see_the_store_is_refused(model: sv.Model, tmp_pa
     ("given", "expected"),
     [
         ({"dtype": torch.bfloat16}, {"dtype": "bfloat16"}),
-        ({"dtype": "torch.float32", "device": torch.device("cpu")}, {"dtype": "float32", "device": "cpu"}),
+        (
+            {"dtype": "torch.float32", "device": torch.device("cpu")},
+            {"dtype": "float32", "device": "cpu"},
+        ),
     ],
     ids=str,
 )
-def test_a_model_knows_how_it_was_loaded(folder: Path, given: Any, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_knows_how_it_was_loaded(
+    folder: Path, given: Any, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder.parent)
     origin = sv.load(folder.name, **given).origin
     assert origin is not None
-    assert vars(origin) == {"source": str(folder), "device": None, "dtype": None, "offload": False} | expected
+    assert (
+        vars(origin)
+        == {"source": str(folder), "device": None, "dtype": None, "offload": False} | expected
+    )
 
 
 def test_a_classifier_is_loaded_with_the_miniature(tmp_path: Path) -> None:
     """It is part of the fingerprint where the guidance has CG."""
     mini = sv.load()
     with ThreadPoolExecutor(1) as executor:
-        made = sv.sweep(mini, steps=1, guidance=CG(1.0, "fox"), store=tmp_path, executor=executor, progress=False)
+        made = sv.sweep(
+            mini,
+            steps=1,
+            guidance=CG(1.0, "fox"),
+            store=tmp_path,
+            executor=executor,
+            progress=False,
+        )
     assert len(list(made)) == 1
 
 

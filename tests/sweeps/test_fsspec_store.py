@@ -19,7 +19,12 @@ from sagviz.sweeps import begin
 from sagviz.sweeps.fsspec_store import Remote, store_at
 from sagviz.sweeps.store import Folder
 
-SMALL: dict[str, Any] = {"prompts": ["a fox", "a cat"], "seeds": [0, 1], "steps": 2, "guidance": [CFG(3.0), CFG(3.0) + SAG(1.0)]}
+SMALL: dict[str, Any] = {
+    "prompts": ["a fox", "a cat"],
+    "seeds": [0, 1],
+    "steps": 2,
+    "guidance": [CFG(3.0), CFG(3.0) + SAG(1.0)],
+}
 
 
 @pytest.fixture
@@ -46,7 +51,10 @@ def test_a_sweep_goes_there_and_comes_back(model: sv.Model, address: str) -> Non
     again = sv.Sweep.open(address)
     assert again.cells == made.cells
     assert repr(again) == repr(laid) == "<Sweep of 8 cells: 8 done>"
-    assert again.trace(prompt="a cat", seed=1, sag_scale=1).pictures == here.trace(prompt="a cat", seed=1, sag_scale=1).pictures
+    assert (
+        again.trace(prompt="a cat", seed=1, sag_scale=1).pictures
+        == here.trace(prompt="a cat", seed=1, sag_scale=1).pictures
+    )
     pd.testing.assert_frame_equal(again.table(), here.table())
     with counted(model.unet) as rows:
         sweep(model, address)
@@ -66,7 +74,11 @@ def test_a_damaged_object_is_found_and_made_again(model: sv.Model, how: str, add
     made = sweep(model, address)
     files, path = fsspec.filesystem("memory"), f"/bucket/runs/{made.cells[3].key}.sagtrace"
     whole = files.cat_file(path)
-    broken = {"flipped": whole[:-200] + bytes([whole[-200] ^ 1]) + whole[-199:], "cut": whole[:-100], "empty": b""}[how]
+    broken = {
+        "flipped": whole[:-200] + bytes([whole[-200] ^ 1]) + whole[-199:],
+        "cut": whole[:-100],
+        "empty": b"",
+    }[how]
     files.pipe_file(path, broken)
     assert made.missing() == (made.cells[3],)
     with pytest.warns(sv.SagvizWarning, match="was damaged"):
@@ -77,7 +89,9 @@ def test_a_damaged_object_is_found_and_made_again(model: sv.Model, how: str, add
 
 
 @pytest.mark.filterwarnings("ignore:.*cells failed")
-def test_what_failed_is_tried_again(model: sv.Model, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_failed_is_tried_again(
+    model: sv.Model, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     embed = model.embed
 
     def fails(text: str | None, **size: Any) -> Any:
@@ -93,8 +107,26 @@ def test_what_failed_is_tried_again(model: sv.Model, address: str, monkeypatch: 
     assert objects() == {".sagtrace": 8, ".json": 1}
 
 
-def test_the_command_writes_its_table_there(folder: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sweep", "--model", str(folder), "--steps", "1", "--seeds", "0", "1", "--store", address]) == 0
+def test_the_command_writes_its_table_there(
+    folder: Path, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(
+            [
+                "sweep",
+                "--model",
+                str(folder),
+                "--steps",
+                "1",
+                "--seeds",
+                "0",
+                "1",
+                "--store",
+                address,
+            ]
+        )
+        == 0
+    )
     assert capsys.readouterr().out == f"{address}/table.csv\n"
     with fsspec.open(f"{address}/table.csv") as file:
         assert len(pd.read_csv(file)) == 2

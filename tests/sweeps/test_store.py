@@ -27,7 +27,11 @@ def trace(model: sv.Model) -> sv.Trace:
 
 @pytest.fixture(params=["folder", "remote", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    places = {"folder": lambda: Folder(tmp_path / "a" / "b"), "remote": lambda: Remote(f"memory:/{tmp_path}"), "memory": Memory}
+    places = {
+        "folder": lambda: Folder(tmp_path / "a" / "b"),
+        "remote": lambda: Remote(f"memory:/{tmp_path}"),
+        "memory": Memory,
+    }
     return places[request.param]()
 
 
@@ -86,10 +90,12 @@ def test_a_look_sees_who_works(tmp_path: Path) -> None:
 
 def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from sagviz.sweeps.store import Folder; claim = Folder(sys.argv[1]).claim('k')\n"
-        "print(flush=True); time.sleep(60)"
+        "import sys, time; from sagviz.sweeps.store import Folder; claim ="
+        " Folder(sys.argv[1]).claim('k')\nprint(flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()
         folder = Folder(tmp_path)
@@ -107,7 +113,14 @@ def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["k.lock", ".k.sagtrace.12-ab.part", "k.sagtrace.part", ".k.failed.12-ab.part", ".sweep.json.12-ab.part"]
+    "name",
+    [
+        "k.lock",
+        ".k.sagtrace.12-ab.part",
+        "k.sagtrace.part",
+        ".k.failed.12-ab.part",
+        ".sweep.json.12-ab.part",
+    ],
 )
 def test_what_a_killed_process_left_is_cleared(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
@@ -151,7 +164,9 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.bin"
     write_whole(path, b"one")
 
@@ -184,8 +199,12 @@ def test_many_writers_of_one_file_do_no_harm(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize("steps", [1, 60])  # 60 have a longer index than is read at first
-def test_measures_are_read_without_the_cell(model: sv.Model, images: int, steps: int, store: Store) -> None:
-    made = sv.sweep(model, "a fox", steps=steps, guidance=CFG(3.0), images=images, keep=None, progress=False)
+def test_measures_are_read_without_the_cell(
+    model: sv.Model, images: int, steps: int, store: Store
+) -> None:
+    made = sv.sweep(
+        model, "a fox", steps=steps, guidance=CFG(3.0), images=images, keep=None, progress=False
+    )
     (trace,) = made
     store.begin({})
     store.save("k", trace)
@@ -206,16 +225,28 @@ def test_measures_that_are_damaged_are_not_believed(model: sv.Model, tmp_path: P
     (path,) = tmp_path.glob("*.sagtrace")
     whole = path.read_bytes()
     place = whole.index(b'"sharpness"')
-    for broken in (whole[:place] + b"X" + whole[place + 1 :], whole[: place + 20], whole[:9], b"", b"\xff" * 99):
+    for broken in (
+        whole[:place] + b"X" + whole[place + 1 :],
+        whole[: place + 20],
+        whole[:9],
+        b"",
+        b"\xff" * 99,
+    ):
         path.write_bytes(broken)
-        assert peek(lambda offset, length, content=broken: content[offset : offset + length]) is None
+        assert (
+            peek(lambda offset, length, content=broken: content[offset : offset + length]) is None
+        )
         with pytest.raises(sv.SagvizError, match=r"damaged|cannot be read"):
             made.table()
 
 
-def test_measures_behind_a_long_text_are_read_with_the_cell(model: sv.Model, tmp_path: Path) -> None:
+def test_measures_behind_a_long_text_are_read_with_the_cell(
+    model: sv.Model, tmp_path: Path
+) -> None:
     (trace,) = sv.sweep(model, "a fox", steps=1, progress=False)
-    picture = to_png(trace.image, {"sagviz": "x" * 20_000, "measures": trace.image.info["measures"]})
+    picture = to_png(
+        trace.image, {"sagviz": "x" * 20_000, "measures": trace.image.info["measures"]}
+    )
     folder = Folder(tmp_path)
     folder.save("k", replace(trace, pictures=(picture,)))
     assert list(folder.measures(["k"])) == [measures(trace)]

@@ -31,7 +31,12 @@ from sagviz.sweeps.layout import axes_of, values_of
 from sagviz.sweeps.store import Folder
 from sagviz.sweeps.workers import batch_size
 
-SMALL: dict[str, Any] = {"prompts": ["a fox", "a cat"], "seeds": [0, 1], "steps": 2, "guidance": [CFG(3.0), CFG(3.0) + SAG(1.0)]}
+SMALL: dict[str, Any] = {
+    "prompts": ["a fox", "a cat"],
+    "seeds": [0, 1],
+    "steps": 2,
+    "guidance": [CFG(3.0), CFG(3.0) + SAG(1.0)],
+}
 
 
 def sweep(model: sv.Model, **settings: Any) -> sv.Sweep:
@@ -45,7 +50,14 @@ def names(store: Path) -> Counter[str]:
 
 def outside(mode: str, model_folder: Path, store: Path, seed: int = 0) -> dict[str, Any]:
     """What a process of its own did to the store."""
-    command = [sys.executable, str(Path(__file__).parents[1] / "sweep_worker.py"), mode, str(model_folder), str(store), str(seed)]
+    command = [
+        sys.executable,
+        str(Path(__file__).parents[1] / "sweep_worker.py"),
+        mode,
+        str(model_folder),
+        str(store),
+        str(seed),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return json.loads(done.stdout)
@@ -70,12 +82,24 @@ def test_cells_are_the_product_in_order(model: sv.Model) -> None:
 
 
 def test_each_cell_is_the_run_that_trace_makes(model: sv.Model) -> None:
-    made = sweep(model, guidance=[None, CFG(2.0), CFG(2.0) + SAG(1.0)], steps=[2, 4], negative_prompt="a cat", keep=None)
+    made = sweep(
+        model,
+        guidance=[None, CFG(2.0), CFG(2.0) + SAG(1.0)],
+        steps=[2, 4],
+        negative_prompt="a cat",
+        keep=None,
+    )
     for cell, trace in zip(made.cells, made, strict=True):
         s = cell.settings
         negative = "a cat" if s.guidance.cfg else ""
         alone = sv.trace(
-            model, s.prompt, negative_prompt=negative, guidance=s.guidance, steps=s.steps, seed=s.seed, progress=False
+            model,
+            s.prompt,
+            negative_prompt=negative,
+            guidance=s.guidance,
+            steps=s.steps,
+            seed=s.seed,
+            progress=False,
         )
         assert trace.settings == alone.settings
         assert torch.allclose(trace.latents, alone.latents, atol=1e-4)
@@ -91,9 +115,14 @@ def test_first_steps_are_shared(model: sv.Model) -> None:
 
 def test_single_values_and_doubles(model: sv.Model) -> None:
     made = sv.sweep(
-        model, "a fox", seeds=np.arange(2), steps=np.int64(1), guidance=[CFG(3), CFG(3.0), CFG(np.float64(3))],
-        schedulers=[None, "ddim", "DDIM", model.scheduler], progress=False,
-    )  # fmt: skip
+        model,
+        "a fox",
+        seeds=np.arange(2),
+        steps=np.int64(1),
+        guidance=[CFG(3), CFG(3.0), CFG(np.float64(3))],
+        schedulers=[None, "ddim", "DDIM", model.scheduler],
+        progress=False,
+    )
     assert len(made) == 2
     assert [cell.settings.seed for cell in made.cells] == [0, 1]
     assert len(sv.sweep(model, steps=1, progress=False)) == 1
@@ -101,7 +130,15 @@ def test_single_values_and_doubles(model: sv.Model) -> None:
 
 def test_schedulers_of_one_class_keep_apart(model: sv.Model) -> None:
     karras = EulerDiscreteScheduler.from_config(model.scheduler.config, use_karras_sigmas=True)
-    made = begin(model, "a fox", schedulers=["euler", karras, EulerDiscreteScheduler.from_config(karras.config, beta_end=0.02)])
+    made = begin(
+        model,
+        "a fox",
+        schedulers=[
+            "euler",
+            karras,
+            EulerDiscreteScheduler.from_config(karras.config, beta_end=0.02),
+        ],
+    )
     labels = [cell.scheduler for cell in made.cells]
     assert labels == ["euler", "EulerDiscrete", "EulerDiscrete 3"]
     assert len({cell.key for cell in made.cells}) == 3
@@ -129,7 +166,9 @@ def test_schedulers_of_one_class_keep_apart(model: sv.Model) -> None:
     ],
     ids=str,
 )
-def test_what_is_wrong_is_told_before_anything_runs(model: sv.Model, wrong: dict[str, Any], named: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_told_before_anything_runs(
+    model: sv.Model, wrong: dict[str, Any], named: str, tmp_path: Path
+) -> None:
     with counted(model.unet) as rows, pytest.raises(sv.SagvizError, match=named):
         sweep(model, **wrong, store=tmp_path)
     assert not rows
@@ -137,8 +176,10 @@ def test_what_is_wrong_is_told_before_anything_runs(model: sv.Model, wrong: dict
 
 
 def test_the_batch_comes_from_the_latent(model: sv.Model) -> None:
-    assert batch_size(model, begin(model).plan) == 16  # 16 x 16 cells: bounded by the number of runs
-    assert batch_size(model, begin(model, size=(128, 128)).plan) == 4  # 64 x 64 cells, as Stable Diffusion at 512 x 512
+    # 16 x 16 cells: bounded by the number of runs
+    assert batch_size(model, begin(model).plan) == 16
+    # 64 x 64 cells, as Stable Diffusion at 512 x 512
+    assert batch_size(model, begin(model, size=(128, 128)).plan) == 4
     assert batch_size(model, begin(model, size=(128, 128), images=3).plan) == 1
     assert batch_size(model, begin(model, size=(512, 512)).plan) == 1
 
@@ -151,7 +192,11 @@ def test_cells_are_found_by_their_settings(model: sv.Model) -> None:
     assert [cell.settings.seed for cell in made.select(prompt="a fox", guidance=CFG(3))] == [0, 1]
     assert len(made.select(sag_scale=1)) == 4
     trace = made.trace(prompt="a cat", seed=1, guidance=SMALL["guidance"][1])
-    assert (trace.settings.prompt, trace.settings.seed, trace.settings.guidance) == ("a cat", 1, SMALL["guidance"][1])
+    assert (trace.settings.prompt, trace.settings.seed, trace.settings.guidance) == (
+        "a cat",
+        1,
+        SMALL["guidance"][1],
+    )
     assert trace.image.size == (32, 32)
     with pytest.raises(sv.SagvizError, match=r"2 cells fit; say also seed= one of 0, 1$"):
         made.trace(prompt="a fox", guidance=CFG(3.0))
@@ -166,7 +211,14 @@ def test_cells_are_found_by_their_settings(model: sv.Model) -> None:
 def test_questions_about_settings_make_no_cells(model: sv.Model) -> None:
     """Of a million cells all would take half a minute and half a gigabyte."""
     guidance = [None, CFG(2.0), CFG(2.0) + SAG(1.0, threshold=0.9), CFG(3.0) + SAG(0.5)]
-    laid = begin(model, ["a fox", "a cat"], seeds=range(1000), steps=[2, 3], schedulers=["ddim", "euler"], guidance=guidance)
+    laid = begin(
+        model,
+        ["a fox", "a cat"],
+        seeds=range(1000),
+        steps=[2, 3],
+        schedulers=["ddim", "euler"],
+        guidance=guidance,
+    )
     found = laid.select(prompt="a cat", seed=7, scheduler="euler", sag_scale=1)
     axes, words = axes_of(laid), laid._repr_html_()
     with pytest.raises(sv.SagvizError, match=r"no cell has cfg_scale=9; there are 2\.0, 3\.0"):
@@ -176,32 +228,64 @@ def test_questions_about_settings_make_no_cells(model: sv.Model) -> None:
     assert cells == list(found)
     assert all(cell.settings.seed == 7 and cell.settings.guidance == guidance[2] for cell in cells)
     every = [values_of(cell) for cell in laid.cells]
-    assert list(axes)[:-1] == [*dict.fromkeys(name for own in every for name in own if name != "guidance"), "guidance"]
+    assert list(axes)[:-1] == [
+        *dict.fromkeys(name for own in every for name in own if name != "guidance"),
+        "guidance",
+    ]
     for name, axis in list(axes.items())[:-1]:
         assert axis.values == tuple(dict.fromkeys(own.get(name) for own in every)), name
     assert "(1000 in all)" in words
 
 
 def test_the_table_has_settings_and_measures(model: sv.Model) -> None:
-    guidance = [None, CFG(2.0), CFG(2.0) + SAG(1.0, threshold=0.9), CFG(2.0) + SAG(1.0, threshold=1.1)]
+    guidance = [
+        None,
+        CFG(2.0),
+        CFG(2.0) + SAG(1.0, threshold=0.9),
+        CFG(2.0) + SAG(1.0, threshold=1.1),
+    ]
     made = sweep(model, seeds=[4], guidance=guidance, images=2, keep="last")
     table = made.table()
     assert len(table) == 2 * 4 * 2
-    settings = ["prompt", "seed", "steps", "scheduler", "cfg_scale", "sag_scale", "sag_threshold", "image"]
+    settings = [
+        "prompt",
+        "seed",
+        "steps",
+        "scheduler",
+        "cfg_scale",
+        "sag_scale",
+        "sag_threshold",
+        "image",
+    ]
     assert list(table.columns[:8]) == settings
     assert [math.isnan(value) for value in table["sag_scale"][:8]] == [True] * 4 + [False] * 4
     row = table.iloc[7]
-    alone = sv.trace(model, "a fox", seed=4, steps=2, images=2, guidance=guidance[3], progress=False)
+    alone = sv.trace(
+        model, "a fox", seed=4, steps=2, images=2, guidance=guidance[3], progress=False
+    )
     assert (row["prompt"], row["sag_threshold"], row["image"]) == ("a fox", 1.1, 1)
-    assert row["sharpness"] == pytest.approx(measure.sharpness(made.trace(prompt="a fox", guidance=guidance[3]).images[1]))
+    assert row["sharpness"] == pytest.approx(
+        measure.sharpness(made.trace(prompt="a fox", guidance=guidance[3]).images[1])
+    )
     for name, value in measure.of_run(alone).items():
         assert row[name] == pytest.approx(value, rel=2e-2, abs=1e-4), name
     assert len(begin(model).table()) == 0
-    assert list(begin(model, guidance=CFG(1.0)).table().columns) == ["prompt", "seed", "steps", "scheduler", "cfg_scale"]
+    assert list(begin(model, guidance=CFG(1.0)).table().columns) == [
+        "prompt",
+        "seed",
+        "steps",
+        "scheduler",
+        "cfg_scale",
+    ]
 
 
-@pytest.mark.parametrize(("keep", "kept"), [("last", [3]), (None, [0, 1, 2, 3]), (2, [0, 2, 3]), (9, [0, 3]), ([1, 2], [1, 2])])
-def test_a_cell_keeps_what_it_is_told(model: sv.Model, keep: Any, kept: list[int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [("last", [3]), (None, [0, 1, 2, 3]), (2, [0, 2, 3]), (9, [0, 3]), ([1, 2], [1, 2])],
+)
+def test_a_cell_keeps_what_it_is_told(
+    model: sv.Model, keep: Any, kept: list[int], tmp_path: Path
+) -> None:
     made = sweep(model, prompts="a fox", seeds=0, steps=4, keep=keep, store=tmp_path)
     for cell, trace in zip(made.cells, made, strict=True):
         alone = sv.trace(model, "a fox", steps=4, guidance=cell.settings.guidance, progress=False)
@@ -220,7 +304,9 @@ def test_a_store_opens_without_a_model(model: sv.Model, tmp_path: Path) -> None:
     assert again.cells == made.cells
     assert [cell.settings for cell in again.cells] == [cell.settings for cell in made.cells]
     assert again.table().equals(made.table())
-    assert again.trace(**{"prompt": "a fox", "seed": 0, "scheduler": "euler", "sag_scale": 1}).image.size == (32, 24)
+    assert again.trace(
+        **{"prompt": "a fox", "seed": 0, "scheduler": "euler", "sag_scale": 1}
+    ).image.size == (32, 24)
     assert repr(again) == "<Sweep of 16 cells: 16 done>"
     for wrong in (tmp_path / "nowhere", tmp_path.parent):
         with pytest.raises(sv.SagvizError, match="give the"):
@@ -282,12 +368,16 @@ def test_a_sweep_goes_on_where_it_stopped(model: sv.Model, tmp_path: Path) -> No
 )
 def test_a_changed_setting_is_a_new_cell(model: sv.Model, changed: dict[str, Any]) -> None:
     same = {"prompts": "a fox", "seeds": 4, "steps": 2, "guidance": CFG(3.0)}
-    (a,), (b,), (c,) = (begin(model, **settings).cells for settings in (same, same, {**same, **changed}))
+    (a,), (b,), (c,) = (
+        begin(model, **settings).cells for settings in (same, same, {**same, **changed})
+    )
     assert a.key == b.key != c.key
 
 
 def test_a_whole_number_is_the_same_scale(model: sv.Model) -> None:
-    whole, real = (begin(model, guidance=CFG(kind(3)) + SAG(kind(1), heads=(0, 1))) for kind in (int, float))
+    whole, real = (
+        begin(model, guidance=CFG(kind(3)) + SAG(kind(1), heads=(0, 1))) for kind in (int, float)
+    )
     assert whole.cells == real.cells
     assert whole.cells != begin(model, guidance=CFG(3.0) + SAG(1.0, heads=(0, 2))).cells
 
@@ -303,7 +393,11 @@ def test_other_weights_are_other_cells(model: sv.Model, v_model: sv.Model, folde
 
 
 def broken(content: bytes, how: str) -> bytes:
-    return {"flipped": content[:-200] + bytes([content[-200] ^ 1]) + content[-199:], "cut": content[:-100], "empty": b""}[how]
+    return {
+        "flipped": content[:-200] + bytes([content[-200] ^ 1]) + content[-199:],
+        "cut": content[:-100],
+        "empty": b"",
+    }[how]
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "empty"])
@@ -344,7 +438,9 @@ def test_a_failed_cell_costs_only_itself_and_is_tried_again(
     assert tries == [Guidance((guidance[1],))] * 4
 
 
-def test_what_failed_once_is_done_in_the_end(model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_failed_once_is_done_in_the_end(
+    model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     embed = model.embed
 
     def fails(text: str | None, **size: Any) -> Conditioning:
@@ -362,7 +458,9 @@ def test_what_failed_once_is_done_in_the_end(model: sv.Model, tmp_path: Path, mo
     assert names(tmp_path) == {".sagtrace": 8, ".json": 1}
 
 
-def test_a_batch_that_is_too_large_is_made_one_by_one(model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_is_too_large_is_made_one_by_one(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     predict = model.predict
 
     def small(x: torch.Tensor, *others: Any) -> torch.Tensor:
@@ -376,7 +474,9 @@ def test_a_batch_that_is_too_large_is_made_one_by_one(model: sv.Model, monkeypat
     assert len(list(made)) == 8
 
 
-def test_an_interrupt_leaves_everything_whole(model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_leaves_everything_whole(
+    model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save, saved = Folder.save, []
 
     def interrupted(self: Folder, key: str, trace: sv.Trace) -> None:
@@ -399,22 +499,54 @@ def test_an_interrupt_leaves_everything_whole(model: sv.Model, tmp_path: Path, m
 def test_the_command_makes_the_same_sweep(
     model: sv.Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--prompts", "a fox", "a cat", "--seeds", "0", "1", "--steps", "2", "--cfg-scale", "1", "3", "--sag-scale", "0.5"]
-    settings = ["--model", str(folder), "--schedulers", "", "euler", "--store", str(tmp_path / "runs")]
+    flags = [
+        "--prompts",
+        "a fox",
+        "a cat",
+        "--seeds",
+        "0",
+        "1",
+        "--steps",
+        "2",
+        "--cfg-scale",
+        "1",
+        "3",
+        "--sag-scale",
+        "0.5",
+    ]
+    settings = [
+        "--model",
+        str(folder),
+        "--schedulers",
+        "",
+        "euler",
+        "--store",
+        str(tmp_path / "runs"),
+    ]
     assert main(["sweep", *flags, *settings]) == 0
     said = capsys.readouterr()
     assert said.out.strip() == str(tmp_path / "runs" / "table.csv")
     table = pd.read_csv(said.out.strip())
-    made = sweep(model, guidance=[CFG(1.0) + SAG(0.5), CFG(3.0) + SAG(0.5)], schedulers=[None, "euler"], store=tmp_path / "runs")
+    made = sweep(
+        model,
+        guidance=[CFG(1.0) + SAG(0.5), CFG(3.0) + SAG(0.5)],
+        schedulers=[None, "euler"],
+        store=tmp_path / "runs",
+    )
     assert len(table) == len(made) == 16
     pd.testing.assert_frame_equal(table, made.table())
     assert names(tmp_path / "runs") == {".sagtrace": 16, ".json": 1, ".csv": 1}
 
 
 @pytest.mark.filterwarnings("ignore:.*cells failed")
-def test_the_command_lists_what_failed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_what_failed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     blur = ["--blur-sigma", "1", "100", "--sag-scale", "1"]  # more taps than the latent has cells
-    assert main(["sweep", "--model", str(folder), "--steps", "1", *blur, "--store", str(tmp_path)]) == 1
+    assert (
+        main(["sweep", "--model", str(folder), "--steps", "1", *blur, "--store", str(tmp_path)])
+        == 1
+    )
     said = capsys.readouterr()
     (line,) = [line for line in said.err.splitlines() if line.startswith("sagviz: failed: ")]
     assert "sag_blur_sigma 100.0" in line
@@ -422,8 +554,13 @@ def test_the_command_lists_what_failed(folder: Path, tmp_path: Path, capsys: pyt
     assert len(pd.read_csv(tmp_path / "table.csv")) == 1
 
 
-@pytest.mark.parametrize("wrong", [["--steps", "0"], ["--seeds", "-1"], ["--schedulers", "dream"], ["--cfg-scale", "nan"]])
-def test_the_command_refuses_in_one_line(wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [["--steps", "0"], ["--seeds", "-1"], ["--schedulers", "dream"], ["--cfg-scale", "nan"]],
+)
+def test_the_command_refuses_in_one_line(
+    wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["sweep", *wrong, "--store", str(tmp_path / "runs")]) == 2
     said = capsys.readouterr()
     assert said.err.startswith("sagviz: ")
@@ -454,7 +591,8 @@ def test_two_processes_share_a_store(folder: Path, tmp_path: Path) -> None:
     assert outside("two", folder, store)["ends"] == [0, 0]
     made = sv.Sweep.open(store)
     lines = [line.split() for line in Path(f"{store}.log").read_text().splitlines()]
-    assert sorted(key for _, key in lines) == sorted(cell.key for cell in made.cells)  # each was made once
+    # each was made once
+    assert sorted(key for _, key in lines) == sorted(cell.key for cell in made.cells)
     assert min(Counter(process for process, _ in lines).values()) > 20  # and both had their share
     assert len(made) == math.prod(len(AXES[name]) for name in ("prompts", "seeds", "guidance"))
     assert not made.missing()
@@ -466,5 +604,7 @@ def test_unknown_words_warn_once_and_make_their_cells(recwarn: pytest.WarningsRe
     mini = sv.load()
     done = sv.sweep(mini, ["two cats", "a fox"], seeds=[0, 1], steps=1, progress=False)
     said = [warning for warning in recwarn if issubclass(warning.category, sv.SagvizWarning)]
-    assert ["'cats'" in str(warning.message) and warning.filename == __file__ for warning in said] == [True]
+    assert [
+        "'cats'" in str(warning.message) and warning.filename == __file__ for warning in said
+    ] == [True]
     assert not done.failed

@@ -26,7 +26,10 @@ class Sample(View):
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)
-        self.parts = {name: self.control(name, name.title(), 1 if name == "steps" else 0.1) for name in self.options()}
+        self.parts = {
+            name: self.control(name, name.title(), 1 if name == "steps" else 0.1)
+            for name in self.options()
+        }
         self.fill(*self.parts.values(), Picture("A picture"), button("Go", "do it"))
 
 
@@ -63,7 +66,11 @@ def test_every_control_moves_its_trait_and_back() -> None:
     assert (sample.scale, number.slider.value) == (2.3, 2.3)
     sample.scale = 9
     assert (number.slider.value, number.box.value) == (9.0, 9.0)
-    sample.parts["kind"].value, sample.parts["prompt"].value, sample.parts["fixed"].value = "fancy", "a fox", True
+    sample.parts["kind"].value, sample.parts["prompt"].value, sample.parts["fixed"].value = (
+        "fancy",
+        "a fox",
+        True,
+    )
     assert (sample.kind, sample.prompt, sample.fixed) == ("fancy", "a fox", True)
 
 
@@ -110,7 +117,11 @@ def test_guarded_shows_errors_and_our_warnings_and_passes_other_warnings_on() ->
 
     def work() -> None:
         with sample.guarded():
-            for words, category in (("ours", SagvizWarning), ("ours", SagvizWarning), ("theirs", RuntimeWarning)):
+            for words, category in (
+                ("ours", SagvizWarning),
+                ("ours", SagvizWarning),
+                ("theirs", RuntimeWarning),
+            ):
                 warnings.warn(words, category, stacklevel=1)
 
     with pytest.warns(RuntimeWarning, match="theirs"):

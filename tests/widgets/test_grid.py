@@ -1,4 +1,6 @@
-"""The Grid and the contact sheet without a page: which cell stands where, in which words, and what is done about it."""
+"""The Grid and the contact sheet without a page: which cell stands where, in which words, and what
+is done about it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,12 @@ from sagviz.widgets.grid.grid import Grid
 from sagviz.widgets.scrubber import Scrubber
 
 SCALES = [CFG(w) + SAG(s) for w in (1.0, 3.0, 5.0) for s in (0.0, 1.0)]
-AXES: dict[str, Any] = {"prompts": ["a fox", "a cat"], "seeds": [0, 1], "steps": 2, "guidance": SCALES}
+AXES: dict[str, Any] = {
+    "prompts": ["a fox", "a cat"],
+    "seeds": [0, 1],
+    "steps": 2,
+    "guidance": SCALES,
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,14 @@ def made(model: sv.Model) -> sv.Sweep:
 @pytest.fixture
 def fresh(model: sv.Model, tmp_path: Path) -> sv.Sweep:
     """Six cells, none made yet."""
-    return begin(model, "a fox", seeds=[0, 1], steps=2, guidance=[CFG(1.0), CFG(3.0), CFG(3.0) + SAG(1.0)], store=tmp_path)
+    return begin(
+        model,
+        "a fox",
+        seeds=[0, 1],
+        steps=2,
+        guidance=[CFG(1.0), CFG(3.0), CFG(3.0) + SAG(1.0)],
+        store=tmp_path,
+    )
 
 
 @pytest.fixture
@@ -63,14 +77,21 @@ def test_every_square_is_the_cell_with_its_settings(made: sv.Sweep) -> None:
         for column, scale in enumerate((1.0, 3.0, 5.0)):
             (cell,) = made.select(prompt="a cat", seed=seed, cfg_scale=scale, sag_scale=1.0)
             assert crossing.square(row, column).cell == cell
-            assert crossing.square(row, column).words == f"“a cat”, seed {seed}, CFG {scale:g} + SAG 1, 2 steps"
+            assert (
+                crossing.square(row, column).words
+                == f"“a cat”, seed {seed}, CFG {scale:g} + SAG 1, 2 steps"
+            )
     assert crossing.labels("seed") == ["seed 0", "seed 1"]
     assert crossing.labels("cfg_scale") == ["CFG scale 1", "CFG scale 3", "CFG scale 5"]
 
 
 def test_without_a_wish_the_two_settings_with_most_values(made: sv.Sweep, model: sv.Model) -> None:
     crossing = cross(made)
-    assert (crossing.rows, crossing.columns, crossing.fixed) == ("prompt", "cfg_scale", {"seed": 0, "sag_scale": 0.0})
+    assert (crossing.rows, crossing.columns, crossing.fixed) == (
+        "prompt",
+        "cfg_scale",
+        {"seed": 0, "sag_scale": 0.0},
+    )
     assert cross(made, columns="prompt").rows == "cfg_scale"
     assert cross(made, rows="cfg_scale").columns == "prompt"
     assert cross(made, fixed={"prompt": "a cat"}).rows == "seed"
@@ -100,7 +121,10 @@ def test_settings_of_terms_in_words(model: sv.Model) -> None:
     assert [axes["sag_threshold"].label(value) for value in axes["sag_threshold"].values] == [
         f"SAG threshold ψ {x}" for x in (1, 1.5)
     ]
-    assert [axes["sag_blur_kernel"].label(value) for value in (3, "automatic")] == ["SAG blur taps 3", "SAG blur taps automatic"]
+    assert [axes["sag_blur_kernel"].label(value) for value in (3, "automatic")] == [
+        "SAG blur taps 3",
+        "SAG blur taps automatic",
+    ]
     assert axes["sag_heads"].values == ("all", (0,))
     assert crossing.columns == "guidance"
     assert len(set(crossing.labels("guidance"))) == 4, "equal in their scales, and yet told apart"
@@ -109,7 +133,10 @@ def test_settings_of_terms_in_words(model: sv.Model) -> None:
 def test_images_of_a_batch_are_a_setting(model: sv.Model) -> None:
     two = sv.sweep(model, "a fox", steps=1, guidance=CFG(3.0), images=3, progress=False)
     crossing = cross(two)
-    assert (crossing.columns, crossing.labels("image")) == ("image", ["image 0", "image 1", "image 2"])
+    assert (crossing.columns, crossing.labels("image")) == (
+        "image",
+        ["image 0", "image 1", "image 2"],
+    )
     trace = two.trace()
     for image in range(3):
         assert sheets.shoot(two, crossing.square(0, image)).picture == trace.pictures[image]
@@ -123,7 +150,10 @@ def test_images_of_a_batch_are_a_setting(model: sv.Model) -> None:
 @pytest.mark.parametrize(
     ("wish", "sentence"),
     [
-        ({"rows": "cfg"}, "no setting 'cfg'; this one varies in prompt, seed, cfg_scale, sag_scale, guidance"),
+        (
+            {"rows": "cfg"},
+            "no setting 'cfg'; this one varies in prompt, seed, cfg_scale, sag_scale, guidance",
+        ),
         ({"rows": "seed", "columns": "seed"}, "rows and columns are both 'seed'"),
         ({"fixed": {"seed": 9}}, "no cell has seed=9; there are 0, 1"),
         ({"fixed": {"sed": 0}}, "no cell has sed=0"),
@@ -158,7 +188,11 @@ def test_the_sheet_holds_the_very_pixels_of_every_cell(made: sv.Sweep, tmp_path:
     for square in (sheet.crossing.square(row, column) for row in (0, 1) for column in (0, 1, 2)):
         assert square.cell is not None
         tile = np.asarray(enlarge(made.store.load(square.cell.key).image, sheets.TINY))
-        y, x = next((y, line.find(tile[0].tobytes()) // 3) for y, line in enumerate(lines) if tile[0].tobytes() in line)
+        y, x = next(
+            (y, line.find(tile[0].tobytes()) // 3)
+            for y, line in enumerate(lines)
+            if tile[0].tobytes() in line
+        )
         assert np.array_equal(pixels[y : y + len(tile), x : x + tile.shape[1]], tile)
         places.append((y, x))
     assert places == sorted(places), "row by row, from left to right"
@@ -171,7 +205,13 @@ def test_a_montage_is_as_large_as_its_tiles_and_words() -> None:
     bare = montage([""], ["", ""], [[tile, tile]], (40, 30))
     assert bare.size == (2 * (40 + GAP) + 2 * GAP, 30 + 4 * GAP)
     assert (np.asarray(bare) == (255, 0, 0)).all(axis=2).sum() == 2 * 40 * 30
-    worded = montage(["seed 1"], ["CFG 1", "CFG 3"], [[tile, Tile(None, "failed: <no>")]], (40, 30), "what is here")
+    worded = montage(
+        ["seed 1"],
+        ["CFG 1", "CFG 3"],
+        [[tile, Tile(None, "failed: <no>")]],
+        (40, 30),
+        "what is here",
+    )
     assert worded.width > bare.width
     assert worded.height > bare.height
 
@@ -180,7 +220,11 @@ def test_the_page_names_everything_and_runs_nothing(model: sv.Model, tmp_path: P
     hostile = "<script>alert(1)</script>"
     sweep = sv.sweep(model, [hostile, "a fox"], seeds=[0], steps=1, progress=False)
     sweep.store.fail(sweep.cells[1].key, "no & never")
-    page = contact_sheet(sweep, measure="sharpness").to_html(tmp_path / "sheet.html").read_text(encoding="utf-8")
+    page = (
+        contact_sheet(sweep, measure="sharpness")
+        .to_html(tmp_path / "sheet.html")
+        .read_text(encoding="utf-8")
+    )
     assert "<script" not in page
     alts = re.findall(r'alt="([^"]*)"', page)
     assert alts == [f"“{prompt}”, seed 0, plain, 1 step" for prompt in (escape(hostile), "a fox")]
@@ -221,7 +265,8 @@ def test_large_pictures_are_sent_small_and_tiny_ones_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "rows", "columns", "height"), [((3, 4), 3, 4, 100), ((1000, 4), 100, 4, 100), ((9, 500), 9, 40, 10)]
+    ("shape", "rows", "columns", "height"),
+    [((3, 4), 3, 4, 100), ((1000, 4), 100, 4, 100), ((9, 500), 9, 40, 10)],
 )
 def test_a_sheet_has_400_pictures_at_most_and_says_what_is_left_out(
     shape: tuple[int, int], rows: int, columns: int, height: int
@@ -263,7 +308,10 @@ def test_menus_and_traits_are_one(made: sv.Sweep) -> None:
     assert [shown.others[name].label for name in visible] == ["CFG scale 3", "SAG scale 1"]
     shown.axes["columns"].value = "prompt"  # they change places
     assert (shown.rows, shown.columns) == ("seed", "prompt")
-    assert (shown.axes["rows"].value, shown.board.table["columns"]) == ("seed", ["“a fox”", "“a cat”"])
+    assert (shown.axes["rows"].value, shown.board.table["columns"]) == (
+        "seed",
+        ["“a fox”", "“a cat”"],
+    )
     shown.measures.value = "saturation"
     assert shown.measure == shown.board.measure == "saturation"
     shown.close()
@@ -279,7 +327,9 @@ def test_a_cell_opens_large_or_with_its_steps(made: sv.Sweep, model: sv.Model) -
     assert isinstance(scrubber, Scrubber)
     assert len(shown.opened.trace) == 2
     assert torch.allclose(
-        shown.opened.trace.latents, made.trace(prompt="a cat", seed=0, cfg_scale=5, sag_scale=0).latents, atol=1e-4
+        shown.opened.trace.latents,
+        made.trace(prompt="a cat", seed=0, cfg_scale=5, sag_scale=0).latents,
+        atol=1e-4,
     )
     shown.selected = (0, 0)
     shown.selected = (1, 2)
@@ -297,10 +347,14 @@ def test_it_fills_in_what_is_missing(shown: Grid, fresh: sv.Sweep) -> None:
     assert not fresh.missing()
     assert "6 of 6 cells" in shown.status.value
     found = shown._read([shown.board.table["squares"][4]["id"]])
-    assert [shot.picture for shot in found.values()] == [fresh.store.load(fresh.cells[4].key).pictures[0]]
+    assert [shot.picture for shot in found.values()] == [
+        fresh.store.load(fresh.cells[4].key).pictures[0]
+    ]
 
 
-def test_cancel_leaves_the_rest_for_later(shown: Grid, fresh: sv.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancel_leaves_the_rest_for_later(
+    shown: Grid, fresh: sv.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
     follow = shown._follow
 
     def cancel_after_two(done: int, total: int, unit: str) -> bool:
@@ -317,7 +371,9 @@ def test_cancel_leaves_the_rest_for_later(shown: Grid, fresh: sv.Sweep, monkeypa
     assert not fresh.missing()
 
 
-def test_a_failed_and_a_damaged_cell_are_marked_and_made_again(shown: Grid, fresh: sv.Sweep) -> None:
+def test_a_failed_and_a_damaged_cell_are_marked_and_made_again(
+    shown: Grid, fresh: sv.Sweep
+) -> None:
     shown.run()
     first, second = fresh.cells[:2]
     path = fresh.store.path / f"{first.key}.sagtrace"  # type: ignore[attr-defined]
@@ -335,7 +391,9 @@ def test_a_failed_and_a_damaged_cell_are_marked_and_made_again(shown: Grid, fres
     assert {square["status"] for square in shown.board.table["squares"]} == {"done"}
 
 
-def test_errors_stand_under_the_widget_which_stays_usable(shown: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_stand_under_the_widget_which_stays_usable(
+    shown: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_: object, **__: object) -> Any:
         raise SagvizError("no <luck>")
 
@@ -349,7 +407,9 @@ def test_errors_stand_under_the_widget_which_stays_usable(shown: Grid, monkeypat
     assert shown.buttons["run"].disabled
 
 
-def test_without_anywidget_a_plain_table_and_menus_do_the_same(made: sv.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_anywidget_a_plain_table_and_menus_do_the_same(
+    made: sv.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(table, "anywidget", None)
     shown = Grid(made)
     assert shown.board.sheet.value.count("<img") == 6
@@ -363,7 +423,8 @@ def test_without_anywidget_a_plain_table_and_menus_do_the_same(made: sv.Sweep, m
 
 
 def test_static_face_and_close(made: sv.Sweep) -> None:
-    alive = W.widget._instances if hasattr(W.widget, "_instances") else W.Widget.widgets  # ipywidgets 8 and 7
+    # ipywidgets 8 and 7
+    alive = W.widget._instances if hasattr(W.widget, "_instances") else W.Widget.widgets
     before = set(alive)
     shown = Grid(made, selected=(0, 0), measure="sharpness")
     html = shown._repr_mimebundle_()["text/html"]
@@ -374,7 +435,9 @@ def test_static_face_and_close(made: sv.Sweep) -> None:
 
 
 def test_one_image_of_a_batch(model: sv.Model) -> None:
-    trace = sv.trace(model, "a fox", steps=2, images=2, guidance=CFG(3.0) + SAG(1.0), progress=False)
+    trace = sv.trace(
+        model, "a fox", steps=2, images=2, guidance=CFG(3.0) + SAG(1.0), progress=False
+    )
     one = of_image(trace, 1)
     assert torch.equal(one[1].eps, trace[1].eps[1:])
     assert torch.equal(one.latents, trace.latents[1:])

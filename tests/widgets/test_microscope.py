@@ -29,7 +29,9 @@ STEPS = 6
 
 @pytest.fixture(scope="module")
 def trace(model: sv.Model) -> Trace:
-    return sv.trace(model, "a fox", guidance=CFG(3.0) + SAG(1.0), steps=STEPS, seed=3, images=2, progress=False)
+    return sv.trace(
+        model, "a fox", guidance=CFG(3.0) + SAG(1.0), steps=STEPS, seed=3, images=2, progress=False
+    )
 
 
 @pytest.fixture
@@ -48,7 +50,10 @@ def open_(model: sv.Model, trace: Trace, **options: Any) -> Microscope:
 def pictures(widget: Any) -> dict[str, bytes]:
     """The pictures on a page by their alt texts' first part."""
     found = re.findall(r'<img src="data:image/\w+;base64,([^"]+)" alt="([^"]*)"', widget.value)
-    return {html.unescape(alt).partition(":")[0]: image.base64.b64decode(content) for content, alt in found}
+    return {
+        html.unescape(alt).partition(":")[0]: image.base64.b64decode(content)
+        for content, alt in found
+    }
 
 
 def cost(scope: Microscope) -> int:
@@ -72,7 +77,9 @@ def test_begins_as_the_run_itself(scope: Microscope, trace: Trace) -> None:
 
 
 @pytest.mark.parametrize("name", ["cfg_scale", "sag_scale"])
-def test_scale_needs_no_call_and_obeys_the_formula(scope: Microscope, trace: Trace, name: str) -> None:
+def test_scale_needs_no_call_and_obeys_the_formula(
+    scope: Microscope, trace: Trace, name: str
+) -> None:
     before = pictures(scope._results)
     with counted(scope.model.unet) as rows:
         setattr(scope, name, 1.7)
@@ -89,9 +96,17 @@ def test_scale_needs_no_call_and_obeys_the_formula(scope: Microscope, trace: Tra
 
 @pytest.mark.parametrize(
     ("name", "value", "calls"),
-    [("threshold", 1.1, 1), ("blur_sigma", 0.6, 1), ("blur_kernel", 3, 1), ("layer", DOWN_LAYER, 2), ("heads", (1,), 2)],
+    [
+        ("threshold", 1.1, 1),
+        ("blur_sigma", 0.6, 1),
+        ("blur_kernel", 3, 1),
+        ("layer", DOWN_LAYER, 2),
+        ("heads", (1,), 2),
+    ],
 )
-def test_what_is_said_to_cost_is_what_it_costs(scope: Microscope, name: str, value: Any, calls: int) -> None:
+def test_what_is_said_to_cost_is_what_it_costs(
+    scope: Microscope, name: str, value: Any, calls: int
+) -> None:
     with counted(scope.model.unet) as rows:
         setattr(scope, name, value)
     assert len(rows) == calls == cost(scope)
@@ -220,7 +235,9 @@ def test_rectangles_paint_without_a_pointer(scope: Microscope) -> None:
 def test_go_on(scope: Microscope, trace: Trace) -> None:
     scope.cfg_scale, scope.mask = 5.0, square()
     find(scope, "sag-go-on").click()
-    want = sv.branch(scope.model, trace, scope.index, guidance=scope.guidance, mask=square(), progress=False)
+    want = sv.branch(
+        scope.model, trace, scope.index, guidance=scope.guidance, mask=square(), progress=False
+    )
     assert scope.branched is not None
     assert len(scope.branched) == STEPS
     assert all(map(same, scope.branched, want))
@@ -282,7 +299,9 @@ def test_branches_and_few_steps(model: sv.Model, trace: Trace) -> None:
     assert scope.mask is None
     assert torch.equal(scope.step.eps, trace[1].eps)
     scope.close()
-    few = sv.trace(model, "a fox", guidance=CFG(3.0) + SAG(1.0), steps=STEPS, keep=3, progress=False)
+    few = sv.trace(
+        model, "a fox", guidance=CFG(3.0) + SAG(1.0), steps=STEPS, keep=3, progress=False
+    )
     scope = open_(model, few)
     assert scope.step.index == 3
     assert find(scope, "sag-index").children[0].max == len(few) - 1
@@ -326,8 +345,15 @@ def test_errors(scope: Microscope, model: sv.Model, trace: Trace) -> None:
         Microscope(model, trace, psi=1.0)
     with pytest.raises(ArgumentError, match="0 to 5"):
         Microscope(model, trace, index=99)
-    for name, value in (("index", 6), ("image", 2), ("threshold", 9.0), ("cfg_scale", "x"), ("mask", torch.ones(3, 3)),
-                        ("mask", torch.full((16, 16), 0.5)), ("place", (0, 16))):  # fmt: skip
+    for name, value in (
+        ("index", 6),
+        ("image", 2),
+        ("threshold", 9.0),
+        ("cfg_scale", "x"),
+        ("mask", torch.ones(3, 3)),
+        ("mask", torch.full((16, 16), 0.5)),
+        ("place", (0, 16)),
+    ):
         with pytest.raises(ArgumentError):
             setattr(scope, name, value)
     with pytest.raises(TraceError, match="no step"):
@@ -396,7 +422,8 @@ def test_place(scope: Microscope, trace: Trace) -> None:
     assert scope.looking.found is not None
     assert torch.equal(scope.looking.found.row, found.row)
     assert [box.value for box in scope.looking.boxes] == [5, 9]
-    shares = dict(zip(found.names, found.words[0, :, 2, 4].tolist(), strict=True))  # of the 8 x 8 grid's cell
+    # of the 8 x 8 grid's cell
+    shares = dict(zip(found.names, found.words[0, :, 2, 4].tolist(), strict=True))
     assert f"{shares['fox']:.1%}" in scope.looking.bars.value
     assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
     assert len(pictures(scope.looking.map)) == 1
@@ -414,7 +441,9 @@ def test_place(scope: Microscope, trace: Trace) -> None:
 
 @pytest.mark.slow
 def test_latency() -> None:
-    """Twice the aims, in this process's own time, which a busy machine lengthens less; the benchmark tells the rest."""
+    """Twice the aims, in this process's own time, which a busy machine lengthens less; the
+    benchmark tells the rest.
+    """
     for found in microscope.measure(40):
         assert np.percentile(found.own, 95) <= 2 * microscope.AIMS[found.name], found
 

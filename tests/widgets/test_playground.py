@@ -46,14 +46,33 @@ def test_it_makes_what_compare_makes(playground: Playground, model: sv.Model) ->
 
 def test_every_setting_reaches_the_run(model: sv.Model) -> None:
     values = {
-        "prompt": "a fox", "negative_prompt": "blur", "steps": 4, "cfg_scale": 2.5, "sag_scale": -0.25, "seed": 9, "height": 48,
-        "width": 32, "scheduler": "ddim", "eta": 0.5, "threshold": 1.25, "blur_sigma": 0.5,
-    }  # fmt: skip
+        "prompt": "a fox",
+        "negative_prompt": "blur",
+        "steps": 4,
+        "cfg_scale": 2.5,
+        "sag_scale": -0.25,
+        "seed": 9,
+        "height": 48,
+        "width": 32,
+        "scheduler": "ddim",
+        "eta": 0.5,
+        "threshold": 1.25,
+        "blur_sigma": 0.5,
+    }
     _, with_sag = Playground(model, **values).run()
     settings = with_sag.settings
     assert settings.guidance == CFG(2.5) + SAG(-0.25, threshold=1.25, blur_sigma=0.5)
-    assert (settings.prompt, settings.negative_prompt, settings.steps, settings.seed) == ("a fox", "blur", 4, 9)
-    assert (settings.size, settings.scheduler["class"], settings.eta) == ((48, 32), "DDIMScheduler", 0.5)
+    assert (settings.prompt, settings.negative_prompt, settings.steps, settings.seed) == (
+        "a fox",
+        "blur",
+        4,
+        9,
+    )
+    assert (settings.size, settings.scheduler["class"], settings.eta) == (
+        (48, 32),
+        "DDIMScheduler",
+        0.5,
+    )
     assert set(values) == set(Form.settings()) - {"randomize"}, "a setting that this test forgets"
 
 
@@ -74,10 +93,21 @@ def test_randomized_seed_is_drawn_shown_and_repeats_the_pictures(playground: Pla
 
 def test_reset_gives_the_initial_values_and_a_randomized_seed(playground: Playground) -> None:
     initial = {name: getattr(playground, name) for name in Form.settings()}
-    changed = {"prompt": "", "steps": 9, "cfg_scale": 0.0, "sag_scale": 2.0, "seed": 1, "eta": 1.0, "scheduler": "ddim"}
+    changed = {
+        "prompt": "",
+        "steps": 9,
+        "cfg_scale": 0.0,
+        "sag_scale": 2.0,
+        "seed": 1,
+        "eta": 1.0,
+        "scheduler": "ddim",
+    }
     playground.set(changed)
     playground.buttons["reset"].click()
-    assert {name: getattr(playground, name) for name in Form.settings()} == {**initial, "randomize": True}
+    assert {name: getattr(playground, name) for name in Form.settings()} == {
+        **initial,
+        "randomize": True,
+    }
 
 
 def test_article_s_best(playground: Playground) -> None:
@@ -87,7 +117,11 @@ def test_article_s_best(playground: Playground) -> None:
 
 
 def test_an_example_fills_the_form(model: sv.Model) -> None:
-    playground = Playground(model, examples=[{"prompt": "a cat", "seed": 3}, {"prompt": "", "cfg_scale": 0.0}], randomize=True)
+    playground = Playground(
+        model,
+        examples=[{"prompt": "a cat", "seed": 3}, {"prompt": "", "cfg_scale": 0.0}],
+        randomize=True,
+    )
     table = next(part for part in playground.children if "sag-examples" in part._dom_classes)
     table.children[1].children[0].click()
     assert (playground.prompt, playground.seed, playground.randomize) == ("a cat", 3, False)
@@ -102,7 +136,9 @@ def test_capitals_do_not_matter(model: sv.Model) -> None:
     assert lower[1].pictures == upper[1].pictures
 
 
-def test_picture_carries_its_settings_which_load_restores(playground: Playground, model: sv.Model) -> None:
+def test_picture_carries_its_settings_which_load_restores(
+    playground: Playground, model: sv.Model
+) -> None:
     playground.set({"scheduler": "euler", "threshold": 1.5, "negative_prompt": "blur", "width": 32})
     playground.run()
     pictures = playground.history.runs[0].pictures
@@ -116,9 +152,24 @@ def test_picture_carries_its_settings_which_load_restores(playground: Playground
     assert other.run()[1].pictures == playground.traces[0].pictures
 
 
-def test_picture_of_the_command_line_is_loaded_too(model: sv.Model, folder: Path, tmp_path: Path) -> None:
+def test_picture_of_the_command_line_is_loaded_too(
+    model: sv.Model, folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "fox.png"
-    command = ["generate", "a fox", "-o", str(out), "--model", str(folder), "--steps", "3", "--seed", "8", "--cfg-scale", "2"]
+    command = [
+        "generate",
+        "a fox",
+        "-o",
+        str(out),
+        "--model",
+        str(folder),
+        "--steps",
+        "3",
+        "--seed",
+        "8",
+        "--cfg-scale",
+        "2",
+    ]
     assert cli.main(command) == 0
     playground = Playground(model)
     playground.load(out.read_bytes())
@@ -127,14 +178,24 @@ def test_picture_of_the_command_line_is_loaded_too(model: sv.Model, folder: Path
 
 def test_what_the_form_has_no_place_for_is_said(playground: Playground, model: sv.Model) -> None:
     made = sv.trace(model, "a fox", steps=2, guidance=SAG(1.0, heads=(0,)), progress=False)
-    settings = {**made.settings.to_json(), "model": "another", "scheduler": {"class": "DDIMScheduler", "beta_start": 0.1}}
+    settings = {
+        **made.settings.to_json(),
+        "model": "another",
+        "scheduler": {"class": "DDIMScheduler", "beta_start": 0.1},
+    }
     playground.load(to_png(made.image, {"sagviz": json.dumps(settings)}))
     for words in ("made by another", "heads=(0,)", "DDIMScheduler"):
         assert words in playground.notice.value
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no picture", to_png(Image.new("RGB", (4, 4))), to_png(Image.new("RGB", (4, 4)), {"sagviz": "{}"})]
+    "content",
+    [
+        b"",
+        b"no picture",
+        to_png(Image.new("RGB", (4, 4))),
+        to_png(Image.new("RGB", (4, 4)), {"sagviz": "{}"}),
+    ],
 )
 def test_other_files_are_refused(content: bytes) -> None:
     with pytest.raises(ArgumentError, match="no settings of sagviz"):
@@ -158,11 +219,16 @@ def test_schedulers_are_recognized(model: sv.Model, name: str) -> None:
     assert describe(make_scheduler(model, found or None)) == recorded
 
 
-def test_cancel_ends_within_a_step_keeps_what_was_done_and_the_next_run_works(playground: Playground) -> None:
+def test_cancel_ends_within_a_step_keeps_what_was_done_and_the_next_run_works(
+    playground: Playground,
+) -> None:
     playground.worker.threaded = True
     playground.steps = 999
     playground.buttons["run"].click()
-    assert (playground.buttons["run"].disabled, playground.buttons["cancel"].disabled) == (True, False)
+    assert (playground.buttons["run"].disabled, playground.buttons["cancel"].disabled) == (
+        True,
+        False,
+    )
     while "step" not in playground.screen.status.value:
         time.sleep(0.01)
     playground.buttons["cancel"].click()
@@ -186,7 +252,9 @@ def test_nothing_starts_while_a_run_is_under_way(playground: Playground) -> None
     playground.worker.cancel()
 
 
-def test_an_error_stands_under_the_widget_which_stays_usable(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_stands_under_the_widget_which_stays_usable(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
     playground.height = 17
     playground.buttons["run"].click()
     assert "multiples of" in playground.notice.value
@@ -204,7 +272,9 @@ def test_an_error_stands_under_the_widget_which_stays_usable(playground: Playgro
     assert playground.traces
 
 
-def test_an_interrupt_keeps_the_steps(playground: Playground, model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_keeps_the_steps(
+    playground: Playground, model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, calls = model.predict, []
 
     def predict(*arguments: torch.Tensor) -> torch.Tensor:
@@ -240,7 +310,9 @@ def test_history_brings_settings_and_pictures_back(playground: Playground) -> No
     assert playground.traces == first
 
 
-def test_history_holds_a_few_runs_and_a_few_bytes(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_holds_a_few_runs_and_a_few_bytes(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
     playground.run()
     monkeypatch.setattr(history, "MAX_BYTES", int(2.5 * playground.history.runs[0].nbytes))
     for _ in range(10):
@@ -253,8 +325,12 @@ def test_history_holds_a_few_runs_and_a_few_bytes(playground: Playground, monkey
     assert "press Run first" in playground.notice.value
 
 
-def test_a_run_is_not_slowed_by_its_display(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that says 10 ms a step, 40 steps are 0.4 s: no more than six previews at 15 a second, and the end."""
+def test_a_run_is_not_slowed_by_its_display(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that says 10 ms a step, 40 steps are 0.4 s: no more than six previews at 15 a
+    second, and the end.
+    """
     clock, shown = count(1), []
     monkeypatch.setattr(pictures, "time", SimpleNamespace(monotonic=lambda: next(clock) / 100))
     monkeypatch.setattr(playground.screen.pictures[0], "show", lambda _, alt: shown.append(alt))
@@ -294,7 +370,9 @@ def resident() -> int:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_from_run_to_run(playground: Playground) -> None:
-    """Theil-Sen slope of the resident memory over 100 runs after 20 to warm up, far below the records of one run."""
+    """Theil-Sen slope of the resident memory over 100 runs after 20 to warm up, far below the
+    records of one run.
+    """
     playground.steps = 1
     held = []
     for number in range(120):

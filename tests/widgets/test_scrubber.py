@@ -1,4 +1,6 @@
-"""The Scrubber without a page: its traits refuse with a sentence, and without anywidget plain widgets do the work."""
+"""The Scrubber without a page: its traits refuse with a sentence, and without anywidget plain
+widgets do the work.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def traces(model: sv.Model) -> tuple[sv.Trace, ...]:
 
 
 @pytest.fixture(params=[True, False], ids=["anywidget", "plain"])
-def scrubber(request: pytest.FixtureRequest, traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch) -> sv.Scrubber:
+def scrubber(
+    request: pytest.FixtureRequest, traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch
+) -> sv.Scrubber:
     """Of two runs, with anywidget and as if it were missing."""
     if not request.param:
         monkeypatch.setattr(module, "anywidget", None)
@@ -38,7 +42,9 @@ def scrubber(request: pytest.FixtureRequest, traces: tuple[sv.Trace, ...], monke
         ("panes", ["x_t", "eps"], "x0_guided"),
     ],
 )
-def test_a_wrong_value_is_refused_and_changes_nothing(scrubber: sv.Scrubber, name: str, value: Any, hint: str) -> None:
+def test_a_wrong_value_is_refused_and_changes_nothing(
+    scrubber: sv.Scrubber, name: str, value: Any, hint: str
+) -> None:
     before = getattr(scrubber, name)
     with pytest.raises(sv.SagvizError, match=hint) as error:
         setattr(scrubber, name, value)
@@ -54,7 +60,9 @@ def test_an_empty_list_is_refused() -> None:
 
 
 def test_an_unknown_option_is_refused(traces: tuple[sv.Trace, ...]) -> None:
-    with pytest.raises(sv.SagvizError, match="has no speed; it takes front, index, panes, playing, view"):
+    with pytest.raises(
+        sv.SagvizError, match="has no speed; it takes front, index, panes, playing, view"
+    ):
         sv.Scrubber(traces[0], speed=3)
 
 
@@ -80,7 +88,9 @@ def test_the_bundle_has_both_faces(scrubber: sv.Scrubber) -> None:
     assert 'class="sagviz-data"' in bundle["text/html"]
 
 
-def test_closing_frees_all_that_it_made(traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_frees_all_that_it_made(
+    traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     alive = W.widget._instances if hasattr(W.widget, "_instances") else W.Widget.widgets
     for kind in (module.anywidget, None):
         monkeypatch.setattr(module, "anywidget", kind)
@@ -89,7 +99,9 @@ def test_closing_frees_all_that_it_made(traces: tuple[sv.Trace, ...], monkeypatc
         assert len(alive) == before
 
 
-def test_without_anywidget_the_kernel_draws(traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_anywidget_the_kernel_draws(
+    traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "anywidget", None)
     scrubber = sv.Scrubber(traces)
     pictures = scrubber.stage.pictures
@@ -107,7 +119,9 @@ def test_without_anywidget_the_kernel_draws(traces: tuple[sv.Trace, ...], monkey
     assert not scrubber.notice.value
 
 
-def test_an_error_is_shown_and_the_next_step_works(traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_shown_and_the_next_step_works(
+    traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "anywidget", None)
     scrubber = sv.Scrubber(traces)
     with monkeypatch.context() as broken:

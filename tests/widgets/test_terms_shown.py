@@ -40,10 +40,16 @@ def scope_of(model: sv.Model, trace: sv.Trace, **options: Any) -> Microscope:
 
 
 @pytest.mark.parametrize("name", ["pag_scale", "seg_scale", "apg_scale", "rescale_scale"])
-def test_each_term_of_the_run_has_a_slider_that_costs_nothing(model: sv.Model, trace: sv.Trace, name: str) -> None:
+def test_each_term_of_the_run_has_a_slider_that_costs_nothing(
+    model: sv.Model, trace: sv.Trace, name: str
+) -> None:
     scope, own = scope_of(model, trace), trace[2]
     assert torch.equal(scope.step.eps, own.eps)
-    row = next(row for row in scope.controls.children if f"sag-{name.replace('_', '-')}" in row.children[0]._dom_classes)
+    row = next(
+        row
+        for row in scope.controls.children
+        if f"sag-{name.replace('_', '-')}" in row.children[0]._dom_classes
+    )
     slider = row.children[0].children[1]
     with counted(model.unet) as rows:
         slider.value = 0.75
@@ -58,7 +64,9 @@ def test_each_term_of_the_run_has_a_slider_that_costs_nothing(model: sv.Model, t
 
 
 def test_a_term_that_the_run_has_not_has_no_slider(model: sv.Model) -> None:
-    scope = scope_of(model, sv.trace(model, "a fox", guidance=CFG(3.0) + PAG(1.0), steps=2, progress=False))
+    scope = scope_of(
+        model, sv.trace(model, "a fox", guidance=CFG(3.0) + PAG(1.0), steps=2, progress=False)
+    )
     assert [name for name in OTHERS if name in scope.controls.resets] == ["pag_scale"]
     scope.close()
 
@@ -86,12 +94,15 @@ def test_every_term_has_its_place_on_the_page() -> None:
         assert f"{name}_scale" in AT_ONCE
 
 
-# What the three kinds of colour blindness leave of linear RGB (Vienot, Brettel & Mollon 1999; tritan: Brettel et al. 1997).
+# What the three kinds of colour blindness leave of linear RGB (Vienot, Brettel & Mollon 1999;
+# tritan: Brettel et al. 1997).
 BLIND = {
     "none": np.eye(3),
     "protan": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
     "deutan": np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
-    "tritan": np.array([[1.01277, 0.13548, -0.14826], [-0.01243, 0.86812, 0.14431], [0.07589, 0.80500, 0.11911]]),
+    "tritan": np.array(
+        [[1.01277, 0.13548, -0.14826], [-0.01243, 0.86812, 0.14431], [0.07589, 0.80500, 0.11911]]
+    ),
 }
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
@@ -109,16 +120,23 @@ def palettes() -> dict[str, dict[str, str]]:
     """The colours of the terms in figures, and on light and dark pages of the player."""
     css = (PLAYER / "player.css").read_text(encoding="utf-8")
     found = {name: re.findall(rf"--{name}: (#\w+)", css) for name in Term.kinds}
-    pages = {page: {name: both[place] for name, both in found.items()} for place, page in enumerate(("light", "dark"))}
+    pages = {
+        page: {name: both[place] for name, both in found.items()}
+        for place, page in enumerate(("light", "dark"))
+    }
     return {"figures": {name: COLOURS[name] for name in Term.kinds}, **pages}
 
 
 @pytest.mark.parametrize("kind", BLIND)
 @pytest.mark.parametrize("where", ["figures", "light", "dark"])
 def test_the_colours_of_terms_can_be_told_apart(where: str, kind: str) -> None:
-    """CIE 1976 differences; 2.3 is just noticed, red and green of one lightness come to less than 10 for the colour-blind."""
+    """CIE 1976 differences; 2.3 is just noticed, red and green of one lightness come to less than
+    10 for the colour-blind.
+    """
     seen = {name: lab(colour, kind) for name, colour in palettes()[where].items()}
-    apart = {pair: float(np.linalg.norm(seen[pair[0]] - seen[pair[1]])) for pair in combinations(seen, 2)}
+    apart = {
+        pair: float(np.linalg.norm(seen[pair[0]] - seen[pair[1]])) for pair in combinations(seen, 2)
+    }
     assert min(apart.values()) > 12, min(apart, key=lambda pair: apart[pair])
 
 
@@ -126,11 +144,20 @@ def test_the_player_makes_the_guided_prediction_of_any_sum(trace: sv.Trace) -> N
     """From its planes: x0_hat and the scaled pushes of all terms."""
     data = pack([trace], PAGE_BYTES)
     (run,) = data["runs"]
-    assert [term["title"] for term in run["terms"]] == ["CFG", "SAG", "PAG", "SEG", "APG", "Rescale"]
+    assert [term["title"] for term in run["terms"]] == [
+        "CFG",
+        "SAG",
+        "PAG",
+        "SEG",
+        "APG",
+        "Rescale",
+    ]
     assert all(term["low"] <= term["scale"] <= term["high"] for term in run["terms"])
     assert {"cfg", "sag", "pag", "seg", "apg", "rescale"} <= set(run["planes"])
     for step in trace:
-        total = step.x0_hat + sum(term.scale * step.pushes[term.name] for term in step.guidance.terms)
+        total = step.x0_hat + sum(
+            term.scale * step.pushes[term.name] for term in step.guidance.terms
+        )
         torch.testing.assert_close(total, step.x0_guided, rtol=0, atol=1e-4)
     assert "run's own scale" in run["words"]["rescale"]
 
@@ -156,7 +183,9 @@ def test_the_command_line_adds_terms(tmp_path: Path) -> None:
 
 
 def test_a_sweep_over_a_term(model: sv.Model) -> None:
-    made = sv.sweep(model, "a fox", steps=2, guidance=[CFG(3.0) + PAG(s) for s in (0.0, 2.0)], progress=False)
+    made = sv.sweep(
+        model, "a fox", steps=2, guidance=[CFG(3.0) + PAG(s) for s in (0.0, 2.0)], progress=False
+    )
     assert made.trace(pag_scale=2.0).settings.guidance == CFG(3.0) + PAG(2.0)
     assert {"pag_scale", "pag", "cfg"} <= set(made.table().columns)
     assert "PAG scale" in plot.contact_sheet(made)._repr_html_()

@@ -1,4 +1,6 @@
-"""The figures in the model card: written between two marks of README.md, so that they are those that were measured."""
+"""The figures in the model card: written between two marks of README.md, so that they are those
+that were measured.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,13 @@ from sagviz.mini import WEIGHTS
 SHEET, CARD = WEIGHTS.parent / "samples.png", WEIGHTS.parent / "README.md"
 BEGIN, END = "<!-- measured: written by sagviz.mini.evaluation -->", "<!-- end of measured -->"
 SWEEP = [
-    "guidance", "objects right", "Fréchet distance to renders", "more than CFG alone", "1,000 × sharpness", "more than CFG alone",
-]  # fmt: skip
+    "guidance",
+    "objects right",
+    "Fréchet distance to renders",
+    "more than CFG alone",
+    "1,000 × sharpness",
+    "more than CFG alone",
+]
 Rows = list[list[str]]
 
 
@@ -22,7 +29,10 @@ def label(guidance: Guidance | Term | None) -> str:
     terms = guidance.terms if isinstance(guidance, Guidance) else (guidance,)
     texts = []
     for term in terms:
-        changed = [f", {name} {f'{value:g}' if isinstance(value, float) else value}" for name, value in term.unusual.items()]
+        changed = [
+            f", {name} {f'{value:g}' if isinstance(value, float) else value}"
+            for name, value in term.unusual.items()
+        ]
         texts.append(f"{term.title} {term.scale:g}" + "".join(changed))
     return " + ".join(texts)
 
@@ -37,7 +47,9 @@ def tables(found: dict[str, Rows]) -> str:
 
 
 def markdown(header: list[str], rows: Rows) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
+    return "\n".join(
+        "| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]
+    )
 
 
 def write_card(found: dict[str, Rows], folder: Path) -> None:

@@ -1,4 +1,6 @@
-"""The pictures that are measured: made in joint passes, and kept in a folder so that no picture is made twice."""
+"""The pictures that are measured: made in joint passes, and kept in a folder so that no picture is
+made twice.
+"""
 
 from __future__ import annotations
 
@@ -44,23 +46,36 @@ class Gallery:
     def __init__(self, model: Model, folder: Path) -> None:
         self.model, self.folder = model, folder / fingerprint(model)
         self.folder.mkdir(parents=True, exist_ok=True)
-        model.unet.to(memory_format=torch.channels_last)  # the same numbers, in the order in which CPUs are fastest
+        # the same numbers, in the order in which CPUs are fastest
+        model.unet.to(memory_format=torch.channels_last)
 
-    def pictures(self, prompts: Sequence[str], guidance: object = None, first_seed: int = 0) -> np.ndarray:
+    def pictures(
+        self, prompts: Sequence[str], guidance: object = None, first_seed: int = 0
+    ) -> np.ndarray:
         """One picture of each prompt, seeds from `first_seed` on, uint8 (N, 64, 64, 3).
 
         `guidance` is that of all, or a list with one for each.
         """
         each = guidance if isinstance(guidance, list) else [guidance] * len(prompts)
         totals = [as_guidance(one) for one in each]
-        shots = [Shot(prompt, first_seed + i, total) for i, (prompt, total) in enumerate(zip(prompts, totals, strict=True))]
+        shots = [
+            Shot(prompt, first_seed + i, total)
+            for i, (prompt, total) in enumerate(zip(prompts, totals, strict=True))
+        ]
         starts = tqdm(range(0, len(shots), TOGETHER), desc=repr(totals[0])[:40], mininterval=10)
         return np.concatenate([self._part(shots[start : start + TOGETHER]) for start in starts])
 
     def _part(self, shots: Sequence[Shot]) -> np.ndarray:
-        path = self.folder / (hashlib.sha256(repr((STEPS, shots)).encode()).hexdigest()[:24] + ".npy")
+        path = self.folder / (
+            hashlib.sha256(repr((STEPS, shots)).encode()).hexdigest()[:24] + ".npy"
+        )
         if not path.exists():
-            runs = [prepare(self.model, shot.prompt, guidance=shot.guidance, seed=shot.seed, steps=STEPS) for shot in shots]
+            runs = [
+                prepare(
+                    self.model, shot.prompt, guidance=shot.guidance, seed=shot.seed, steps=STEPS
+                )
+                for shot in shots
+            ]
             made = collect_together(runs, keep=STEPS, progress=False)
             np.save(path, np.stack([np.asarray(trace.image.convert("RGB")) for trace in made]))
         return np.load(path)

@@ -20,11 +20,18 @@ def proportion(hits: Sequence[bool]) -> str:
 
 
 def bootstrap(values: np.ndarray, statistic: Callable[[np.ndarray], float], digits: int = 2) -> str:
-    """'32.41 (32.30 to 32.52), n = 200': the statistic of all rows, and 1.96 standard deviations of it over resampled rows.
+    """'32.41 (32.30 to 32.52), n = 200': the statistic of all rows, and 1.96 standard deviations of
+    it over resampled rows.
 
-    A distance between sets grows where rows repeat, so that the quantiles of resampled ones would not hold the value itself.
+    A distance between sets grows where rows repeat, so that the quantiles of resampled ones would
+    not hold the value itself.
     """
     rng, value = np.random.default_rng(0), statistic(values)
-    resampled = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(RESAMPLES)]
+    resampled = [
+        statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(RESAMPLES)
+    ]
     reach = 1.96 * float(np.std(resampled))
-    return f"{value:.{digits}f} ({value - reach:.{digits}f} to {value + reach:.{digits}f}), n = {len(values)}"
+    return (
+        f"{value:.{digits}f} ({value - reach:.{digits}f} to {value + reach:.{digits}f}), n ="
+        f" {len(values)}"
+    )

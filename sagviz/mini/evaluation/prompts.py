@@ -11,9 +11,17 @@ from sagviz.mini.world import BACKGROUNDS, NAMES, OBJECTS, RELATIONS, caption, s
 
 
 def one_object_prompts(count: int) -> list[tuple[str, str | None]]:
-    """`count` objects, each as often as the others, every second one on a named background: (object, background)."""
+    """`count` objects, each as often as the others, every second one on a named background:
+    (object, background).
+    """
     colours = list(BACKGROUNDS)
-    return [(NAMES[i % len(NAMES)], colours[(i // 2 + i // len(NAMES)) % len(colours)] if i % 2 else None) for i in range(count)]
+    return [
+        (
+            NAMES[i % len(NAMES)],
+            colours[(i // 2 + i // len(NAMES)) % len(colours)] if i % 2 else None,
+        )
+        for i in range(count)
+    ]
 
 
 def two_object_prompts(count: int) -> list[tuple[tuple[str, str], str, str | None]]:
@@ -21,23 +29,40 @@ def two_object_prompts(count: int) -> list[tuple[tuple[str, str], str, str | Non
     prompts, relations, colours = [], list(RELATIONS), list(BACKGROUNDS)
     for i in range(count):
         first, second = np.random.default_rng((4, i)).choice(NAMES, size=2, replace=False).tolist()
-        prompts.append(((first, second), relations[i % 4], colours[i // 2 % len(colours)] if i // 4 % 2 else None))
+        prompts.append(
+            (
+                (first, second),
+                relations[i % 4],
+                colours[i // 2 % len(colours)] if i // 4 % 2 else None,
+            )
+        )
     return prompts
 
 
 def held_out(
     count: int, seed: int = 2, wanted: Callable[[str], bool] | None = None
 ) -> tuple[np.ndarray, list[dict[str, object]]]:
-    """Renders that training has not seen: pixels (N, 64, 64, 3) and what is on them; only captions that are `wanted`."""
+    """Renders that training has not seen: pixels (N, 64, 64, 3) and what is on them; only captions
+    that are `wanted`.
+    """
     drawn = (scene(np.random.default_rng((seed, index))) for index in itertools.count())
-    scenes = list(itertools.islice((each for each in drawn if wanted is None or wanted(each.caption)), count))
-    labels: list[dict[str, object]] = [{k: v for k, v in vars(each).items() if k != "image"} for each in scenes]
+    scenes = list(
+        itertools.islice((each for each in drawn if wanted is None or wanted(each.caption)), count)
+    )
+    labels: list[dict[str, object]] = [
+        {k: v for k, v in vars(each).items() if k != "image"} for each in scenes
+    ]
     return np.stack([np.asarray(each.image) for each in scenes]), labels
 
 
 def sheet_prompts() -> list[str]:
     """64 prompts of every kind: 40 of one object, half of them on a background, and 24 of two."""
     names, colours, relations = list(OBJECTS), list(BACKGROUNDS), [*RELATIONS, "and"]
-    one = [caption((names[i % 48],), background=colours[i % 10] if i % 2 else None) for i in range(40)]
+    one = [
+        caption((names[i % 48],), background=colours[i % 10] if i % 2 else None) for i in range(40)
+    ]
     pairs = [(names[(7 * i + 3) % 48], names[(11 * i + 20) % 48]) for i in range(24)]
-    return one + [caption(pair, relations[i % 5], colours[i % 10] if i % 2 else None) for i, pair in enumerate(pairs)]
+    return one + [
+        caption(pair, relations[i % 5], colours[i % 10] if i % 2 else None)
+        for i, pair in enumerate(pairs)
+    ]

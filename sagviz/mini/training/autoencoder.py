@@ -36,10 +36,12 @@ def build() -> AutoencoderKL:
 def start_from(vae: AutoencoderKL, folder: Path) -> None:
     """Take over the weights of an earlier model's VAE: same pictures, same latents.
 
-    A narrower one becomes the first channels of this one, which do not read the new channels yet. The encoder has no use for new
-    channels, since its latents are to stay: they are zero there.
+    A narrower one becomes the first channels of this one, which do not read the new channels yet.
+    The encoder has no use for new channels, since its latents are to stay: they are zero there.
     """
-    earlier = AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=torch.float32).state_dict()
+    earlier = AutoencoderKL.from_pretrained(
+        folder, subfolder="vae", dtype=torch.float32
+    ).state_dict()
     for name, numbers in vae.state_dict().items():
         known = earlier[name]
         if numbers.dim() == 4:
@@ -62,13 +64,22 @@ def slope_loss(a: Tensor, b: Tensor) -> Tensor:
 
 def picture_loss(decoded: Tensor, images: Tensor) -> Tensor:
     """L1 of pixels and of slopes, and squares, which the PSNR is made of."""
-    return F.l1_loss(decoded, images) + slope_loss(decoded, images) + SQUARE_WEIGHT * F.mse_loss(decoded, images)
+    return (
+        F.l1_loss(decoded, images)
+        + slope_loss(decoded, images)
+        + SQUARE_WEIGHT * F.mse_loss(decoded, images)
+    )
 
 
 @torch.no_grad()
 def reconstruct(vae: AutoencoderKL, scenes: np.ndarray) -> Tensor:
-    """Pictures (N, 3, H, W) in [-1, 1] as they come back from the latent space; `scenes` uint8 (N, H, W, 3)."""
-    parts = [vae.decode(vae.encode(to_tensor(scenes[i : i + 64])).latent_dist.mode()).sample for i in range(0, len(scenes), 64)]
+    """Pictures (N, 3, H, W) in [-1, 1] as they come back from the latent space; `scenes` uint8 (N,
+    H, W, 3).
+    """
+    parts = [
+        vae.decode(vae.encode(to_tensor(scenes[i : i + 64])).latent_dist.mode()).sample
+        for i in range(0, len(scenes), 64)
+    ]
     return torch.cat(parts).clamp(-1, 1)
 
 
@@ -83,9 +94,13 @@ def to_psnr(errors: Tensor) -> float:
 
 
 def standardize(vae: AutoencoderKL, scenes: np.ndarray) -> None:
-    """Fold mean and spread of the latents into the two 1 x 1 convolutions: same pictures, latents N(0, 1) a channel."""
+    """Fold mean and spread of the latents into the two 1 x 1 convolutions: same pictures, latents
+    N(0, 1) a channel.
+    """
     with torch.no_grad():
-        latents = torch.cat([vae.encode(to_tensor(part)).latent_dist.mode() for part in np.array_split(scenes, 16)])
+        latents = torch.cat(
+            [vae.encode(to_tensor(part)).latent_dist.mode() for part in np.array_split(scenes, 16)]
+        )
         mean, spread = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
         quant, post = vae.quant_conv, vae.post_quant_conv
         channels = len(mean)
@@ -96,10 +111,13 @@ def standardize(vae: AutoencoderKL, scenes: np.ndarray) -> None:
         post.weight *= spread[None, :, None, None]
 
 
-def train(vae: AutoencoderKL, scenes: np.ndarray, held_out: np.ndarray, plan: Plan, checkpoint: Path) -> AutoencoderKL:
+def train(
+    vae: AutoencoderKL, scenes: np.ndarray, held_out: np.ndarray, plan: Plan, checkpoint: Path
+) -> AutoencoderKL:
     """L1, slopes, squares and KL on whole pictures; returns the VAE with standardized latents.
 
-    Whole pictures, since the group norms see other statistics in a crop than in the picture that it is cut from.
+    Whole pictures, since the group norms see other statistics in a crop than in the picture that it
+    is cut from.
     """
 
     def loss_at(rng: np.random.Generator) -> Tensor:
@@ -111,30 +129,54 @@ def train(vae: AutoencoderKL, scenes: np.ndarray, held_out: np.ndarray, plan: Pl
         return picture_loss(decoded, images) + KL_WEIGHT * divergence
 
     trained = fit(
-        vae, loss_at, plan, checkpoint, measure=lambda module: {"psnr": to_psnr(squared_errors(module, held_out[:128]))}
+        vae,
+        loss_at,
+        plan,
+        checkpoint,
+        measure=lambda module: {"psnr": to_psnr(squared_errors(module, held_out[:128]))},
     )
     standardize(trained, scenes[:2048])
     return trained
 
 
 def train_decoder(
-    vae: AutoencoderKL, latents: Tensor, scenes: np.ndarray, held_out: np.ndarray, plan: Plan, checkpoint: Path
+    vae: AutoencoderKL,
+    latents: Tensor,
+    scenes: np.ndarray,
+    held_out: np.ndarray,
+    plan: Plan,
+    checkpoint: Path,
 ) -> AutoencoderKL:
-    """Train the decoder on: the latents (N, 4, 16, 16) of the scenes stay as they are, so that a denoiser of them stays valid."""
+    """Train the decoder on: the latents (N, 4, 16, 16) of the scenes stay as they are, so that a
+    denoiser of them stays valid.
+    """
     decoder = nn.Sequential(vae.post_quant_conv, vae.decoder)
 
     def loss_at(rng: np.random.Generator) -> Tensor:
         chosen = np.sort(rng.integers(len(scenes), size=BATCH))
         x_0 = latents[torch.from_numpy(chosen)].float()
-        decoded = decoder((x_0 + LATENT_NOISE * torch.randn_like(x_0)).contiguous(memory_format=torch.channels_last)).float()
+        decoded = decoder(
+            (x_0 + LATENT_NOISE * torch.randn_like(x_0)).contiguous(
+                memory_format=torch.channels_last
+            )
+        ).float()
         return picture_loss(decoded, to_tensor(scenes[chosen]))
 
-    fit(decoder, loss_at, plan, checkpoint, measure=lambda _: {"psnr": to_psnr(squared_errors(vae, held_out[:128]))})
+    fit(
+        decoder,
+        loss_at,
+        plan,
+        checkpoint,
+        measure=lambda _: {"psnr": to_psnr(squared_errors(vae, held_out[:128]))},
+    )
     return vae
 
 
 def encode(vae: AutoencoderKL, scenes: np.ndarray) -> Tensor:
     """Latents (N, 4, 16, 16) of all scenes, float16."""
     with torch.no_grad():
-        parts = [vae.encode(to_tensor(scenes[i : i + 128])).latent_dist.mode() for i in range(0, len(scenes), 128)]
+        parts = [
+            vae.encode(to_tensor(scenes[i : i + 128])).latent_dist.mode()
+            for i in range(0, len(scenes), 128)
+        ]
     return torch.cat(parts).half()

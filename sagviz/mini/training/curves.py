@@ -27,7 +27,11 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 def draw(work: Path, target: Path) -> None:
     """Write the picture of the logs that a work folder has as PNG; none where it has no log."""
-    drawn = [(lines, title, measures) for stage, title, measures in PANELS if (lines := read_log(work / f"{stage}.jsonl"))]
+    drawn = [
+        (lines, title, measures)
+        for stage, title, measures in PANELS
+        if (lines := read_log(work / f"{stage}.jsonl"))
+    ]
     if not drawn:
         return
     rows, columns = math.ceil(len(drawn) / COLUMNS), min(COLUMNS, len(drawn))
@@ -36,7 +40,9 @@ def draw(work: Path, target: Path) -> None:
         axes = figure.add_subplot(rows, columns, place, title=title, xlabel="step")
         axes.title.set_fontsize(9)
         for name in measures:
-            axes.plot([line["step"] for line in lines], [line[name] for line in lines], ".-", label=name)
+            axes.plot(
+                [line["step"] for line in lines], [line[name] for line in lines], ".-", label=name
+            )
         if len(measures) > 1:
             axes.legend()
     figure.savefig(target, dpi=80)

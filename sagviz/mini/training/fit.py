@@ -1,4 +1,6 @@
-"""One training loop for every network of the miniature: resumable, seeded by step, logged, with an optional moving average."""
+"""One training loop for every network of the miniature: resumable, seeded by step, logged, with an
+optional moving average.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from sagviz.files import write_whole
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train. `hold` is the fraction of the steps at full rate before the cosine to zero."""
+    """How long and how fast to train. `hold` is the fraction of the steps at full rate before the
+    cosine to zero.
+    """
 
     steps: int
     rate: float
@@ -34,7 +38,12 @@ class Plan:
     def rate_at(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, plateau, cosine to zero."""
         progress = max(0.0, (step / self.steps - self.hold) / (1 - self.hold))
-        return self.rate * min(1.0, (step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        return (
+            self.rate
+            * min(1.0, (step + 1) / self.warmup)
+            * 0.5
+            * (1 + math.cos(math.pi * min(progress, 1.0)))
+        )
 
 
 def save_atomically(content: object, path: Path) -> None:
@@ -53,12 +62,16 @@ def fit(
     seed: int = 0,
     measure: Callable[[nn.Module], dict[str, float]] | None = None,
 ) -> nn.Module:
-    """Train `module` to the end of the plan and return it (its moving average where the plan asks for one).
+    """Train `module` to the end of the plan and return it (its moving average where the plan asks
+    for one).
 
-    Each step draws from its own generator, seeded by (seed, step), so that a run that was killed goes on as if it had not
-    been. The log, `<checkpoint>.jsonl`, gets a line of step, seconds, mean loss and `measure` at each checkpoint.
+    Each step draws from its own generator, seeded by (seed, step), so that a run that was killed
+    goes on as if it had not been. The log, `<checkpoint>.jsonl`, gets a line of step, seconds, mean
+    loss and `measure` at each checkpoint.
     """
-    optimizer = torch.optim.AdamW(module.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay)
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay
+    )
     average = deepcopy(module).requires_grad_(False) if plan.ema else module
     start, spent = 0, 0.0
     if checkpoint.exists():
@@ -68,7 +81,13 @@ def fit(
         optimizer.load_state_dict(saved["optimizer"])
         start, spent = saved["step"], saved["seconds"]
     clock, last_save, losses = time.monotonic(), time.monotonic(), []
-    bar = tqdm(range(start, plan.steps), initial=start, total=plan.steps, desc=checkpoint.stem, mininterval=10)
+    bar = tqdm(
+        range(start, plan.steps),
+        initial=start,
+        total=plan.steps,
+        desc=checkpoint.stem,
+        mininterval=10,
+    )
     for step in bar:
         rng = np.random.default_rng((seed, step))
         torch.manual_seed(int(rng.integers(2**31)))
@@ -90,7 +109,12 @@ def fit(
         if ended or time.monotonic() - last_save > plan.save_every:
             seconds, last_save = spent + time.monotonic() - clock, time.monotonic()
             networks = {"module": module.state_dict(), "average": average.state_dict()}
-            state = {**networks, "optimizer": optimizer.state_dict(), "step": step + 1, "seconds": seconds}
+            state = {
+                **networks,
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
+                "seconds": seconds,
+            }
             save_atomically(state, checkpoint)
             line = {"step": step + 1, "seconds": round(seconds), "loss": float(np.mean(losses))}
             line |= measure(average) if measure else {}

@@ -1,6 +1,8 @@
-"""Names what is on a picture, and where: a small network trained on rendered scenes only, never on generated pictures.
+"""Names what is on a picture, and where: a small network trained on rendered scenes only, never on
+generated pictures.
 
-It judges the miniature (prompt fidelity, Frechet distance), so it must not have seen what it judges.
+It judges the miniature (prompt fidelity, Frechet distance), so it must not have seen what it
+judges.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Verdict:
 
     Attributes:
         objects: logits (B, 48), each object present or not.
-        places: centre (x, y) of each object if it is there, (B, 48, 2), in fractions of the picture.
+        places: centre (x, y) of each object if it is there, (B, 48, 2), in fractions of the
+            picture.
         backgrounds: logits (B, 10).
         features: mean of the last grid, (B, 96): for distances between sets of pictures.
     """
@@ -42,29 +45,41 @@ class Verdict:
 
     def named(self, count: int) -> list[set[str]]:
         """The `count` most likely objects of each picture."""
-        return [{NAMES[index] for index in row.topk(count).indices.tolist()} for row in self.objects]
+        return [
+            {NAMES[index] for index in row.topk(count).indices.tolist()} for row in self.objects
+        ]
 
     def colours(self) -> list[str]:
         """The most likely background of each picture."""
         return [COLOURS[index] for index in self.backgrounds.argmax(dim=1).tolist()]
 
     def relation(self, row: int, first: str, second: str) -> str:
-        """How `first` stands to `second` on picture `row`, by the longer side of the step from one to the other."""
-        x, y = (self.places[row, NAMES.index(second)] - self.places[row, NAMES.index(first)]).tolist()
+        """How `first` stands to `second` on picture `row`, by the longer side of the step from one
+        to the other.
+        """
+        x, y = (
+            self.places[row, NAMES.index(second)] - self.places[row, NAMES.index(first)]
+        ).tolist()
         if abs(x) > abs(y):
             return "left of" if x > 0 else "right of"
         return "above" if y > 0 else "below"
 
 
 class Judge(nn.Module):
-    """Pictures (B, 3, 64, 64) in [-1, 1] to a `Verdict`: a logit for each object at each of 8 x 8 places, and their maximum."""
+    """Pictures (B, 3, 64, 64) in [-1, 1] to a `Verdict`: a logit for each object at each of 8 x 8
+    places, and their maximum.
+    """
 
     def __init__(self, channels: tuple[int, ...] = (24, 48, 96)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((3, *channels[:-1]), channels, strict=True):
             for given, stride in ((before, 1), (after, 2)):
-                layers += [nn.Conv2d(given, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+                layers += [
+                    nn.Conv2d(given, after, 3, stride, 1, bias=False),
+                    nn.BatchNorm2d(after),
+                    nn.ReLU(),
+                ]
         self.features = nn.Sequential(*layers)
         self.objects = nn.Conv2d(channels[-1], len(NAMES), 1)
         self.backgrounds = nn.Linear(2 * channels[-1], len(COLOURS))
@@ -77,7 +92,9 @@ class Judge(nn.Module):
 
 
 def centres(logits: Tensor) -> Tensor:
-    """Where each object is, (B, N, 2) as (x, y) in 0..1: the mean place under a softmax over the places of (B, N, H, W)."""
+    """Where each object is, (B, N, 2) as (x, y) in 0..1: the mean place under a softmax over the
+    places of (B, N, H, W).
+    """
     shares = logits.flatten(2).softmax(dim=2).unflatten(2, logits.shape[2:])
     x, y = ((torch.arange(side) + 0.5) / side for side in (logits.shape[3], logits.shape[2]))
     return torch.stack([shares.sum(dim=2) @ x, shares.sum(dim=3) @ y], dim=2)
@@ -86,33 +103,53 @@ def centres(logits: Tensor) -> Tensor:
 @torch.no_grad()
 def look(judge: Judge, images: Tensor) -> Verdict:
     """The verdict on any number of pictures (N, 3, 64, 64), 128 at a time."""
-    parts = [judge(part.contiguous(memory_format=torch.channels_last)) for part in images.split(128)]
-    return Verdict(*(torch.cat([getattr(p, name) for p in parts]) for name in ("objects", "places", "backgrounds", "features")))
+    parts = [
+        judge(part.contiguous(memory_format=torch.channels_last)) for part in images.split(128)
+    ]
+    return Verdict(
+        *(
+            torch.cat([getattr(p, name) for p in parts])
+            for name in ("objects", "places", "backgrounds", "features")
+        )
+    )
 
 
 def load_judge(folder: Path = WEIGHTS) -> Judge:
     """The judge that ships with the miniature."""
     judge = Judge()
-    missing = judge.load_state_dict({k: v.float() for k, v in load_file(folder / FILE).items()}, strict=False)
+    missing = judge.load_state_dict(
+        {k: v.float() for k, v in load_file(folder / FILE).items()}, strict=False
+    )
     assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
     return judge.eval()
 
 
 def to_targets(labels: Sequence[dict[str, object]]) -> tuple[Tensor, Tensor]:
     """Labels of `train.render` to objects (N, 48) of 0 and 1, and background indices (N,)."""
-    objects = torch.tensor([[float(name in label["objects"]) for name in NAMES] for label in labels])  # type: ignore[operator]
+    objects = torch.tensor(
+        [[float(name in label["objects"]) for name in NAMES] for label in labels]
+    )  # type: ignore[operator]
     return objects, torch.tensor([COLOURS.index(str(label["background"])) for label in labels])
 
 
 def roughen(images: Tensor) -> Tensor:
-    """Blur half of the batch a little and add a little noise: a generated picture is not as crisp as a render."""
+    """Blur half of the batch a little and add a little noise: a generated picture is not as crisp
+    as a render.
+    """
     half = len(images) // 2
     blurred = F.interpolate(F.avg_pool2d(images[:half], 2), scale_factor=2, mode="bilinear")
-    return torch.cat([blurred, images[half:]]) + torch.randn_like(images) * torch.rand(len(images), 1, 1, 1) * 0.1
+    return (
+        torch.cat([blurred, images[half:]])
+        + torch.randn_like(images) * torch.rand(len(images), 1, 1, 1) * 0.1
+    )
 
 
-def accuracy(judge: Judge, pixels: np.ndarray, labels: Sequence[dict[str, object]]) -> dict[str, list[bool]]:
-    """For each render: are exactly its objects the most likely ones, is its background right, and (of pairs) the relation?"""
+def accuracy(
+    judge: Judge, pixels: np.ndarray, labels: Sequence[dict[str, object]]
+) -> dict[str, list[bool]]:
+    """For each render: are exactly its objects the most likely ones, is its background right, and
+    (of pairs) the relation?
+    """
     learning = judge.training
     verdict = look(judge.eval(), to_tensor(pixels))
     judge.train(learning)
@@ -128,10 +165,15 @@ def accuracy(judge: Judge, pixels: np.ndarray, labels: Sequence[dict[str, object
 
 
 def train(
-    scenes: np.ndarray, labels: Sequence[dict[str, object]], held_out: tuple[np.ndarray, Sequence[dict[str, object]]], plan: Plan,
+    scenes: np.ndarray,
+    labels: Sequence[dict[str, object]],
+    held_out: tuple[np.ndarray, Sequence[dict[str, object]]],
+    plan: Plan,
     checkpoint: Path,
-) -> Judge:  # fmt: skip
-    """Binary cross-entropy on the objects, cross-entropy on the background. Places are not taught: the maximum finds them."""
+) -> Judge:
+    """Binary cross-entropy on the objects, cross-entropy on the background. Places are not taught:
+    the maximum finds them.
+    """
     torch.manual_seed(0)
     judge, truth = Judge(), to_targets(labels)
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -141,7 +183,9 @@ def train(
         images = roughen(to_tensor(scenes[chosen]))
         verdict = judge(images.contiguous(memory_format=torch.channels_last))
         present = F.binary_cross_entropy_with_logits(verdict.objects, truth[0][chosen])
-        return len(NAMES) * 0.1 * present + 0.2 * F.cross_entropy(verdict.backgrounds, truth[1][chosen])
+        return len(NAMES) * 0.1 * present + 0.2 * F.cross_entropy(
+            verdict.backgrounds, truth[1][chosen]
+        )
 
     def measure(module: nn.Module) -> dict[str, float]:
         assert isinstance(module, Judge)

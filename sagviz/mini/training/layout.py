@@ -1,9 +1,10 @@
 """The text encoder's first lesson: which object a caption puts where.
 
-The denoiser's error says little about the order of two objects: both orders cost nearly the same noise, and a text encoder that
-is trained by it alone ends up without the order. What a caption tells can be asked for directly, and in minutes: a layer of
-cross-attention, like those of the U-Net, asks each place of the picture which object stands there. From there on the denoiser's
-error keeps the order, where it counts at the times that decide it (`diffusion.emphasis`).
+The denoiser's error says little about the order of two objects: both orders cost nearly the same
+noise, and a text encoder that is trained by it alone ends up without the order. What a caption
+tells can be asked for directly, and in minutes: a layer of cross-attention, like those of the
+U-Net, asks each place of the picture which object stands there. From there on the denoiser's error
+keeps the order, where it counts at the times that decide it (`diffusion.emphasis`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ BATCH = 128
 
 
 def layouts(labels: Sequence[dict[str, object]]) -> Tensor:
-    """What stands at each place of the scenes with these labels: numbers of objects or `EMPTY`, (N, 5)."""
+    """What stands at each place of the scenes with these labels: numbers of objects or `EMPTY`, (N,
+    5).
+    """
     names, table = list(OBJECTS), torch.full((len(labels), len(PLACES)), EMPTY)
     for row, label in zip(table, labels, strict=True):
         relation = label["relation"]
@@ -47,17 +50,25 @@ class Layout(nn.Module):
         self.named = nn.Linear(width, EMPTY + 1)
 
     def forward(self, told: Tensor) -> Tensor:
-        found, _ = self.attention(self.places.expand(len(told), -1, -1), told, told, need_weights=False)
+        found, _ = self.attention(
+            self.places.expand(len(told), -1, -1), told, told, need_weights=False
+        )
         return self.named(found)
 
 
 def teach(
-    encoder: CLIPTextModel, ids: Tensor, wanted: Tensor, held_out: tuple[Tensor, Tensor], plan: Plan, checkpoint: Path
+    encoder: CLIPTextModel,
+    ids: Tensor,
+    wanted: Tensor,
+    held_out: tuple[Tensor, Tensor],
+    plan: Plan,
+    checkpoint: Path,
 ) -> None:
     """Train the text encoder, in place, until a caption's layout can be read off what it says.
 
-    What the encoder said of the words so far it should go on saying, so that a U-Net that knows it understands it: the layout
-    finds room in the tokens behind the caption's end, which have read all of it.
+    What the encoder said of the words so far it should go on saying, so that a U-Net that knows it
+    understands it: the layout finds room in the tokens behind the caption's end, which have read
+    all of it.
 
     Args:
         ids: captions, (N, 24).
@@ -65,7 +76,10 @@ def teach(
         held_out: captions and layouts for the log.
     """
     torch.manual_seed(0)
-    lesson, before = nn.ModuleList([encoder, Layout(encoder.config.hidden_size)]), deepcopy(encoder).requires_grad_(False)
+    lesson, before = (
+        nn.ModuleList([encoder, Layout(encoder.config.hidden_size)]),
+        deepcopy(encoder).requires_grad_(False),
+    )
 
     def read(captions: Tensor) -> tuple[Tensor, Tensor]:
         said = encoder(captions).last_hidden_state
@@ -76,10 +90,17 @@ def teach(
         said, layout = read(ids[chosen])
         changed = (said - before(ids[chosen]).last_hidden_state).float().square().mean(dim=2)
         words = ids[chosen] != encoder.config.eos_token_id
-        return F.cross_entropy(layout.float().flatten(0, 1), wanted[chosen].flatten()) + (changed * words).mean()
+        return (
+            F.cross_entropy(layout.float().flatten(0, 1), wanted[chosen].flatten())
+            + (changed * words).mean()
+        )
 
     @torch.no_grad()
     def measure(_: nn.Module) -> dict[str, float]:
-        return {"layout": float((read(held_out[0])[1].argmax(dim=2) == held_out[1]).all(dim=1).float().mean())}
+        return {
+            "layout": float(
+                (read(held_out[0])[1].argmax(dim=2) == held_out[1]).all(dim=1).float().mean()
+            )
+        }
 
     fit(lesson, loss_at, plan, checkpoint, measure=measure)

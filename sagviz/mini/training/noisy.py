@@ -24,8 +24,12 @@ MEASURED_AT = (100, 300, 500, 700, 900)
 
 
 @torch.no_grad()
-def accuracy(classifier: NoisyClassifier, latents: Tensor, targets: Tensor, signal: Tensor) -> dict[str, list[bool]]:
-    """Of each latent (N, 4, 16, 16): is the likeliest object there, at some times? `targets` (N, 48), `signal` is alpha bar."""
+def accuracy(
+    classifier: NoisyClassifier, latents: Tensor, targets: Tensor, signal: Tensor
+) -> dict[str, list[bool]]:
+    """Of each latent (N, 4, 16, 16): is the likeliest object there, at some times? `targets` (N,
+    48), `signal` is alpha bar.
+    """
     right = {}
     for t in MEASURED_AT:
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(t))
@@ -36,10 +40,16 @@ def accuracy(classifier: NoisyClassifier, latents: Tensor, targets: Tensor, sign
 
 
 def train(
-    latents: Tensor, labels: Sequence[dict[str, object]], held_out: tuple[Tensor, Sequence[dict[str, object]]], signal: Tensor,
-    plan: Plan, checkpoint: Path,
-) -> NoisyClassifier:  # fmt: skip
-    """Cross-entropy at uniform t; of two objects, each is half of the target. `signal` is the schedule's alpha bar."""
+    latents: Tensor,
+    labels: Sequence[dict[str, object]],
+    held_out: tuple[Tensor, Sequence[dict[str, object]]],
+    signal: Tensor,
+    plan: Plan,
+    checkpoint: Path,
+) -> NoisyClassifier:
+    """Cross-entropy at uniform t; of two objects, each is half of the target. `signal` is the
+    schedule's alpha bar.
+    """
     torch.manual_seed(0)
     classifier, present = NoisyClassifier(), to_targets(labels)[0]
     classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -47,13 +57,22 @@ def train(
 
     def loss_at(rng: np.random.Generator) -> Tensor:
         chosen = torch.from_numpy(rng.integers(len(latents), size=BATCH))
-        x_0, noise, t = latents[chosen].float(), torch.randn(BATCH, *latents.shape[1:]), torch.randint(len(signal), (BATCH,))
+        x_0, noise, t = (
+            latents[chosen].float(),
+            torch.randn(BATCH, *latents.shape[1:]),
+            torch.randint(len(signal), (BATCH,)),
+        )
         alpha_bar = signal[t][:, None, None, None]
-        return F.cross_entropy(classifier(alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise, t).float(), shares[chosen])
+        return F.cross_entropy(
+            classifier(alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise, t).float(),
+            shares[chosen],
+        )
 
     def measure(module: nn.Module) -> dict[str, float]:
         assert isinstance(module, NoisyClassifier)
-        found = accuracy(module, held_out[0][:MEASURED].float(), to_targets(held_out[1][:MEASURED])[0], signal)
+        found = accuracy(
+            module, held_out[0][:MEASURED].float(), to_targets(held_out[1][:MEASURED])[0], signal
+        )
         return {time: float(np.mean(hits)) for time, hits in found.items()}
 
     trained = fit(classifier, loss_at, plan, checkpoint, measure=measure)

@@ -1,8 +1,8 @@
 """From raw sprites to weights, resumable: `python -m sagviz.mini.training.train`.
 
-Each stage leaves its result in the work folder and is skipped when that is there; a stage that was killed goes on at its
-last checkpoint. Stages can be run one by one, on several cores at once: "unet" needs "text", it and "noisy" need "latents", all
-need "scenes".
+Each stage leaves its result in the work folder and is skipped when that is there; a stage that was
+killed goes on at its last checkpoint. Stages can be run one by one, on several cores at once:
+"unet" needs "text", it and "noisy" need "latents", all need "scenes".
 The finished model is written in diffusers' own folder format, its judges beside it.
 """
 
@@ -51,7 +51,9 @@ class Budget:
     def shortened(self, share: float) -> Budget:
         """The same scenes, and a share of each network's steps."""
         shorter: dict[str, Any] = {
-            name: replace(plan, steps=round(share * plan.steps)) for name, plan in vars(self).items() if isinstance(plan, Plan)
+            name: replace(plan, steps=round(share * plan.steps))
+            for name, plan in vars(self).items()
+            if isinstance(plan, Plan)
         }
         return replace(self, **shorter)
 
@@ -67,13 +69,24 @@ FULL = Budget(
     unet=Plan(steps=4_200, rate=8e-4, hold=0.5, ema=0.999),
 )
 FEW = Plan(steps=2, rate=1e-3)
-SMOKE = Budget(scenes=96, held_out=32, judge=FEW, vae=FEW, decoder=FEW, noisy=FEW, text=FEW, unet=replace(FEW, ema=0.9))
+SMOKE = Budget(
+    scenes=96,
+    held_out=32,
+    judge=FEW,
+    vae=FEW,
+    decoder=FEW,
+    noisy=FEW,
+    text=FEW,
+    unet=replace(FEW, ema=0.9),
+)
 
 
 class Workshop:
     """A work folder and what the stages leave in it; each is made once, when it is first asked for."""
 
-    def __init__(self, work: Path, budget: Budget, start: Path | None = None, keep_encoder: bool = False) -> None:
+    def __init__(
+        self, work: Path, budget: Budget, start: Path | None = None, keep_encoder: bool = False
+    ) -> None:
         self.work, self.budget, self.start = work, budget, start
         self.kept = start if keep_encoder else None  # whose latents and judges go on to be used
 
@@ -93,7 +106,9 @@ class Workshop:
             autoencoder.start_from(vae, self.start)
         if self.kept:
             return vae.eval()
-        return autoencoder.train(vae, self.scenes[0], self.held_out[0], self.budget.vae, self.work / "vae.pt")
+        return autoencoder.train(
+            vae, self.scenes[0], self.held_out[0], self.budget.vae, self.work / "vae.pt"
+        )
 
     @cached_property
     def judge(self) -> judge.Judge:
@@ -113,7 +128,12 @@ class Workshop:
     def decoder(self) -> AutoencoderKL:
         """The VAE with its decoder trained to the end: the one that ships."""
         return autoencoder.train_decoder(
-            self.vae, self.latents, self.scenes[0], self.held_out[0], self.budget.decoder, self.work / "decoder.pt"
+            self.vae,
+            self.latents,
+            self.scenes[0],
+            self.held_out[0],
+            self.budget.decoder,
+            self.work / "decoder.pt",
         )
 
     @cached_property
@@ -122,7 +142,14 @@ class Workshop:
             return noisy.load_noisy_classifier(self.kept)
         held_out = self.held_out_latents, self.held_out[1]
         signal = diffusion.build_scheduler().alphas_cumprod
-        return noisy.train(self.latents, self.scenes[1], held_out, signal, self.budget.noisy, self.work / "noisy.pt")
+        return noisy.train(
+            self.latents,
+            self.scenes[1],
+            held_out,
+            signal,
+            self.budget.noisy,
+            self.work / "noisy.pt",
+        )
 
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
@@ -137,7 +164,14 @@ class Workshop:
             diffusion.start_from(denoiser, self.tokenizer.get_vocab(), self.start)
         ids, held_out = (self.tokens(labels) for labels in (self.scenes[1], self.held_out[1]))
         wanted, asked = layout.layouts(self.scenes[1]), layout.layouts(self.held_out[1])
-        layout.teach(denoiser.text_encoder, ids, wanted, (held_out, asked), self.budget.text, self.work / "text.pt")
+        layout.teach(
+            denoiser.text_encoder,
+            ids,
+            wanted,
+            (held_out, asked),
+            self.budget.text,
+            self.work / "text.pt",
+        )
         return denoiser
 
     @cached_property
@@ -145,17 +179,29 @@ class Workshop:
         denoiser = self.text
         empty = diffusion.tokenize(self.tokenizer, [""])
         scenes = self.latents, self.tokens(self.scenes[1])
-        chances = np.where([relation_swapped(label) is not None for label in self.scenes[1]], 2.0, 1.0)
+        chances = np.where(
+            [relation_swapped(label) is not None for label in self.scenes[1]], 2.0, 1.0
+        )
         return diffusion.train(
-            denoiser, scenes, chances / chances.sum(), self.measure, empty, self.budget.unet, self.work / "unet.pt"
+            denoiser,
+            scenes,
+            chances / chances.sum(),
+            self.measure,
+            empty,
+            self.budget.unet,
+            self.work / "unet.pt",
         )
 
     def measure(self, denoiser: nn.Module) -> dict[str, float]:
-        """Of a denoiser, on held-out scenes: its error, and whether it reads the order of two objects."""
+        """Of a denoiser, on held-out scenes: its error, and whether it reads the order of two
+        objects.
+        """
         latents, labels = self.held_out_latents, self.held_out[1]
         ids = self.tokens(labels)
         told = [index for index, label in enumerate(labels) if relation_swapped(label)][:MEASURED]
-        others = diffusion.tokenize(self.tokenizer, [str(relation_swapped(labels[index])) for index in told])
+        others = diffusion.tokenize(
+            self.tokenizer, [str(relation_swapped(labels[index])) for index in told]
+        )
         return {
             "held_out": diffusion.held_out_error(denoiser, latents[:MEASURED], ids[:MEASURED]),
             "order": diffusion.order_read(denoiser, latents[told], ids[told], others),
@@ -177,7 +223,12 @@ def render(count: int, seed: int, folder: Path) -> tuple[np.ndarray, Labels]:
         for index in tqdm(range(count), desc=f"render {folder.name}", mininterval=5):
             drawn: Scene = scene(np.random.default_rng((seed, index)))
             pixels[index] = np.asarray(drawn.image)
-            labels.append({k: getattr(drawn, k) for k in ("caption", "objects", "sizes", "background", "relation")})
+            labels.append(
+                {
+                    k: getattr(drawn, k)
+                    for k in ("caption", "objects", "sizes", "background", "relation")
+                }
+            )
         np.save(pixels_path, pixels)
         labels_path.write_text(json.dumps(labels))
     return np.load(pixels_path, mmap_mode="c"), json.loads(labels_path.read_text())
@@ -198,16 +249,24 @@ def encode_once(vae: AutoencoderKL, scenes: np.ndarray, path: Path) -> Tensor:
 
 
 def export(shop: Workshop, folder: Path) -> None:
-    """Write the model in diffusers' folder format, float16 safetensors, its judges and the picture of the training beside it."""
+    """Write the model in diffusers' folder format, float16 safetensors, its judges and the picture
+    of the training beside it.
+    """
     parts = {"vae": shop.decoder, "text_encoder": shop.unet.text_encoder, "unet": shop.unet.unet}
     halves = {name: deepcopy(part).half() for name, part in parts.items()}
-    shop.tokenizer.init_kwargs["words"] = vocabulary()  # goes into tokenizer_config.json, where `sagviz.vocabulary` finds it
+    # goes into tokenizer_config.json, where `sagviz.vocabulary` finds it
+    shop.tokenizer.init_kwargs["words"] = vocabulary()
     pipeline = StableDiffusionPipeline(
-        **halves, tokenizer=shop.tokenizer, scheduler=diffusion.build_scheduler(), safety_checker=None, feature_extractor=None,
+        **halves,
+        tokenizer=shop.tokenizer,
+        scheduler=diffusion.build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
     pipeline.save_pretrained(folder)
-    for name in ("vocab.json", "merges.txt"):  # transformers 5 writes tokenizer.json only, 4 reads these
+    # transformers 5 writes tokenizer.json only, 4 reads these
+    for name in ("vocab.json", "merges.txt"):
         shutil.copy(shop.work / "tokenizer" / name, folder / "tokenizer" / name)
     save_halves(shop.judge, folder / judge.FILE)
     save_halves(shop.noisy, folder / noisy.FILE)
@@ -216,30 +275,63 @@ def export(shop: Workshop, folder: Path) -> None:
 
 def save_halves(network: nn.Module, path: Path) -> None:
     """All floating-point numbers of a network as float16 safetensors."""
-    save_file({k: v.half().contiguous() for k, v in network.state_dict().items() if v.is_floating_point()}, path)
+    save_file(
+        {
+            k: v.half().contiguous()
+            for k, v in network.state_dict().items()
+            if v.is_floating_point()
+        },
+        path,
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Render, train the VAE, the judges and the denoiser, and export."""
-    parser = argparse.ArgumentParser(prog="python -m sagviz.mini.training.train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m sagviz.mini.training.train", description=__doc__
+    )
     parser.add_argument("--work", type=Path, help="folder of checkpoints and logs (.mini)")
-    parser.add_argument("--out", type=Path, help="folder for the finished model (the package's own)")
-    parser.add_argument("--start", type=Path, help="folder of an earlier model whose weights the VAE and the denoiser start from")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the finished model (the package's own)"
+    )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="folder of an earlier model whose weights the VAE and the denoiser start from",
+    )
     parser.add_argument(
         "--keep-encoder",
         action="store_true",
         help="leave the VAE's encoder as it is in --start, with it the latents and the judges",
     )
-    parser.add_argument("--stage", choices=STAGES, help="run this stage and what it needs, and export nothing")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads; fewer leave room for other work")
     parser.add_argument(
-        "--share", type=float, default=1.0, help="share of the full number of steps: less to go on from --start (1)"
+        "--stage", choices=STAGES, help="run this stage and what it needs, and export nothing"
     )
-    parser.add_argument("--export-now", action="store_true", help="export the last checkpoints, train nothing")
-    parser.add_argument("--smoke", action="store_true", help="every stage with tiny counts, to see that it runs (.mini/smoke)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=os.cpu_count(),
+        help="CPU threads; fewer leave room for other work",
+    )
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=1.0,
+        help="share of the full number of steps: less to go on from --start (1)",
+    )
+    parser.add_argument(
+        "--export-now", action="store_true", help="export the last checkpoints, train nothing"
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="every stage with tiny counts, to see that it runs (.mini/smoke)",
+    )
     arguments = parser.parse_args(argv)
     if arguments.keep_encoder and not arguments.start:
-        parser.error("--keep-encoder keeps the encoder of an earlier model; give its folder with --start")
+        parser.error(
+            "--keep-encoder keeps the encoder of an earlier model; give its folder with --start"
+        )
     torch.set_num_threads(arguments.threads)
     work = arguments.work or Path(".mini/smoke" if arguments.smoke else ".mini")
     budget = SMOKE if arguments.smoke else FULL

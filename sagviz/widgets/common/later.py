@@ -11,7 +11,8 @@ PAUSE = 0.15  # seconds without a newer wish before work begins
 
 
 class Later:
-    """Does the newest thing that it was told, in a thread, once nothing newer has come for a moment.
+    """Does the newest thing that it was told, in a thread, once nothing newer has come for a
+    moment.
 
     Without a kernel, in scripts and tests, it does each at once.
     """

@@ -1,6 +1,7 @@
 """Long work beside the notebook: one thread and a flag to stop it.
 
-A kernel handles no click while a cell of its main thread is busy, so that a Cancel button needs the work elsewhere.
+A kernel handles no click while a cell of its main thread is busy, so that a Cancel button needs the
+work elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from sagviz.errors import SagvizError
 
 
 class Worker:
-    """Does one piece of work at a time; `stop` is set when it should end early, and the work looks at it between steps.
+    """Does one piece of work at a time; `stop` is set when it should end early, and the work looks
+    at it between steps.
 
     Args:
         threaded: whether to use a thread; `None` is where a kernel is there to go on meanwhile.
@@ -30,7 +32,8 @@ class Worker:
         return self._at_work.locked()
 
     def start(self, work: Callable[[], None], *, here: bool = False) -> None:
-        """Begin in the thread, or do all of it here, which is also the way where there is no kernel.
+        """Begin in the thread, or do all of it here, which is also the way where there is no
+        kernel.
 
         Args:
             work: takes nothing and returns nothing; in a thread it has to show its own errors.
@@ -43,7 +46,9 @@ class Worker:
             raise SagvizError("a run is under way; wait for its end or cancel it")
         self.stop.clear()
         if not here and (has_kernel() if self.threaded is None else self.threaded):
-            self._thread = threading.Thread(target=self._do, args=(work,), name="sagviz", daemon=True)
+            self._thread = threading.Thread(
+                target=self._do, args=(work,), name="sagviz", daemon=True
+            )
             self._thread.start()
         else:
             self._do(work)

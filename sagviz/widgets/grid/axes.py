@@ -1,4 +1,6 @@
-"""What the Grid shows of a sweep, as traits and menus: the settings on its axes, the values of the others, the measure."""
+"""What the Grid shows of a sweep, as traits and menus: the settings on its axes, the values of the
+others, the measure.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,26 @@ WIDTH = "270px"  # of a menu
 
 
 class Crossed(View):
-    """Base of the Grid: its traits and their menus. A subclass says in `refresh` what a change of them does."""
+    """Base of the Grid: its traits and their menus. A subclass says in `refresh` what a change of
+    them does.
+    """
 
-    rows: Any = traitlets.Unicode(None, allow_none=True, help="setting that changes from row to row, '' for one row (chosen)")
-    columns: Any = traitlets.Unicode(None, allow_none=True, help="setting that changes across, '' for one column (chosen)")
-    fixed: Any = traitlets.Dict(help="values of the settings that are on neither axis, by name (the first ones)")
+    rows: Any = traitlets.Unicode(
+        None, allow_none=True, help="setting that changes from row to row, '' for one row (chosen)"
+    )
+    columns: Any = traitlets.Unicode(
+        None, allow_none=True, help="setting that changes across, '' for one column (chosen)"
+    )
+    fixed: Any = traitlets.Dict(
+        help="values of the settings that are on neither axis, by name (the first ones)"
+    )
     measure = traitlets.Unicode("", help="measure under each picture, '' for none (none)")
-    page = Whole(0, min=0, max=99_999, help="which part of the rows is shown where not all fit, from 0 (0)")
-    selected: Any = traitlets.Tuple(help="(row, column) of the cell that is open, from 0, or () for none (none)")
+    page = Whole(
+        0, min=0, max=99_999, help="which part of the rows is shown where not all fit, from 0 (0)"
+    )
+    selected: Any = traitlets.Tuple(
+        help="(row, column) of the cell that is open, from 0, or () for none (none)"
+    )
 
     def __init__(self, sweep: Sweep, **options: Any) -> None:
         self.sweep = sweep
@@ -35,11 +49,19 @@ class Crossed(View):
         self._held = False
         self.page, self.selected = self.page, self.selected  # checked, now that the rows are known
         self._held = True
-        self.measures = labelled(W.Dropdown(options=[("nothing", "")]), self.traits()["measure"].help)
-        self.pages = Number("page", self.page, 0, self._last_page, words=self.traits()["page"].help, slider=False)
-        self.axes = {name: self._menu(name, self.traits()[name].help) for name in ("rows", "columns")}
+        self.measures = labelled(
+            W.Dropdown(options=[("nothing", "")]), self.traits()["measure"].help
+        )
+        self.pages = Number(
+            "page", self.page, 0, self._last_page, words=self.traits()["page"].help, slider=False
+        )
+        self.axes = {
+            name: self._menu(name, self.traits()[name].help) for name in ("rows", "columns")
+        }
         varying = [name for name, axis in self.crossing.axes.items() if varies(axis)]
-        self.others = {name: self._menu(name, "the value of this setting in all pictures") for name in varying}
+        self.others = {
+            name: self._menu(name, "the value of this setting in all pictures") for name in varying
+        }
         self._tie()
         self.observe(self._cross, names=["rows", "columns", "fixed"])
         self.observe(self._changed, names=["page", "measure"])
@@ -72,7 +94,9 @@ class Crossed(View):
     def _measured(self, proposal: Any) -> str:
         name, known = proposal["value"], self.known_measures if proposal["value"] else []
         if known and name not in known:
-            raise ArgumentError(f"measure is {name!r}; the cells have {', '.join(known)}; '' is none")
+            raise ArgumentError(
+                f"measure is {name!r}; the cells have {', '.join(known)}; '' is none"
+            )
         return name
 
     @traitlets.validate("page", "selected")
@@ -83,9 +107,16 @@ class Crossed(View):
         rows, columns = self.crossing.shape
         if name == "page" and value > self._last_page:
             raise ArgumentError(f"page is {value}; there are {self._last_page + 1}, counted from 0")
-        fits = len(value) == 2 and 0 <= value[0] < rows and 0 <= value[1] < columns if name == "selected" and value else True
+        fits = (
+            len(value) == 2 and 0 <= value[0] < rows and 0 <= value[1] < columns
+            if name == "selected" and value
+            else True
+        )
         if not fits:
-            raise ArgumentError(f"selected is {value!r}; give (row, column) up to ({rows - 1}, {columns - 1}), or () for none")
+            raise ArgumentError(
+                f"selected is {value!r}; give (row, column) up to ({rows - 1}, {columns - 1}), or"
+                " () for none"
+            )
         return value
 
     @property
@@ -93,7 +124,9 @@ class Crossed(View):
         return (self.crossing.shape[0] - 1) // Window(self.crossing.shape).height
 
     def _cross(self, change: Any) -> None:
-        """Lay the sweep out anew. The setting that one axis takes from the other is given the other's in exchange."""
+        """Lay the sweep out anew. The setting that one axis takes from the other is given the
+        other's in exchange.
+        """
         if self._held:
             return
         self._held = True
@@ -125,7 +158,10 @@ class Crossed(View):
     def offer_measures(self) -> None:
         """Fill the menu of measures as soon as there are any."""
         if len(self.measures.options) == 1 and (known := self.known_measures):
-            self.measures.options = [("nothing", ""), *((measure_words(name), name) for name in known)]
+            self.measures.options = [
+                ("nothing", ""),
+                *((measure_words(name), name) for name in known),
+            ]
             self.measures.value = self.measure
 
     def _menu(self, name: str, words: str) -> W.Dropdown:
@@ -155,19 +191,30 @@ class Crossed(View):
             self._choose("fixed", {**self.fixed, name: self.crossing.axes[name].values[place]})
 
     def _show_menus(self) -> None:
-        """The menus as the traits are. Values stand in them by their place, because a menu takes `None` for no choice."""
+        """The menus as the traits are. Values stand in them by their place, because a menu takes
+        `None` for no choice.
+        """
         axes, held = self.crossing.axes, self._held
         self._held = True
         for name, menu in self.axes.items():
-            offered = [axis for axis in axes.values() if varies(axis) or axis.name == getattr(self, name)]
-            _offer(menu, [*((axis.title, axis.name) for axis in offered), ("nothing", "")], getattr(self, name))
+            offered = [
+                axis for axis in axes.values() if varies(axis) or axis.name == getattr(self, name)
+            ]
+            _offer(
+                menu,
+                [*((axis.title, axis.name) for axis in offered), ("nothing", "")],
+                getattr(self, name),
+            )
         for name, menu in self.others.items():
             menu.layout.display = None if name in self.crossing.fixed else "none"
             value = self.crossing.fixed.get(name, axes[name].values[0])
             _offer(menu, _places(axes[name]), axes[name].values.index(value))
         self.pages.layout.display = None if self._last_page else "none"
         self.pages.box.max = self._last_page
-        self.pages.value, self.measures.value = self.page, self.measure if len(self.measures.options) > 1 else ""
+        self.pages.value, self.measures.value = (
+            self.page,
+            self.measure if len(self.measures.options) > 1 else "",
+        )
         self._held = held
 
 

@@ -1,4 +1,6 @@
-"""A cell of the Grid, opened: its steps in a Scrubber, or its picture large with its settings in words."""
+"""A cell of the Grid, opened: its steps in a Scrubber, or its picture large with its settings in
+words.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,19 @@ class Opened(W.VBox):
         self.square: Square | None = None
         self.trace: Trace | None = None
         self.whole: dict[str, Trace] = {}
-        self.again = button("Run this cell with all steps", "make the cell anew and keep every step, which opens the Scrubber")
+        self.again = button(
+            "Run this cell with all steps",
+            "make the cell anew and keep every step, which opens the Scrubber",
+        )
         self.again.add_class("sag-whole")
-        self.heading, self.body = W.HTML(), W.VBox(layout=W.Layout(overflow="visible", width="100%"))
-        super().__init__([self.heading, flow(self.again), self.body], layout=W.Layout(overflow="visible", grid_gap="8px"))
+        self.heading, self.body = (
+            W.HTML(),
+            W.VBox(layout=W.Layout(overflow="visible", width="100%")),
+        )
+        super().__init__(
+            [self.heading, flow(self.again), self.body],
+            layout=W.Layout(overflow="visible", grid_gap="8px"),
+        )
         self.add_class("sag-opened")
         self.clear()
 
@@ -56,15 +67,26 @@ class Opened(W.VBox):
         self.clear()
         self.square = square
         shot = shoot(crossing.sweep, square)
-        told = "" if shot.status == "done" else ": ".join(filter(None, [MARKS[shot.status], shot.reason]))
-        self.heading.value = f"<h3>{escape(square.words)}</h3>{f'<p>{escape(told)}</p>' if told else ''}"
+        told = (
+            ""
+            if shot.status == "done"
+            else ": ".join(filter(None, [MARKS[shot.status], shot.reason]))
+        )
+        self.heading.value = (
+            f"<h3>{escape(square.words)}</h3>{f'<p>{escape(told)}</p>' if told else ''}"
+        )
         if shot.status == "done" and square.cell is not None:
-            self.trace = self.whole.get(square.name) or of_image(crossing.sweep.store.load(square.cell.key), square.image)
+            self.trace = self.whole.get(square.name) or of_image(
+                crossing.sweep.store.load(square.cell.key), square.image
+            )
             self._present(crossing, square, shot, self.trace)
 
     def remember(self, square: Square, trace: Trace) -> None:
         """Keep what `run_whole` gave of its cell, in place of the trace in the store."""
-        self.whole = {**dict(list(self.whole.items())[1 - REMEMBERED :]), square.name: of_image(trace, square.image)}
+        self.whole = {
+            **dict(list(self.whole.items())[1 - REMEMBERED :]),
+            square.name: of_image(trace, square.image),
+        }
 
     def _present(self, crossing: Crossing, square: Square, shot: Shot, trace: Trace) -> None:
         self.again.layout.display = "none" if len(trace) == trace.evaluations else None
@@ -90,18 +112,30 @@ def settings_table(crossing: Crossing, square: Square, shot: Shot) -> str:
     rows |= {measure_words(name): f"{value:.3g}" for name, value in shot.numbers.items()}
     body = "".join(_row(name, value) for name, value in rows.items())
     file = f"sagviz-seed-{square.cell.settings.seed}-{square.cell.key[:8]}.png"
-    link = f'<a class="sag-link" download="{file}" href="{data_uri(shot.picture)}">Download picture</a>'
-    return f'<table class="sag-settings"><tbody>{body}</tbody></table><p style="margin-top:8px">{link}</p>'
+    link = (
+        f'<a class="sag-link" download="{file}" href="{data_uri(shot.picture)}">Download'
+        " picture</a>"
+    )
+    return (
+        f'<table class="sag-settings"><tbody>{body}</tbody></table><p'
+        f' style="margin-top:8px">{link}</p>'
+    )
 
 
 def _row(name: str, value: Any) -> str:
     told = format(value, "g") if isinstance(value, float) else format(value) or "none"
-    return f'<tr><th scope="row" style="text-align:left;padding:0 16px 0 0">{escape(name)}</th><td>{escape(told)}</td></tr>'
+    return (
+        '<tr><th scope="row" style="text-align:left;padding:0 16px 0'
+        f' 0">{escape(name)}</th><td>{escape(told)}</td></tr>'
+    )
 
 
 def of_image(trace: Trace, image: int) -> Trace:
     """The trace of one image of the batch."""
-    steps, pictures = tuple(step.of_image(image) for step in trace), trace.pictures[image : image + 1]
+    steps, pictures = (
+        tuple(step.of_image(image) for step in trace),
+        trace.pictures[image : image + 1],
+    )
     return replace(trace, steps=steps, pictures=pictures)
 
 
@@ -109,7 +143,8 @@ def run_whole(model: Model, cell: Cell, follow: Callable[[int, int], bool]) -> T
     """Run a cell again and keep all its steps.
 
     Args:
-        follow: told after each step how many are done, of how many; whether to go on. What was done is kept.
+        follow: told after each step how many are done, of how many; whether to go on. What was done
+            is kept.
     """
     run = resume(model, cell.settings)
     check_memory([run], [set(range(run.evaluations))])

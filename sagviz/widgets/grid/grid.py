@@ -31,22 +31,26 @@ STILL = 60  # pictures where there are no widgets: notebooks carry every output
 
 
 class Grid(Crossed):
-    """The pictures of a sweep in rows and columns by any two of its settings, their values in words on the axes.
+    """The pictures of a sweep in rows and columns by any two of its settings, their values in words
+    on the axes.
 
-    A click, or Enter on a focused cell, opens it: its steps in a Scrubber where the sweep kept them, else its picture with its
-    settings in words. Cells that are missing, that run or that failed are marked; with a model they are made here, in a thread.
+    A click, or Enter on a focused cell, opens it: its steps in a Scrubber where the sweep kept
+    them, else its picture with its settings in words. Cells that are missing, that run or that
+    failed are marked; with a model they are made here, in a thread.
 
     Example:
         grid = sv.Grid(sweep, model=model, rows="prompt", columns="cfg_scale", measure="sharpness")
 
     Args:
-        sweep: of `sv.sweep`, `sv.Sweep.open` or `sagviz.sweeps.begin`; it may still be running in another process.
+        sweep: of `sv.sweep`, `sv.Sweep.open` or `sagviz.sweeps.begin`; it may still be running in
+            another process.
         model: that of the sweep; only to make missing cells, or one with all its steps.
         options: the traits below; without them the two settings with most values are on the axes.
 
     Attributes:
-        rows, columns: `prompt`, `seed`, `steps`, `scheduler`, `guidance` (the whole sum), `image` (the number in the batch), or a
-            column of the sweep's table such as `cfg_scale`; "" for a single row or column.
+        rows, columns: `prompt`, `seed`, `steps`, `scheduler`, `guidance` (the whole sum), `image`
+            (the number in the batch), or a column of the sweep's table such as `cfg_scale`; "" for
+            a single row or column.
         fixed: the values of the other settings, by name (the first ones).
         measure: a measure of the sweep's table that stands under each picture ("").
         page: which part of the rows is shown where not all fit, from 0 (0).
@@ -57,7 +61,12 @@ class Grid(Crossed):
         ArgumentError: an unknown option, setting or value, or a model with other weights.
     """
 
-    batch = Whole(1, min=1, max=4096, help="cells in joint passes: 1 shows each as it comes, more are quicker on a GPU (1)")
+    batch = Whole(
+        1,
+        min=1,
+        max=4096,
+        help="cells in joint passes: 1 shows each as it comes, more are quicker on a GPU (1)",
+    )
 
     def __init__(self, sweep: Sweep, model: Model | None = None, **options: Any) -> None:
         self.worker = Worker()
@@ -96,7 +105,9 @@ class Grid(Crossed):
     def _look(self) -> None:
         self.offer_measures()
         found = [self._status(cell)[0] for cell in self.sweep.cells]
-        told = ", ".join(f"{found.count(name)} {words}" for name, words in STATES.items() if name in found)
+        told = ", ".join(
+            f"{found.count(name)} {words}" for name, words in STATES.items() if name in found
+        )
         self.summary.value = f"<h3>Grid</h3><p>{len(found)} cells: {told}.</p>"
         self._done = found.count("done") == len(found)
         self._enable()
@@ -107,7 +118,9 @@ class Grid(Crossed):
         return self.sheet.save(path)
 
     def to_html(self, path: str | Path) -> Path:
-        """Write what is shown as a page that needs no kernel; `Sweep.to_html` writes all cells with their steps."""
+        """Write what is shown as a page that needs no kernel; `Sweep.to_html` writes all cells with
+        their steps.
+        """
         return self.sheet.to_html(path)
 
     def static_html(self) -> str:
@@ -123,11 +136,24 @@ class Grid(Crossed):
         self.opened = Opened()
         self.opened.again.on_click(lambda _: self._try(lambda: self._start(self._make_whole)))
         self.buttons = {
-            "run": self._button("Run missing cells", "make what is missing, what is in view first", self._launch, "primary"),
-            "cancel": self._button("Cancel", "stop after what is under way; what is done is kept", self.worker.cancel),
+            "run": self._button(
+                "Run missing cells",
+                "make what is missing, what is in view first",
+                self._launch,
+                "primary",
+            ),
+            "cancel": self._button(
+                "Cancel", "stop after what is under way; what is done is kept", self.worker.cancel
+            ),
             "look": self._button("Look again", "see what other processes have made", self.refresh),
-            "png": self._button("Download PNG", "the table as one picture", lambda: self._save("png")),
-            "html": self._button("Download HTML", "the table as a page that needs nothing else", lambda: self._save("html")),
+            "png": self._button(
+                "Download PNG", "the table as one picture", lambda: self._save("png")
+            ),
+            "html": self._button(
+                "Download HTML",
+                "the table as a page that needs nothing else",
+                lambda: self._save("html"),
+            ),
         }
         self.summary, self.caption, self.status = W.HTML(), W.HTML(), W.HTML()
         self.status.add_class("sag-status")
@@ -135,7 +161,15 @@ class Grid(Crossed):
         self.progress = flow(self.bar, self.status)
         self.progress.layout.display = "none"
         buttons = flow(*self.buttons.values())
-        self.fill(self.summary, self.menus(), buttons, self.progress, self.caption, self.board, self.opened)
+        self.fill(
+            self.summary,
+            self.menus(),
+            buttons,
+            self.progress,
+            self.caption,
+            self.board,
+            self.opened,
+        )
 
     def _enable(self) -> None:
         """Which buttons can be pressed now."""
@@ -170,7 +204,11 @@ class Grid(Crossed):
         wanted, found = set(names), dict[str, Shot]()
         try:
             window = self.sheet.window
-            squares = [self.crossing.square(row, column) for row in window.rows for column in window.columns]
+            squares = [
+                self.crossing.square(row, column)
+                for row in window.rows
+                for column in window.columns
+            ]
             for square in squares:
                 if square.name in wanted:
                     shot = shoot(self.sweep, square)
@@ -180,7 +218,8 @@ class Grid(Crossed):
                         self._damaged[square.cell.key] = shot.reason
             if len(found) < len(wanted):
                 self._draw()
-        except Exception as error:  # not `guarded`, which clears what is being said: the page asks at any time
+        # not `guarded`, which clears what is being said: the page asks at any time
+        except Exception as error:
             self.notice.fail(error)
         return found
 
@@ -210,9 +249,13 @@ class Grid(Crossed):
     # Work
 
     def _use(self, model: Model | None) -> None:
-        if model is not None and fingerprint(model, self.sweep.plan.guidance) != self.sweep.plan.weights:
+        if (
+            model is not None
+            and fingerprint(model, self.sweep.plan.guidance) != self.sweep.plan.weights
+        ):
             raise ArgumentError(
-                f"{model.name} has other weights than {self.sweep.plan.model}, which this sweep is of; load those"
+                f"{model.name} has other weights than {self.sweep.plan.model}, which this sweep is"
+                " of; load those"
             )
         self.model = model or self.model
 
@@ -223,7 +266,10 @@ class Grid(Crossed):
         """Do work that needs the model: here, or in the thread, which shows its errors."""
         model = self.model
         if model is None:
-            raise ArgumentError("there is no model to run cells with; give it to Grid(sweep, model=model) or to grid.run(model)")
+            raise ArgumentError(
+                "there is no model to run cells with; give it to Grid(sweep, model=model) or to"
+                " grid.run(model)"
+            )
         self.worker.start(lambda: self._work(lambda: work(model), here), here=here)
 
     def _work(self, work: Callable[[], None], here: bool) -> None:
@@ -244,12 +290,18 @@ class Grid(Crossed):
         """Cell by cell, those in view first."""
         self._damaged = {}
         window = self.sheet.window
-        seen = {self.crossing.square(row, column).cell for row in window.rows for column in window.columns}
+        seen = {
+            self.crossing.square(row, column).cell
+            for row in window.rows
+            for column in window.columns
+        }
         left = sorted(self.sweep.missing(), key=lambda cell: cell not in seen)
         total = len(left)
         self._await(left)
         self._follow(0, total, "cells")
-        for done, cell in enumerate(run(model, self.sweep.plan, self.sweep.store, tuple(left), batch=self.batch), 1):
+        for done, cell in enumerate(
+            run(model, self.sweep.plan, self.sweep.store, tuple(left), batch=self.batch), 1
+        ):
             left.remove(cell)
             self._await(left)
             if not self._follow(done, total, "cells"):
@@ -265,7 +317,9 @@ class Grid(Crossed):
         square = self.opened.square
         if square is None or square.cell is None:
             raise SagvizError("no cell is open; choose one first")
-        trace = run_whole(model, square.cell, lambda done, total: self._follow(done, total, "steps"))
+        trace = run_whole(
+            model, square.cell, lambda done, total: self._follow(done, total, "steps")
+        )
         self.opened.remember(square, trace)
         self.opened.show(self.crossing, square)
 

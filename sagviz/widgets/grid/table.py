@@ -1,4 +1,6 @@
-"""A table of pictures to choose from: with anywidget each is a button, and sent when it is looked at; else a plain table."""
+"""A table of pictures to choose from: with anywidget each is a button, and sent when it is looked
+at; else a plain table.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,16 @@ class Table(traitlets.HasTraits):
     """What both kinds of board share."""
 
     table = traitlets.Dict(help="labels and squares, without their pictures").tag(sync=True)
-    chosen = traitlets.List(traitlets.Int(), [-1, -1], help="row and column that were chosen, on this table").tag(sync=True)
+    chosen = traitlets.List(
+        traitlets.Int(), [-1, -1], help="row and column that were chosen, on this table"
+    ).tag(sync=True)
     measure = traitlets.Unicode("", help="the measure under each picture").tag(sync=True)
 
 
 def described(sheet: Sheet, status: Callable[[Square], tuple[str, str]]) -> dict[str, Any]:
-    """A sheet for the page: labels, and of each square its words and how far it is. No picture is read for it."""
+    """A sheet for the page: labels, and of each square its words and how far it is. No picture is
+    read for it.
+    """
     crossing, window = sheet.crossing, sheet.window
     rows, columns = crossing.labels(crossing.rows), crossing.labels(crossing.columns)
     squares = [crossing.square(row, column) for row in window.rows for column in window.columns]
@@ -45,19 +51,30 @@ def described(sheet: Sheet, status: Callable[[Square], tuple[str, str]]) -> dict
 
 
 def _described(square: Square, status: str, reason: str) -> dict[str, str]:
-    return {"id": square.name, "words": square.words, "status": status, "reason": reason, "mark": MARKS.get(status, "")}
+    return {
+        "id": square.name,
+        "words": square.words,
+        "status": status,
+        "reason": reason,
+        "mark": MARKS.get(status, ""),
+    }
 
 
 class PlainBoard(W.VBox, Table):
-    """The table as it is exported, and two menus to choose from it, for notebooks without anywidget."""
+    """The table as it is exported, and two menus to choose from it, for notebooks without
+    anywidget.
+    """
 
     PAUSE = 2.0  # seconds between two looks at a sweep that runs: all pictures are sent anew
 
-    def __init__(self, read: Callable[[Sequence[str]], dict[str, Shot]], look: Callable[[], None]) -> None:
+    def __init__(
+        self, read: Callable[[Sequence[str]], dict[str, Shot]], look: Callable[[], None]
+    ) -> None:
         del read, look  # the sheet reads for itself, and cannot ask
         self.sheet, self.link = W.HTML(), W.HTML()
         self.menus = [
-            labelled(W.Dropdown(description=name), f"{name} of the cell to open", "300px") for name in ("Row", "Column")
+            labelled(W.Dropdown(description=name), f"{name} of the cell to open", "300px")
+            for name in ("Row", "Column")
         ]
         self.go = button("Open this cell", "show its steps below")
         self.go.on_click(lambda _: self._choose())
@@ -74,7 +91,9 @@ class PlainBoard(W.VBox, Table):
     def save(self, name: str, kind: str, content: bytes) -> None:
         """Offer a file behind a link."""
         address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-        self.link.value = f'<a class="sag-link" download="{name}" href="{address}">Download {name}</a>'
+        self.link.value = (
+            f'<a class="sag-link" download="{name}" href="{address}">Download {name}</a>'
+        )
 
     def _choose(self) -> None:
         self.chosen = [menu.value for menu in self.menus]
@@ -83,14 +102,18 @@ class PlainBoard(W.VBox, Table):
 if anywidget is not None:
 
     class Board(anywidget.AnyWidget, Table):
-        """A table of buttons, each with its picture, which the page asks for when it comes into view."""
+        """A table of buttons, each with its picture, which the page asks for when it comes into
+        view.
+        """
 
         PAUSE = 0.25
 
         _esm = HERE / "table.js"
         _css = HERE / "table.css"
 
-        def __init__(self, read: Callable[[Sequence[str]], dict[str, Shot]], look: Callable[[], None]) -> None:
+        def __init__(
+            self, read: Callable[[Sequence[str]], dict[str, Shot]], look: Callable[[], None]
+        ) -> None:
             super().__init__()
             self._read, self._look = read, look
             self.on_msg(self._hear)
@@ -108,7 +131,13 @@ if anywidget is not None:
             if message.get("look"):
                 self._look()
             elif message.get("want"):
-                self.send({"pictures": {name: _sent(shot) for name, shot in self._read(message["want"]).items()}})
+                self.send(
+                    {
+                        "pictures": {
+                            name: _sent(shot) for name, shot in self._read(message["want"]).items()
+                        }
+                    }
+                )
 
 
 def _sent(shot: Shot) -> dict[str, Any]:

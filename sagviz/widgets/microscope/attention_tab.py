@@ -37,7 +37,11 @@ class Looking(W.VBox):
         self.words.add_class("sag-place-words")
         self.bars.add_class("sag-place-bars")
         self.boxes = tuple(
-            labelled(W.BoundedIntText(description=name, min=0, max=most - 1), f"{name} of the latent cell, from 0", "200px")
+            labelled(
+                W.BoundedIntText(description=name, min=0, max=most - 1),
+                f"{name} of the latent cell, from 0",
+                "200px",
+            )
             for name, most in (("row", self.height), ("column", self.width))
         )
         self.surface.observe(lambda change: self._choose(tuple(change.new)), "place")
@@ -57,7 +61,10 @@ class Looking(W.VBox):
         self.surface.place = list(place)
         if not place:
             self.map.clear("choose a place")
-            self.words.value, self.bars.value = "<p>Click a place in the picture, or give its row and column.</p>", ""
+            self.words.value, self.bars.value = (
+                "<p>Click a place in the picture, or give its row and column.</p>",
+                "",
+            )
             return
         self._showing = True
         for box, number in zip(self.boxes, place, strict=True):
@@ -69,7 +76,9 @@ class Looking(W.VBox):
         bars = word_bars(self.found, (self.height, self.width), self.scope.image)
         self.map.show(marked(to_png(panel.image), (self.height, self.width), place), panel.words)
         self.words.value = f'<p role="status">{escape(panel.words)}.</p>'
-        self.bars.value = "<p>This layer reads no words.</p>" if bars is None else bars._repr_html_()
+        self.bars.value = (
+            "<p>This layer reads no words.</p>" if bars is None else bars._repr_html_()
+        )
 
     def _ask(self, place: tuple[int, int]) -> None:
         """One U-Net call, unless the place, step and layer are those of the last."""
@@ -77,7 +86,9 @@ class Looking(W.VBox):
         asked = (scope.index, place, scope.layer, scope.heads)
         if asked != self._asked:
             began = time.perf_counter()
-            self.found = attend(scope.model, scope.trace, scope.index, place, layer=scope.layer, heads=scope.heads)
+            self.found = attend(
+                scope.model, scope.trace, scope.index, place, layer=scope.layer, heads=scope.heads
+            )
             self._asked = asked
             scope.tell(1, time.perf_counter() - began)
 

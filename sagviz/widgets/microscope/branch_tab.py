@@ -31,7 +31,9 @@ class GoingOn(W.VBox):
         self.end = Picture("The end of the branch", 260, ratio=height / width)
         for picture in (self.own, self.end):
             picture.add_class("sag-end")
-        self.go = button("Go on from here", "run the remaining steps under these settings", "primary")
+        self.go = button(
+            "Go on from here", "run the remaining steps under these settings", "primary"
+        )
         self.cancel = button("Cancel", "stop after this step and keep what is done")
         self.go.add_class("sag-go-on")
         self.cancel.add_class("sag-cancel")
@@ -39,15 +41,21 @@ class GoingOn(W.VBox):
         self.go.on_click(lambda _: self.start())
         self.cancel.on_click(lambda _: self.worker.cancel())
         self.bar = W.IntProgress(min=0, max=1, layout=W.Layout(width="200px", height="12px"))
-        self.words = W.HTML("<p>The steps before stay as they are; those from here on are made anew.</p>")
+        self.words = W.HTML(
+            "<p>The steps before stay as they are; those from here on are made anew.</p>"
+        )
         self.words.add_class("sag-branch-words")
-        super().__init__([flow(self.go, self.cancel, self.bar), self.words, flow(self.own, self.end)])
+        super().__init__(
+            [flow(self.go, self.cancel, self.bar), self.words, flow(self.own, self.end)]
+        )
 
     def start(self, *, here: bool = False) -> None:
         """Begin the branch, in a thread where there is a kernel, or do all of it here."""
         with self.scope.guarded():
             scope = self.scope
-            run, first = depart(scope.model, scope.trace, scope.index, scope.guidance, scope.applied_mask)
+            run, first = depart(
+                scope.model, scope.trace, scope.index, scope.guidance, scope.applied_mask
+            )
             before = scope.trace.steps[: scope.index]
             self.worker.start(lambda: self._show_errors(run, first, before, scope.image), here=here)
 
@@ -85,9 +93,15 @@ class GoingOn(W.VBox):
         self._show(self.own, scope.trace, image)
         self._show(self.end, trace, image)
         way = describe.of_guidance(trace.settings.guidance)
-        stopped = "" if trace.pictures else f", stopped after step {trace[-1].index} of {trace.evaluations}"
+        stopped = (
+            ""
+            if trace.pictures
+            else f", stopped after step {trace[-1].index} of {trace.evaluations}"
+        )
         mask = " with the hand-made mask" if trace[-1].painted is not None else ""
-        self.words.value = f'<p role="status">From step {trace.settings.branched_at} on: {way}{mask}{stopped}.</p>'
+        self.words.value = (
+            f'<p role="status">From step {trace.settings.branched_at} on: {way}{mask}{stopped}.</p>'
+        )
 
     def _show(self, picture: Picture, trace: Trace, image: int) -> None:
         words = describe.of_guidance(trace.settings.guidance)

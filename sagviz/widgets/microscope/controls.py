@@ -15,16 +15,27 @@ if TYPE_CHECKING:
     from sagviz.widgets.microscope.microscope import Microscope
 
 LABELS: dict[str, tuple[str, float]] = {  # and the slider's step
-    "index": ("Step", 1), "image": ("Image", 1), "cfg_scale": ("CFG scale w", 0.1), "sag_scale": ("SAG scale s", 0.05),
-    "pag_scale": ("PAG scale", 0.1), "seg_scale": ("SEG scale", 0.1), "cg_scale": ("CG scale", 0.1),
-    "apg_scale": ("APG scale", 0.1), "rescale_scale": ("Rescale φ", 0.05),
-    "threshold": ("threshold ψ", 0.05), "blur_sigma": ("blur σ", 0.1),
-}  # fmt: skip
+    "index": ("Step", 1),
+    "image": ("Image", 1),
+    "cfg_scale": ("CFG scale w", 0.1),
+    "sag_scale": ("SAG scale s", 0.05),
+    "pag_scale": ("PAG scale", 0.1),
+    "seg_scale": ("SEG scale", 0.1),
+    "cg_scale": ("CG scale", 0.1),
+    "apg_scale": ("APG scale", 0.1),
+    "rescale_scale": ("Rescale φ", 0.05),
+    "threshold": ("threshold ψ", 0.05),
+    "blur_sigma": ("blur σ", 0.1),
+}
 SOURCES: dict[str, Any] = {
-    "attention above ψ": "attention", "nothing: blur all": "none", "chance, equal area": "random",
-    "fine detail, equal area": "high-frequency", "least attended, equal area": "inverted",
-}  # fmt: skip
-AT_ONCE = ("index", "image", "cfg_scale", "sag_scale", *OTHERS)  # a change of the others waits until the hand rests
+    "attention above ψ": "attention",
+    "nothing: blur all": "none",
+    "chance, equal area": "random",
+    "fine detail, equal area": "high-frequency",
+    "least attended, equal area": "inverted",
+}
+# a change of the others waits until the hand rests
+AT_ONCE = ("index", "image", "cfg_scale", "sag_scale", *OTHERS)
 WIDEST = 25  # taps that the menu goes up to: those of sigma = 3
 
 
@@ -34,18 +45,30 @@ class Controls(W.VBox):
     def __init__(self, scope: Microscope) -> None:
         self.scope, self.later = scope, Later()
         self.resets: dict[str, W.Button] = {}
-        self.offers: dict[str, dict[str, Any]] = {}  # of each menu: words and the value that they stand for
+        # of each menu: words and the value that they stand for
+        self.offers: dict[str, dict[str, Any]] = {}
         self.heads = self._menu("heads", "heads", self._heads())
         limits = scope.limits()
         rows = []
         of_text = [("use_cfg", "cfg_scale", "CFG acts")] if scope.model.reads_text else []
         for switch, name, words in (*of_text, ("use_sag", "sag_scale", "SAG acts")):
-            rows += [self._row(switch, scope.control(switch, words)), self._row(name, self.number(name, *limits[name]))]
-        others = dict.fromkeys(name for index in range(len(scope.trace)) for name in scope.others(index))
-        rows += [self._row(name, self.number(name, *limits[name])) for name in (*others, "threshold", "blur_sigma")]
+            rows += [
+                self._row(switch, scope.control(switch, words)),
+                self._row(name, self.number(name, *limits[name])),
+            ]
+        others = dict.fromkeys(
+            name for index in range(len(scope.trace)) for name in scope.others(index)
+        )
+        rows += [
+            self._row(name, self.number(name, *limits[name]))
+            for name in (*others, "threshold", "blur_sigma")
+        ]
         rows += [self._row("blur_kernel", self._menu("blur_kernel", "blur taps", self._taps()))]
         rows += [self._row("mask_source", self._menu("mask_source", "mask from", SOURCES))]
-        rows += [self._row("layer", self._menu("layer", "layer", self._layers())), self._row("heads", self.heads)]
+        rows += [
+            self._row("layer", self._menu("layer", "layer", self._layers())),
+            self._row("heads", self.heads),
+        ]
         scope.observe(self._offer_heads, "layer")
         super().__init__(rows, layout=W.Layout(width="100%", overflow="visible", grid_gap="6px"))
 
@@ -59,11 +82,17 @@ class Controls(W.VBox):
         """Box and slider of a trait that is a number."""
         label, step = LABELS[name]
         words = self.scope.traits()[name].help
-        return self._tied(name, Number(label, getattr(self.scope, name), low, high, step, words=words))
+        return self._tied(
+            name, Number(label, getattr(self.scope, name), low, high, step, words=words)
+        )
 
     def _menu(self, name: str, label: str, offers: dict[str, Any]) -> W.Dropdown:
-        """Menu of a trait: words for its values; those that it does not offer are added as they are."""
-        menu = labelled(W.Dropdown(description=label, options=list(offers)), self.scope.traits()[name].help)
+        """Menu of a trait: words for its values; those that it does not offer are added as they
+        are.
+        """
+        menu = labelled(
+            W.Dropdown(description=label, options=list(offers)), self.scope.traits()[name].help
+        )
         self.offers[name] = offers
 
         def to_menu(_: object = None) -> None:
@@ -71,10 +100,14 @@ class Controls(W.VBox):
             if not any(same(value, offered) for offered in self.offers[name].values()):
                 self.offers[name] = {**self.offers[name], str(value): value}
             menu.options = list(self.offers[name])
-            menu.value = next(words for words, offered in self.offers[name].items() if same(value, offered))
+            menu.value = next(
+                words for words, offered in self.offers[name].items() if same(value, offered)
+            )
 
         def to_trait(change: Any) -> None:
-            if change.new is not None and not same(self.offers[name][change.new], getattr(self.scope, name)):
+            if change.new is not None and not same(
+                self.offers[name][change.new], getattr(self.scope, name)
+            ):
                 self.later.do(lambda: self._set(name, self.offers[name][change.new]))
 
         to_menu()
@@ -89,8 +122,15 @@ class Controls(W.VBox):
         again.on_click(lambda _: self.scope.reset(name))
         again.add_class(f"sag-reset-{name.replace('_', '-')}")
         again.layout.flex = "0 0 auto"
-        control.layout.flex, control.layout.width, control.layout.min_width = "1 1 auto", "auto", "0"
-        return W.HBox([control, again], layout=W.Layout(width="100%", overflow="visible", align_items="center", grid_gap="8px"))
+        control.layout.flex, control.layout.width, control.layout.min_width = (
+            "1 1 auto",
+            "auto",
+            "0",
+        )
+        return W.HBox(
+            [control, again],
+            layout=W.Layout(width="100%", overflow="visible", align_items="center", grid_gap="8px"),
+        )
 
     def _tied(self, name: str, control: Any) -> Any:
         """Tie a control to its trait. What may need a U-Net call waits until the hand rests."""

@@ -1,4 +1,6 @@
-"""One step of a run taken apart: every quantity in a picture, every setting under a control, and what each change costs."""
+"""One step of a run taken apart: every quantity in a picture, every setting under a control, and
+what each change costs.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ TABS = ("Look from a place", "Paint the mask", "Go on from here", "As code")
 class Microscope(Dials):
     """A step of a trace taken apart, for a class and for a practitioner.
 
-    Setting a trait from Python does what its control does. `step` is the record that is shown, `branched` the last branch.
+    Setting a trait from Python does what its control does. `step` is the record that is shown,
+    `branched` the last branch.
 
     Example:
         scope = sv.Microscope(model, trace)
@@ -88,7 +91,10 @@ class Microscope(Dials):
     def tell(self, forwards: int, seconds: float) -> None:
         """Say what the last change cost."""
         calls = f"{forwards} U-Net call{'s' * (forwards != 1)}"
-        self._cost.value = f"<p>The last change cost <b>{calls}</b>, {1000 * seconds:.0f} ms with its pictures.</p>"
+        self._cost.value = (
+            f"<p>The last change cost <b>{calls}</b>, {1000 * seconds:.0f} ms with its"
+            " pictures.</p>"
+        )
 
     def static_html(self) -> str:
         words = escape(describe.of_step(self._one(self.step), self.trace.evaluations))
@@ -100,15 +106,24 @@ class Microscope(Dials):
         super().close()
 
     def _look(self) -> Step:
-        """The step under the present settings, from what is known of it: the trace's own record, or an earlier try."""
+        """The step under the present settings, from what is known of it: the trace's own record, or
+        an earlier try.
+        """
         guidance, mask = self.guidance, self.applied_mask
         own = self.trace[self.index]
-        blind = tuple(replace(term, scale=0.0) for term in guidance.terms)  # predictions do not depend on scales
+        # predictions do not depend on scales
+        blind = tuple(replace(term, scale=0.0) for term in guidance.terms)
         key = (self.index, blind, None if mask is None else mask.numpy().tobytes())
         self._predicted = key
         steps = list(self.trace)
         steps[self.index] = self._known.get(key, own)
-        step = what_if(self.model, replace(self.trace, steps=tuple(steps)), self.index, guidance=guidance, mask=mask)
+        step = what_if(
+            self.model,
+            replace(self.trace, steps=tuple(steps)),
+            self.index,
+            guidance=guidance,
+            mask=mask,
+        )
         self._known = {**dict(list(self._known.items())[-REMEMBERED:]), key: step}
         return step
 
@@ -118,16 +133,21 @@ class Microscope(Dials):
 
     def _draw(self) -> None:
         step = self.shown
-        self._results.value = trial(self.trace, self._one(self.trace[self.index]), step, self._decoder)._repr_html_()
+        self._results.value = trial(
+            self.trace, self._one(self.trace[self.index]), step, self._decoder
+        )._repr_html_()
         self._formula.value = formula(step)._repr_html_()
         words = describe.of_step(step, self.trace.evaluations)
         self._story.value = f"<p>{escape(words) if not self.hidden else 'Map and mask are covered: paint first.'}</p>"
         self._write_code()
-        if self._drawn != (self._predicted, self.image, self.hidden):  # else only a scale has changed
+        # else only a scale has changed
+        if self._drawn != (self._predicted, self.image, self.hidden):
             self._drawn = (self._predicted, self.image, self.hidden)
             view = replace(self.trace, steps=tuple(map(self._one, self.trace)))
             panes = plot.step_panel(view, step).panels[:-1]  # the last one stands among the results
-            self._panes.value = plot.Panels(_covered(panes) if self.hidden else panes, width=150)._repr_html_()
+            self._panes.value = plot.Panels(
+                _covered(panes) if self.hidden else panes, width=150
+            )._repr_html_()
             self.looking.refresh()
             self.painting.refresh()
 
@@ -142,19 +162,30 @@ class Microscope(Dials):
         self.refresh()
 
     def _build(self) -> None:
-        self._story, self._results, self._panes, self._formula, self._cost = (W.HTML() for _ in range(5))
+        self._story, self._results, self._panes, self._formula, self._cost = (
+            W.HTML() for _ in range(5)
+        )
         for name in ("story", "results", "panes", "formula", "cost"):
             getattr(self, f"_{name}").add_class(f"sag-{name}")
         self.controls = Controls(self)
         self.looking, self.painting, self.going_on = Looking(self), Painting(self), GoingOn(self)
-        self._code = labelled(W.Textarea(description="Python", rows=16), "makes these very pictures; select all and copy")
+        self._code = labelled(
+            W.Textarea(description="Python", rows=16),
+            "makes these very pictures; select all and copy",
+        )
         self._code.add_class("sag-code")
         self._tabs = W.Tab([self.looking, self.painting, self.going_on, self._code])
         for place, title in enumerate(TABS):
             self._tabs.set_title(place, title)
         self._tabs.observe(self._write_code, "selected_index")
         left = column(self.controls, self._cost, self._story, width="360px")
-        self.fill(self._top(), flow(left, column(self._results, width="400px")), self._formula, self._panes, self._tabs)
+        self.fill(
+            self._top(),
+            flow(left, column(self._results, width="400px")),
+            self._formula,
+            self._panes,
+            self._tabs,
+        )
 
     def _top(self) -> W.Widget:
         """What is looked at: the step, and the image where there are several."""
@@ -174,6 +205,10 @@ def _covered(panels: Sequence[plot.Panel]) -> tuple[plot.Panel, ...]:
     telling = ("attention", "mask", "blurred", "degraded", "SAG")
     grey = {panel.title: panel.image.convert("RGB").point(lambda _: 128) for panel in panels}
     return tuple(
-        plot.Panel(grey[panel.title], panel.title, "covered until you reveal it") if panel.title.startswith(telling) else panel
+        (
+            plot.Panel(grey[panel.title], panel.title, "covered until you reveal it")
+            if panel.title.startswith(telling)
+            else panel
+        )
         for panel in panels
     )

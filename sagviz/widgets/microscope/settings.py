@@ -1,4 +1,6 @@
-"""The settings of one step, as traits: what the run had there, what may be set instead, and the guidance that they stand for."""
+"""The settings of one step, as traits: what the run had there, what may be set instead, and the
+guidance that they stand for.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,16 @@ from sagviz.player.pack import RANGES as SCALES
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.parts import Amount, Choice, View, Whole
 
-RANGES = {**{f"{name}_scale": span for name, span in SCALES.items()}, "threshold": (0.0, 3.0), "blur_sigma": (0.0, 3.0)}
+RANGES = {
+    **{f"{name}_scale": span for name, span in SCALES.items()},
+    "threshold": (0.0, 3.0),
+    "blur_sigma": (0.0, 3.0),
+}
 OF_SAG = ("threshold", "blur_sigma", "blur_kernel", "mask_source", "layer", "heads")
-OTHERS = tuple(f"{name}_scale" for name in SCALES if name not in ("cfg", "sag"))  # of terms that act where the run has them
-OWN = ("use_cfg", "use_sag", "cfg_scale", "sag_scale", *OTHERS, *OF_SAG, "mask")  # what a step of the run has its own value of
+# of terms that act where the run has them
+OTHERS = tuple(f"{name}_scale" for name in SCALES if name not in ("cfg", "sag"))
+# what a step of the run has its own value of
+OWN = ("use_cfg", "use_sag", "cfg_scale", "sag_scale", *OTHERS, *OF_SAG, "mask")
 LIGHT = 5_000_000  # parameters of a decoder that is quick on any machine
 
 
@@ -33,38 +41,94 @@ class Mask(traitlets.TraitType):  # not subscriptable in Colab's traitlets
             return None
         cells = torch.as_tensor(value)
         if cells.dim() != 2 or not torch.isin(cells.float(), torch.tensor([0.0, 1.0])).all():
-            raise ArgumentError(f"mask has the shape {tuple(cells.shape)}; give 0 and 1 in latent cells, (H, W), or None")
+            raise ArgumentError(
+                f"mask has the shape {tuple(cells.shape)}; give 0 and 1 in latent cells, (H, W), or"
+                " None"
+            )
         return cells.float()
 
 
 class Dials(View):
     """Base of the Microscope: its traits. A subclass says in `refresh` what a change of them does."""
 
-    index = Whole(0, min=0, max=99_999, help="position of the step in the trace, from 0 (the middle one)")
+    index = Whole(
+        0, min=0, max=99_999, help="position of the step in the trace, from 0 (the middle one)"
+    )
     image = Whole(0, min=0, max=4095, help="which image of the batch, from 0 (0)")
-    use_cfg = traitlets.Bool(help="whether CFG acts; a branch that the run has not costs 1 U-Net call (as the run)")
-    use_sag = traitlets.Bool(help="whether SAG acts; what the run has not costs 1 or 2 U-Net calls (as the run)")
-    cfg_scale = Amount(min=-100, max=1000, help="CFG's scale w: 0 ignores the prompt, 1 is the plain prediction; no U-Net call")
-    sag_scale = Amount(min=-100, max=1000, help="SAG's scale s, the paper's: 0 is off; no U-Net call")
-    pag_scale = Amount(0.0, min=-100, max=1000, help="PAG's scale s, where the run has PAG: 0 is off; no U-Net call")
-    seg_scale = Amount(0.0, min=-100, max=1000, help="SEG's scale s, where the run has SEG: 0 is off; no U-Net call")
-    cg_scale = Amount(0.0, min=-100, max=1000, help="CG's scale s, where the run has CG: 0 is off; no U-Net call")
-    apg_scale = Amount(0.0, min=-100, max=1000, help="APG's scale w, where the run has APG: 0 is off; no U-Net call")
-    rescale_scale = Amount(0.0, min=-100, max=1000, help="Rescale's share φ, where the run has Rescale: 0 is off; no U-Net call")
-    threshold = Amount(1.0, min=-1, max=99_999, help="threshold ψ in units of the mean attention; 1 U-Net call")
-    blur_sigma = Amount(1.0, min=0, max=1000, help="standard deviation of the blur in latent cells; 1 U-Net call")
-    blur_kernel: Any = traitlets.Int(None, allow_none=True, help="taps of the blur, odd, or None for 2⌈4σ⌉ + 1; 1 U-Net call")
-    mask_source = Choice(list(MASK_SOURCES), "attention", help="what the mask is made of; 1 U-Net call")
+    use_cfg = traitlets.Bool(
+        help="whether CFG acts; a branch that the run has not costs 1 U-Net call (as the run)"
+    )
+    use_sag = traitlets.Bool(
+        help="whether SAG acts; what the run has not costs 1 or 2 U-Net calls (as the run)"
+    )
+    cfg_scale = Amount(
+        min=-100,
+        max=1000,
+        help="CFG's scale w: 0 ignores the prompt, 1 is the plain prediction; no U-Net call",
+    )
+    sag_scale = Amount(
+        min=-100, max=1000, help="SAG's scale s, the paper's: 0 is off; no U-Net call"
+    )
+    pag_scale = Amount(
+        0.0,
+        min=-100,
+        max=1000,
+        help="PAG's scale s, where the run has PAG: 0 is off; no U-Net call",
+    )
+    seg_scale = Amount(
+        0.0,
+        min=-100,
+        max=1000,
+        help="SEG's scale s, where the run has SEG: 0 is off; no U-Net call",
+    )
+    cg_scale = Amount(
+        0.0, min=-100, max=1000, help="CG's scale s, where the run has CG: 0 is off; no U-Net call"
+    )
+    apg_scale = Amount(
+        0.0,
+        min=-100,
+        max=1000,
+        help="APG's scale w, where the run has APG: 0 is off; no U-Net call",
+    )
+    rescale_scale = Amount(
+        0.0,
+        min=-100,
+        max=1000,
+        help="Rescale's share φ, where the run has Rescale: 0 is off; no U-Net call",
+    )
+    threshold = Amount(
+        1.0, min=-1, max=99_999, help="threshold ψ in units of the mean attention; 1 U-Net call"
+    )
+    blur_sigma = Amount(
+        1.0, min=0, max=1000, help="standard deviation of the blur in latent cells; 1 U-Net call"
+    )
+    blur_kernel: Any = traitlets.Int(
+        None, allow_none=True, help="taps of the blur, odd, or None for 2⌈4σ⌉ + 1; 1 U-Net call"
+    )
+    mask_source = Choice(
+        list(MASK_SOURCES), "attention", help="what the mask is made of; 1 U-Net call"
+    )
     layer = traitlets.Unicode("mid", help="the self-attention layer that is read; 2 U-Net calls")
     heads: Any = traitlets.Tuple(
-        default_value=None, allow_none=True, help="attention heads to average, None for all; 2 U-Net calls"
+        default_value=None,
+        allow_none=True,
+        help="attention heads to average, None for all; 2 U-Net calls",
     )
-    mask = Mask(None, allow_none=True, help="a hand-made mask (H, W) of 0 and 1, or None for the attention's own; 1 U-Net call")
+    mask = Mask(
+        None,
+        allow_none=True,
+        help="a hand-made mask (H, W) of 0 and 1, or None for the attention's own; 1 U-Net call",
+    )
     place: Any = traitlets.Tuple(
-        default_value=(), help="(row, column) of the latent cell that is looked at, or () for none; 1 U-Net call"
+        default_value=(),
+        help="(row, column) of the latent cell that is looked at, or () for none; 1 U-Net call",
     )
-    hidden = traitlets.Bool(False, help="whether map and mask are covered, so that they can be guessed (False)")
-    decoded = traitlets.Bool(help="whether the guided prediction is decoded after each change (True where that is quick)")
+    hidden = traitlets.Bool(
+        False, help="whether map and mask are covered, so that they can be guessed (False)"
+    )
+    decoded = traitlets.Bool(
+        help="whether the guided prediction is decoded after each change (True where that is quick)"
+    )
 
     def __init__(self, model: Model, trace: Trace, **options: Any) -> None:
         if not len(trace):
@@ -75,18 +139,46 @@ class Dials(View):
         self._held = 1  # refreshes are held back while it is above 0
         index = options.get("index", len(trace) // 2)
         own = self.own(index) if isinstance(index, int) and 0 <= index < len(trace) else {}
-        decoder = sum(weights.numel() for weights in model.networks["vae"].parameters()) if "vae" in model.networks else 0
+        decoder = (
+            sum(weights.numel() for weights in model.networks["vae"].parameters())
+            if "vae" in model.networks
+            else 0
+        )
         super().__init__(**{"index": index, "decoded": decoder < LIGHT, **own, **options})
 
-    @traitlets.validate("index", "image", "cfg_scale", "sag_scale", *OTHERS, "threshold", "blur_sigma", "place", "mask")
+    @traitlets.validate(
+        "index",
+        "image",
+        "cfg_scale",
+        "sag_scale",
+        *OTHERS,
+        "threshold",
+        "blur_sigma",
+        "place",
+        "mask",
+    )
     def _in_range(self, proposal: Any) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
         rows, _, height, width = self.trace[0].x_t.shape
         if name == "mask" and value is not None and value.shape != (height, width):
-            raise ArgumentError(f"mask has the shape {tuple(value.shape)}; this latent has (H, W) = ({height}, {width})")
-        if name == "place" and value and not (len(value) == 2 and 0 <= value[0] < height and 0 <= value[1] < width):
-            raise ArgumentError(f"place is {value!r}; give (row, column) up to ({height - 1}, {width - 1}), or () for none")
-        low, high = {"index": (0, len(self.trace) - 1), "image": (0, rows - 1), **self.limits()}.get(name, (None, None))
+            raise ArgumentError(
+                f"mask has the shape {tuple(value.shape)}; this latent has (H, W) = ({height},"
+                f" {width})"
+            )
+        if (
+            name == "place"
+            and value
+            and not (len(value) == 2 and 0 <= value[0] < height and 0 <= value[1] < width)
+        ):
+            raise ArgumentError(
+                f"place is {value!r}; give (row, column) up to ({height - 1}, {width - 1}), or ()"
+                " for none"
+            )
+        low, high = {
+            "index": (0, len(self.trace) - 1),
+            "image": (0, rows - 1),
+            **self.limits(),
+        }.get(name, (None, None))
         if low is not None and not low <= value <= high:
             raise ArgumentError(f"{name} is {value:g}; give a number from {low:g} to {high:g}")
         return value
@@ -95,15 +187,25 @@ class Dials(View):
         """The settings that the run itself had at a step, by trait."""
         guidance, step = self._own_guidance(index), self.trace[index]
         cfg, sag = guidance.cfg or CFG(3.0), guidance.sag or self.model.sag()
-        cells = float(step.x_t[0, 0].numel())  # no map exceeds its number of cells, so that this stands for infinity
+        # no map exceeds its number of cells, so that this stands for infinity
+        cells = float(step.x_t[0, 0].numel())
         return {
-            "use_cfg": guidance.cfg is not None, "use_sag": guidance.sag is not None, "cfg_scale": float(cfg.scale),
-            "sag_scale": float(sag.scale), "threshold": max(-1.0, min(float(sag.threshold), cells)),
-            "blur_sigma": float(sag.blur_sigma), "blur_kernel": sag.blur_kernel, "mask_source": sag.mask_source,
-            "layer": sag.layer, "heads": sag.heads,
+            "use_cfg": guidance.cfg is not None,
+            "use_sag": guidance.sag is not None,
+            "cfg_scale": float(cfg.scale),
+            "sag_scale": float(sag.scale),
+            "threshold": max(-1.0, min(float(sag.threshold), cells)),
+            "blur_sigma": float(sag.blur_sigma),
+            "blur_kernel": sag.blur_kernel,
+            "mask_source": sag.mask_source,
+            "layer": sag.layer,
+            "heads": sag.heads,
             "mask": None if step.painted is None else step.painted[0, 0],
-            **{name: float(term.scale) if (term := guidance.get(_term_of(name))) else 0.0 for name in OTHERS},
-        }  # fmt: skip
+            **{
+                name: float(term.scale) if (term := guidance.get(_term_of(name))) else 0.0
+                for name in OTHERS
+            },
+        }
 
     @property
     def guidance(self) -> Guidance:
@@ -112,12 +214,21 @@ class Dials(View):
         changed = {name: getattr(self, name) for name in OF_SAG if getattr(self, name) != own[name]}
         cfg = replace(guidance.cfg or CFG(3.0), scale=self.cfg_scale)
         sag = replace(guidance.sag or self.model.sag(), scale=self.sag_scale, **changed)
-        others = [replace(guidance.get(_term_of(name)), scale=getattr(self, name)) for name in self.others(self.index)]
-        return Guidance(((cfg,) if self.use_cfg else ()) + ((sag,) if self.use_sag else ()) + tuple(others)).able
+        others = [
+            replace(guidance.get(_term_of(name)), scale=getattr(self, name))
+            for name in self.others(self.index)
+        ]
+        return Guidance(
+            ((cfg,) if self.use_cfg else ()) + ((sag,) if self.use_sag else ()) + tuple(others)
+        ).able
 
     def others(self, index: int) -> list[str]:
         """The scales of the terms beside CFG and SAG that the run has at a step, in their order."""
-        return [f"{term.name}_scale" for term in self._own_guidance(index).terms if f"{term.name}_scale" in OTHERS]
+        return [
+            f"{term.name}_scale"
+            for term in self._own_guidance(index).terms
+            if f"{term.name}_scale" in OTHERS
+        ]
 
     @property
     def applied_mask(self) -> Tensor | None:
@@ -149,7 +260,10 @@ class Dials(View):
         """Ends of the sliders, widened where the run went beyond."""
         every = [self.own(index) for index in (0, len(self.trace) - 1)]
         return {
-            name: (min(low, *(own[name] for own in every)), max(high, *(own[name] for own in every)))
+            name: (
+                min(low, *(own[name] for own in every)),
+                max(high, *(own[name] for own in every)),
+            )
             for name, (low, high) in RANGES.items()
         }
 

@@ -1,4 +1,6 @@
-"""A picture that can be pointed at and painted on, cell by cell, where anywidget is installed; elsewhere it only shows both."""
+"""A picture that can be pointed at and painted on, cell by cell, where anywidget is installed;
+elsewhere it only shows both.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ import traitlets
 from sagviz.plot.marks import marked
 from sagviz.widgets.common.parts import image_tag
 
-anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None  # the controls beside it do the same
+# the controls beside it do the same
+anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None
 
 HINTS = {
     "point": "Click a place, or move it with the arrow keys.",
@@ -23,15 +26,21 @@ EMPTY = b"\x89PNG"
 
 
 class Marks(traitlets.HasTraits):
-    """What both kinds of surface share: a grid over a picture, a place in it, and cells that are painted."""
+    """What both kinds of surface share: a grid over a picture, a place in it, and cells that are
+    painted.
+    """
 
     picture = traitlets.Bytes(EMPTY, help="the encoded picture").tag(sync=True)
     alt = traitlets.Unicode("", help="what is to be seen").tag(sync=True)
     hint = traitlets.Unicode("", help="how it is used").tag(sync=True)
-    mode = traitlets.Enum(list(HINTS), "point", help="whether the pointer chooses a place or paints").tag(sync=True)
+    mode = traitlets.Enum(
+        list(HINTS), "point", help="whether the pointer chooses a place or paints"
+    ).tag(sync=True)
     rows = traitlets.Int(1, help="cells from top to bottom").tag(sync=True)
     columns = traitlets.Int(1, help="cells from left to right").tag(sync=True)
-    place = traitlets.List(traitlets.Int(), help="[row, column] of the chosen cell, or nothing").tag(sync=True)
+    place = traitlets.List(
+        traitlets.Int(), help="[row, column] of the chosen cell, or nothing"
+    ).tag(sync=True)
     painted = traitlets.Unicode("", help="0 and 1 for each cell, row by row").tag(sync=True)
     brush = traitlets.Int(1, help="side of the brush in cells").tag(sync=True)
     erase = traitlets.Bool(False, help="whether the brush takes away").tag(sync=True)
@@ -47,8 +56,12 @@ class PlainSurface(W.HTML, Marks):
 
     def _draw(self, _: object) -> None:
         if self.picture != EMPTY:
-            content = marked(self.picture, (self.rows, self.columns), tuple(self.place), self.painted)
-            self.value = image_tag(content, self.alt, "width:100%;display:block;image-rendering:pixelated")
+            content = marked(
+                self.picture, (self.rows, self.columns), tuple(self.place), self.painted
+            )
+            self.value = image_tag(
+                content, self.alt, "width:100%;display:block;image-rendering:pixelated"
+            )
 
 
 if anywidget is not None:
@@ -63,6 +76,8 @@ if anywidget is not None:
 def surface(mode: str, rows: int, columns: int) -> Any:
     """A surface of the kind that works here, in its size on the page."""
     kind = PlainSurface if anywidget is None else Surface
-    made = kind(mode=mode, rows=rows, columns=columns, hint=HINTS[mode], painted="0" * (rows * columns))
+    made = kind(
+        mode=mode, rows=rows, columns=columns, hint=HINTS[mode], painted="0" * (rows * columns)
+    )
     made.layout = W.Layout(width="260px", max_width="100%", margin="0")
     return made

@@ -1,4 +1,6 @@
-"""The settings of a run as traits with controls: filled by hand, from an example, or from what a run recorded."""
+"""The settings of a run as traits with controls: filled by hand, from an example, or from what a
+run recorded.
+"""
 
 from __future__ import annotations
 
@@ -33,52 +35,116 @@ ANY_MODEL: tuple[Example, ...] = (
     {"prompt": "portrait of an old fisherman, film photograph", "seed": 5, "sag_scale": 0.5},
     {"prompt": "", "seed": 21},
 )
-PIXELS: tuple[Example, ...] = ({"seed": 7}, {"seed": 11}, {"seed": 3, "sag_scale": 0.5}, {"seed": 5, "steps": 100})
+PIXELS: tuple[Example, ...] = (
+    {"seed": 7},
+    {"seed": 11},
+    {"seed": 3, "sag_scale": 0.5},
+    {"seed": 5, "steps": 100},
+)
 BEST: Example = {"cfg_scale": 10.0, "sag_scale": 1.0, "steps": 200}
-WITHOUT_PROMPT = "This model was trained without text: it reads no prompt, the seed decides, and there is no text guidance."
+WITHOUT_PROMPT = (
+    "This model was trained without text: it reads no prompt, the seed decides, and there is no"
+    " text guidance."
+)
 
 
 class Form(View):
     """The settings; `Playground` runs them. Every trait may be given by keyword, and set later."""
 
-    prompt = traitlets.Unicode("", help="What to draw, in words. May be empty: then the seed decides. Capitals do not matter.")
-    steps = Whole(50, min=1, max=MAX_STEPS, help="How many steps to the picture, 1 to 999 (50). More is slower; 200 for quality.")
+    prompt = traitlets.Unicode(
+        "",
+        help="What to draw, in words. May be empty: then the seed decides. Capitals do not matter.",
+    )
+    steps = Whole(
+        50,
+        min=1,
+        max=MAX_STEPS,
+        help="How many steps to the picture, 1 to 999 (50). More is slower; 200 for quality.",
+    )
     cfg_scale = Amount(
         3.0,
         min=0.0,
         max=10.0,
-        help="Text guidance (CFG) w, 0 to 10 (3). 0 ignores the prompt, 1 follows it plainly, more insists.",
+        help=(
+            "Text guidance (CFG) w, 0 to 10 (3). 0 ignores the prompt, 1 follows it plainly, more"
+            " insists."
+        ),
     )
     sag_scale = Amount(
-        1.0, min=-0.5, max=2.0, help="Self-attention guidance (SAG) s, -0.5 to 2 (1). 0 is off, below 0 makes pictures worse."
+        1.0,
+        min=-0.5,
+        max=2.0,
+        help=(
+            "Self-attention guidance (SAG) s, -0.5 to 2 (1). 0 is off, below 0 makes pictures"
+            " worse."
+        ),
     )
-    seed = Whole(0, min=0, max=2**32 - 1, help="Which noise to start from, 0 to 4294967295 (0). The same seed, the same picture.")
-    randomize = traitlets.Bool(False, help="Draw a new seed for each run (no). The seed that was used stays in the box.")
-    negative_prompt = traitlets.Unicode("", help="What not to draw, in words (nothing). It acts through text guidance.")
+    seed = Whole(
+        0,
+        min=0,
+        max=2**32 - 1,
+        help="Which noise to start from, 0 to 4294967295 (0). The same seed, the same picture.",
+    )
+    randomize = traitlets.Bool(
+        False, help="Draw a new seed for each run (no). The seed that was used stays in the box."
+    )
+    negative_prompt = traitlets.Unicode(
+        "", help="What not to draw, in words (nothing). It acts through text guidance."
+    )
     height = Whole(512, min=8, max=4096, help="Height of the picture in pixels (the model's own).")
     width = Whole(512, min=8, max=4096, help="Width of the picture in pixels (the model's own).")
-    scheduler = Choice(("", *SCHEDULERS), "", help="The rule that takes a step, by name (the model's own).")
-    eta = Amount(0.0, min=0.0, max=1.0, help="Fresh noise in each DDIM step, 0 (none) to 1 (as much as DDPM) (0).")
-    threshold = Amount(
-        1.0, min=-1.0, max=10.0, help="SAG's threshold for the mask, in units of the mean attention (1). -1 masks everything."
+    scheduler = Choice(
+        ("", *SCHEDULERS), "", help="The rule that takes a step, by name (the model's own)."
     )
-    blur_sigma = Amount(1.0, min=0.0, max=10.0, help="SAG's blur, standard deviation in latent pixels, 0 to 10 (1).")
-    examples = traitlets.Tuple(help="Rows of the table of examples, each a dict of settings (some for the model).")
+    eta = Amount(
+        0.0,
+        min=0.0,
+        max=1.0,
+        help="Fresh noise in each DDIM step, 0 (none) to 1 (as much as DDPM) (0).",
+    )
+    threshold = Amount(
+        1.0,
+        min=-1.0,
+        max=10.0,
+        help=(
+            "SAG's threshold for the mask, in units of the mean attention (1). -1 masks everything."
+        ),
+    )
+    blur_sigma = Amount(
+        1.0, min=0.0, max=10.0, help="SAG's blur, standard deviation in latent pixels, 0 to 10 (1)."
+    )
+    examples = traitlets.Tuple(
+        help="Rows of the table of examples, each a dict of settings (some for the model)."
+    )
 
     def __init__(self, model: Model, **options: Any) -> None:
         self.model = model
         height, width = model.default_size
-        examples = MINIATURE if model.name == "miniature" else ANY_MODEL if model.reads_text else PIXELS
-        own = {"height": height, "width": width, "examples": examples, "blur_sigma": model.sag().blur_sigma}
+        examples = (
+            MINIATURE if model.name == "miniature" else ANY_MODEL if model.reads_text else PIXELS
+        )
+        own = {
+            "height": height,
+            "width": width,
+            "examples": examples,
+            "blur_sigma": model.sag().blur_sigma,
+        }
         super().__init__(**{**own, **options})
         self._initial = {name: getattr(self, name) for name in self.settings()}
 
     @traitlets.validate("examples")
     def _check_examples(self, proposal: Any) -> tuple[Example, ...]:
         for example in proposal.value:
-            unknown = set(example) - set(self.settings()) if isinstance(example, Mapping) else {repr(example)}
+            unknown = (
+                set(example) - set(self.settings())
+                if isinstance(example, Mapping)
+                else {repr(example)}
+            )
             if unknown:
-                raise ArgumentError(f"an example holds {', '.join(unknown)}; give dicts with any of {', '.join(self.settings())}")
+                raise ArgumentError(
+                    f"an example holds {', '.join(unknown)}; give dicts with any of"
+                    f" {', '.join(self.settings())}"
+                )
         return tuple(proposal.value)
 
     @classmethod
@@ -87,7 +153,9 @@ class Form(View):
         return [name for name in Form.options() if name != "examples"]
 
     def reset(self) -> None:
-        """All settings to their initial values, but for the seed, which is drawn for each run from now on."""
+        """All settings to their initial values, but for the seed, which is drawn for each run from
+        now on.
+        """
         self.set({**self._initial, "randomize": True})
 
     def set(self, values: Example) -> None:
@@ -97,7 +165,8 @@ class Form(View):
                 setattr(self, name, value)
 
     def prepare(self) -> tuple[Run, Run]:
-        """The two runs, (cfg, cfg_sag), ready to start; draws the seed where it is not fixed, and shows it.
+        """The two runs, (cfg, cfg_sag), ready to start; draws the seed where it is not fixed, and
+        shows it.
 
         A model that reads no prompt has (plain, sag).
         """
@@ -127,8 +196,14 @@ class Form(View):
             values |= {"threshold": sag.threshold, "blur_sigma": sag.blur_sigma}
         name = scheduler_name(self.model, settings.scheduler)
         self.set({**values, "scheduler": name or ""})
-        lost = [] if name is not None else [f"no scheduler here is the {settings.scheduler['class']} of that run"]
-        if sag and sag != self.model.sag(sag.scale, threshold=sag.threshold, blur_sigma=sag.blur_sigma):
+        lost = (
+            []
+            if name is not None
+            else [f"no scheduler here is the {settings.scheduler['class']} of that run"]
+        )
+        if sag and sag != self.model.sag(
+            sag.scale, threshold=sag.threshold, blur_sigma=sag.blur_sigma
+        ):
             lost.append(f"that run had {sag!r}: the form sets its scale, threshold and blur only")
         others = [repr(term) for term in settings.guidance.terms if term.name not in ("cfg", "sag")]
         if others:
@@ -138,7 +213,9 @@ class Form(View):
         return lost
 
     def controls(self) -> W.Widget:
-        """The settings that everyone needs, in one column; a model that reads no prompt has a sentence in its place."""
+        """The settings that everyone needs, in one column; a model that reads no prompt has a
+        sentence in its place.
+        """
         reads = self.model.reads_text
         return W.VBox(
             [
@@ -146,7 +223,10 @@ class Form(View):
                 self.control("steps", "Steps"),
                 *([self.control("cfg_scale", "Text guidance", 0.1)] if reads else []),
                 self.control("sag_scale", "SAG scale", 0.05),
-                flow(self.control("seed", "Seed", slider=False), self.control("randomize", "randomize")),
+                flow(
+                    self.control("seed", "Seed", slider=False),
+                    self.control("randomize", "randomize"),
+                ),
             ],
             layout=W.Layout(overflow="visible", grid_gap="6px"),
         )
@@ -163,20 +243,36 @@ class Form(View):
             self.control("threshold", "SAG threshold", 0.05),
             self.control("blur_sigma", "SAG blur", 0.1),
         ]
-        door = W.Accordion([W.VBox(parts, layout=W.Layout(overflow="visible", grid_gap="6px"))], selected_index=None)
+        door = W.Accordion(
+            [W.VBox(parts, layout=W.Layout(overflow="visible", grid_gap="6px"))],
+            selected_index=None,
+        )
         door.set_title(0, "More settings")
         return door
 
     def table(self) -> W.Widget:
         """The examples: a click on a row's prompt fills the form."""
-        heads = {"seed": "seed", "steps": "steps", "cfg_scale": "text guidance", "sag_scale": "SAG scale"}
+        heads = {
+            "seed": "seed",
+            "steps": "steps",
+            "cfg_scale": "text guidance",
+            "sag_scale": "SAG scale",
+        }
         if not self.model.reads_text:
             del heads["cfg_scale"]
-        rows = [_row("Example prompt" if self.model.reads_text else "Example", tuple(heads.values()))]
+        rows = [
+            _row("Example prompt" if self.model.reads_text else "Example", tuple(heads.values()))
+        ]
         for example in self.examples:
             shown = {**self._initial, **example}
-            choose = button(shown["prompt"] or "(no prompt: the seed decides)", "fill the form with this row")
-            choose.on_click(lambda _, example=example: self.set({**self._initial, "randomize": False, **example}))
+            choose = button(
+                shown["prompt"] or "(no prompt: the seed decides)", "fill the form with this row"
+            )
+            choose.on_click(
+                lambda _, example=example: self.set(
+                    {**self._initial, "randomize": False, **example}
+                )
+            )
             rows.append(_row(choose, [f"{shown[name]:g}" for name in heads]))
         made = W.VBox(rows)
         made.add_class("sag-examples")
@@ -184,8 +280,17 @@ class Form(View):
 
 
 def scheduler_name(model: Model, wanted: Mapping[str, Any]) -> str | None:
-    """Under which name `make_scheduler` makes a recorded scheduler: "" for the model's own, `None` where there is none."""
-    return next((name for name in ("", *SCHEDULERS) if describe(make_scheduler(model, name or None)) == dict(wanted)), None)
+    """Under which name `make_scheduler` makes a recorded scheduler: "" for the model's own, `None`
+    where there is none.
+    """
+    return next(
+        (
+            name
+            for name in ("", *SCHEDULERS)
+            if describe(make_scheduler(model, name or None)) == dict(wanted)
+        ),
+        None,
+    )
 
 
 def _row(first: str | W.Widget, rest: Sequence[str]) -> W.Widget:

@@ -16,7 +16,8 @@ MAX_BYTES = 2**30  # of steps in all of them; older runs lose theirs first
 
 
 class History(W.VBox):
-    """The last runs, newest first. Its places are made once and filled again, because widgets stay in memory.
+    """The last runs, newest first. Its places are made once and filled again, because widgets stay
+    in memory.
 
     Args:
         pick: what to do with the run that is clicked.

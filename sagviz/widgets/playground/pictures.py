@@ -1,4 +1,6 @@
-"""Two pictures side by side, CFG and CFG + SAG, as they come into being, and what a run leaves of them."""
+"""Two pictures side by side, CFG and CFG + SAG, as they come into being, and what a run leaves of
+them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ PREVIEW, THUMBNAIL = 256, 72  # pixels of the longer side
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What a run left: its traces (cfg, cfg_sag), its pictures as PNG with settings inside, small ones as JPEG, some words."""
+    """What a run left: its traces (cfg, cfg_sag), its pictures as PNG with settings inside, small
+    ones as JPEG, some words.
+    """
 
     traces: tuple[Trace, ...]
     pictures: tuple[bytes, ...]
@@ -37,7 +41,9 @@ class Made:
 
     @staticmethod
     def of(traces: Sequence[Trace], model: Model) -> Made:
-        """Of traces with at least one step. A run that was stopped has the prediction that it had reached for a picture."""
+        """Of traces with at least one step. A run that was stopped has the prediction that it had
+        reached for a picture.
+        """
         pictures = [trace.image if trace.pictures else rough(trace[-1], model) for trace in traces]
         notes = [{"sagviz": json.dumps(trace.settings.to_json())} for trace in traces]
         return Made(
@@ -73,16 +79,26 @@ class Screen(W.VBox):
         names = NAMES if model.reads_text else WITHOUT_TEXT
         self.pictures = [Picture(name, ratio=height / width) for name in names]
         self.links = [W.HTML() for _ in names]
-        self.bar = W.IntProgress(min=0, max=1, layout=W.Layout(width="100%", height="10px", margin="0"))
+        self.bar = W.IntProgress(
+            min=0, max=1, layout=W.Layout(width="100%", height="10px", margin="0")
+        )
         self.status = W.HTML()
         self.status.add_class("sag-status")
         sides = []
         for picture, link in zip(self.pictures, self.links, strict=True):
             picture.layout.width = "100%"
             sides.append(
-                W.VBox([picture, link], layout=W.Layout(flex="1 1 180px", max_width="320px", overflow="visible", grid_gap="6px"))
+                W.VBox(
+                    [picture, link],
+                    layout=W.Layout(
+                        flex="1 1 180px", max_width="320px", overflow="visible", grid_gap="6px"
+                    ),
+                )
             )
-        super().__init__([flow(*sides), self.bar, self.status], layout=W.Layout(overflow="visible", grid_gap="6px"))
+        super().__init__(
+            [flow(*sides), self.bar, self.status],
+            layout=W.Layout(overflow="visible", grid_gap="6px"),
+        )
         self.clear()
 
     def clear(self) -> None:
@@ -99,18 +115,30 @@ class Screen(W.VBox):
             return
         self.last = now
         self.bar.max, self.bar.value = total, done
-        self.status.value = f"step {done} of {total}, {duration((now - self.began) / done * (total - done))} left"
+        self.status.value = (
+            f"step {done} of {total}, {duration((now - self.began) / done * (total - done))} left"
+        )
         for picture, step in zip(self.pictures, steps, strict=True):
             picture.show(to_jpeg(rough(step, self.model)), f"preview at step {done} of {total}")
 
     def present(self, made: Made) -> None:
         """Show what a run left."""
-        for name, picture, link, content in zip(made.names, self.pictures, self.links, made.pictures, strict=True):
+        for name, picture, link, content in zip(
+            made.names, self.pictures, self.links, made.pictures, strict=True
+        ):
             picture.show(content, made.words)
-            file = f"sagviz-seed-{made.traces[0].settings.seed}-{name.lower().replace(' + ', '-')}.png"
+            file = (
+                f"sagviz-seed-{made.traces[0].settings.seed}-{name.lower().replace(' + ', '-')}.png"
+            )
             words = escape(f"Download the {name} picture", quote=True)
-            link.value = f'<a class="sag-link" download="{file}" href="{data_uri(content)}" aria-label="{words}">Download PNG</a>'
-        self.bar.max, self.bar.value = made.traces[0].evaluations, len(made.traces[0]) or made.traces[0].evaluations
+            link.value = (
+                f'<a class="sag-link" download="{file}" href="{data_uri(content)}"'
+                f' aria-label="{words}">Download PNG</a>'
+            )
+        self.bar.max, self.bar.value = (
+            made.traces[0].evaluations,
+            len(made.traces[0]) or made.traces[0].evaluations,
+        )
         self.status.value = f'<span role="status">{escape(made.words)}</span>'
 
 
@@ -129,9 +157,18 @@ def in_words(trace: Trace) -> str:
     settings, guidance = trace.settings, trace.settings.guidance
     stopped = "" if trace.pictures else f", stopped after {len(trace)}"
     scales = ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms)
-    return f"{settings.prompt or 'no prompt'}, seed {settings.seed}, {scales}, {settings.steps} steps{stopped}"
+    return (
+        f"{settings.prompt or 'no prompt'}, seed {settings.seed}, {scales}, {settings.steps}"
+        f" steps{stopped}"
+    )
 
 
 def duration(seconds: float) -> str:
     """In the unit that one would say."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )

@@ -1,4 +1,6 @@
-"""`Playground`: a prompt, a few sliders, and the same noise under CFG and under CFG + SAG, step by step as they are computed."""
+"""`Playground`: a prompt, a few sliders, and the same noise under CFG and under CFG + SAG, step by
+step as they are computed.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,22 @@ from sagviz.widgets.playground.form import BEST, Form
 from sagviz.widgets.playground.history import History
 from sagviz.widgets.playground.pictures import Made, Screen
 
-PURPOSE = "The same prompt and the same noise twice: with text guidance (CFG), and with self-attention guidance (SAG) added."
-WITHOUT_TEXT = "The same noise twice: as the model draws it, and with self-attention guidance (SAG)."
+PURPOSE = (
+    "The same prompt and the same noise twice: with text guidance (CFG), and with self-attention"
+    " guidance (SAG) added."
+)
+WITHOUT_TEXT = (
+    "The same noise twice: as the model draws it, and with self-attention guidance (SAG)."
+)
 
 
 class Playground(Form):
-    """Make pictures: the same prompt and noise with text guidance alone (CFG) and with self-attention guidance added.
+    """Make pictures: the same prompt and noise with text guidance alone (CFG) and with
+    self-attention guidance added.
 
-    Shows each step as it is computed. Cancel works meanwhile and keeps what was done. The last runs stay as small pictures;
-    each picture can be downloaded with its settings inside, and loading such a file sets the form.
+    Shows each step as it is computed. Cancel works meanwhile and keeps what was done. The last runs
+    stay as small pictures; each picture can be downloaded with its settings inside, and loading
+    such a file sets the form.
 
     Args:
         model: from `load`.
@@ -53,23 +62,39 @@ class Playground(Form):
         self.more = W.VBox()
         self.buttons = {
             "run": self._button("Run", "make both pictures", self._launch, "primary"),
-            "cancel": self._button("Cancel", "stop after this step and keep what is done", self.worker.cancel),
-            "reset": self._button("Reset", "all settings to their initial values, and a new seed for each run", self.reset),
-            "best": self._button("Article's best", "text guidance 10, SAG scale 1, 200 steps", lambda: self.set(BEST)),
-            "explain": self._button("Explain this", "open the Microscope on the run that is shown", self.explain),
+            "cancel": self._button(
+                "Cancel", "stop after this step and keep what is done", self.worker.cancel
+            ),
+            "reset": self._button(
+                "Reset",
+                "all settings to their initial values, and a new seed for each run",
+                self.reset,
+            ),
+            "best": self._button(
+                "Article's best", "text guidance 10, SAG scale 1, 200 steps", lambda: self.set(BEST)
+            ),
+            "explain": self._button(
+                "Explain this", "open the Microscope on the run that is shown", self.explain
+            ),
         }
-        self.upload = W.FileUpload(accept=".png", description="Load settings from a PNG", layout=W.Layout(width="auto"))
+        self.upload = W.FileUpload(
+            accept=".png", description="Load settings from a PNG", layout=W.Layout(width="auto")
+        )
         tip(self.upload, "a picture that was downloaded here, or that sagviz generate made")
-        self.upload.observe(lambda change: self._try(lambda: self._uploaded(change["new"])), "value")
+        self.upload.observe(
+            lambda change: self._try(lambda: self._uploaded(change["new"])), "value"
+        )
         self._arrange()
         self._set_running(False)
 
     def run(self) -> tuple[Trace, ...]:
-        """Run with the settings of the form, here and now: (cfg, cfg_sag). The Run button does the same beside the notebook.
+        """Run with the settings of the form, here and now: (cfg, cfg_sag). The Run button does the
+        same beside the notebook.
 
         Raises:
             ArgumentError: the settings do not go together.
-            BaseException: whatever stops the run, Ctrl-C included; the steps so far are in `traces`.
+            BaseException: whatever stops the run, Ctrl-C included; the steps so far are in
+                `traces`.
         """
         runs = self._ready()
         self.worker.start(lambda: self._run(runs), here=True)
@@ -82,7 +107,9 @@ class Playground(Form):
         self._restore(made.traces[-1].settings)
 
     def load(self, content: bytes) -> None:
-        """Set the form to the settings inside a PNG that a download button or `sagviz generate` made."""
+        """Set the form to the settings inside a PNG that a download button or `sagviz generate`
+        made.
+        """
         self._restore(read_settings(content))
 
     def explain(self) -> None:
@@ -98,16 +125,29 @@ class Playground(Form):
     def static_html(self) -> str:
         if self.traces and all(trace.pictures for trace in self.traces):
             return plot.triptych(self.traces)._repr_html_()
-        return "<p>A Playground of sagviz. Run this notebook in Jupyter to make pictures with it.</p>"
+        return (
+            "<p>A Playground of sagviz. Run this notebook in Jupyter to make pictures with it.</p>"
+        )
 
     def _arrange(self) -> None:
         reads = self.model.reads_text
-        main = flow(*(self.buttons[name] for name in ("run", "cancel", "reset", *(["best"] if reads else []))))
+        main = flow(
+            *(
+                self.buttons[name]
+                for name in ("run", "cancel", "reset", *(["best"] if reads else []))
+            )
+        )
         after = flow(self.buttons["explain"], self.upload)
         model = escape(repr(self.model).strip("<>"))
         self.fill(
-            W.HTML(f"<h3>Playground</h3><p>{PURPOSE if reads else WITHOUT_TEXT} <span class='sag-quiet'>{model}.</span></p>"),
-            flow(column(self.controls(), main, self.advanced(), width="320px"), column(self.screen, after, width="400px")),
+            W.HTML(
+                f"<h3>Playground</h3><p>{PURPOSE if reads else WITHOUT_TEXT} <span"
+                f" class='sag-quiet'>{model}.</span></p>"
+            ),
+            flow(
+                column(self.controls(), main, self.advanced(), width="320px"),
+                column(self.screen, after, width="400px"),
+            ),
             self.table(),
             self.history,
             self.more,
@@ -185,7 +225,9 @@ class Playground(Form):
 
 
 def _pairs(runs: tuple[Run, Run]) -> Iterator[list[Step]]:
-    """The steps of both runs in lockstep. The run with SAG goes first: it bears the cost of what they share."""
+    """The steps of both runs in lockstep. The run with SAG goes first: it bears the cost of what
+    they share.
+    """
     for pair in walk_together(runs[::-1]):
         yield [step for step in reversed(pair) if step is not None]
 
@@ -205,5 +247,6 @@ def read_settings(content: bytes) -> Settings:
         return Settings.from_json(json.loads(png_notes(content)["sagviz"]))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ArgumentError(
-            "this file holds no settings of sagviz; give a PNG that was downloaded here or that sagviz generate made"
+            "this file holds no settings of sagviz; give a PNG that was downloaded here or that"
+            " sagviz generate made"
         ) from error

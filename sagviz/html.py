@@ -1,0 +1,99 @@
+"""HTML by hand, in one place: pictures with an alt text, tables, and the one shell of our pages."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from html import escape as escape
+from pathlib import Path
+
+from sagviz.errors import ArgumentError
+from sagviz.files import write_whole
+
+KINDS = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"RI": "webp"}  # by the first two bytes
+SCRIPTS = re.compile(r"<script type=\"module\">(.*?)</script>", re.DOTALL)
+
+
+def data_uri(content: bytes, kind: str = "") -> str:
+    """A file as an address that a page can hold; of pictures (PNG, JPEG, WebP) the kind is seen."""
+    kind = kind or f"image/{KINDS[content[:2]]}"
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def attributes(values: Mapping[str, str | int | bool]) -> str:
+    """` name="value"` for each; `True` is a name alone, `False` and "" are left out."""
+    shown = {name.rstrip("_"): value for name, value in values.items() if value not in (False, "")}
+    return "".join(
+        f" {name}" if value is True else f' {name}="{escape(str(value), quote=True)}"'
+        for name, value in shown.items()
+    )
+
+
+def img(source: bytes | str, alt: str, **more: str | int) -> str:
+    """An `<img>` that holds its picture: encoded bytes, or the address made of them."""
+    address = data_uri(source) if isinstance(source, bytes) else source
+    return f"<img{attributes({'src': address, 'alt': alt or ' ', **more})}>"
+
+
+def link(content: bytes, kind: str, file: str, words: str, **more: str | int) -> str:
+    """A link that saves `content` as `file`."""
+    href = data_uri(content, kind)
+    marks = attributes({"class": "sag-link", "download": file, "href": href, **more})
+    return f"<a{marks}>{escape(words)}</a>"
+
+
+def table(rows: Iterable[tuple[str, str]], caption: str = "", **more: str) -> str:
+    """A table of names and values, both plain text."""
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in rows
+    )
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<table{attributes(more)}>{title}<tbody>{body}</tbody></table>"
+
+
+def page(title: str, body: str, style: str, script: str = "", body_class: str = "") -> str:
+    """A whole page that fetches nothing, and runs no script but those that it was made with.
+
+    Args:
+        title: in the browser's tab, before ": sagviz".
+        body: HTML; its inline scripts (`<script type="module">`) are allowed by their hashes.
+        style: CSS. Elements may have style attributes of their own.
+        script: JavaScript that is run at the end.
+        body_class: of the body element.
+    """
+    end = f'<script type="module">{script}</script>' if script else ""
+    hashes = " ".join(f"'{_digest(code)}'" for code in dict.fromkeys(SCRIPTS.findall(body + end)))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src {hashes or chr(39) + 'none' + chr(39)}; base-uri 'none'; form-action 'none'"
+    )
+    head = (
+        '<meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}: sagviz</title>'
+        f"<style>{style}</style>"
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n'
+        f"<body{attributes({'class': body_class})}><main>{body}</main>{end}</body></html>\n"
+    )
+
+
+def write_page(path: str | Path, html: str) -> Path:
+    """Write a page, whole or not at all.
+
+    Raises:
+        ArgumentError: it is not called .html, or cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(f"this is an HTML page, and {path} does not end in .html; call it so")
+    return write_whole(path, html.encode())
+
+
+def _digest(content: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
