@@ -1,4 +1,13 @@
-"""One family of errors. Each message is a sentence: what was given, what is allowed, what to try."""
+"""One family of errors and one warning. Each message is a sentence: what was given, what is
+allowed, what to try.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
 
 
 class SagvizError(Exception):
@@ -21,17 +30,60 @@ class ReportError(SagvizError):
     """A report could not be made or written."""
 
 
-class OutOfMemoryError(SagvizError, MemoryError):
-    """The device, or the computer, has no memory left for what was asked."""
-
-
-class NotFiniteError(SagvizError, ArithmeticError):
-    """A network, the guidance or a picture came out as NaN or infinity."""
-
-
 class WorkerError(SagvizError):
     """The executor of a sweep broke, was shut down, or gave up."""
 
 
+class Unfinished:
+    """What an error or an interrupt leaves of the work that it stopped.
+
+    Attributes:
+        traces: the runs as far as they came, one `Trace` each; empty where nothing had begun.
+        sweep: the `Sweep` that was being made, which goes on from there; `None` outside sweeps.
+    """
+
+    traces: Sequence[Any] = ()
+    sweep: Any = None
+
+    @property
+    def trace(self) -> Any:
+        """The first of the runs, `None` where nothing had begun."""
+        return self.traces[0] if self.traces else None
+
+
+class RunError(Unfinished, SagvizError, RuntimeError):
+    """A run stopped at something that is no fault of its settings; the cause is chained to it."""
+
+
+class OutOfMemoryError(Unfinished, SagvizError, MemoryError):
+    """The device, or the computer, has no memory left for what was asked."""
+
+
+class NotFiniteError(Unfinished, SagvizError, ArithmeticError):
+    """A network, the guidance or a picture came out as NaN or infinity.
+
+    Attributes:
+        step: the record of the step where it arose, `None` outside a run.
+    """
+
+    step: Any = None
+
+
+class Interrupted(Unfinished, KeyboardInterrupt):
+    """Ctrl-C, or a notebook's stop button, during a run or a sweep."""
+
+
 class SagvizWarning(UserWarning):
     """Something was ignored or cut off, and the run goes on."""
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the user's own code that led here: the first one outside this package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _is_ours(frame.f_globals):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, SagvizWarning, stacklevel=level)
+
+
+def _is_ours(names: dict[str, Any]) -> bool:
+    return str(names.get("__name__")).partition(".")[0] == __name__.partition(".")[0]

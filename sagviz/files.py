@@ -7,6 +7,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from sagviz.errors import ArgumentError, SagvizError
+
 PART = ".part"  # how the name of a temporary file ends
 
 
@@ -31,3 +33,18 @@ def write_whole(path: str | Path, content: bytes) -> Path:
         with suppress(OSError):
             part.unlink()
     return path
+
+
+def save(path: str | Path, content: bytes, raises: type[SagvizError] = ArgumentError) -> Path:
+    """`write_whole`, with a sentence where it fails.
+
+    Raises:
+        SagvizError: of the kind `raises`; what was at `path` is as before.
+    """
+    try:
+        return write_whole(path, content)
+    except OSError as error:
+        raise raises(
+            f"cannot write {path}: {error.strerror}; give a file in a folder that exists and may be"
+            " written to"
+        ) from error

@@ -10,7 +10,7 @@ from html import escape as escape
 from pathlib import Path
 
 from sagviz.errors import ArgumentError
-from sagviz.files import write_whole
+from sagviz.files import save
 
 KINDS = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"RI": "webp"}  # by the first two bytes
 SCRIPTS = re.compile(r"<script type=\"module\">(.*?)</script>", re.DOTALL)
@@ -92,7 +92,7 @@ def write_page(path: str | Path, html: str) -> Path:
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ArgumentError(f"this is an HTML page, and {path} does not end in .html; call it so")
-    return write_whole(path, html.encode())
+    return save(path, html.encode())
 
 
 def _digest(content: str) -> str:
