@@ -30,10 +30,6 @@ class ReportError(SagvizError):
     """A report could not be made or written."""
 
 
-class WorkerError(SagvizError):
-    """The executor of a sweep broke, was shut down, or gave up."""
-
-
 class Unfinished:
     """What an error or an interrupt leaves of the work that it stopped.
 
@@ -53,6 +49,10 @@ class Unfinished:
 
 class RunError(Unfinished, SagvizError, RuntimeError):
     """A run stopped at something that is no fault of its settings; the cause is chained to it."""
+
+
+class WorkerError(Unfinished, SagvizError):
+    """The executor of a sweep broke, was shut down, or gave up."""
 
 
 class OutOfMemoryError(Unfinished, SagvizError, MemoryError):

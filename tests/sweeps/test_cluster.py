@@ -1,4 +1,4 @@
-"""Sweeps beyond one process: real process pools and a real Dask cluster, whose workers are killed."""
+"""Sweeps beyond one process: process pools and a real Dask cluster, whose workers are killed."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ AXES: dict[str, Any] = {"prompts": "a fox", "seeds": range(8), "steps": 1, "guid
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """A worker keeps its model for the next task: each test has a worker of its own."""
-    tasks._kept.clear()
+    tasks.loaded.clear()
     yield
-    tasks._kept.clear()
+    tasks.loaded.clear()
 
 
 class Watched(ThreadPoolExecutor):
@@ -60,7 +60,7 @@ def test_a_task_brings_its_own_cells_and_its_name(model: sv.Model, tmp_path: Pat
         executor.tasks[0].name
         == f"“a fox”, seed 0, CFG 3 to “a fox”, seed 2, CFG 3, 3 cells, {laid.cells[0].key}"
     )
-    alone, *_ = executor.tasks[0].alone()
+    alone, *_ = executor.tasks[0].split()
     assert alone.name == f"“a fox”, seed 0, CFG 3, {laid.cells[0].key}"
 
 
@@ -73,8 +73,8 @@ def test_the_name_of_a_task_is_short(
     model: sv.Model, prompt: str, shown: str, tmp_path: Path
 ) -> None:
     laid = begin(model, prompt, store=tmp_path)
-    task = tasks.blank(model, laid.plan, laid.store, ThreadPoolExecutor(1))
-    (alone,) = replace(task, cells=laid.cells).alone()
+    task = tasks.empty_task(model, laid.plan, laid.store, ThreadPoolExecutor(1))
+    (alone,) = replace(task, cells=laid.cells).split()
     assert alone.name == f"{shown}, seed 0, plain, {laid.cells[0].key}"
 
 
@@ -120,12 +120,12 @@ def test_a_store_that_others_filled_is_not_filled_again(
     laid = begin(model, **AXES, store=tmp_path)
     laid.store.begin(laid.plan.to_json())
     with ThreadPoolExecutor(1) as executor:
-        task = replace(tasks.blank(model, laid.plan, laid.store, executor), cells=laid.cells)
+        task = replace(tasks.empty_task(model, laid.plan, laid.store, executor), cells=laid.cells)
         tasks.perform(task)
         before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
         made: list[Any] = []
         monkeypatch.setattr(
-            "sagviz.sweeps.workers.work", lambda _model, cells, _store: made.extend(cells)
+            "sagviz.sweeps.workers.make_batch", lambda _model, cells, _store: made.extend(cells)
         )
         tasks.perform(task)
     assert not made
@@ -218,7 +218,7 @@ def test_a_worker_that_has_other_weights_is_refused(folder: Path, tmp_path: Path
 
 def test_a_worker_that_does_not_see_the_store_is_refused(model: sv.Model, tmp_path: Path) -> None:
     laid = begin(model, **AXES, store=tmp_path / "here")
-    task = tasks.blank(model, laid.plan, laid.store, ThreadPoolExecutor(1))
+    task = tasks.empty_task(model, laid.plan, laid.store, ThreadPoolExecutor(1))
     for place in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(sv.SagvizError, match=r"where a worker is: .*give the"):
             tasks.perform(replace(task, cells=laid.cells, store=str(place)))

@@ -16,8 +16,10 @@ from sagviz import CFG
 from sagviz.files import write_whole
 from sagviz.image import to_png
 from sagviz.sweeps.cell_file import measures, peek
+from sagviz.sweeps.folder_store import Folder
 from sagviz.sweeps.fsspec_store import Remote
-from sagviz.sweeps.store import Failure, Folder, Memory, Store
+from sagviz.sweeps.memory_store import Memory
+from sagviz.sweeps.store import Failure, Store
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def test_a_look_sees_who_works(tmp_path: Path) -> None:
 
 def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from sagviz.sweeps.store import Folder; claim ="
+        "import sys, time; from sagviz.sweeps.folder_store import Folder; claim ="
         " Folder(sys.argv[1]).claim('k')\nprint(flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

@@ -26,9 +26,9 @@ from sagviz.models import Conditioning
 from sagviz.records.settings import Settings
 from sagviz.sampling.prepare import Run, resume
 from sagviz.sweeps import begin
-from sagviz.sweeps.axes import fingerprint
-from sagviz.sweeps.layout import axes_of, values_of
-from sagviz.sweeps.store import Folder
+from sagviz.sweeps.fingerprint import fingerprint
+from sagviz.sweeps.folder_store import Folder
+from sagviz.sweeps.labels import axes_of, values_of
 from sagviz.sweeps.workers import batch_size
 
 SMALL: dict[str, Any] = {
