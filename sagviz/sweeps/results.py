@@ -82,9 +82,7 @@ class Sweep:
 
     @property
     def failed(self) -> dict[Cell, str]:
-        """The runs that failed, each with the reason. The next sweep of the same settings tries
-        them again.
-        """
+        """The runs that failed, each with the reason. The same sweep tries them again."""
         reasons = {cell: self.store.failure(cell.key) for cell in self._with("failed")}
         return {cell: reason.error for cell, reason in reasons.items() if reason is not None}
 
