@@ -73,6 +73,18 @@ class Interrupted(Unfinished, KeyboardInterrupt):
     """Ctrl-C, or a notebook's stop button, during a run or a sweep."""
 
 
+def stopped(error: BaseException, what: str) -> BaseException:
+    """The error to raise for one that stopped a run or a sweep: ours stay, Ctrl-C is `Interrupted`,
+    anything else a `RunError`.
+    """
+    if isinstance(error, SagvizError | Unfinished):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(*error.args)
+    said = " ".join(str(error).split())
+    return RunError(f"{what} stopped: {type(error).__name__}: {said}")
+
+
 class SagvizWarning(UserWarning):
     """Something was ignored or cut off, and the run goes on."""
 

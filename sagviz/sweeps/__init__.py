@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from sagviz.errors import ArgumentError, Interrupted, RunError, Unfinished, warn
+from sagviz.errors import Unfinished, stopped, warn
 from sagviz.guidance import Guidance, Term
 from sagviz.models import Model
 from sagviz.sweeps.axes import begin as begin
@@ -73,8 +73,8 @@ def sweep(
         ArgumentError: before anything runs.
         WorkerError: the executor broke or was shut down. What is finished is stored.
         Interrupted: Ctrl-C.
-        RunError: anything else that is not the fault of one cell, chained to its cause.
-            All but the first have the sweep as far as it came as their attribute `sweep`.
+        RunError: anything else that is not the fault of one cell, such as a full disk.
+            The last three have the sweep as far as it came as their attribute `sweep`.
 
     Example:
         >>> import sagviz as sv
@@ -116,21 +116,11 @@ def sweep(
 
 @contextmanager
 def _left_in_errors(made: Sweep) -> Iterator[None]:
-    """What stops the block has the sweep as its attribute, to go on from there."""
+    """What stops the block has the sweep as its attribute, which goes on from there."""
     try:
         yield
-    except ArgumentError:  # nothing has been made
-        raise
     except (Exception, KeyboardInterrupt) as error:
-        stopped = error if isinstance(error, Unfinished) else _stopped(error)
-        stopped.sweep = made
-        if stopped is error:
-            raise
-        raise stopped from error
-
-
-def _stopped(error: BaseException) -> Interrupted | RunError:
-    rest = "what is finished is in the sweep of this error, and sweep.run goes on there"
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted(f"the sweep was interrupted; {rest}")
-    return RunError(f"the sweep stopped ({type(error).__name__}: {error}); {rest}")
+        raised = stopped(error, "the sweep")
+        if isinstance(raised, Unfinished):
+            raised.sweep = made
+        raise raised from (error.__cause__ if raised is error else error)

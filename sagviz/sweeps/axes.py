@@ -12,7 +12,7 @@ from sagviz.checks import check_steps, check_whole
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, Guidance, Term, as_guidance
 from sagviz.models import Model
-from sagviz.sampling.prepare import check_told, prepare, warn_of_prompts
+from sagviz.sampling.prepare import check_text, prepare, warn_of_prompts
 from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.fsspec_store import store_at
 from sagviz.sweeps.memory_store import Memory
@@ -52,14 +52,12 @@ def begin(
     """
 
     def text(value: object) -> str:
-        if not isinstance(value, str):
-            raise ArgumentError(f"a prompt is {value!r}; give a text, '' for none")
-        check_told(model, Guidance(), value)
-        return value
+        check_text(model, Guidance(), prompt=value)
+        return str(value)
 
     def total(value: object) -> Guidance:
         found = as_guidance(value)
-        check_told(model, found)
+        check_text(model, found)
         return found
 
     counts, kept = _axis("steps", steps, _count), _keep(keep)
@@ -75,13 +73,13 @@ def begin(
                 size=size,
                 scheduler=chosen,
                 eta=eta,
-                warn=False,
+                warns=False,
             )
             _check_kept(kept, run.evaluations, count)
         if run.settings.scheduler not in kinds.values():
             kinds[_label(chosen, run.scheduler, kinds)] = run.settings.scheduler
     texts, sums = _axis("prompts", prompts, text), _axis("guidance", guidance, total)
-    warn_of_prompts(model, *texts, negative_prompt, stacklevel=4)
+    warn_of_prompts(model, *texts, negative_prompt)
     plan = Plan(
         prompts=texts,
         seeds=_axis("seeds", seeds, _seed),

@@ -4,8 +4,6 @@ words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from sagviz.guidance import Guidance, Term
@@ -16,7 +14,7 @@ def columns_of(guidance: Guidance) -> dict[str, Any]:
     return {
         f"{term.name}_{name}": value
         for term in guidance.terms
-        for name, value in asdict(term).items()
+        for name, value in term.settings().items()
     }
 
 
@@ -38,8 +36,7 @@ def title_of_column(column: str) -> str:
     kind, part = term_of(column)
     if kind is None:
         return column
-    titles: Mapping[str, str] = getattr(kind, "field_titles", {})
-    return f"{kind.title} {titles.get(part, part.replace('_', ' '))}"
+    return f"{kind.title} {kind.field_titles.get(part, part.replace('_', ' '))}"
 
 
 def quoted(prompt: str) -> str:

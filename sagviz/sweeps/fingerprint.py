@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import torch
 
-from sagviz.guidance import Guidance
+from sagviz.guidance import CG, Guidance
 from sagviz.models import Model
 from sagviz.models.offload import weights
 
@@ -41,4 +41,4 @@ def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
 
 def uses_classifier(guidance: Guidance) -> bool:
     """Whether the model's classifier is one of the networks that a run depends on."""
-    return guidance.get("cg") is not None
+    return guidance.get(CG) is not None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sagviz.errors import ArgumentError, TraceError
+from sagviz.errors import ArgumentError, RunError
 from sagviz.files import PART, save, write_whole
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Measures, peek
@@ -50,7 +50,7 @@ class Folder(FileStore):
         return Trace.load(self.path / f"{key}.sagtrace")
 
     def write(self, name: str, content: bytes) -> str:
-        return str(save(self.path / name, content, TraceError))
+        return str(save(self.path / name, content, RunError))
 
     def claim(self, key: str) -> AbstractContextManager[None] | None:
         """The sole right to make a run, given back at the end of the block; `None` while another

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sagviz import html
 from sagviz.errors import ArgumentError
 from sagviz.models import Model
-from sagviz.records.trace import Trace
+from sagviz.records.trace import PAGE_BYTES, Trace
 from sagviz.sweeps.dispatch import run
 from sagviz.sweeps.fsspec_store import store_at
 from sagviz.sweeps.plan import AXES, Cell, Plan, offered
@@ -209,7 +209,7 @@ class Sweep:
         return pd.DataFrame(rows, columns=None if rows else self.plan.columns)
 
     def to_html(
-        self, path: str | Path, *, columns: str | None = None, max_bytes: int = 7_400_000
+        self, path: str | Path, *, columns: str | None = None, max_bytes: int = PAGE_BYTES
     ) -> Path:
         """Write one HTML page: a grid of the pictures; a press on one opens its player below, with
         the steps that were kept.
