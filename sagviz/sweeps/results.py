@@ -164,7 +164,7 @@ class Sweep:
             >>> import sagviz as sv
             >>> made = sv.sweep(sv.load(), "a fox", seeds=[0, 1], steps=1, progress=False)
             >>> made.trace(seed=1).image.size
-            (128, 128)
+            (64, 64)
         """
         found = self.select(**wanted)
         if len(found) > 1:

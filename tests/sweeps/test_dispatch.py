@@ -18,6 +18,7 @@ from distributed.scheduler import KilledWorker
 
 import sagviz as sv
 from sagviz import CFG, CG
+from sagviz.errors import WorkerError
 from sagviz.sweeps import begin, dispatch, tasks
 
 AXES: dict[str, Any] = {"prompts": "a fox", "seeds": range(8), "steps": 1, "guidance": CFG(3.0)}
@@ -135,8 +136,10 @@ def test_a_store_that_others_filled_is_not_filled_again(
 def test_an_executor_that_was_shut_down_is_named(model: sv.Model, tmp_path: Path) -> None:
     executor = ThreadPoolExecutor(1)
     executor.shutdown()
-    with pytest.raises(sv.SagvizError, match=r"the executor stopped .* goes on there"):
+    with pytest.raises(sv.SagvizError, match=r"the executor stopped .* goes on there") as stop:
         sv.sweep(model, **AXES, store=tmp_path, executor=executor, progress=False)
+    assert isinstance(stop.value, WorkerError)
+    assert len(stop.value.sweep.pending) == 8
 
 
 def test_tasks_that_someone_cancels_stop_the_sweep(model: sv.Model, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from sweep_worker import AXES, KILLS
 from tiny import counted
 
 import sagviz as sv
-from sagviz import CFG, SAG, measure
+from sagviz import CFG, SAG, files, measure
 from sagviz.cli import main
+from sagviz.errors import Interrupted, RunError
 from sagviz.guidance import Guidance
 from sagviz.models import Conditioning
 from sagviz.records.settings import Settings
@@ -29,6 +30,7 @@ from sagviz.sweeps import begin
 from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.folder_store import Folder
 from sagviz.sweeps.labels import axes_of, values_of
+from sagviz.sweeps.memory_store import Memory
 from sagviz.sweeps.workers import batch_size
 
 SMALL: dict[str, Any] = {
@@ -91,7 +93,7 @@ def test_each_cell_is_the_run_that_trace_makes(model: sv.Model) -> None:
     )
     for cell, trace in zip(made.cells, made, strict=True):
         s = cell.settings
-        negative = "a cat" if s.guidance.cfg else ""
+        negative = "a cat" if s.guidance.get(CFG) else ""
         alone = sv.trace(
             model,
             s.prompt,
@@ -485,12 +487,68 @@ def test_an_interrupt_leaves_everything_whole(
         saved.append(save(self, key, trace))
 
     monkeypatch.setattr(Folder, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt) as stop:
+    with pytest.raises(Interrupted) as stop:
         sweep(model, store=tmp_path, batch=2)
     assert len(stop.value.sweep.pending) == 5
     assert names(tmp_path) == {".sagtrace": 3, ".json": 1}
     monkeypatch.undo()
     assert len(list(sweep(model, store=tmp_path))) == 8
+
+
+def test_an_interrupt_within_a_run_has_sweep_and_traces(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict, calls = model.predict, []
+
+    def interrupted(*given: Any) -> torch.Tensor:
+        calls.append(given)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return predict(*given)
+
+    monkeypatch.setattr(model, "predict", interrupted)
+    with pytest.raises(Interrupted) as stop:
+        sweep(model, guidance=CFG(3.0), batch=2)
+    monkeypatch.undo()
+    assert [len(trace) for trace in stop.value.traces] == [1, 1]
+    left = stop.value.sweep
+    assert len(left.pending) == 2
+    assert list(left.run(model)) == list(left.cells[2:])
+
+
+def test_a_full_disk_stops_a_sweep_that_can_go_on(
+    model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No fault of the cell: it is not one that failed."""
+    write, written = files.write_whole, []
+
+    def full(path: Path, content: bytes) -> Path:
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        return write(path, content)
+
+    monkeypatch.setattr(files, "write_whole", full)
+    with pytest.raises(RunError, match="No space left on device") as stop:
+        sweep(model, store=tmp_path)
+    monkeypatch.undo()
+    left = stop.value.sweep
+    assert (len(left.pending), left.failed) == (5, {})
+    assert list(left.run(model)) == list(left.cells[3:])
+
+
+def test_what_is_not_ours_is_the_cause_of_a_run_error(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Memory, key: str, trace: sv.Trace) -> None:
+        del self, key, trace
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(Memory, "save", broken)
+    with pytest.raises(RunError, match="the sweep stopped: ZeroDivisionError: by zero") as stop:
+        sweep(model)
+    assert isinstance(stop.value.__cause__, ZeroDivisionError)
+    assert len(stop.value.sweep.pending) == 8
 
 
 # From the command line
