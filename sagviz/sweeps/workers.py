@@ -13,7 +13,7 @@ from dataclasses import replace
 from PIL.Image import Image
 
 from sagviz import image, measure
-from sagviz.errors import SagvizError
+from sagviz.errors import RunError, SagvizError
 from sagviz.models import Model
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect
@@ -141,7 +141,9 @@ def _finished(cell: Cell, trace: Trace) -> Trace:
     return replace(trace, steps=steps, pictures=tuple(map(with_texts, trace.images)))
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     """What went wrong, on one line."""
+    if isinstance(error, RunError) and error.__cause__ is not None:
+        return _sentence(error.__cause__)
     said = " ".join(str(error).split())
     return said if isinstance(error, SagvizError) else f"{type(error).__name__}: {said}"
