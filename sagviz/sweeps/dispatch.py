@@ -7,7 +7,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import replace
 from queue import SimpleQueue
@@ -34,7 +34,7 @@ def run(
     *,
     batch: int | None = None,
     executor: Executor | None = None,
-) -> Iterator[Cell]:
+) -> Generator[Cell, None, None]:
     """Make these runs of a plan, see `Sweep.run`."""
     if fingerprint(model, plan.guidance) != plan.weights:
         raise ArgumentError(

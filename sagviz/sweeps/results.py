@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +107,7 @@ class Sweep:
         cells: Sequence[Cell] | None = None,
         batch: int | None = None,
         executor: Executor | None = None,
-    ) -> Iterator[Cell]:
+    ) -> Generator[Cell, None, None]:
         """Make what is missing, and yield each run as soon as it is done or has failed, here or in
         another process.
 

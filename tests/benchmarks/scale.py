@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,14 @@ def of_a_cell(model: sv.Model, folder: Path) -> Path:
     )
     for batch in (1, 16):
         spent = seconds(
-            lambda batch=batch: sv.sweep(
-                model, PROMPTS[0], seeds=range(16), guidance=SUMS[-1], batch=batch, progress=False
+            partial(
+                sv.sweep,
+                model,
+                PROMPTS[0],
+                seeds=range(16),
+                guidance=SUMS[-1],
+                batch=batch,
+                progress=False,
             )
         )
         row(
@@ -128,7 +135,7 @@ def of_a_task(model: sv.Model, one: Path, count: int, folder: Path) -> None:
             row(f"bytes of a task, batch={size}", f"{len(sent):,}")
         for name, engine in (("process pool of two", executor), ("Dask, two workers", other)):
             through(engine, model, laid, laid.cells[:40])  # they load the model
-            spent = seconds(lambda engine=engine: through(engine, model, laid, laid.cells))
+            spent = seconds(partial(through, engine, model, laid, laid.cells))
             row(f"a task beside its cells, {name}", f"{1e3 * spent / len(laid):.1f} ms")
 
 
@@ -148,9 +155,13 @@ def through(executor: Executor, model: sv.Model, laid: sv.Sweep, cells: tuple[Ce
 
 def of_a_driver(model: sv.Model, count: int) -> None:
     """Without an executor, of cells that cost nothing because each is already there."""
-    store = Memory()
-    store.holds = lambda _: True  # type: ignore[method-assign]
-    laid = sv.Sweep(planned(model, count).plan, store)
+
+    class Full(Memory):
+        def holds(self, key: str) -> bool:
+            del key
+            return True
+
+    laid = sv.Sweep(planned(model, count).plan, Full())
     cells = laid.cells
     spent = seconds(lambda: list(laid.run(model, cells=cells, batch=16)))
     row(f"going through {count:,} cells, beside the cells", f"{1e6 * spent / count:.1f} µs a cell")

@@ -172,7 +172,7 @@ class OneWorker(Executor):
         if any(cell.settings.seed == 1 for cell in task.cells):
             lost, self.waiting = self.waiting, []
             for each in lost:
-                each.set_exception(KilledWorker("cell", None, 0))
+                each.set_exception(KilledWorker("cell", None, 0))  # type: ignore[arg-type]
         elif future in self.waiting:
             call(task)
             self.waiting.remove(future)

@@ -11,7 +11,7 @@ import torch
 
 import sagviz as sv
 from sagviz import CFG
-from sagviz.guidance import Term
+from sagviz.guidance import Term, as_guidance
 from sagviz.sweeps import begin
 from sagviz.sweeps.labels import axes_of
 from sagviz.sweeps.layout import cross
@@ -38,7 +38,7 @@ class ToyTwin(Toy):
 
 
 def test_it_is_an_axis_a_column_and_a_setting_to_select_by(model: sv.Model, tmp_path: Path) -> None:
-    sums = [CFG(2.0), CFG(2.0) + Toy(0.5), CFG(2.0) + Toy(1.0)]
+    sums = [as_guidance(CFG(2.0)), CFG(2.0) + Toy(0.5), CFG(2.0) + Toy(1.0)]
     made = sv.sweep(
         model, "a fox", seeds=[0, 1], steps=2, guidance=sums, store=tmp_path, progress=False
     )
@@ -57,7 +57,8 @@ def test_it_is_an_axis_a_column_and_a_setting_to_select_by(model: sv.Model, tmp_
 
 
 def test_its_settings_have_its_titles(model: sv.Model) -> None:
-    sums = [CFG(2.0), *(CFG(2.0) + Toy(s, tilt) for s in (0.5, 1.0) for tilt in (None, 3.0))]
+    toys = [CFG(2.0) + Toy(scale, tilt) for scale in (0.5, 1.0) for tilt in (None, 3.0)]
+    sums = [as_guidance(CFG(2.0)), *toys]
     laid = begin(model, "a fox", guidance=sums)
     axes = axes_of(laid)
     assert (axes["toy_scale"].title, axes["toy_tilt"].title) == ("Toy scale", "Toy tilt τ")

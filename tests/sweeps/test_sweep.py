@@ -120,7 +120,7 @@ def test_single_values_and_doubles(model: sv.Model) -> None:
         model,
         "a fox",
         seeds=np.arange(2),
-        steps=np.int64(1),
+        steps=np.int64(1),  # type: ignore[arg-type]
         guidance=[CFG(3), CFG(3.0), CFG(np.float64(3))],
         schedulers=[None, "ddim", "DDIM", model.scheduler],
         progress=False,
@@ -479,12 +479,13 @@ def test_a_batch_that_is_too_large_is_made_one_by_one(
 def test_an_interrupt_leaves_everything_whole(
     model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, saved = Folder.save, []
+    save, saved = Folder.save, list[str]()
 
     def interrupted(self: Folder, key: str, trace: sv.Trace) -> None:
         if len(saved) == 3:
             raise KeyboardInterrupt
-        saved.append(save(self, key, trace))
+        save(self, key, trace)
+        saved.append(key)
 
     monkeypatch.setattr(Folder, "save", interrupted)
     with pytest.raises(Interrupted) as stop:
@@ -520,7 +521,7 @@ def test_a_full_disk_stops_a_sweep_that_can_go_on(
     model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No fault of the cell: it is not one that failed."""
-    write, written = files.write_whole, []
+    write, written = files.write_whole, list[Path]()
 
     def full(path: Path, content: bytes) -> Path:
         if len(written) == 3:
