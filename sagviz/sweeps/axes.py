@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from sagviz.checks import check_steps, check_whole
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, Guidance, Term, as_guidance
 from sagviz.models import Model
-from sagviz.sampling.prepare import check_text, prepare, warn_of_prompts
+from sagviz.sampling.prepare import Run, check_text, prepare, warn_of_prompts
 from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.fsspec_store import store_at
 from sagviz.sweeps.memory_store import Memory
@@ -60,22 +61,21 @@ def begin(
         check_text(model, found)
         return found
 
-    counts, kept = _axis("steps", steps, _count), _keep(keep)
-    kinds: dict[str, dict[str, Any]] = {}
+    counts, kept, kinds = _axis("steps", steps, _count), _keep(keep), dict[str, dict[str, Any]]()
+    prepared = partial(
+        prepare,
+        model,
+        negative_prompt=negative_prompt,
+        guidance=CFG(1.0) if model.reads_text else None,
+        images=images,
+        size=size,
+        eta=eta,
+        warns=False,
+    )
     for chosen in _values("schedulers", schedulers):
         for count in counts:  # a scheduler may refuse a number of steps
-            run = prepare(
-                model,
-                negative_prompt=negative_prompt,
-                guidance=CFG(1.0) if model.reads_text else None,
-                steps=count,
-                images=images,
-                size=size,
-                scheduler=chosen,
-                eta=eta,
-                warns=False,
-            )
-            _check_kept(kept, run.evaluations, count)
+            run = prepared(steps=count, scheduler=chosen)
+            _check_kept(kept, run)
         if run.settings.scheduler not in kinds.values():
             kinds[_label(chosen, run.scheduler, kinds)] = run.settings.scheduler
     texts, sums = _axis("prompts", prompts, text), _axis("guidance", guidance, total)
@@ -128,7 +128,7 @@ def _seed(value: int) -> int:
 
 
 def _keep(keep: object) -> Keep:
-    if keep is None or keep == "last":
+    if keep is None or (isinstance(keep, str) and keep == "last"):
         return keep
     if isinstance(keep, WHOLE) and not isinstance(keep, bool) and keep >= 1:
         return int(keep)
@@ -141,10 +141,11 @@ def _keep(keep: object) -> Keep:
     )
 
 
-def _check_kept(keep: Keep, evaluations: int, steps: int) -> None:
-    if isinstance(keep, tuple) and keep and keep[-1] >= evaluations:
+def _check_kept(keep: Keep, run: Run) -> None:
+    if isinstance(keep, tuple) and keep and keep[-1] >= run.evaluations:
         raise ArgumentError(
-            f"keep names step {keep[-1]}; the cells of {steps} steps have 0 to {evaluations - 1}"
+            f"keep names step {keep[-1]}; the cells of {run.settings.steps} steps have 0 to"
+            f" {run.evaluations - 1}"
         )
 
 

@@ -283,7 +283,14 @@ def test_the_table_has_settings_and_measures(model: sv.Model) -> None:
 
 @pytest.mark.parametrize(
     ("keep", "kept"),
-    [("last", [3]), (None, [0, 1, 2, 3]), (2, [0, 2, 3]), (9, [0, 3]), ([1, 2], [1, 2])],
+    [
+        ("last", [3]),
+        (None, [0, 1, 2, 3]),
+        (2, [0, 2, 3]),
+        (9, [0, 3]),
+        ([1, 2], [1, 2]),
+        (np.array([1, 2]), [1, 2]),
+    ],
 )
 def test_a_cell_keeps_what_it_is_told(
     model: sv.Model, keep: Any, kept: list[int], tmp_path: Path
