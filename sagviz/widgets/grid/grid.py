@@ -16,9 +16,8 @@ from sagviz.image import to_png
 from sagviz.models import Model
 from sagviz.plot.sheet import MARKS, Shot, reason_of, shoot
 from sagviz.sweeps import Sweep
-from sagviz.sweeps.axes import fingerprint
+from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.plan import Cell
-from sagviz.sweeps.running import run
 from sagviz.widgets.common.parts import Whole, flow
 from sagviz.widgets.common.worker import Worker
 from sagviz.widgets.grid.axes import Crossed
@@ -299,9 +298,7 @@ class Grid(Crossed):
         total = len(left)
         self._await(left)
         self._follow(0, total, "cells")
-        for done, cell in enumerate(
-            run(model, self.sweep.plan, self.sweep.store, tuple(left), batch=self.batch), 1
-        ):
+        for done, cell in enumerate(self.sweep.run(model, cells=tuple(left), batch=self.batch), 1):
             left.remove(cell)
             self._await(left)
             if not self._follow(done, total, "cells"):
