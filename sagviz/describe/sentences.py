@@ -1,0 +1,95 @@
+"""The sentences about a step: how much noise there is, what the mask covers, how hard each term
+pushes.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sagviz import measure
+from sagviz.describe.quantities import near
+from sagviz.guidance import CFG, SAG, Guidance, Term
+from sagviz.records.step import Step
+
+SHARES = (  # up to which ratio a term's push is called what, compared with another's
+    (0.05, "almost nothing beside CFG's"),
+    (0.15, "a tenth of CFG's"),
+    (0.22, "a fifth of CFG's"),
+    (0.29, "a quarter of CFG's"),
+    (0.41, "a third of CFG's"),
+    (0.58, "half of CFG's"),
+    (0.85, "three quarters of CFG's"),
+    (1.15, "as large as CFG's"),
+    (1.75, "one and a half times CFG's"),
+    (2.5, "twice CFG's"),
+)
+WAYS = (  # up to which cosine it points where
+    (-0.7, "against it"),
+    (-0.3, "partly against it"),
+    (0.3, "elsewhere"),
+    (0.7, "partly the same way"),
+    (1.01, "the same way"),
+)
+
+
+def of_guidance(guidance: Guidance) -> str:
+    """`CFG 3 + SAG 1`, or `plain`."""
+    return " + ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
+
+
+def of_step(step: Step, evaluations: int) -> str:
+    """What happens in this step, for people.
+
+    Args:
+        evaluations: of the whole run; steps count from 0.
+    """
+    return " ".join([_where(step, evaluations), *_mask(step), *_pushes(step)])
+
+
+def _where(step: Step, evaluations: int) -> str:
+    place = {0: ", the first", evaluations - 1: ", the last"}.get(step.index, "")
+    noise = (step.sigma / step.level.norm) ** 2  # share of the variance, the clean latent's being 1
+    amount = (
+        f"noise is still {noise:.0%} of the latent"
+        if noise >= 0.005
+        else "hardly any noise is left"
+    )
+    return f"Step {step.index} of {evaluations}{place}: {amount}."
+
+
+def _mask(step: Step) -> list[str]:
+    if step.mask is None:
+        return []
+    sag, covers = step.guidance.get(SAG), f"covers {measure.coverage(step):.0%} of the cells"
+    if step.hand_mask is not None or step.attention is None or sag is None:
+        return [f"The hand-made mask {covers}."]
+    if sag.mask_source != "attention":
+        return [f"The mask (source: {sag.mask_source}) {covers}."]
+    close = f"{near(step)} of {step.attention.numel()} are close to the threshold"
+    return [f"The mask {covers}; {close}."]
+
+
+def _pushes(step: Step) -> list[str]:
+    if not step.guidance.terms:
+        return ["No guidance acts here."]
+    numbers = measure.of_step(step)
+    return [_push(term, step, numbers) for term in step.guidance.terms]
+
+
+def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
+    name, size, cfg = term.title, numbers[term.name], step.guidance.get(CFG)
+    if not term.scale:
+        return f"{name}'s scale is 0: it adds nothing."
+    if term is cfg or cfg is None or not numbers["cfg"]:
+        return f"{name}'s push is {size:.0%} of the prediction's length."
+    between = measure.cosine(step.terms["cfg"], step.terms[term.name])
+    # of what is added, signs and all
+    cosine = math.copysign(between, between * term.scale * cfg.scale)
+    way = next(way for most, way in WAYS if cosine <= most)
+    return (
+        f"{name}'s push is {_share(size / numbers['cfg'])} and points {way} (cosine {cosine:.2f})."
+    )
+
+
+def _share(ratio: float) -> str:
+    return next((words for most, words in SHARES if ratio <= most), f"{ratio:.0f} times CFG's")
