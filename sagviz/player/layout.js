@@ -60,7 +60,8 @@ function knob(player, run, term, set) {
   const slide = make("input", { type: "range", ...limits, "aria-label": name });
   const box = make("input", { type: "number", ...limits, "aria-label": `${name} as a number` });
   for (const input of [slide, box]) input.addEventListener("input", () => {
-    if (input.validity.valid && input.value) set({ ...player.state.scales[run.number], [term.name]: input.valueAsNumber });
+    const { rangeUnderflow, rangeOverflow } = input.validity; // between the slider's steps any number will do
+    if (input.value && !rangeUnderflow && !rangeOverflow) set({ ...player.state.scales[run.number], [term.name]: input.valueAsNumber });
   });
   const node = hued(make("div", { class: `knob of ${term.name}` }, make("span", {}, `${term.title} scale`), slide, box), hue);
   const number = hued(make("b", { class: `of ${term.name}` }), hue);

@@ -47,7 +47,7 @@ class Reader:
     ) -> None:
         scheme = {"color_scheme": "dark" if dark else "light"}
         self.context = browser.new_context(
-            offline=True, viewport={"width": width, "height": 900}, bypass_csp=True, **scheme
+            offline=True, viewport={"width": width, "height": 900}, **scheme
         )
         self.page: Page = self.context.new_page()
         self.faults: list[str] = []
