@@ -8,17 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sagviz import measure
-from sagviz.guidance import SAG, Term
+from sagviz.guidance import MASK_SOURCES, SAG, Term
 from sagviz.records.step import Step
 
 # how close to the threshold, in units of the mean attention, a cell counts as one that may flip
 NEAR = 0.1
-MASK_SOURCES = {  # what the mask takes, beside "attention", which says its threshold
-    "none": "a global blur",
-    "random": "cells drawn at random",
-    "high-frequency": "where the blur takes most away",
-    "inverted": "the least attended cells",
-}
 
 
 @dataclass(frozen=True)
@@ -81,15 +75,13 @@ def _margin(step: Step) -> str:
 
 
 def _mask(step: Step) -> str:
-    return f"{_mask_source(step)}: {measure.coverage(step):.0%} of the latent"
-
-
-def _mask_source(step: Step) -> str:
-    """What the mask is made of."""
+    share = f"{measure.coverage(step):.0%} of the latent"
     if step.hand_mask is not None:
-        return "made by hand"
+        return f"made by hand: {share}"
     sag = _sag(step)
-    return MASK_SOURCES.get(sag.mask_source, f"where Aₜ > {sag.threshold:g}")
+    if sag.mask_source != "attention":
+        return f"{MASK_SOURCES[sag.mask_source]}; {share}"
+    return f"where Aₜ > {sag.threshold:g}: {share}"
 
 
 def _sum(step: Step) -> str:
