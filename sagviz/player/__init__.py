@@ -4,9 +4,9 @@ What it shows comes from `player.pack`; the drawing is a few hundred lines of pl
 this file, joined as they are.
 """
 
-from sagviz.player.document import PAGE_BYTES as PAGE_BYTES
 from sagviz.player.document import SCRIPT as SCRIPT
 from sagviz.player.document import STYLE as STYLE
 from sagviz.player.document import WIDGET as WIDGET
 from sagviz.player.document import fragment as fragment
 from sagviz.player.document import page as page
+from sagviz.records.trace import PAGE_BYTES as PAGE_BYTES

@@ -13,7 +13,7 @@ from sagviz import html
 from sagviz.html import escape
 from sagviz.player.pack import one_image, pack
 from sagviz.player.stills import strip
-from sagviz.records.trace import Trace
+from sagviz.records.trace import PAGE_BYTES, Trace
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "player.css").read_text(encoding="utf-8")
@@ -29,8 +29,6 @@ for (const place of document.querySelectorAll(".sagviz-data:not([data-started])"
   render(place.previousElementSibling, JSON.parse(place.textContent));
 }
 """
-# of the planes, before they are packed: 50 steps of Stable Diffusion at 512 x 512 with CFG + SAG
-PAGE_BYTES = 7_400_000
 FRAGMENT_BYTES = 1_000_000  # for notebooks, which carry every output: six steps of Stable Diffusion
 FRAGMENT_STEPS = 20  # or fewer; of the miniature they take a fifth of a megabyte
 

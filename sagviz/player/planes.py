@@ -48,7 +48,7 @@ class Plane:
         return whole + b"\0" * (len(whole) % 2)
 
 
-def planes(steps: list[Step], rgb: Tensor) -> dict[str, Plane]:
+def planes(steps: Sequence[Step], rgb: Tensor) -> dict[str, Plane]:
     """The planes of all steps by quantity; those that no step has are left out.
 
     Args:

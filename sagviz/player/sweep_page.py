@@ -8,9 +8,10 @@ from typing import Any
 
 from sagviz.errors import ArgumentError
 from sagviz.html import grid, img
-from sagviz.player.document import PAGE_BYTES, island, write
+from sagviz.player.document import island, write
 from sagviz.player.pack import pack
 from sagviz.player.stills import picture
+from sagviz.records.trace import PAGE_BYTES
 from sagviz.sweeps.results import Sweep
 
 START = """
