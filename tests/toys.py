@@ -1,8 +1,9 @@
-"""Guidance terms as somebody writes them in a notebook: one class, and nothing else is edited."""
+"""Two guidance terms of a user's own, as they would stand in a notebook cell."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,33 +13,44 @@ from sagviz.guidance.views import StepView
 
 
 @dataclass(frozen=True, repr=False)
-class Constant(Term):
-    """A constant direction, made of nothing."""
+class Brighten(Term):
+    """The same direction at every step: all that a plain term needs."""
 
-    name = "constant"
-    title = "Constant push"
-    formula = "1_k + ε(xₜ) · 0"
-    scale_range = (-2.0, 3.0)
+    name: ClassVar[str] = "brighten"
 
     def in_noise(self, step: StepView) -> Tensor:
-        return torch.full_like(step.x_t, 0.1)
+        return -0.1 * torch.ones_like(step.x_t)
 
 
 @dataclass(frozen=True, repr=False)
-class Mirrored(Term):
-    """Away from what the network predicts for the mirrored latent: one more row of its call."""
+class Mirror(Term):
+    """Away from the prediction for the mirrored latent: one more row of the U-Net's call."""
 
-    name = "mirrored"
+    name: ClassVar[str] = "mirror"
+    formula: ClassVar[str] = "ε(xₜ) − ε(mirrored xₜ)"
 
     @property
     def keeps(self) -> tuple[str, ...]:
-        return ("out_mirrored",)
+        return ("out_mirror",)
 
     def request(self, step: StepView) -> UNetRequest | None:
-        if "out_mirrored" in step.kept:
+        if "out_mirror" in step.kept:
             return None
-        return UNetRequest("out_mirrored", step.x_t.flip(-1), key="mirrored", conditional=True)
+        return UNetRequest("out_mirror", step.x_t.flip(-1), key="mirrored")
 
     def in_noise(self, step: StepView) -> Tensor:
-        mirrored = step.level.eps(step.x_t.flip(-1), step.kept["out_mirrored"])
-        return step.level.eps(step.x_t, step.out_conditional) - mirrored.flip(-1)
+        mirrored = step.level.eps(step.x_t.flip(-1), step.kept["out_mirror"])
+        return step.eps_base - mirrored.flip(-1)
+
+
+@dataclass(frozen=True, repr=False)
+class Constant(Term):
+    """A constant direction that says all that people see of it."""
+
+    name: ClassVar[str] = "constant"
+    title: ClassVar[str] = "Constant push"
+    formula: ClassVar[str] = "1_k + ε(xₜ) · 0"
+    scale_range: ClassVar[tuple[float, float]] = (-2.0, 3.0)
+
+    def in_noise(self, step: StepView) -> Tensor:
+        return torch.full_like(step.x_t, 0.1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import Constant, Mirrored
+from toys import Constant, Mirror
 
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG, Rescale
@@ -44,7 +44,7 @@ def test_the_player_makes_the_guided_prediction_of_any_sum(model: sv.Model) -> N
 def test_a_term_of_ones_own_has_slider_pane_curve_and_colour(
     scale: float, model: sv.Model, tmp_path: Path
 ) -> None:
-    guidance = CFG(3.0) + Constant(scale) + Mirrored(0.25)
+    guidance = CFG(3.0) + Constant(scale) + Mirror(0.25)
     trace = sv.trace(model, "a fox", guidance=guidance, steps=3, seed=3, progress=False)
     data = pack([trace], PAGE_BYTES)
     (run,) = data["runs"]
@@ -52,10 +52,10 @@ def test_a_term_of_ones_own_has_slider_pane_curve_and_colour(
     assert (constant["title"], constant["low"]) == ("Constant push", -2.0)
     assert constant["high"] == max(3.0, scale)
     assert constant["step"] == Constant.scale_step
-    assert mirrored["title"] == "Mirrored"
+    assert mirrored["title"] == "Mirror"
     assert ("constant", "Constant push's push") in [tuple(pane) for pane in data["panes"]]
-    assert {"constant", "mirrored"} <= set(data["shown"])
-    assert data["charts"][0] == ["cfg", "constant", "mirrored"]
+    assert {"constant", "mirror"} <= set(data["shown"])
+    assert data["charts"][0] == ["cfg", "constant", "mirror"]
     assert data["hues"]["constant"] == Constant.colour
     assert "Constant push" in run["steps"][1]["caption"]
     html = trace.to_html(tmp_path / "own.html").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toys import Constant, Mirrored
+from toys import Constant, Mirror
 
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG, Rescale, describe, plot
@@ -31,7 +31,7 @@ def trace(model: sv.Model) -> sv.Trace:
 @pytest.fixture(scope="module")
 def own(model: sv.Model) -> sv.Trace:
     """A run with terms of the user's own."""
-    guidance = CFG(3.0) + Constant(0.5) + Mirrored(0.25)
+    guidance = CFG(3.0) + Constant(0.5) + Mirror(0.25)
     return sv.trace(model, "a fox", guidance=guidance, steps=3, seed=3, progress=False)
 
 
@@ -99,10 +99,10 @@ def test_figures_show_any_sum(model: sv.Model, trace: sv.Trace) -> None:
 def test_figures_show_a_term_of_ones_own(model: sv.Model, own: sv.Trace) -> None:
     titles = {panel.name: panel.title for panel in plot.step_panel(own, 1, model).panels}
     assert titles["constant"] == "Constant push: 1_k + ε(xₜ) · 0"
-    assert titles["mirrored"] == "Mirrored: Δ"
+    assert titles["mirror"] == "Mirror: ε(xₜ) − ε(mirrored xₜ)"
     lines = plot.guidance_curves(own).figures[0].axes[0].lines
-    assert [line.get_label() for line in lines] == ["CFG", "Constant push", "Mirrored"]
-    assert [line.get_color() for line in lines[1:]] == [Constant.colour, Mirrored.colour]
+    assert [line.get_label() for line in lines] == ["CFG", "Constant push", "Mirror"]
+    assert [line.get_color() for line in lines[1:]] == [Constant.colour, Mirror.colour]
 
 
 def test_the_formula_has_a_term_of_ones_own(own: sv.Trace) -> None:
@@ -116,9 +116,9 @@ def test_the_formula_has_a_term_of_ones_own(own: sv.Trace) -> None:
 def test_captions_tell_a_term_of_ones_own(own: sv.Trace) -> None:
     assert "Constant push's push is " in describe.of_step(own[1], 3)
     assert (
-        describe.of_guidance(own.settings.guidance) == "CFG 3 + Constant push 0.5 + Mirrored 0.25"
+        describe.of_guidance(own.settings.guidance) == "CFG 3 + Constant push 0.5 + Mirror 0.25"
     )
-    assert describe.of_panes(own[1])["mirrored"].startswith("what Mirrored adds")
+    assert describe.of_panes(own[1])["mirror"].startswith("what Mirror adds")
 
 
 @pytest.mark.parametrize(
