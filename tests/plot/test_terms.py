@@ -115,9 +115,7 @@ def test_the_formula_has_a_term_of_ones_own(own: sv.Trace) -> None:
 
 def test_captions_tell_a_term_of_ones_own(own: sv.Trace) -> None:
     assert "Constant push's push is " in describe.of_step(own[1], 3)
-    assert (
-        describe.of_guidance(own.settings.guidance) == "CFG 3 + Constant push 0.5 + Mirror 0.25"
-    )
+    assert describe.of_guidance(own.settings.guidance) == "CFG 3 + Constant push 0.5 + Mirror 0.25"
     assert describe.of_panes(own[1])["mirror"].startswith("what Mirror adds")
 
 

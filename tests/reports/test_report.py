@@ -1,4 +1,4 @@
-"""The report: parameters are checked before anything runs, and the page needs nothing but itself."""
+"""The report: parameters are checked before anything runs; the page needs nothing but itself."""
 
 from __future__ import annotations
 
@@ -116,6 +116,8 @@ def test_shift_tab_shows_each_parameter() -> None:
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
+        ({"sag_scal": 1.0}, "sag_scale"),
+        ({"zzz": 1}, "model, prompt"),
         ({"seed": "seven"}, "of type int"),
         ({"steps": 50.0}, "of type int"),
         ({"prompt": 3}, "of type str"),
@@ -142,8 +144,6 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
-        ({"sag_scal": 1.0}, "sag_scale"),
-        ({"zzz": 1}, "there are model, prompt"),
         ({"terms": [3]}, "terms"),
         ({"terms": [{"scale": 1.0}]}, "terms"),
         ({"terms": [{"kind": "nosuch", "scale": 1.0}]}, "nosuch"),
@@ -209,7 +209,7 @@ def test_what_stops_the_run_is_said_in_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "code", "said"),
-    [(["-p", "steps", "2"], 0, ""), (["-p", "nosuch", "1"], 1, "no parameter 'nosuch'")],
+    [(["-p", "steps", "2"], 0, ""), (["-p", "nosuch", "1"], 1, "no argument 'nosuch'")],
 )
 def test_plain_papermill_works_and_refuses_too(
     extra: list[str], code: int, said: str, tmp_path: Path
