@@ -10,7 +10,8 @@ import ipywidgets as W
 import traitlets
 
 from sagviz.errors import ArgumentError
-from sagviz.plot.sheet import Sheet, Window, measure_words
+from sagviz.plot.sheet import Sheet, Window
+from sagviz.plot.shots import measure_words
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.layout import Axis, cross, varies
 from sagviz.widgets.common.parts import Number, View, Whole, flow, labelled

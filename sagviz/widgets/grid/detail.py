@@ -13,7 +13,7 @@ import ipywidgets as W
 
 from sagviz.image import data_uri
 from sagviz.models import Model
-from sagviz.plot.sheet import MARKS, Shot, measure_words, shoot
+from sagviz.plot.shots import MARKS, Shot, measure_words, shoot
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.sampling.loop import ended, walk_together

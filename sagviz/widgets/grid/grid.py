@@ -14,7 +14,7 @@ import ipywidgets as W
 from sagviz.errors import ArgumentError, SagvizError
 from sagviz.image import to_png
 from sagviz.models import Model
-from sagviz.plot.sheet import MARKS, Shot, reason_of, shoot
+from sagviz.plot.shots import MARKS, Shot, reason_of, shoot
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.plan import Cell

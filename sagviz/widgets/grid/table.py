@@ -15,7 +15,8 @@ import ipywidgets as W
 import traitlets
 
 from sagviz.image import data_uri
-from sagviz.plot.sheet import MARKS, Sheet, Shot, is_tiny, number, thumbnail
+from sagviz.plot.sheet import Sheet
+from sagviz.plot.shots import MARKS, Shot, is_tiny, number, thumbnail
 from sagviz.sweeps.layout import Square
 from sagviz.widgets.common.parts import button, flow, labelled
 

@@ -14,11 +14,12 @@ import traitlets
 from torch import Tensor
 
 from sagviz.errors import ArgumentError, TraceError
-from sagviz.guidance import CFG, MASK_SOURCES, SAG, Guidance
+from sagviz.guidance import CFG, MASK_SOURCES, SAG, Guidance, Term
 from sagviz.models import Model
-from sagviz.player.pack import RANGES as SCALES
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.parts import Amount, Choice, View, Whole
+
+SCALES = {name: kind.scale_range for name, kind in Term.kinds.items()}
 
 RANGES = {
     **{f"{name}_scale": span for name, span in SCALES.items()},
