@@ -13,7 +13,7 @@ import ipywidgets as W
 import traitlets
 
 from sagviz.plot.marks import marked
-from sagviz.widgets.common.parts import image_tag
+from sagviz.widgets.common.picture import image_tag
 
 # the controls beside it do the same
 anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None
