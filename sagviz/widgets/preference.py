@@ -137,7 +137,8 @@ class Preference(View):
     def static_html(self) -> str:
         return (
             self.end.value
-            or f"<p>A blind vote on {self.votes.pairs} pairs. Run this notebook in Jupyter to take part.</p>"
+            or f"<p>A blind vote on {self.votes.pairs} pairs. Run this notebook in Jupyter to take"
+            " part.</p>"
         )
 
     def _set(self, votes: Votes) -> None:

@@ -1,4 +1,4 @@
-"""What all widgets are built of, without a page: traits that teach, controls, notices, one thread."""
+"""What all widgets are built of, without a page: traits that teach, controls, notices, a thread."""
 
 from __future__ import annotations
 

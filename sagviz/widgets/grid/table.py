@@ -4,7 +4,6 @@ at; else a plain table.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,10 +13,11 @@ from typing import Any
 import ipywidgets as W
 import traitlets
 
-from sagviz.image import data_uri
+from sagviz.html import data_uri, link
 from sagviz.plot.sheet import MARKS, Sheet, Shot, is_tiny, number, thumbnail
 from sagviz.sweeps.layout import Square
-from sagviz.widgets.common.parts import button, flow, labelled
+from sagviz.widgets.common.controls import button, labelled
+from sagviz.widgets.common.layout import flow
 
 anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None
 HERE = Path(__file__).parent
@@ -90,10 +90,7 @@ class PlainBoard(W.VBox, Table):
 
     def save(self, name: str, kind: str, content: bytes) -> None:
         """Offer a file behind a link."""
-        address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-        self.link.value = (
-            f'<a class="sag-link" download="{name}" href="{address}">Download {name}</a>'
-        )
+        self.link.value = link(content, kind, name, f"Download {name}")
 
     def _choose(self) -> None:
         self.chosen = [menu.value for menu in self.menus]
@@ -131,13 +128,8 @@ if anywidget is not None:
             if message.get("look"):
                 self._look()
             elif message.get("want"):
-                self.send(
-                    {
-                        "pictures": {
-                            name: _sent(shot) for name, shot in self._read(message["want"]).items()
-                        }
-                    }
-                )
+                found = self._read(message["want"])
+                self.send({"pictures": {name: _sent(shot) for name, shot in found.items()}})
 
 
 def _sent(shot: Shot) -> dict[str, Any]:

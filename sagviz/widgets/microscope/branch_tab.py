@@ -57,11 +57,7 @@ class BranchTab(W.VBox):
         """Begin the branch, in a thread where there is a kernel, or do all of it here."""
         settings = self.settings
         run, first = depart(
-            settings.model,
-            settings.trace,
-            settings.index,
-            settings.guidance,
-            settings.applied_mask,
+            settings.model, settings.trace, settings.index, settings.guidance, settings.applied_mask
         )
         before, image = settings.trace.steps[: settings.index], settings.image
         self.worker.start(lambda: self._work(run, first, before, image), here=here)

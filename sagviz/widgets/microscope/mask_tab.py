@@ -118,9 +118,7 @@ class MaskTab(W.VBox):
             "rows": (1, height),
             "columns": (1, width),
         }
-        self.boxes = [
-            _box(name, name, low, low, high) for name, (low, high) in least_most.items()
-        ]
+        self.boxes = [_box(name, name, low, low, high) for name, (low, high) in least_most.items()]
         self.brush = _box("brush", "side of the brush in cells", 1, 1, 9)
         self.eraser = checkbox("erase", "take away instead of painting")
         self.hide = checkbox("cover map and mask", "guess first: Reveal uncovers them")
@@ -131,12 +129,8 @@ class MaskTab(W.VBox):
     def _arranged(self) -> list[W.Widget]:
         make, paint = self._button, self._rectangle
         return [
-            flow(
-                self.hide, make("Reveal", "uncover the mask and compare", self.reveal, "primary")
-            ),
-            flow(
-                self.brush, self.eraser, make("Clear", "paint nothing", partial(self._fill, 0))
-            ),
+            flow(self.hide, make("Reveal", "uncover the mask and compare", self.reveal, "primary")),
+            flow(self.brush, self.eraser, make("Clear", "paint nothing", partial(self._fill, 0))),
             flow(*self.boxes),
             flow(
                 make(

@@ -147,7 +147,9 @@ class StepSettings(WidgetSettings):
         cells = float(step.x_t[0, 0].numel())
         return {
             **{f"use_{kind.name}": guidance.get(kind) is not None for kind in SWITCHED},
-            **{scale_name(kind): float(term.scale) if term else 0.0 for kind, term in terms.items()},
+            **{
+                scale_name(kind): float(term.scale) if term else 0.0 for kind, term in terms.items()
+            },
             **{name: getattr(sag, name) for name in OF_SAG},
             "threshold": max(-1.0, min(float(sag.threshold), cells)),
             "mask": None if step.hand_mask is None else step.hand_mask[0, 0],
