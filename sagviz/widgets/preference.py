@@ -111,7 +111,7 @@ class Preference(View):
             "undo": ("Undo (U)", "take the last vote back", ""),
         }
         self.buttons = {
-            name: action_button(label, words, self.notice, partial(self._act, name), look)
+            name: action_button(self.notice, label, words, partial(self._act, name), look)
             for name, (label, words, look) in labels.items()
         }
         for name, made in self.buttons.items():

@@ -122,6 +122,7 @@ class Scrubber(View):
     """
 
     settings_type = ScrubberSettings
+    settings: ScrubberSettings
 
     def __init__(self, traces: Trace | Sequence[Trace], **options: Any) -> None:
         self.traces = [traces] if isinstance(traces, Trace) else list(traces)

@@ -49,7 +49,7 @@ def button(label: str, words: str, look: str = "") -> W.Button:
 
 
 def action_button(
-    label: str, words: str, notice: Notice, action: Callable[[], object], look: str = ""
+    notice: Notice, label: str, words: str, action: Callable[[], object], look: str = ""
 ) -> W.Button:
     """A button that does something; errors are shown in the notice."""
     made = button(label, words, look)
@@ -116,7 +116,8 @@ def number_of(
     settings: traitlets.HasTraits, name: str, label: str, step: float = 1, *, slider: bool = True
 ) -> Number:
     """Box and slider of a setting that is a number; its help is the tooltip."""
-    trait, value = settings.traits()[name], getattr(settings, name)
+    trait: Any = settings.traits()[name]
+    value = getattr(settings, name)
     made = Number(label, value, trait.min, trait.max, step, words=trait.help, slider=slider)
     made.add_class(css_class(name))
     return made

@@ -64,6 +64,7 @@ class View(W.VBox):
     """
 
     settings_type: ClassVar[type[WidgetSettings]]
+    settings: WidgetSettings
     __signature__ = Signature()
     # ipywidgets 7 shows itself by a method that hides the MIME bundle; both versions use the bundle
     # when it is None.

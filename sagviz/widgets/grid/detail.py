@@ -41,9 +41,9 @@ class Detail(W.VBox):
         self.trace: Trace | None = None
         self.whole: dict[str, Trace] = {}
         self.again = action_button(
+            notice,
             "Run this cell with all steps",
             "make the cell anew and keep every step, which opens the Scrubber",
-            notice,
             run_whole,
         )
         self.again.add_class("sag-whole")

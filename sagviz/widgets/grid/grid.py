@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ class Grid(View):
     """
 
     settings_type = GridSettings
+    settings: GridSettings
 
     def __init__(self, sweep: Sweep, model: Model | None = None, **options: Any) -> None:
         super().__init__(sweep, **options)
@@ -168,25 +170,17 @@ class Grid(View):
         self.board = board(self.read, self._look)
         self.board.observe(lambda change: self._choose(*change.new), "chosen")
         self.opened = Detail(self.notice, lambda: self.run_whole(here=False))
-        words = {
-            "run": ("Run missing cells", "make what is missing, what is in view first"),
-            "cancel": ("Cancel", "stop after what is under way; what is done is kept"),
-            "look": ("Look again", "see what other processes have made"),
-            "png": ("Download PNG", "the table as one picture"),
-            "html": ("Download HTML", "the table as a page that needs nothing else"),
-        }
-        actions = {
-            "run": self._make,
-            "cancel": self.worker.cancel,
-            "look": self.refresh,
-            "png": self._save_png,
-            "html": self._save_html,
-        }
+        make = partial(action_button, self.notice)
+        missing, stop = "make what is missing, what is in view first", self.worker.cancel
         self.buttons = {
-            name: action_button(*words[name], self.notice, action)
-            for name, action in actions.items()
+            "run": make("Run missing cells", missing, self._make, "primary"),
+            "cancel": make("Cancel", "stop after what is under way; what is done is kept", stop),
+            "look": make("Look again", "see what other processes have made", self.refresh),
+            "png": make("Download PNG", "the table as one picture", self._save_png),
+            "html": make(
+                "Download HTML", "the table as a page that needs nothing else", self._save_html
+            ),
         }
-        self.buttons["run"].button_style = "primary"
         self.summary, self.caption = W.HTML(), W.HTML()
         buttons = flow(*self.buttons.values())
         parts = (self.menus, buttons, self.work.progress, self.caption, self.board, self.opened)

@@ -38,9 +38,9 @@ class BranchTab(W.VBox):
         for picture in (self.own, self.end):
             picture.add_class("sag-end")
         words = "run the remaining steps under these settings"
-        self.go = action_button("Go on from here", words, notice, self.start, "primary")
+        self.go = action_button(notice, "Go on from here", words, self.start, "primary")
         words = "stop after this step and keep what is done"
-        self.cancel = action_button("Cancel", words, notice, self.worker.cancel)
+        self.cancel = action_button(notice, "Cancel", words, self.worker.cancel)
         self.go.add_class("sag-go-on")
         self.cancel.add_class("sag-cancel")
         self.cancel.disabled = True

@@ -125,7 +125,7 @@ class Controls(W.VBox):
     def _row(self, name: str, made: W.Widget) -> W.Widget:
         """A control and the button that sets it back."""
         words = f"set {name} to the run's own value"
-        again = action_button("Reset", words, self.notice, lambda: self.settings.reset(name))
+        again = action_button(self.notice, "Reset", words, lambda: self.settings.reset(name))
         self.resets[name] = again
         again.add_class(f"sag-reset-{name.replace('_', '-')}")
         again.layout.flex = "0 0 auto"

@@ -169,7 +169,7 @@ class MaskTab(W.VBox):
     def _button(
         self, label: str, words: str, action: Callable[[], None], look: str = ""
     ) -> W.Button:
-        made = action_button(label, words, self.notice, action, look)
+        made = action_button(self.notice, label, words, action, look)
         made.add_class(f"sag-{label.split(',')[0].lower().replace(' ', '-')}")
         return made
 

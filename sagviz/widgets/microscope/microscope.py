@@ -82,6 +82,7 @@ class Microscope(View):
     """
 
     settings_type = StepSettings
+    settings: StepSettings
 
     def __init__(self, model: Model, trace: Trace, **options: Any) -> None:
         super().__init__(model, trace, **options)
@@ -197,8 +198,8 @@ class Microscope(View):
             numbers.append(self.controls.number("image", "Image"))
         for number in numbers:
             number.layout.flex, number.layout.width = "1 1 320px", "auto"
-        words = "set every control to the run's own value"
-        again = action_button("Reset all", words, self.notice, self.reset)
+        notice, words = self.notice, "set every control to the run's own value"
+        again = action_button(notice, "Reset all", words, self.reset)
         again.add_class("sag-reset-all")
         return flow(*numbers, again, control(self.settings, "decoded", "decode the result"))
 

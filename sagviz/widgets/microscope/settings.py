@@ -56,6 +56,7 @@ class StepSettings(WidgetSettings):
 
     Attributes:
         kinds: CFG and SAG, which can be switched on, and the other terms of the run.
+        latent_rgb: the colours of latents; an interrupted run has none of its own.
     """
 
     widget = "Microscope"
@@ -111,7 +112,8 @@ class StepSettings(WidgetSettings):
     def __init__(self, model: Model, trace: Trace, **options: Any) -> None:
         if not len(trace):
             raise TraceError("this trace holds no step to look at; run at least one")
-        self.model, self.trace = model, trace
+        rgb = model.latent_rgb if trace.latent_rgb is None else trace.latent_rgb
+        self.model, self.trace, self.latent_rgb = model, replace(trace, latent_rgb=rgb), rgb
         every = [type(term) for at in range(len(trace)) for term in self.own_guidance(at).terms]
         self.kinds = tuple(dict.fromkeys((*SWITCHED, *every)))
         self.add_traits(**self._bounded())
@@ -124,12 +126,6 @@ class StepSettings(WidgetSettings):
         """Height and width of the latent in cells."""
         height, width = self.trace[0].x_t.shape[2:]
         return height, width
-
-    @property
-    def latent_rgb(self) -> Tensor:
-        """The colours of latents: the trace's, or the model's where the trace has none."""
-        rgb = self.trace.latent_rgb
-        return self.model.latent_rgb if rgb is None else rgb
 
     def own_guidance(self, index: int) -> Guidance:
         """The guidance of the run, or of the one that it left, at a step."""
@@ -222,7 +218,7 @@ class StepSettings(WidgetSettings):
         """The settings that are numbers, within the bounds of this very run."""
         every = [self.own(at) for at in range(len(self.trace))]
         scales = {scale_name(kind): scale_trait(kind) for kind in self.kinds}
-        traits = {**self.class_traits(), **scales}
+        traits: dict[str, Any] = {**self.class_traits(), **scales}
         bounds = {"index": (0, len(self.trace) - 1), "image": (0, len(self.trace[0].x_t) - 1)}
         for name in (*scales, "threshold", "blur_sigma"):
             values = [own[name] for own in every]

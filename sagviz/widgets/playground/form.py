@@ -64,9 +64,9 @@ def examples(settings: FormSettings, notice: Notice) -> W.Widget:
     for example in settings.examples:
         values = {**settings.initial, "randomize": False, **example}
         choose = action_button(
+            notice,
             values["prompt"] or "(no prompt: the seed decides)",
             "fill the form with this row",
-            notice,
             partial(settings.set, values),
         )
         rows.append(_row(choose, [f"{values[name]:g}" for name in heads]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from html import escape
 
 import ipywidgets as W
@@ -29,10 +30,8 @@ class History(W.VBox):
 
     def __init__(self, notice: Notice, pick: Callable[[Made], None]) -> None:
         self.runs: deque[Made] = deque(maxlen=LENGTH)
-        self.places = [
-            _Place(notice, lambda number=number: pick(self.runs[number]))
-            for number in range(LENGTH)
-        ]
+        self.places = [_Place(notice, partial(self._pick, number)) for number in range(LENGTH)]
+        self.pick = pick
         super().__init__([W.HTML("<h3>Last runs</h3>"), flow(*self.places, name="sag-history")])
         self._show()
 
@@ -45,6 +44,9 @@ class History(W.VBox):
             if number and total > MAX_BYTES:
                 self.runs[number] = run.thinned
         self._show()
+
+    def _pick(self, number: int) -> None:
+        self.pick(self.runs[number])
 
     def _show(self) -> None:
         self.layout.display = "flex" if self.runs else "none"
@@ -60,7 +62,7 @@ class _Place(W.VBox):
     def __init__(self, notice: Notice, pick: Callable[[], None]) -> None:
         self.thumbnails = W.HTML()
         words = "show this run and fill the form with its settings"
-        self.again = action_button("Show again", words, notice, pick)
+        self.again = action_button(notice, "Show again", words, pick)
         super().__init__([self.thumbnails, self.again])
         self.add_class("sag-run")
 

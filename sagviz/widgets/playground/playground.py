@@ -5,6 +5,7 @@ step as they are computed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -63,37 +64,27 @@ class Playground(View):
     """
 
     settings_type = FormSettings
+    settings: FormSettings
 
     def __init__(self, model: Model, **options: Any) -> None:
         super().__init__(model, **options)
-        self.model: Model = self.settings.model
+        self.model = model
         self.traces: tuple[Trace, ...] = ()
         self.worker = Worker()
         self.screen = Screen(model)
         self.history = History(self.notice, self.show)
         self.more = W.VBox()
-        labels = {
-            "run": ("Run", "make both pictures", self._launch, "primary"),
-            "cancel": ("Cancel", "stop after this step and keep what is done", self.worker.cancel),
-            "reset": (
-                "Reset",
-                "all settings to their initial values, and a new seed for each run",
-                self.reset,
-            ),
-            "best": (
-                "Article's best",
-                "text guidance 10, SAG scale 1, 200 steps",
-                lambda: self.set(BEST),
-            ),
-            "explain": (
-                "Explain this",
-                "open the Microscope on the run that is shown",
-                self.explain,
-            ),
-        }
+        make = partial(action_button, self.notice)
+        stop = "stop after this step and keep what is done"
+        again = "all settings to their initial values, and a new seed for each run"
+        best = "text guidance 10, SAG scale 1, 200 steps"
+        look = "open the Microscope on the run that is shown"
         self.buttons = {
-            name: action_button(label, words, self.notice, action, *look)
-            for name, (label, words, action, *look) in labels.items()
+            "run": make("Run", "make both pictures", self._launch, "primary"),
+            "cancel": make("Cancel", stop, self.worker.cancel),
+            "reset": make("Reset", again, self.reset),
+            "best": make("Article's best", best, lambda: self.set(BEST)),
+            "explain": make("Explain this", look, self.explain),
         }
         self.upload = W.FileUpload(
             accept=".png", description="Load settings from a PNG", layout=W.Layout(width="auto")
