@@ -19,9 +19,8 @@ from sagviz.errors import TraceError
 from sagviz.guidance import CFG, SAG
 from sagviz.image import heat_map, to_images
 from sagviz.models import Model
-from sagviz.plot.curves import COLOURS
 from sagviz.plot.display import Drawing, bare
-from sagviz.plot.panels import over, show, spotlight, top
+from sagviz.plot.pictures import over, show, spotlight, top
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -48,6 +47,16 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
         trace: a run with SAG.
         step: position in the trace, or a step, at which SAG acts.
         model: decodes the latents; without it the trace's linear preview is shown.
+
+    Raises:
+        TraceError: SAG does not act at that step.
+
+    Example:
+        >>> import sagviz as sv
+        >>> model = sv.load()
+        >>> trace = sv.trace(model, "a fox", steps=2, guidance=sv.SAG(1.0), progress=False)
+        >>> sv.plot.schematic(trace, 1).words[:56]
+        'Diagram of step 1: the U-Net predicts noise and attentio'
     """
     step = trace[step] if isinstance(step, int) else step
     if step.eps_degraded is None:
@@ -196,7 +205,7 @@ def _arrow(axes: Axes, start: Box, end: Box, side: str) -> None:
         tail, head = (start.x, start.y - half - 0.34), (end.x, end.y + half + 0.36)
     else:
         tail, head = (start.x + 0.35, start.y - half - 0.34), (end.x - half - gap, end.y)
-        colour, bend = COLOURS["sag"], "arc3,rad=0.12"
+        colour, bend = SAG.colour, "arc3,rad=0.12"
     arrow = {
         "arrowstyle": "-|>",
         "color": colour,

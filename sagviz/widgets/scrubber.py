@@ -17,7 +17,8 @@ import traitlets
 from sagviz import describe
 from sagviz.errors import ArgumentError
 from sagviz.player import PAGE_BYTES, SCRIPT, STYLE, WIDGET, fragment
-from sagviz.player.pack import colours, pack
+from sagviz.player.pack import pack
+from sagviz.player.planes import colours
 from sagviz.plot.panels import step_panel
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.controls import Number

@@ -24,7 +24,7 @@ from torch import Tensor
 
 import sagviz as sv
 from sagviz import APG, CFG, CG, PAG, SAG, SEG, Rescale, describe, measure
-from sagviz.codegen import code, guidance_code
+from sagviz.codegen import code
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.mini import noisy
@@ -791,7 +791,7 @@ def test_the_miniature_is_guided_by_its_classifier() -> None:
 )
 def test_the_code_of_a_guidance_makes_it(guidance: Any) -> None:
     names = {kind.__name__: kind for kind in Term.kinds.values()}
-    assert as_guidance(eval(guidance_code(as_guidance(guidance)), dict(names))) == as_guidance(
+    assert as_guidance(eval(repr(as_guidance(guidance)), dict(names))) == as_guidance(
         guidance
     )
     assert eval(repr(guidance), {**names, "inf": INF}) == guidance

@@ -20,9 +20,9 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError, SagvizError
 from sagviz.image import enlarge, from_png
-from sagviz.plot import sheet as sheets
+from sagviz.plot import shots
 from sagviz.plot.montage import GAP, Tile, montage
-from sagviz.plot.sheet import Sheet, Window, contact_sheet
+from sagviz.plot.sheet import LIMIT, Sheet, Window, contact_sheet
 from sagviz.sweeps import begin
 from sagviz.sweeps.layout import cross
 from sagviz.widgets.grid import table, work
@@ -139,7 +139,7 @@ def test_images_of_a_batch_are_a_setting(model: sv.Model) -> None:
     )
     trace = two.trace()
     for image in range(3):
-        assert sheets.shoot(two, crossing.square(0, image)).picture == trace.pictures[image]
+        assert shots.shoot(two, crossing.square(0, image)).picture == trace.pictures[image]
     grid = Grid(two, selected=(0, 2))
     assert grid.opened.trace is not None
     assert torch.equal(grid.opened.trace[0].x_t, trace[0].x_t[2:])
@@ -187,7 +187,7 @@ def test_the_sheet_holds_the_very_pixels_of_every_cell(made: sv.Sweep, tmp_path:
     places = []
     for square in (sheet.crossing.square(row, column) for row in (0, 1) for column in (0, 1, 2)):
         assert square.cell is not None
-        tile = np.asarray(enlarge(made.store.load(square.cell.key).image, sheets.TINY))
+        tile = np.asarray(enlarge(made.store.load(square.cell.key).image, shots.TINY))
         y, x = next(
             (y, line.find(tile[0].tobytes()) // 3)
             for y, line in enumerate(lines)
@@ -248,7 +248,7 @@ def test_what_is_not_done_is_marked_with_its_reason(fresh: sv.Sweep, model: sv.M
     assert "OutOfMemoryError: &lt;much&gt;" in page
     path = fresh.store.path / f"{made.key}.sagtrace"  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[:-9])
-    shot = sheets.shoot(fresh, cross(fresh).square(0, 0))
+    shot = shots.shoot(fresh, cross(fresh).square(0, 0))
     assert shot.status == "failed"
     assert "damaged" in shot.reason or "cannot be read" in shot.reason
 
@@ -257,9 +257,9 @@ def test_large_pictures_are_sent_small_and_tiny_ones_as_they_are() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     for side, kept in ((64, True), (128, True), (512, False)):
         picture = Image.fromarray(noise[:side, :side])
-        small = sheets.thumbnail(sheets.to_png(picture))
-        assert sheets.is_tiny(small) == kept
-        assert max(from_png(small).size) == min(side, sheets.LONGEST)
+        small = shots.thumbnail(shots.to_png(picture))
+        assert shots.is_tiny(small) == kept
+        assert max(from_png(small).size) == min(side, shots.LONGEST)
         if kept:
             assert np.array_equal(np.asarray(from_png(small)), np.asarray(picture))
 
@@ -273,7 +273,7 @@ def test_a_sheet_has_400_pictures_at_most_and_says_what_is_left_out(
 ) -> None:
     window = Window(shape)
     assert (len(window.rows), len(window.columns), window.height) == (rows, columns, height)
-    assert len(window.rows) * len(window.columns) <= sheets.LIMIT
+    assert len(window.rows) * len(window.columns) <= LIMIT
     assert bool(window.rest) == ((rows, columns) != shape)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import ipywidgets as W
 
 from sagviz.html import link, table
-from sagviz.plot.sheet import MARKS, Shot, measure_words, shoot
+from sagviz.plot.shots import MARKS, Shot, measure_words, shoot
 from sagviz.records.trace import Trace
 from sagviz.sweeps.layout import Crossing, Square
 from sagviz.widgets.common.controls import action_button

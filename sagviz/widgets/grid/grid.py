@@ -15,7 +15,8 @@ import ipywidgets as W
 from sagviz.errors import SagvizError
 from sagviz.image import to_png
 from sagviz.models import Model
-from sagviz.plot.sheet import MARKS, Sheet, Shot, shoot
+from sagviz.plot.sheet import Sheet
+from sagviz.plot.shots import MARKS, Shot, shoot
 from sagviz.records.trace import Trace
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.layout import Crossing, Square

@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets as W
 
-from sagviz.plot.sheet import measure_words
+from sagviz.plot.shots import measure_words
 from sagviz.sweeps.layout import Axis, varies
 from sagviz.widgets.common.controls import css_class, labelled, number_of
 from sagviz.widgets.common.layout import flow

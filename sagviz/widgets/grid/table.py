@@ -14,7 +14,8 @@ import ipywidgets as W
 import traitlets
 
 from sagviz.html import data_uri, link
-from sagviz.plot.sheet import MARKS, Sheet, Shot, is_tiny, number, thumbnail
+from sagviz.plot.sheet import Sheet
+from sagviz.plot.shots import MARKS, Shot, is_tiny, number, thumbnail
 from sagviz.sweeps.layout import Square
 from sagviz.widgets.common.controls import button, labelled
 from sagviz.widgets.common.layout import flow

@@ -11,7 +11,7 @@ import traitlets
 
 from sagviz.errors import ArgumentError
 from sagviz.models import Model
-from sagviz.plot.sheet import reason_of
+from sagviz.plot.shots import reason_of
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect
