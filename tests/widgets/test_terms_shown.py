@@ -21,8 +21,8 @@ from sagviz.cli import main
 from sagviz.guidance import APG, Guidance, Term
 from sagviz.guidance.views import StepView
 from sagviz.player import PAGE_BYTES
-from sagviz.player.pack import RANGES, pack
-from sagviz.plot.curves import COLOURS, guidance_curves
+from sagviz.player.pack import pack
+from sagviz.plot.curves import guidance_curves
 from sagviz.widgets.common.controls import css_class
 
 SUM = CFG(3.0) + SAG(0.5) + PAG(1.5) + SEG(0.5) + APG(1.0) + Rescale(0.3)
@@ -136,14 +136,13 @@ def test_without_cfg_there_is_nothing_to_rescale(model: sv.Model, trace: sv.Trac
 
 def test_every_term_has_its_place_on_the_page() -> None:
     """A title, a colour and a range, for each that there is."""
-    css = (PLAYER / "player.css").read_text(encoding="utf-8")
-    for name, kind in Term.kinds.items():
+    for kind in Term.kinds.values():
         assert kind.title
         assert kind.formula
-        assert name in COLOURS
-        assert name in RANGES
-        assert f".sagviz-player .{name} {{ --hue: var(--{name}); }}" in css
-        assert len(re.findall(rf"--{name}: #", css)) == 2, "one for light pages, one for dark ones"
+        assert kind.symbol
+        assert kind.scale_help
+        assert re.fullmatch(r"#[0-9A-Fa-f]{6}", kind.colour)
+        assert kind.scale_range[0] < kind.scale_range[1]
 
 
 # What the three kinds of colour blindness leave of linear RGB (Vienot, Brettel & Mollon 1999;
@@ -169,18 +168,25 @@ def lab(colour: str, kind: str) -> np.ndarray[Any, Any]:
 
 
 def palettes() -> dict[str, dict[str, str]]:
-    """The colours of the terms in figures, and on light and dark pages of the player."""
+    """The colours of the terms in figures and on light pages of the player, and on dark ones, which
+    mix them with white.
+    """
     css = (PLAYER / "player.css").read_text(encoding="utf-8")
-    found = {name: re.findall(rf"--{name}: (#\w+)", css) for name in Term.kinds}
-    pages = {
-        page: {name: both[place] for name, both in found.items()}
-        for place, page in enumerate(("light", "dark"))
-    }
-    return {"figures": {name: COLOURS[name] for name in Term.kinds}, **pages}
+    plain = {name: kind.colour for name, kind in Term.kinds.items()}
+    light, dark = (int(share) / 100 for share in re.findall(r"--tint: (\d+)%", css))
+    mixed = {name: mixed_with_white(colour, dark) for name, colour in plain.items()}
+    assert light == 0
+    return {"light": plain, "dark": mixed}
+
+
+def mixed_with_white(colour: str, share: float) -> str:
+    """As `color-mix(in srgb, white SHARE, COLOUR)`."""
+    channels = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(255 * share + x * (1 - share)):02x}" for x in channels)
 
 
 @pytest.mark.parametrize("kind", BLIND)
-@pytest.mark.parametrize("where", ["figures", "light", "dark"])
+@pytest.mark.parametrize("where", ["light", "dark"])
 def test_the_colours_of_terms_can_be_told_apart(where: str, kind: str) -> None:
     """CIE 1976 differences; 2.3 is just noticed, red and green of one lightness come to less than
     10 for the colour-blind.
@@ -219,7 +225,7 @@ def test_figures_show_any_sum(model: sv.Model, trace: sv.Trace) -> None:
     for term in SUM.terms:
         assert f"{term.title}: {term.formula}" in titles
     axes = guidance_curves(trace).figures[0].axes[0]
-    assert [line.get_color() for line in axes.lines] == [COLOURS[term.name] for term in SUM.terms]
+    assert [line.get_color() for line in axes.lines] == [term.colour for term in SUM.terms]
     assert plot.formula(trace[1]).words.count("direction of length") == len(SUM.terms)
 
 
