@@ -94,14 +94,9 @@ class Preference(View):
         self.sides = [Picture(side, 320, height / width) for side in ("Left", "Right")]
         self.heading, self.end = W.HTML(), W.HTML()
         self.bar = progress_bar("100%", "10px", len(pictures))
-        self.typed = W.Text(
-            description="Keys", placeholder="L, R, T or U", layout=W.Layout(width="auto")
-        )
-        labelled(
-            self.typed,
-            "Put the cursor here and vote by keys: L for left, R for right, T for a tie, U to undo",
-            "230px",
-        )
+        self.typed = W.Text(description="Keys", placeholder="L, R, T or U")
+        words = "vote by keys: L for left, R for right, T for a tie, U to undo"
+        labelled(self.typed, f"Put the cursor here and {words}", "230px")
         self.typed.style.description_width = "50px"
         self.typed.observe(self._key, "value")
         labels = {

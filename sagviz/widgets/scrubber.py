@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import ipywidgets as W
@@ -24,12 +22,10 @@ from sagviz.records.trace import Trace
 from sagviz.widgets.common.controls import Number
 from sagviz.widgets.common.layout import flow
 from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.optional import anywidget
 from sagviz.widgets.common.settings import WidgetSettings
 from sagviz.widgets.common.traits import Choice, Whole
 from sagviz.widgets.common.view import View
-
-# without it the kernel helps
-anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None
 
 # the same names in Python, in the page and in `widget.js`
 FOLLOWED = ("index", "panes", "playing", "view", "front")
@@ -74,11 +70,9 @@ class ScrubberSettings(WidgetSettings):
     @traitlets.validate("index", "front")
     def _within(self, proposal: Any) -> int:
         runs, name, value = self.data["runs"], proposal["trait"].name, proposal["value"]
-        count, things = (
-            (len(runs), "runs")
-            if name == "front"
-            else (max(len(run["steps"]) for run in runs), "steps")
-        )
+        count, things = len(runs), "runs"
+        if name == "index":
+            count, things = max(len(run["steps"]) for run in runs), "steps"
         if value >= count:
             raise ArgumentError(
                 f"{name} is {value}; there are {count} {things} to show, counted from 0"

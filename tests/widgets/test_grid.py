@@ -284,12 +284,12 @@ def test_pages_walk_through_all_rows(model: sv.Model) -> None:
     seen = list[str]()
     for page in range(5):
         shown.page = page
-        seen += shown.board.table["rows"]
-        assert len(shown.board.table["squares"]) == 400
+        seen += shown.table.table["rows"]
+        assert len(shown.table.table["squares"]) == 400
     assert seen == [f"seed {seed}" for seed in range(1000)]
     assert "rows 801 to 1000 of 1000" in shown.caption.value
     shown.selected = (801, 1)
-    assert shown.board.chosen == [1, 1]
+    assert shown.table.chosen == [1, 1]
     with pytest.raises(ArgumentError, match="there are 5"):
         shown.page = 5
     shown.close()
@@ -308,12 +308,12 @@ def test_menus_and_traits_are_one(made: sv.Sweep) -> None:
     assert [shown.menus.others[name].label for name in visible] == ["CFG scale 3", "SAG scale 1"]
     shown.menus.axes["columns"].value = "prompt"  # they change places
     assert (shown.rows, shown.columns) == ("seed", "prompt")
-    assert (shown.menus.axes["rows"].value, shown.board.table["columns"]) == (
+    assert (shown.menus.axes["rows"].value, shown.table.table["columns"]) == (
         "seed",
         ["“a fox”", "“a cat”"],
     )
     shown.menus.measures.value = "saturation"
-    assert shown.measure == shown.board.measure == "saturation"
+    assert shown.measure == shown.table.measure == "saturation"
     shown.close()
 
 
@@ -338,15 +338,15 @@ def test_a_cell_opens_large_or_with_its_steps(made: sv.Sweep, model: sv.Model) -
 
 
 def test_it_fills_in_what_is_missing(shown: Grid, fresh: sv.Sweep) -> None:
-    statuses = [square["status"] for square in shown.board.table["squares"]]
+    statuses = [square["status"] for square in shown.table.table["squares"]]
     assert statuses == ["pending"] * 6
     assert not shown.buttons["run"].disabled
     shown.buttons["run"].click()
-    assert [square["status"] for square in shown.board.table["squares"]] == ["done"] * 6
+    assert [square["status"] for square in shown.table.table["squares"]] == ["done"] * 6
     assert shown.buttons["run"].disabled
     assert not fresh.missing()
     assert "6 of 6 cells" in shown.work.status.value
-    found = shown.read([shown.board.table["squares"][4]["id"]])
+    found = shown.read([shown.table.table["squares"][4]["id"]])
     assert [shot.picture for shot in found.values()] == [
         fresh.store.load(fresh.cells[4].key).pictures[0]
     ]
@@ -377,13 +377,13 @@ def test_a_failed_and_a_damaged_cell_are_marked_and_made_again(
     fresh.store.fail(second.key, "OutOfMemoryError: much")
     shown.refresh()
     assert shown.read([f"{first.key}/0", f"{second.key}/0"]) == {}
-    marks = {square["id"].partition("/")[0]: square for square in shown.board.table["squares"]}
+    marks = {square["id"].partition("/")[0]: square for square in shown.table.table["squares"]}
     assert marks[first.key]["status"] == marks[second.key]["status"] == "failed"
     assert marks[second.key]["reason"] == "OutOfMemoryError: much"
     assert marks[first.key]["reason"]
     with pytest.warns(sv.SagvizWarning, match="damaged"):
         shown.run()
-    assert {square["status"] for square in shown.board.table["squares"]} == {"done"}
+    assert {square["status"] for square in shown.table.table["squares"]} == {"done"}
 
 
 def test_errors_stand_under_the_widget_which_stays_usable(
@@ -407,13 +407,13 @@ def test_without_anywidget_a_plain_table_and_menus_do_the_same(
 ) -> None:
     monkeypatch.setattr(table, "anywidget", None)
     shown = Grid(made)
-    assert shown.board.sheet.value.count("<img") == 6
-    shown.board.menus[0].value, shown.board.menus[1].value = 1, 2
-    shown.board.go.click()
+    assert shown.table.sheet.value.count("<img") == 6
+    shown.table.menus[0].value, shown.table.menus[1].value = 1, 2
+    shown.table.go.click()
     assert shown.selected == (1, 2)
     assert shown.opened.trace is not None
     shown.buttons["html"].click()
-    assert 'download="sweep.html"' in shown.board.link.value
+    assert 'download="sweep.html"' in shown.table.link.value
     shown.close()
 
 

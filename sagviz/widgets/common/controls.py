@@ -41,6 +41,12 @@ def checkbox(label: str, words: str, value: bool = False) -> W.Checkbox:
     return made
 
 
+def whole_box(label: str, words: str, low: int, high: int, width: str) -> W.BoundedIntText:
+    """A box for a whole number from `low`, which it begins with, to `high`."""
+    box = W.BoundedIntText(description=label, value=low, min=low, max=high)
+    return labelled(box, words, width)
+
+
 def button(label: str, words: str, look: str = "") -> W.Button:
     """A button with words on it; `look` is ipywidgets' button_style."""
     made = W.Button(description=label, tooltip=words, button_style=look)

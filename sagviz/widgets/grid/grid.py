@@ -26,7 +26,7 @@ from sagviz.widgets.common.view import View
 from sagviz.widgets.grid.detail import Detail
 from sagviz.widgets.grid.menus import Menus
 from sagviz.widgets.grid.settings import GridSettings
-from sagviz.widgets.grid.table import board, described
+from sagviz.widgets.grid.table import described, picture_table
 from sagviz.widgets.grid.work import Work
 
 STATES = {"done": "done", **MARKS}  # of cells, for people
@@ -168,8 +168,8 @@ class Grid(View):
 
     def _build(self) -> None:
         self.menus = Menus(self.settings, self.notice)
-        self.board = board(self.read, self._look)
-        self.board.observe(lambda change: self._choose(*change.new), "chosen")
+        self.table = picture_table(self.read, self._look)
+        self.table.observe(lambda change: self._choose(*change.new), "chosen")
         self.opened = Detail(self.notice, lambda: self.run_whole(here=False))
         make = partial(action_button, self.notice)
         missing, stop = "make what is missing, what is in view first", self.worker.cancel
@@ -184,7 +184,7 @@ class Grid(View):
         }
         self.summary, self.caption = W.HTML(), W.HTML()
         buttons = flow(*self.buttons.values())
-        parts = (self.menus, buttons, self.work.progress, self.caption, self.board, self.opened)
+        parts = (self.menus, buttons, self.work.progress, self.caption, self.table, self.opened)
         self.fill(self.summary, *parts)
 
     def _make(self, *, here: bool = False) -> None:
@@ -221,12 +221,12 @@ class Grid(View):
         self._drawn = time.monotonic()
         sheet = self.sheet
         self.caption.value = f"<p>{escape(sheet.caption)}</p>"
-        self.board.show(sheet, described(sheet, lambda square: self.work.status_of(square.cell)))
+        self.table.show(sheet, described(sheet, lambda square: self.work.status_of(square.cell)))
         self._mark()
 
     def _draw_again(self) -> None:
         """Unless the table was drawn a moment ago."""
-        if time.monotonic() - self._drawn > self.board.PAUSE:
+        if time.monotonic() - self._drawn > self.table.PAUSE:
             self._draw()
 
     def _choose(self, row: int, column: int) -> None:
@@ -237,7 +237,7 @@ class Grid(View):
     def _mark(self) -> None:
         row, column = self.settings.selected or (-1, -1)
         row -= self.sheet.first
-        self.board.chosen = [row, column] if row in range(len(self.sheet.window.rows)) else [-1, -1]
+        self.table.chosen = [row, column] if row in range(len(self.sheet.window.rows)) else [-1, -1]
 
     def _open(self) -> None:
         if self.settings.selected:
@@ -247,7 +247,7 @@ class Grid(View):
         self._mark()
 
     def _save_png(self) -> None:
-        self.board.save("sweep.png", "image/png", to_png(self.sheet.picture()))
+        self.table.save("sweep.png", "image/png", to_png(self.sheet.picture()))
 
     def _save_html(self) -> None:
-        self.board.save("sweep.html", "text/html", self.sheet.html().encode())
+        self.table.save("sweep.html", "text/html", self.sheet.html().encode())

@@ -5,8 +5,6 @@ at; else a plain table.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,13 @@ from sagviz.plot.shots import MARKS, Shot, is_tiny, number, thumbnail
 from sagviz.sweeps.layout import Square
 from sagviz.widgets.common.controls import button, labelled
 from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.optional import anywidget
 
-anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None
 HERE = Path(__file__).parent
 
 
-class Table(traitlets.HasTraits):
-    """What both kinds of board share."""
+class TableTraits(traitlets.HasTraits):
+    """What both kinds of table share."""
 
     table = traitlets.Dict(help="labels and squares, without their pictures").tag(sync=True)
     chosen = traitlets.List(
@@ -61,7 +59,7 @@ def _described(square: Square, status: str, reason: str) -> dict[str, str]:
     }
 
 
-class PlainBoard(W.VBox, Table):
+class PlainTable(W.VBox, TableTraits):
     """The table as it is exported, and two menus to choose from it, for notebooks without
     anywidget.
     """
@@ -99,7 +97,7 @@ class PlainBoard(W.VBox, Table):
 
 if anywidget is not None:
 
-    class Board(anywidget.AnyWidget, Table):
+    class Table(anywidget.AnyWidget, TableTraits):
         """A table of buttons, each with its picture, which the page asks for when it comes into
         view.
         """
@@ -139,11 +137,13 @@ def _sent(shot: Shot) -> dict[str, Any]:
     return {"address": data_uri(small), "tiny": is_tiny(small), "numbers": numbers}
 
 
-def board(read: Callable[[Sequence[str]], dict[str, Shot]], look: Callable[[], None]) -> Any:
-    """A board of the kind that works here.
+def picture_table(
+    read: Callable[[Sequence[str]], dict[str, Shot]], look: Callable[[], None]
+) -> Any:
+    """A table of the kind that works here.
 
     Args:
         read: the finished squares among these, by `Square.name`.
         look: looks at the sweep again.
     """
-    return (PlainBoard if anywidget is None else Board)(read, look)
+    return (PlainTable if anywidget is None else Table)(read, look)

@@ -14,7 +14,7 @@ from sagviz.plot.attention import place_map, word_bars
 from sagviz.plot.marks import marked
 from sagviz.records.step import Step
 from sagviz.sampling.attend import attend
-from sagviz.widgets.common.controls import labelled
+from sagviz.widgets.common.controls import whole_box
 from sagviz.widgets.common.layout import column, flow, text
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.picture import Picture
@@ -55,11 +55,7 @@ class AttentionTab(W.VBox):
         self.map = Picture("", 260, ratio=height / width, sharp=True)
         self.words, self.bars = text("sag-place-words"), text("sag-place-bars")
         self.boxes = tuple(
-            labelled(
-                W.BoundedIntText(description=name, min=0, max=most - 1),
-                f"{name} of the latent cell, from 0",
-                "200px",
-            )
+            whole_box(name, f"{name} of the latent cell, from 0", 0, most - 1, "200px")
             for name, most in (("row", height), ("column", width))
         )
         self.surface.observe(lambda change: self._choose(tuple(change.new)), "place")
@@ -107,14 +103,9 @@ class AttentionTab(W.VBox):
         wanted = (settings.index, place, settings.layer, settings.heads)
         if self.found is None or wanted != self._read:
             began = time.perf_counter()
-            self.found = attend(
-                settings.model,
-                settings.trace,
-                settings.index,
-                place,
-                layer=settings.layer,
-                heads=settings.heads,
-            )
+            model, trace, index = settings.model, settings.trace, settings.index
+            read = {"layer": settings.layer, "heads": settings.heads}
+            self.found = attend(model, trace, index, place, **read)
             self._read = wanted
             self.tell(1, time.perf_counter() - began)
         return self.found

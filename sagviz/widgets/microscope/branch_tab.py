@@ -55,11 +55,10 @@ class BranchTab(W.VBox):
 
     def start(self, *, here: bool = False) -> None:
         """Begin the branch, in a thread where there is a kernel, or do all of it here."""
-        settings = self.settings
-        run, first = depart(
-            settings.model, settings.trace, settings.index, settings.guidance, settings.applied_mask
-        )
-        before, image = settings.trace.steps[: settings.index], settings.image
+        settings, trace, index = self.settings, self.settings.trace, self.settings.index
+        guidance, mask = settings.guidance, settings.applied_mask
+        run, first = depart(settings.model, trace, index, guidance, mask)
+        before, image = trace.steps[:index], settings.image
         self.worker.start(lambda: self._work(run, first, before, image), here=here)
 
     def _work(self, run: Run, first: Step, before: tuple[Step, ...], image: int) -> None:

@@ -5,7 +5,6 @@ use it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import ipywidgets as W
 import torch
@@ -18,7 +17,7 @@ from sagviz.guidance.sag_mask import attended
 from sagviz.image import enlarge, preview, to_png
 from sagviz.plot.marks import overlap
 from sagviz.records.step import Step
-from sagviz.widgets.common.controls import action_button, checkbox, labelled
+from sagviz.widgets.common.controls import action_button, checkbox, whole_box
 from sagviz.widgets.common.layout import column, flow, text
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.picture import Picture
@@ -38,22 +37,19 @@ class MaskTab(W.VBox):
         height, width = settings.grid
         self.surface = surface("paint", height, width)
         self.revealed = Picture("", 260, ratio=height / width, sharp=True)
-        self.words = text(
-            "sag-overlap-words", "<p>Paint where you expect the mask, then reveal it.</p>"
-        )
+        words = "<p>Paint where you expect the mask, then reveal it.</p>"
+        self.words = text("sag-overlap-words", words)
         self.surface.observe(lambda _: self.forget(), "painted")
         self._make_controls()
-        super().__init__(
-            [flow(self.surface, self.revealed, column(*self._arranged(), width="260px"))]
-        )
+        side = column(*self._arranged(), width="260px")
+        super().__init__([flow(self.surface, self.revealed, side)])
         self.forget()
 
     @property
     def cells(self) -> Tensor:
         """What is painted, (H, W) of 0 and 1."""
-        return torch.tensor([float(cell) for cell in self.surface.painted]).reshape(
-            self.settings.grid
-        )
+        cells = torch.tensor([float(cell) for cell in self.surface.painted])
+        return cells.reshape(self.settings.grid)
 
     @cells.setter
     def cells(self, cells: Tensor) -> None:
@@ -105,21 +101,22 @@ class MaskTab(W.VBox):
         cells[top : top + height, left : left + width] = value
         self.cells = cells
 
-    def _use(self, source: str = "attention", painted: bool = False) -> None:
+    def _use(self, mask: Tensor | None, source: str = "attention") -> None:
         with self.settings.together():
-            self.settings.mask = self.cells if painted else None
-            self.settings.mask_source = source
+            self.settings.mask, self.settings.mask_source = mask, source
 
     def _make_controls(self) -> None:
         height, width = self.settings.grid
-        least_most = {
+        ends = {
             "row": (0, height),
             "column": (0, width),
             "rows": (1, height),
             "columns": (1, width),
         }
-        self.boxes = [_box(name, name, low, low, high) for name, (low, high) in least_most.items()]
-        self.brush = _box("brush", "side of the brush in cells", 1, 1, 9)
+        self.boxes = [
+            whole_box(name, name, low, high, "170px") for name, (low, high) in ends.items()
+        ]
+        self.brush = whole_box("brush", "side of the brush in cells", 1, 9, "170px")
         self.eraser = checkbox("erase", "take away instead of painting")
         self.hide = checkbox("cover map and mask", "guess first: Reveal uncovers them")
         traitlets.link((self.settings, "hidden"), (self.hide, "value"))
@@ -127,42 +124,25 @@ class MaskTab(W.VBox):
         traitlets.link((self.eraser, "value"), (self.surface, "erase"))
 
     def _arranged(self) -> list[W.Widget]:
-        make, paint = self._button, self._rectangle
+        make, use = self._button, self._use
+        these, cost = "the cells of these rows and columns", "1 U-Net call"
+        reveal = make("Reveal", "uncover the mask and compare", self.reveal, "primary")
+        clear = make("Clear", "paint nothing", lambda: self._fill(0))
+        paint = make("Paint rectangle", f"paint {these}", lambda: self._rectangle(1))
+        erase = make("Erase rectangle", f"erase {these}", lambda: self._rectangle(0))
+        words = f"blur these cells; {cost}"
+        painted = make("Use what is painted", words, lambda: use(self.cells), "primary")
+        words = f"as many cells as Mₜ has; {cost}"
+        random = make("Random, equal area", words, lambda: use(None, "random"))
+        words = f"as many cells, the least attended; {cost}"
+        inverted = make("Inverted, equal area", words, lambda: use(None, "inverted"))
+        own = make("Mₜ again", "the attention's own mask", lambda: use(None))
         return [
-            flow(self.hide, make("Reveal", "uncover the mask and compare", self.reveal, "primary")),
-            flow(self.brush, self.eraser, make("Clear", "paint nothing", partial(self._fill, 0))),
+            flow(self.hide, reveal),
+            flow(self.brush, self.eraser, clear),
             flow(*self.boxes),
-            flow(
-                make(
-                    "Paint rectangle",
-                    "paint the cells of these rows and columns",
-                    partial(paint, 1),
-                ),
-                make(
-                    "Erase rectangle",
-                    "erase the cells of these rows and columns",
-                    partial(paint, 0),
-                ),
-            ),
-            flow(
-                make(
-                    "Use what is painted",
-                    "blur these cells; 1 U-Net call",
-                    partial(self._use, painted=True),
-                    "primary",
-                ),
-                make(
-                    "Random, equal area",
-                    "as many cells as Mₜ has; 1 U-Net call",
-                    partial(self._use, "random"),
-                ),
-                make(
-                    "Inverted, equal area",
-                    "as many cells, the least attended; 1 U-Net call",
-                    partial(self._use, "inverted"),
-                ),
-                make("Mₜ again", "the attention's own mask", self._use),
-            ),
+            flow(paint, erase),
+            flow(painted, random, inverted, own),
             self.words,
         ]
 
@@ -180,9 +160,3 @@ def attention_mask(step: Step) -> Tensor | None:
     if step.attention is None or sag is None:
         return None
     return attended(step.attention, sag.threshold, (height, width))[0, 0]
-
-
-def _box(label: str, words: str, value: int, low: int, high: int) -> W.BoundedIntText:
-    return labelled(
-        W.BoundedIntText(description=label, value=value, min=low, max=high), words, "170px"
-    )

@@ -117,19 +117,16 @@ class Screen(W.VBox):
 
     def present(self, made: Made) -> None:
         """Show what a run left."""
-        for name, picture, place, content in zip(
-            made.names, self.pictures, self.links, made.pictures, strict=True
-        ):
+        first = made.traces[0]
+        parts = zip(made.names, self.pictures, self.links, made.pictures, strict=True)
+        for name, picture, place, content in parts:
             picture.show(content, made.words)
-            file = (
-                f"sagviz-seed-{made.traces[0].settings.seed}-{name.lower().replace(' + ', '-')}.png"
-            )
+            kind = name.lower().replace(" + ", "-")
+            file = f"sagviz-seed-{first.settings.seed}-{kind}.png"
             label = {"aria-label": f"Download the {name} picture"}
             place.value = link(content, "image/png", file, "Download PNG", **label)
-        self.bar.max, self.bar.value = (
-            made.traces[0].evaluations,
-            len(made.traces[0]) or made.traces[0].evaluations,
-        )
+        self.bar.max = first.evaluations
+        self.bar.value = len(first) or first.evaluations
         self.status.value = f'<span role="status">{escape(made.words)}</span>'
 
 
