@@ -17,7 +17,7 @@ from typing import Any
 from sagviz import describe
 from sagviz.errors import ArgumentError
 from sagviz.files import write_whole
-from sagviz.image import data_uri
+from sagviz.html import data_uri
 from sagviz.player.pack import pack, picture, stills
 from sagviz.records.trace import Trace
 

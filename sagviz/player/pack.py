@@ -23,7 +23,8 @@ from torch import Tensor
 from sagviz import describe, measure
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import Term
-from sagviz.image import data_uri, enlarge, from_png, heat_map, preview, to_png, to_webp
+from sagviz.html import data_uri
+from sagviz.image import enlarge, from_png, heat_map, preview, to_png, to_webp
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sagviz.errors import ArgumentError
-from sagviz.image import data_uri, to_png
+from sagviz.html import data_uri
+from sagviz.image import to_png
 
 FONT = "font-family:system-ui,sans-serif;color:inherit"
 DPI = 200  # pixels an inch of saved figures

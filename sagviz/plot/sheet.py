@@ -15,7 +15,8 @@ from PIL import Image
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import write_whole
 from sagviz.guidance import title_of
-from sagviz.image import data_uri, enlarge, from_png, to_png, to_webp
+from sagviz.html import data_uri
+from sagviz.image import enlarge, from_png, to_png, to_webp
 from sagviz.plot.display import FONT
 from sagviz.plot.montage import Tile, montage
 from sagviz.sweeps import Sweep

@@ -23,6 +23,7 @@ from sagviz.diffusion.noise_level import Level
 from sagviz.errors import TraceError
 from sagviz.files import write_whole
 from sagviz.guidance import Guidance
+from sagviz.html import data_uri
 from sagviz.records.settings import Settings
 from sagviz.records.step import STORED, Step
 
@@ -118,7 +119,7 @@ class Trace(Sequence[Step]):
         words = escape(repr(self).strip("<>"), quote=True)
         return (
             "".join(
-                f'<img src="{image.data_uri(content)}" alt="{words}">' for content in self.pictures
+                f'<img src="{data_uri(content)}" alt="{words}">' for content in self.pictures
             )
             or f"<p>{words}</p>"
         )

@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import inspect
 import secrets
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sagviz import errors
 from sagviz.attention.capture import Capture, Word, words_of
 from sagviz.checks import check_steps, check_whole
 from sagviz.diffusion.noise_level import Level, levels
 from sagviz.diffusion.seeds import generator
-from sagviz.errors import ArgumentError, SagvizWarning
+from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance, Term, as_guidance, check_number
 from sagviz.models import Model, check_scheduler, make_scheduler
 from sagviz.models.vocabulary import warn_of_unknown_words
@@ -79,13 +79,9 @@ def prepare(
             raise ArgumentError(f"{name} is {text!r}; give a text, '' for none")
     check_told(model, total, prompt, negative_prompt)
     if warn:
-        warn_of_prompts(model, prompt, negative_prompt if total.both else "", stacklevel=4)
+        warn_of_prompts(model, prompt, negative_prompt if total.both else "")
     if warn and negative_prompt and not total.both:
-        warnings.warn(
-            "negative_prompt does nothing without CFG; add CFG(3.0) to the guidance",
-            SagvizWarning,
-            stacklevel=3,
-        )
+        errors.warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance")
     pixels = model.default_size if size is None else size
     shape = model.latent_shape(pixels)
     for term in total.terms:
@@ -93,7 +89,7 @@ def prepare(
     if capture is not None:
         capture = _check_capture(model, capture, prompt, pixels, images)
     planner = make_scheduler(model, scheduler)
-    check_scheduler(model, planner, warn=warn, stacklevel=3)
+    check_scheduler(model, planner, warn=warn)
     options = frozenset(inspect.signature(planner.step).parameters)
     if eta and "eta" not in options:
         raise ArgumentError(
@@ -182,11 +178,11 @@ def check_told(model: Model, guidance: Guidance, *prompts: str) -> None:
         )
 
 
-def warn_of_prompts(model: Model, *prompts: str, stacklevel: int) -> None:
+def warn_of_prompts(model: Model, *prompts: str) -> None:
     """Warn of words that are cut off, and of words that the model was not taught."""
     for prompt in prompts:
-        model.check_prompt(prompt, stacklevel=stacklevel + 1)
-    warn_of_unknown_words(model, *prompts, stacklevel=stacklevel)
+        model.check_prompt(prompt)
+    warn_of_unknown_words(model, *prompts)
 
 
 def _draw(shape: tuple[int, int, int], generators: list[torch.Generator]) -> Tensor:

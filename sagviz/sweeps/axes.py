@@ -66,7 +66,7 @@ def lay_out(
         _axis("prompts", prompts, lambda value: _told(model, _text(value))),
     )
     sums = _axis("guidance", guidance, lambda value: _told(model, as_guidance(value)))
-    warn_of_prompts(model, *texts, negative_prompt, stacklevel=5)
+    warn_of_prompts(model, *texts, negative_prompt)
     return Plan(
         prompts=texts,
         seeds=_axis(

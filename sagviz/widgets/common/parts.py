@@ -20,7 +20,7 @@ import traitlets
 from sagviz.checks import check_whole
 from sagviz.errors import ArgumentError, SagvizError, SagvizWarning
 from sagviz.guidance import check_number
-from sagviz.image import data_uri
+from sagviz.html import data_uri
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 NOTHING: Mapping[Any, str] = {}

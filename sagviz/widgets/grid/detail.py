@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets as W
 
-from sagviz.image import data_uri
+from sagviz.html import data_uri
 from sagviz.models import Model
 from sagviz.plot.sheet import MARKS, Shot, measure_words, shoot
 from sagviz.records.step import Step

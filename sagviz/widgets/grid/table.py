@@ -14,7 +14,7 @@ from typing import Any
 import ipywidgets as W
 import traitlets
 
-from sagviz.image import data_uri
+from sagviz.html import data_uri
 from sagviz.plot.sheet import MARKS, Sheet, Shot, is_tiny, number, thumbnail
 from sagviz.sweeps.layout import Square
 from sagviz.widgets.common.parts import button, flow, labelled

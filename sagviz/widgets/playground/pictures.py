@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as W
 
-from sagviz.image import data_uri, preview, to_jpeg, to_png
+from sagviz.html import data_uri
+from sagviz.image import preview, to_jpeg, to_png
 from sagviz.models import Model
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sagviz import plot
 from sagviz.errors import ArgumentError, SagvizError
-from sagviz.image import png_notes
+from sagviz.image import png_texts
 from sagviz.models import Model
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
@@ -244,7 +244,7 @@ def read_settings(content: bytes) -> Settings:
         ArgumentError: it is no picture, or has none.
     """
     try:
-        return Settings.from_json(json.loads(png_notes(content)["sagviz"]))
+        return Settings.from_json(json.loads(png_texts(content)["sagviz"]))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ArgumentError(
             "this file holds no settings of sagviz; give a PNG that was downloaded here or that"
