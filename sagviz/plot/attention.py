@@ -9,7 +9,7 @@ from html import escape
 
 from PIL import Image
 
-from sagviz.attention.capture import Captured
+from sagviz.attention.captured import Captured
 from sagviz.image import heat_map
 from sagviz.plot.display import FONT, Panel
 from sagviz.plot.panels import over

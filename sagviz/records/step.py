@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sagviz.attention.capture import Captured
+from sagviz.attention.captured import Captured
 from sagviz.diffusion.blur import gaussian_blur
 from sagviz.diffusion.noise_level import Level
 from sagviz.guidance import SAG, Guidance

@@ -17,7 +17,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from sagviz import image
-from sagviz.attention.capture import Captured
+from sagviz.attention.captured import Captured
 from sagviz.attention.read import KINDS
 from sagviz.diffusion.noise_level import Level
 from sagviz.errors import TraceError

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from sagviz import errors
-from sagviz.attention.capture import Capture, Word, words_of
+from sagviz.attention.capture import Capture
+from sagviz.attention.words import Word, words_of
 from sagviz.checks import check_steps, check_whole
 from sagviz.diffusion.noise_level import Level, levels
 from sagviz.diffusion.seeds import generator

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sagviz.attention.capture import captured_of
+from sagviz.attention.captured import captured_of
 from sagviz.attention.perturb import Perturbation, perturb
 from sagviz.attention.read import Reading, capture
 from sagviz.models import Conditioning, Model
