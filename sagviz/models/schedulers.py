@@ -7,8 +7,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from sagviz import errors
-from sagviz.errors import ArgumentError
+from sagviz.errors import ArgumentError, warn
 from sagviz.models.base import Model
 
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -72,7 +71,7 @@ def _named(model: Model, name: str) -> Any:
     return _class(kind).from_config(config, **options)
 
 
-def check_scheduler(model: Model, planner: Any, *, warn: bool = True) -> None:
+def check_scheduler(model: Model, planner: Any, *, warns: bool = True) -> None:
     """Refuse a scheduler that needs what guidance does not have, and warn of one that leaves the
     model's noise schedule.
 
@@ -86,9 +85,9 @@ def check_scheduler(model: Model, planner: Any, *, warn: bool = True) -> None:
             f" (variance_type {planner.config.variance_type!r}), which has no guided form; give"
             " scheduler='ddpm', which fixes it, or 'ddim'"
         )
-    if warn and model.scheduler.config.get(ZERO_SNR) and not _has_zero_snr(type(planner)):
+    if warns and model.scheduler.config.get(ZERO_SNR) and not _has_zero_snr(type(planner)):
         able = [name for name, (other, _) in SCHEDULERS.items() if _has_zero_snr(_class(other))]
-        errors.warn(
+        warn(
             f"{model.name} was trained with zero terminal SNR, which {kind} does not have:"
             " it starts from less noise than the model knows, and pictures turn grey;"
             f" {', '.join(able)} have it"
