@@ -27,8 +27,8 @@ from sagviz.models.unfit import misfit
 
 
 class Model:
-    """A diffusion model whose U-Net has self-attention. A family, such as `StableDiffusion`, is a
-    subclass in a file of its own; one with a `title` is known to `load` from then on.
+    """A diffusion model whose U-Net has self-attention. Each family is a subclass in one file; a
+    class with a `title` is known to `load` as soon as it is defined.
 
     Attributes:
         name: what it was loaded from.
@@ -36,7 +36,7 @@ class Model:
             objects, left as they are.
         tokenizer: `None` where the family reads no text.
         config: the settings of the pipeline that it comes from.
-        classifier: of noisy latents, for CG, see `guidance.Classifier`; `None` where there is none.
+        classifier: of noisy latents, for CG; `None` where there is none.
         origin: what `load` needs to load it again; `None` where it, or its classifier, comes from
             the memory of this process.
         lock: held while the tokenizer or a network works, so that several widgets can share it.
@@ -129,8 +129,7 @@ class Model:
         blur_sigma: float | None = None,
         blur_kernel: int | None = None,
     ) -> SAG:
-        """SAG with the layer, and where it is `None` the blur, that suit this family, as `compare`,
-        reports and the Playground take it. `SAG(scale)` itself is the same for all models.
+        """SAG with the layer and, where it is `None`, the blur that suit this family.
 
         Example:
             >>> import sagviz as sv
@@ -143,9 +142,7 @@ class Model:
 
     @property
     def default_sag(self) -> SAG:
-        """SAG at scale 1 as it suits the family: at another layer where the middle has no
-        attention.
-        """
+        """SAG as it suits the family: at another layer where the middle has no attention."""
         return SAG(1.0, layer=default_layer(self.unet))
 
     def misfit(self) -> str | None:
@@ -255,6 +252,7 @@ class Model:
         Example:
             >>> import sagviz as sv, torch
             >>> sv.load().add_noise(torch.ones(1), torch.zeros(1), t=500)
+            tensor([0.4363])
         """
         bars = self.scheduler.alphas_cumprod
         if not isinstance(t, int) or not 0 <= t < len(bars):
