@@ -175,9 +175,9 @@ class Capture:
         """Refuse more than `max_bytes`."""
         if needed > self.max_bytes:
             raise ArgumentError(
-                f"the attention captured in {what} needs {format_bytes(needed)}, more than max_bytes,"
-                f" {format_bytes(self.max_bytes)}; capture fewer layers, averaged heads, 'mass'"
-                " instead of 'maps', or fewer steps"
+                f"the attention captured in {what} needs {format_bytes(needed)}, more than"
+                f" max_bytes, {format_bytes(self.max_bytes)}; capture fewer layers, averaged heads,"
+                " 'mass' instead of 'maps', or fewer steps"
             )
 
 

@@ -116,7 +116,7 @@ def _module(unet: nn.Module, reading: Reading) -> nn.Module:
 def _read(
     attn: Any, reading: Reading, rows: list[int], size: tuple[int, int], given: dict[str, Any]
 ) -> Tensor:
-    """One reading of a layer's input: (B, ...), or (B, heads, ...) where the heads are kept apart."""
+    """One reading of a layer's input: (B, ...), or (B, heads, ...) with the heads kept apart."""
     hidden = given["hidden_states"][rows]
     text, time = (
         None if part is None else part[rows]

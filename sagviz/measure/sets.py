@@ -68,7 +68,8 @@ def precision_recall(real: object, made: object, k: int = 3) -> PrecisionRecall:
     1904.06991).
 
     A set's manifold is the union of balls around its members, each reaching to its k-th nearest
-    neighbour in the set. Precision is the share of `made` inside the manifold of `real`, recall the reverse.
+    neighbour in the set. Precision is the share of `made` inside the manifold of `real`, recall the
+    reverse.
 
     Args:
         real: features (N, D), array or tensor, N > k.
