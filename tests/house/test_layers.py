@@ -244,8 +244,9 @@ KNOWN = FILES | {name for row in ROWS for name in row if not name.endswith("*")}
         ("schedule", "from sagviz import CFG"),
         ("schedule", "import sagviz"),
         ("schedule", "from importlib import import_module\nimport_module('sagviz.sampling.loop')"),
-        ("degrade", "from sagviz.guidance import SAG"),
-        ("mini.world", "from sagviz.image import to_image"),
+        ("degrade", "from sagviz.guidance import SAG")(
+            "mini.world", "from sagviz.image import to_image"
+        ),
         ("measure", "from sagviz.records.trace import Trace"),
         ("sampling", "def late():\n    from sagviz.cli import main"),
         ("traces", "from sagviz import player"),
