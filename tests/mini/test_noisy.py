@@ -56,7 +56,7 @@ def test_it_learns_to_tell_two_latents_apart(tmp_path: Path) -> None:
         labels,
         (latents, labels),
         signal,
-        Plan(steps=15, rate=2e-3, warmup=3),
+        Plan(steps=15, rate=2e-3, warmup=3, autocast=False),
         tmp_path / "noisy.pt",
     )
     right = accuracy(classifier, latents, to_targets(labels)[0], signal)

@@ -41,7 +41,7 @@ FULL = Budget(
     text=Plan(steps=2_400, rate=1e-3),
     unet=Plan(steps=4_200, rate=8e-4, hold=0.5, ema=0.999),
 )
-FEW = Plan(steps=2, rate=1e-3)
+FEW = Plan(steps=2, rate=1e-3, autocast=False)
 SMOKE = Budget(
     scenes=96,
     held_out=32,
