@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from sagviz.errors import ArgumentError
 
 MAX_STEPS = 999  # a schedule of 1,000 training steps has no more
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def check_number(
@@ -64,3 +71,29 @@ def format_bytes(amount: float) -> str:
 def format_dtype(dtype: object) -> str:
     """The name of a number format of torch, as `load` takes it: "float16"."""
     return str(dtype).removeprefix("torch.")
+
+
+def names_arguments(**hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: a keyword that the function does not have is refused with a sentence.
+
+    Args:
+        hints: for names that people bring along, what to do instead.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        known = [*inspect.signature(function).parameters]
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in kwargs:
+                if name not in known:
+                    near = get_close_matches(name, known, 1)
+                    hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+                    raise ArgumentError(
+                        f"{function.__name__} has no argument {name!r}; {hints.get(name, hint)}"
+                    )
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
-from sagviz.checks import format_bytes, format_dtype
+from sagviz.checks import format_bytes, format_dtype, names_arguments
 from sagviz.guidance import Guidance, Term
 from sagviz.html import table
 from sagviz.models import Model
@@ -160,6 +160,7 @@ def free_bytes(model: Model) -> int | None:
     return free + spare + sum(part.numel() * part.element_size() for part in held)
 
 
+@names_arguments()
 def estimate(
     model: Model,
     prompt: str = "",
