@@ -18,7 +18,7 @@ from PIL import Image
 import sagviz as sv
 from sagviz import CFG, SAG, cli
 from sagviz.errors import ArgumentError, SagvizError
-from sagviz.image import from_png, png_notes, to_png
+from sagviz.image import from_png, png_texts, to_png
 from sagviz.models import SCHEDULERS, make_scheduler
 from sagviz.sampling.prepare import describe
 from sagviz.widgets.playground import history, pictures
@@ -239,7 +239,7 @@ def test_cancel_ends_within_a_step_keeps_what_was_done_and_the_next_run_works(
     done = len(playground.traces[0])
     assert 0 < done == len(playground.traces[1]) < 500
     assert "stopped after" in playground.screen.status.value
-    assert json.loads(png_notes(playground.history.runs[0].pictures[1])["sagviz"])["steps"] == 999
+    assert json.loads(png_texts(playground.history.runs[0].pictures[1])["sagviz"])["steps"] == 999
     playground.steps = 2
     playground.buttons["run"].click()
     assert playground.worker.wait(30)

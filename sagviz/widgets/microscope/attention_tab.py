@@ -8,7 +8,7 @@ from html import escape
 
 import ipywidgets as W
 
-from sagviz.attention.capture import Captured
+from sagviz.attention.captured import Captured
 from sagviz.image import enlarge, preview, to_png
 from sagviz.plot.attention import place_map, word_bars
 from sagviz.plot.marks import marked

@@ -16,7 +16,7 @@ import ipywidgets as W
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG
 from sagviz.html import link
-from sagviz.image import png_notes, preview, to_jpeg, to_png
+from sagviz.image import png_texts, preview, to_jpeg, to_png
 from sagviz.models import Model
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
@@ -158,7 +158,7 @@ def read_settings(content: bytes) -> Settings:
         ArgumentError: it is no picture, or has none.
     """
     try:
-        return Settings.from_json(json.loads(png_notes(content)["sagviz"]))
+        return Settings.from_json(json.loads(png_texts(content)["sagviz"]))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ArgumentError(
             "this file holds no settings of sagviz; give a PNG that was downloaded here or that"

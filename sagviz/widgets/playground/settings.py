@@ -195,7 +195,9 @@ class FormSettings(WidgetSettings):
     def _missing(self, settings: Settings) -> list[str]:
         """What a run had that the form has no place for."""
         sag, lost = settings.guidance.get(SAG), []
-        plain = {"threshold": sag.threshold, "blur_sigma": sag.blur_sigma} if sag else {}
+        plain: dict[str, Any] = (
+            {"threshold": sag.threshold, "blur_sigma": sag.blur_sigma} if sag else {}
+        )
         if sag and sag != self.model.sag(sag.scale, **plain):
             lost.append(f"that run had {sag!r}: the form sets its scale, threshold and blur only")
         others = [repr(term) for term in settings.guidance.terms if type(term) not in (CFG, SAG)]
