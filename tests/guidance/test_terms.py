@@ -35,7 +35,7 @@ from sagviz.sampling.keep import record_bytes
 from sagviz.sampling.lockstep import begin, lockstep
 from sagviz.sampling.prepare import prepare, resume
 from sagviz.sampling.unet_calls import UNetCalls
-from sagviz.sweeps.axes import fingerprint
+from sagviz.sweeps.fingerprint import fingerprint
 
 PROMPT = "a fox on a blue background"
 MID = "mid_block.attentions.0.transformer_blocks.0.attn1"

@@ -25,7 +25,7 @@ from sagviz.plot.montage import GAP, Tile, montage
 from sagviz.plot.sheet import LIMIT, Sheet, Window, contact_sheet
 from sagviz.sweeps import begin
 from sagviz.sweeps.layout import cross
-from sagviz.widgets.grid import table, work
+from sagviz.widgets.grid import table
 from sagviz.widgets.grid.grid import Grid
 from sagviz.widgets.grid.settings import GridSettings
 from sagviz.widgets.scrubber import Scrubber
@@ -392,7 +392,7 @@ def test_errors_stand_under_the_widget_which_stays_usable(
     def fails(*_: object, **__: object) -> Any:
         raise SagvizError("no <luck>")
 
-    monkeypatch.setattr(work, "run", fails)
+    monkeypatch.setattr(sv.Sweep, "run", fails)
     shown.buttons["run"].click()
     assert "no &lt;luck&gt;" in shown.notice.value
     assert shown.buttons["cancel"].disabled

@@ -17,9 +17,8 @@ from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import resume
 from sagviz.sweeps import Sweep
-from sagviz.sweeps.axes import fingerprint
+from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.plan import Cell
-from sagviz.sweeps.running import run
 from sagviz.widgets.common.controls import progress_bar
 from sagviz.widgets.common.layout import flow, text
 from sagviz.widgets.common.notice import Notice
@@ -88,8 +87,7 @@ class Work(traitlets.HasTraits):
         total = len(left)
         self._mark(left[:batch])
         self._follow(0, total, "cells")
-        made = run(model, self.sweep.plan, self.sweep.store, tuple(left), batch=batch)
-        for done, cell in enumerate(made, 1):
+        for done, cell in enumerate(self.sweep.run(model, cells=tuple(left), batch=batch), 1):
             left.remove(cell)
             self._mark(left[:batch])
             if not self._follow(done, total, "cells"):
