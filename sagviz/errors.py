@@ -98,4 +98,5 @@ def warn(message: str) -> None:
 
 
 def _is_ours(names: dict[str, Any]) -> bool:
-    return str(names.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
+    # torch's decorators, such as no_grad, stand between two functions of ours
+    return str(names.get("__name__")).partition(".")[0] in (__name__.partition(".")[0], "torch")

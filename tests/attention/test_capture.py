@@ -15,8 +15,8 @@ from tiny import DOWN_LAYER, counted, is_one_sentence, residue
 
 import sagviz as sv
 from sagviz import CFG, SAG, Capture, Captured
-from sagviz.attention.capture import END, START, words_of
 from sagviz.attention.layers import layers
+from sagviz.attention.words import END, START, words_of
 from sagviz.errors import ArgumentError
 
 PROMPT = "a fox on a blue background"

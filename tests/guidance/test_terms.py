@@ -28,7 +28,7 @@ from sagviz.codegen import code
 from sagviz.errors import ArgumentError, RunError
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.mini import noisy
-from sagviz.models.load import _own_classifier
+from sagviz.models.load import load_classifier
 from sagviz.plot.formula import formula
 from sagviz.sampling.collect import collect
 from sagviz.sampling.keep import record_bytes
@@ -728,14 +728,14 @@ def test_a_classifier_is_given_to_load(folder: Path) -> None:
 def test_the_miniatures_classifier_is_found_where_it_lies(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    assert _own_classifier(tmp_path, torch.device("cpu")) is None
+    assert load_classifier(tmp_path, torch.device("cpu")) is None
     torch.manual_seed(0)
     own = noisy.NoisyClassifier()
     save_file(
         {name: value.contiguous() for name, value in own.state_dict().items()},
         tmp_path / noisy.FILE,
     )
-    found = _own_classifier(tmp_path, torch.device("cpu"))
+    found = load_classifier(tmp_path, torch.device("cpu"))
     x, t = torch.randn(2, 4, 16, 16), torch.tensor([10.0, 900.0])
     assert torch.equal(found(x, t), own.eval()(x, t))
     assert "fox" in found.labels

@@ -61,7 +61,7 @@ def test_a_lesson_is_learned_and_the_words_go_on_saying_what_they_said(
         captions,
         wanted,
         (captions, wanted),
-        Plan(steps=40, rate=3e-3, warmup=10),
+        Plan(steps=40, rate=3e-3, warmup=10, autocast=False),
         tmp_path / "text.pt",
     )
     assert json.loads((tmp_path / "text.jsonl").read_text())["layout"] == 1

@@ -111,7 +111,7 @@ def test_the_judge_sees_what_is_on_renders_and_where() -> None:
 
 @pytest.mark.slow
 def test_prompts_come_true(mini: sv.Model, tmp_path: Path) -> None:
-    """A small sample of what `python -m sagviz.mini.evaluation.evaluate` measures: every object
+    """A small sample of what `python -m sagviz.mini.evaluation` measures: every object
     once, well above the 2 % of guessing.
     """
     pictures = Gallery(mini, tmp_path).pictures([caption((name,)) for name in NAMES], CFG(3.0))

@@ -391,7 +391,7 @@ SHAPES: dict[str, tuple[type, dict[str, Any], tuple[int, int], dict[tuple[int, i
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_grids_of_the_real_networks(name: str) -> None:
-    """Their shapes without their weights: what `layers` lists, and what a pass through them shows."""
+    """Their shapes without weights: what `layers` lists, and what a pass through them shows."""
     kind, settings, size, expected = SHAPES[name]
     with torch.device("meta"):
         unet = kind(**settings).requires_grad_(False)

@@ -341,7 +341,7 @@ def test_an_unknown_scheduler_is_refused_with_the_known_ones(model: sv.Model, na
 
 
 def test_threads_do_not_share_the_tokenizers_state(model: sv.Model) -> None:
-    """Prompts embedded at the same time, by widgets of one notebook, are those embedded one by one."""
+    """Prompts embedded at the same time, by several widgets, are those embedded one by one."""
     prompts = ["a fox", "", "a cat above an owl"] * 300
     expected = {prompt: model.embed(prompt) for prompt in set(prompts)}
     with ThreadPoolExecutor(6) as pool:
