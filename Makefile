@@ -37,7 +37,7 @@ render: .venv/.dev chromium
 	$(BIN)/python docs/render.py
 	$(BIN)/python docs/screenshots.py
 
-bench: export PYTHONPATH := tests:tests/browser
+bench: export PYTHONPATH := tests
 bench: .venv/.dev chromium
 	for table in engine microscope browser; do $(BIN)/python -W ignore tests/benchmarks/$$table.py || exit 1; done
 

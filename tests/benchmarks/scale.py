@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ from sagviz.sweeps.tasks import blank
 
 PROMPTS = ["a fox on a blue background", "a cat", "an owl", "a tree"]
 SUMS = [CFG(1 + w / 10) + SAG(s / 10) for w in range(10) for s in range(10)]
+
+
+class Full(Memory):
+    """A store that has every cell already."""
+
+    def holds(self, key: str) -> bool:
+        del key
+        return True
 
 
 def planned(model: sv.Model, count: int, store: Path | None = None, steps: int = 50) -> sv.Sweep:
@@ -83,8 +92,14 @@ def of_a_cell(model: sv.Model, folder: Path) -> Path:
     )
     for batch in (1, 16):
         spent = seconds(
-            lambda batch=batch: sv.sweep(
-                model, PROMPTS[0], seeds=range(16), guidance=SUMS[-1], batch=batch, progress=False
+            partial(
+                sv.sweep,
+                model,
+                PROMPTS[0],
+                seeds=range(16),
+                guidance=SUMS[-1],
+                batch=batch,
+                progress=False,
             )
         )
         row(
@@ -129,7 +144,7 @@ def of_a_task(model: sv.Model, one: Path, count: int, folder: Path) -> None:
             row(f"bytes of a task, batch={size}", f"{len(sent):,}")
         for name, engine in (("process pool of two", executor), ("Dask, two workers", other)):
             list(through(engine, model, laid, laid.cells[:40]))  # they load the model
-            spent = seconds(lambda engine=engine: list(through(engine, model, laid, laid.cells)))
+            spent = seconds(lambda: list(through(engine, model, laid, laid.cells)))  # noqa: B023
             row(f"a task beside its cells, {name}", f"{1e3 * spent / len(laid):.1f} ms")
 
 
@@ -151,8 +166,7 @@ def through(
 def of_a_driver(model: sv.Model, count: int) -> None:
     """Without an executor, of cells that cost nothing because each is already there."""
     laid = planned(model, count)
-    store = Memory()
-    store.holds = lambda _: True  # type: ignore[method-assign]
+    store = Full()
     cells = laid.cells
     spent = seconds(lambda: list(run(model, laid.plan, store, cells, batch=16)))
     row(f"going through {count:,} cells, beside the cells", f"{1e6 * spent / count:.1f} µs a cell")

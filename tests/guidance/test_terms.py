@@ -661,7 +661,7 @@ def test_the_equivalent_cfg_scale_is_that_of_the_sum(model: sv.Model) -> None:
     ("make", "hint"),
     [
         (lambda: PAG(1.0, layers=()), "layers"),
-        (lambda: PAG(1.0, layers=3), "layers"),
+        (lambda: PAG(1.0, layers=3), "layers"),  # type: ignore[arg-type]
         (lambda: SEG(1.0, layers=("",)), "layers"),
         (lambda: PAG(1.0, start=-1), "start"),
         (lambda: SEG(1.0, blur_sigma=-1.0), "blur_sigma"),

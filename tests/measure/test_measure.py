@@ -185,8 +185,14 @@ def test_two_equal_branches_have_no_direction() -> None:
 def test_zero_terminal_snr_keeps_the_equivalent_scale() -> None:
     """At alpha = 0 the noises of both branches coincide, the outputs of a v-model do not."""
     level = Level(999, 0.0, 1.0, "v_prediction")
-    outputs = {"out_uncond": noise(seed=1), "out_cond": noise(seed=2)}
-    step = Step(index=0, level=level, guidance=Guidance((CFG(4.0),)), x_t=noise(), **outputs)
+    step = Step(
+        index=0,
+        level=level,
+        guidance=Guidance((CFG(4.0),)),
+        x_t=noise(),
+        out_uncond=noise(seed=1),
+        out_cond=noise(seed=2),
+    )
     assert rms(step.terms["cfg"]) == 0
     assert equivalent_cfg(step) == pytest.approx(4, abs=1e-5)
 

@@ -9,7 +9,8 @@ import torch
 
 from sagviz.diffusion.noise_level import Level
 from sagviz.guidance.cg import slope
-from sagviz.mini import noisy
+from sagviz.mini.noisy import NoisyClassifier
+from sagviz.mini.training import noisy
 from sagviz.mini.training.diffusion import build_scheduler
 from sagviz.mini.training.fit import Plan
 
@@ -21,7 +22,7 @@ def test_the_slope_is_that_of_the_log_probability(t: int, place: int) -> None:
     """
     torch.manual_seed(0)
     classifier, level = (
-        noisy.NoisyClassifier().double(),
+        NoisyClassifier().double(),
         Level(t=t, alpha=0.6, sigma=0.8, prediction="epsilon"),
     )
     x_t, towards = torch.randn(2, 3, 4, 16, 16, dtype=torch.float64)

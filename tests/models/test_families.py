@@ -613,7 +613,7 @@ def test_a_schedule_that_a_scheduler_lacks_is_warned_of(families: Open) -> None:
         sv.SagvizWarning, match=r"SNR, which PNDMScheduler does not have.*ddim, ddpm, .*have it"
     ) as caught:
         sv.trace(model, steps=1, scheduler="pndm", progress=False)
-    assert is_one_sentence(caught[0].message)
+    assert is_one_sentence(str(caught[0].message))
     with warnings.catch_warnings():
         warnings.simplefilter("error", sv.SagvizWarning)
         for scheduler in (None, "euler", "dpm++ 2m"):
@@ -753,7 +753,7 @@ def test_guidances_are_compared_and_drawn(family: Family) -> None:
     )
     assert difference(runs[-1].latents, alone.latents) < 1e-4
     with_sag = runs[-1]
-    figures = [
+    figures: list[Any] = [
         sv.plot.step_panel(with_sag, 1, model),
         sv.plot.step_panel(with_sag, 1),
         sv.plot.film_strip(with_sag, model, count=2),

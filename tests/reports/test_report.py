@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -100,7 +101,7 @@ def test_the_notebooks_parameters_are_the_codes() -> None:
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_runs(
-    given: dict[str, object], hint: str, tmp_path: Path
+    given: dict[str, Any], hint: str, tmp_path: Path
 ) -> None:
     with pytest.raises(sv.SagvizError, match=re.escape(hint)) as error:
         sv.report(tmp_path / "a.html", **given)

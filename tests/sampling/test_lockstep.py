@@ -81,7 +81,11 @@ def test_runs_of_every_kind_go_together_as_they_go_alone(
 
 
 def test_a_v_model_goes_together(v_model: sv.Model) -> None:
-    each = [{"guidance": CFG(3.0)}, {"guidance": BOTH}, {"guidance": CFG(1.0) + SAG(0.3)}]
+    each: list[dict[str, Any]] = [
+        {"guidance": CFG(3.0)},
+        {"guidance": BOTH},
+        {"guidance": CFG(1.0) + SAG(0.3)},
+    ]
     assert max(map(distance, together(v_model, *each), alone(v_model, *each))) < 1e-4
 
 

@@ -264,7 +264,7 @@ def test_a_cell_that_kills_its_worker_ends_as_failed(
     client.run_on_scheduler(once)
     client.register_plugin(Deadly())
     before = sum(attempts(client).values())
-    sweep = {
+    sweep: dict[str, Any] = {
         "prompts": "a fox",
         "seeds": [0, 1, 2, 3],
         "steps": 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ def trace(model: sv.Model) -> sv.Trace:
 
 @pytest.fixture(params=["folder", "remote", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    places = {
+    places: dict[str, Callable[[], Store]] = {
         "folder": lambda: Folder(tmp_path / "a" / "b"),
         "remote": lambda: Remote(f"memory:/{tmp_path}"),
         "memory": Memory,
@@ -234,7 +235,7 @@ def test_measures_that_are_damaged_are_not_believed(model: sv.Model, tmp_path: P
     ):
         path.write_bytes(broken)
         assert (
-            peek(lambda offset, length, content=broken: content[offset : offset + length]) is None
+            peek(lambda offset, length: broken[offset : offset + length]) is None  # noqa: B023
         )
         with pytest.raises(sv.SagvizError, match=r"damaged|cannot be read"):
             made.table()

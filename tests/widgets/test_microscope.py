@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -450,9 +451,10 @@ def test_latency() -> None:
 
 def test_only_the_newest_wish_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(later, "has_kernel", lambda: True)
-    done, waiting = [], later.Later()
+    done: list[int] = []
+    waiting = later.Later()
     for number in range(5):
-        waiting.do(lambda number=number: done.append(number))
+        waiting.do(partial(done.append, number))
         assert waiting.pending
     time.sleep(3 * later.PAUSE)
     assert done == [4]
