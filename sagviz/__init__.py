@@ -1,15 +1,53 @@
-"""sagviz: Self-Attention Guidance, made visible. `sv.load()`, `sv.trace(...)`, `sv.compare(...)`,
-`sv.report(...)` to begin.
+"""sagviz: Self-Attention Guidance (SAG), made visible.
 
-The public names are loaded when first used, so that `import sagviz` costs nothing.
+    import sagviz as sv
+    from sagviz import CFG, SAG
+
+Run a model
+    load        the bundled miniature, a folder, a hub name or a diffusers pipeline, as a `Model`
+    trace       run to the end and keep every step, as a `Trace`
+    steps       the same as a generator of `Step`
+    compare     CFG and CFG + SAG from the same noise
+    estimate    what memory a run would take
+    vocabulary  the words that a small model was taught
+
+Guidance, in any sum: CFG(3.0) + SAG(1.0)
+    CFG         classifier-free guidance
+    SAG         self-attention guidance
+    PAG, SEG    perturbed-attention guidance, smoothed-energy guidance
+    APG         adaptive projected guidance
+    CG          classifier guidance
+    Rescale     guidance rescale
+    guidance.Term  the base of a term of your own
+
+Ask of a run
+    what_if     one step under another guidance
+    branch      another guidance from one step on
+    attend      where one place of the picture attends to
+    Capture     what to read of the attention during a run, kept as `Captured`
+
+Many runs
+    sweep       every combination of settings, resumable, as a `Sweep`
+
+See it
+    plot        pictures of a step, of a run, of a sweep
+    measure     numbers about them
+    Playground, Microscope, Scrubber, Grid, Preference  widgets
+    report      one HTML file about a run
+
+What goes wrong is a `SagvizError`, what is ignored a `SagvizWarning`: one sentence each.
+`help(sv.trace)` tells of one name; ARCHITECTURE.md of the rooms below.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sagviz.html import VIEWERS
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from sagviz import guidance as guidance
     from sagviz import measure as measure
     from sagviz import plot as plot
     from sagviz.attention.capture import Capture as Capture
@@ -44,6 +82,9 @@ if TYPE_CHECKING:
     from sagviz.widgets import Preference as Preference
     from sagviz.widgets import Scrubber as Scrubber
 
+# Names are loaded when first used, so that `import sagviz` costs nothing. There is no __all__:
+# help(sagviz) would print every class behind it instead of the map above.
+_ROOMS = ("guidance", "measure", "plot")
 _HOME = {
     **dict.fromkeys(("APG", "CFG", "CG", "PAG", "Rescale", "SAG", "SEG"), "guidance"),
     **dict.fromkeys(("Capture", "Captured"), "attention.capture"),
@@ -62,11 +103,15 @@ _HOME = {
     **dict.fromkeys(("Grid", "Microscope", "Playground", "Preference", "Scrubber"), "widgets"),
 }
 
-__all__ = [*_HOME, "measure", "plot"]
+VIEWERS |= {
+    "trace": "sagviz.player:page",
+    "trace fragment": "sagviz.player:fragment",
+    "sweep": "sagviz.player.sweep_page:page",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("measure", "plot"):
+    if name in _ROOMS:
         return import_module(f"sagviz.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'sagviz' has no attribute {name!r}")
@@ -74,4 +119,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted((*_HOME, *_ROOMS))

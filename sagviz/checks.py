@@ -41,7 +41,7 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
         raise ArgumentError(f"{name} is {value!r}; give a whole number from {low} to {high}")
 
 
-def readable(amount: float) -> str:
+def format_bytes(amount: float) -> str:
     """Bytes in GiB, or in MiB where that is less than a tenth."""
     return (
         f"{amount / 2**30:.2f} GiB"

@@ -58,7 +58,7 @@ def guidance_code(guidance: Guidance) -> str:
 
 
 def _term(term: Term) -> str:
-    changed = [f"{name}={value!r}" for name, value in term.unusual.items()]
+    changed = [f"{name}={value!r}" for name, value in term.changed_settings.items()]
     number = ", ".join([repr(float(term.scale)), *changed]).replace("=inf", "=float('inf')")
     return f"{type(term).__name__}({number})"
 
@@ -138,7 +138,7 @@ def _ancestry(settings: Settings) -> list[Settings]:
 
 def _masks(trace: Trace) -> list[Tensor | None]:
     """The hand-made mask of each branch that left its mark."""
-    first = {step.index: step.painted for step in trace}
+    first = {step.index: step.hand_mask for step in trace}
     return [first.get(settings.branched_at or 0) for settings in _ancestry(trace.settings)[1:]]
 
 
@@ -187,7 +187,7 @@ def _scheduler(model: Model, wanted: dict[str, Any]) -> list[str]:
 def _step(trace: Trace, step: Step) -> list[str]:
     own = next((other for other in trace if other.index == step.index), None)
     mask = _painted(trace, step)
-    painted_over = own is not None and own.painted is not None and step.painted is None
+    painted_over = own is not None and own.hand_mask is not None and step.hand_mask is None
     if own is not None and own.guidance == step.guidance and mask is None and not painted_over:
         return [f"step = trace[{step.index}]"]
     given = ["mask=mask"] if mask is not None else ["mask=None"] if painted_over else []
@@ -203,9 +203,9 @@ def _step(trace: Trace, step: Step) -> list[str]:
 
 def _painted(trace: Trace, step: Step) -> Tensor | None:
     """The step's hand-made mask, where it is not the trace's own."""
-    own = next((other.painted for other in trace if other.index == step.index), None)
-    same = own is not None and step.painted is not None and torch.equal(own, step.painted)
-    return None if same else step.painted
+    own = next((other.hand_mask for other in trace if other.index == step.index), None)
+    same = own is not None and step.hand_mask is not None and torch.equal(own, step.hand_mask)
+    return None if same else step.hand_mask
 
 
 def _mask_lines(mask: Tensor | None) -> list[str]:

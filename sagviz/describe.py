@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sagviz import measure
-from sagviz.guidance import Guidance, Term
+from sagviz.guidance import CFG, SAG, Guidance, Term
 from sagviz.records.step import Step
 
 # how close to the threshold, in units of the mean attention, a cell counts as one that may flip
@@ -63,7 +63,7 @@ def of_panes(step: Step) -> dict[str, str]:
         words["rescale"] += "; made of CFG at the run's own scale"
     if step.guidance.terms:
         words["sum"] = "what all terms add together; grey is nothing"
-    sag = step.guidance.sag
+    sag = step.guidance.get(SAG)
     if sag is not None and step.attention is not None:
         low, high = float(step.attention.min()), float(step.attention.max())
         words["attention"] = (
@@ -86,7 +86,7 @@ def of_panes(step: Step) -> dict[str, str]:
 
 def near(step: Step) -> int:
     """How many cells of the map lie within `NEAR` of the threshold: a small change would flip them."""
-    sag = step.guidance.sag
+    sag = step.guidance.get(SAG)
     if sag is None or step.attention is None:
         return 0
     return int(((step.attention - sag.threshold).abs() <= NEAR).sum())
@@ -106,8 +106,8 @@ def _where(step: Step, evaluations: int) -> str:
 def _mask(step: Step) -> list[str]:
     if step.mask is None:
         return []
-    sag = step.guidance.sag
-    if step.painted is not None or step.attention is None or sag is None:
+    sag = step.guidance.get(SAG)
+    if step.hand_mask is not None or step.attention is None or sag is None:
         return [f"The hand-made mask covers {measure.coverage(step):.0%} of the cells."]
     if sag.mask_source != "attention":
         return [
@@ -126,7 +126,7 @@ def _pushes(step: Step) -> list[str]:
 
 
 def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
-    name, size, cfg = term.title, numbers[term.name], step.guidance.cfg
+    name, size, cfg = term.title, numbers[term.name], step.guidance.get(CFG)
     if not term.scale:
         return f"{name}'s scale is 0: it adds nothing."
     if term is cfg or cfg is None or not numbers["cfg"]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape as escape
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from sagviz.errors import ArgumentError
 from sagviz.files import save
@@ -97,3 +99,15 @@ def write_page(path: str | Path, html: str) -> Path:
 
 def _digest(content: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
+
+
+# What shows a thing that lies below it, name to "module:function": the front door fills it in, so
+# that records and sweeps have pages without knowing who makes them.
+VIEWERS: dict[str, str] = {}
+
+
+def viewer(name: str) -> Callable[..., Any]:
+    """The function that shows a thing of that name, such as "trace" or "sweep"."""
+    module, _, function = VIEWERS[name].partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found

@@ -20,7 +20,7 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 @dataclass(frozen=True)
-class Level:
+class NoiseLevel:
     """One evaluation's time `t`, amplitudes `alpha` and `sigma`, and the network's kind of output.
 
     v is defined for unit variance (Salimans & Ho 2022, arXiv 2202.00512), hence the normalization
@@ -70,7 +70,7 @@ class Level:
         return self.alpha * x0 + self.sigma * eps
 
 
-def levels(scheduler: Any) -> list[Level]:
+def noise_levels(scheduler: Any) -> list[NoiseLevel]:
     """The level of every evaluation of a diffusers scheduler whose timesteps are set."""
     prediction = scheduler.config.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
@@ -78,15 +78,16 @@ def levels(scheduler: Any) -> list[Level]:
             f"the scheduler predicts {prediction!r}; sagviz knows {', '.join(PREDICTIONS)}"
         )
     times = scheduler.timesteps.tolist()
-    if is_exploding(scheduler):
+    if is_variance_exploding(scheduler):
         return [
-            Level(t, 1.0, _sigma(scheduler, index), prediction) for index, t in enumerate(times)
+            NoiseLevel(t, 1.0, _sigma(scheduler, index), prediction)
+            for index, t in enumerate(times)
         ]
     # here `sigmas` are the ratios sigma / alpha, and not those of `timesteps`
     if scheduler.config.get("use_karras_sigmas"):
         ratios = [float(ratio) for ratio, _ in zip(scheduler.sigmas, times, strict=False)]
         return [
-            Level(t, 1 / math.hypot(1, r), r / math.hypot(1, r), prediction)
+            NoiseLevel(t, 1 / math.hypot(1, r), r / math.hypot(1, r), prediction)
             for t, r in zip(times, ratios, strict=True)
         ]
     # DPM++ with leading spacing begins its 999 steps one beyond
@@ -99,7 +100,7 @@ def levels(scheduler: Any) -> list[Level]:
             " that predicts v"
         )
     return [
-        Level(t, math.sqrt(bar), math.sqrt(1 - bar), prediction)
+        NoiseLevel(t, math.sqrt(bar), math.sqrt(1 - bar), prediction)
         for t, bar in zip(times, bars, strict=True)
     ]
 
@@ -114,7 +115,7 @@ def _sigma(scheduler: Any, index: int) -> float:
     return float(between[index - 1 if "Ancestral" in type(scheduler).__name__ else index])
 
 
-def is_exploding(scheduler: Any) -> bool:
+def is_variance_exploding(scheduler: Any) -> bool:
     """Whether the scheduler's latents grow with the noise (VE) instead of keeping unit variance
     (VP).
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from sagviz.checks import check_number
 from sagviz.errors import ArgumentError
 from sagviz.guidance.base import Term
+from sagviz.guidance.views import StepView
+
+BEFORE = "apg_before"  # the running average before a step
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,7 +48,10 @@ class APG(Term):
     name: ClassVar[str] = "apg"
     title: ClassVar[str] = "APG"
     formula: ClassVar[str] = "−(α/σ) (Δ⊥ + η Δ∥)"
-    both: ClassVar[bool] = True
+    symbol: ClassVar[str] = "w"
+    colour: ClassVar[str] = "#0099FF"
+    scale_range: ClassVar[tuple[float, float]] = (0.0, 15.0)
+    needs_both_branches: ClassVar[bool] = True
 
     eta: float = 0.0
     norm_threshold: float = 15.0
@@ -63,48 +69,42 @@ class APG(Term):
         check_number("momentum", self.momentum, -1, 1)
 
     @property
-    def stored(self) -> tuple[str, ...]:
-        return ("apg_before",) if self.momentum else ()
+    def keeps(self) -> tuple[str, ...]:
+        return (BEFORE,) if self.momentum else ()
 
-    def carry(self, step: Any) -> dict[str, Any]:
-        return {"apg_before": self.average(step)} if self.momentum else {}
+    def carry_over(self, step: StepView) -> dict[str, Tensor]:
+        return {BEFORE: self.average(step)} if self.momentum else {}
 
-    def kept(self, old: Any, new: Any) -> dict[str, Any]:
-        """The running average that the step began with is the past's; another eta, r or beta takes
-        it from there.
-        """
+    def reusable(self, old: StepView, new: StepView) -> dict[str, Tensor]:
+        """The average that the step began with is the past's: another eta, r or beta goes on."""
         del new
-        return (
-            {"apg_before": old.apg_before} if self.momentum and old.apg_before is not None else {}
-        )
+        return {name: old.kept[name] for name in self.keeps if name in old.kept}
 
-    def average(self, step: Any) -> Tensor:
+    def average(self, step: StepView) -> Tensor:
         r""":math:`\bar\Delta_t`."""
-        new = step.level.x0(step.x_t, step.out_cond) - step.level.x0(step.x_t, step.out_uncond)
-        return (
-            new + self.momentum * step.apg_before
-            if self.momentum and step.apg_before is not None
-            else new
-        )
+        level, x_t = step.level, step.x_t
+        new = level.x0(x_t, step.out_conditional) - level.x0(x_t, step.out_base)
+        before = step.kept.get(BEFORE) if self.momentum else None
+        return new if before is None else new + self.momentum * before
 
-    def direction(self, step: Any) -> Tensor:
+    def direction(self, step: StepView) -> Tensor:
         r""":math:`\Delta'`, a difference of clean latents."""
         clipped = self.average(step)
         if math.isfinite(self.norm_threshold):
             clipped = clipped * (self.norm_threshold / _norm(clipped)).clamp(max=1.0)
         if self.eta == 1:
             return clipped
-        x0 = step.level.x0(step.x_t, step.out_cond)
+        x0 = step.level.x0(step.x_t, step.out_conditional)
         unit = x0 / _norm(x0)
         return clipped + (self.eta - 1) * (clipped * unit).sum(dim=(1, 2, 3), keepdim=True) * unit
 
-    def in_noise(self, step: Any) -> Tensor:
-        return -step.alpha / step.sigma * self.direction(step)
+    def in_noise(self, step: StepView) -> Tensor:
+        return -step.level.alpha / step.level.sigma * self.direction(step)
 
-    def in_output(self, step: Any) -> Tensor:
+    def in_output(self, step: StepView) -> Tensor:
         return step.level.slope * self.direction(step)
 
 
 def _norm(x: Tensor) -> Tensor:
-    """Length of each image's latent, (B, 1, 1, 1), of 0 a hair's breadth."""
+    """Length of each image's latent, (B, 1, 1, 1), never quite 0."""
     return torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)

@@ -1,52 +1,34 @@
 r"""The guidance terms as settings: small frozen records that add up, `CFG(3.0) + SAG(1.0)`.
 
-The guided noise is :math:`\tilde\epsilon = \epsilon_{base} + \sum_k s_k \cdot term_k`; each class
-says its term, unscaled, from the predictions that a `records.Step` holds, and which predictions
-those are.
+The guided noise is :math:`\tilde\epsilon = \epsilon_{base} + \sum_k s_k \cdot term_k`. Each class
+is one term: its direction, unscaled, made of the predictions that a step holds; which predictions
+those are; and its name, symbol and colour wherever people meet it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, TypeVar, overload
 
+import torch
 from torch import Tensor
 
-from sagviz.attention.perturb import Perturbation
+from sagviz.attention.read import Reading
 from sagviz.checks import check_number
 from sagviz.errors import ArgumentError
+from sagviz.guidance.views import ModelView, StepView, UNetRequest
 
-if TYPE_CHECKING:
-    from sagviz.guidance.cfg import CFG
-    from sagviz.guidance.sag import SAG
-
-WINDOW = {"start": 0.0, "stop": 1.0}  # the whole run
-
-
-@dataclass(frozen=True, eq=False)
-class Ask:
-    """Rows that a term wants of the U-Net beside the branches.
-
-    Attributes:
-        field: where the step stores their output.
-        x: the noisy latent, (B, C, H, W), before the scheduler's scaling.
-        key: what decides the output beside the step's x_t and level, and the text.
-        told: whether under the prompt, or else under the text that guidance starts from.
-        change: what is done to the self-attention of these rows.
-    """
-
-    field: str
-    x: Tensor
-    key: Hashable
-    told: bool = False
-    change: Perturbation | None = None
+SPARE_COLOURS = ("#8C564B", "#17BECF", "#BCBD22", "#7F7F7F", "#E377C2")  # of terms that name none
 
 
 @dataclass(frozen=True, repr=False)
 class Term:
-    """One direction of guidance and its scale. A subclass is known by its `name`, in sums and in
-    files.
+    r"""One direction of guidance and its scale. A new term is a subclass, in a notebook cell too.
+
+    A subclass has a `name` and says its direction, `in_noise`; all else has a default. From then on
+    it works everywhere: in runs, files, sweeps, what-if, plots, widgets and reports.
 
     Args:
         scale: factor on the direction.
@@ -54,25 +36,50 @@ class Term:
         stop: fraction at which it ends; evaluation i of n is guided where start <= i / n < stop
             (the guidance interval of Kynkäänniemi et al. 2024, arXiv 2404.07724). Where CFG does
             not act, what is left is the plain prediction given the prompt: w = 1.
+
+    Attributes:
+        name: in sums, files and columns, such as "sag"; that of one of ours is refused.
+        title: for people, such as "SAG" (the class's name).
+        symbol: of the scale ("s").
+        formula: of the direction, in Unicode ("Δ").
+        colour: in all figures, "#rrggbb" (one of a few spare ones).
+        scale_range, scale_step: of the scale's slider ((0, 10), 0.1); runs may go beyond.
+        scale_help: what the scale means, for a tooltip.
+        field_titles: what its other fields are called, where their names do not say it.
+        needs_both_branches: whether it compares the predictions with and without the prompt.
+        second_pass: whether what it requests of the U-Net depends on what the branches gave.
+        requires: names of terms without which it means nothing.
     """
+
+    kinds: ClassVar[dict[str, type[Term]]] = {}  # every class by its name
 
     name: ClassVar[str]
     title: ClassVar[str]
-    formula: ClassVar[str]  # of the direction, for people
-    kinds: ClassVar[dict[str, type[Term]]] = {}
-    both: ClassVar[bool] = False  # whether it needs both branches, with and without the prompt
-    # whether what it asks of the U-Net depends on what the branches gave
-    late: ClassVar[bool] = False
-    requires: ClassVar[tuple[str, ...]] = ()  # terms without which it means nothing
-    window_always_told: ClassVar[bool] = False
+    symbol: ClassVar[str] = "s"
+    formula: ClassVar[str] = "Δ"
+    colour: ClassVar[str]
+    scale_range: ClassVar[tuple[float, float]] = (0.0, 10.0)
+    scale_step: ClassVar[float] = 0.1
+    scale_help: ClassVar[str] = "0 is off"
+    field_titles: ClassVar[Mapping[str, str]] = {}
+    needs_both_branches: ClassVar[bool] = False
+    second_pass: ClassVar[bool] = False
+    requires: ClassVar[tuple[str, ...]] = ()
 
     scale: float
-    start: float = field(default=WINDOW["start"], kw_only=True)
-    stop: float = field(default=WINDOW["stop"], kw_only=True)
+    start: float = field(default=0.0, kw_only=True)
+    stop: float = field(default=1.0, kw_only=True)
 
     def __init_subclass__(cls) -> None:
-        if "name" in cls.__dict__:
-            Term.kinds[cls.name] = cls
+        if "name" not in cls.__dict__:
+            return  # what several terms share, no term itself
+        known = Term.kinds.get(cls.name, cls)
+        if known.__module__.startswith("sagviz.") and known.__qualname__ != cls.__qualname__:
+            raise ArgumentError(f"the name {cls.name!r} is that of {known.__name__}; give another")
+        cls.title = cls.__dict__.get("title", cls.__name__)
+        spare = SPARE_COLOURS[zlib.crc32(cls.name.encode()) % len(SPARE_COLOURS)]
+        cls.colour = cls.__dict__.get("colour", spare)
+        Term.kinds[cls.name] = cls
 
     def __post_init__(self) -> None:
         check_number(f"the {self.name} scale", self.scale)
@@ -80,97 +87,126 @@ class Term:
         check_number("stop", self.stop, self.start, 1)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.settings().items())})"
+        """The code that makes it: the scale, and what differs from the defaults."""
+        changed = [f"{name}={value!r}" for name, value in self.changed_settings.items()]
+        arguments = ", ".join([repr(float(self.scale)), *changed])
+        return f"{type(self).__name__}({arguments})".replace("=inf", "=float('inf')")
 
     def __add__(self, other: Term | Guidance) -> Guidance:
         return Guidance((self,)) + other
 
+    @property
+    def scale_name(self) -> str:
+        """What the scale is called as a column, an option or a trait: `sag_scale`."""
+        return f"{self.name}_scale"
+
     def settings(self) -> dict[str, Any]:
-        """All that the term was told, by name. The window is left out where it is the whole run, as
-        in files before it was every term's, so that the cells of old sweeps keep their keys."""
-        own = {
-            each.name: getattr(self, each.name) for each in fields(self) if each.name not in WINDOW
-        }
-        window = {name: getattr(self, name) for name in WINDOW}
-        return {**own, **window} if self.window_always_told or window != WINDOW else own
+        """All fields, by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
-    def unusual(self) -> dict[str, Any]:
-        """The settings beside the scale that differ from their defaults, by name."""
-        usual = {each.name: each.default for each in fields(self)}
-        return {
-            name: value
-            for name, value in self.settings().items()
-            if name != "scale" and value != usual[name]
-        }
+    def changed_settings(self) -> dict[str, Any]:
+        """The fields beside the scale that differ from their defaults, by name."""
+        usual = {each.name: each.default for each in fields(self) if each.name != "scale"}
+        return {k: v for k, v in self.settings().items() if k in usual and v != usual[k]}
 
     @property
-    def silent(self) -> Term:
+    def without_scale(self) -> Term:
         """The term without all that its predictions do not depend on."""
-        return replace(self, scale=0.0, **WINDOW)
+        return replace(self, scale=0.0, start=0.0, stop=1.0)
 
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The fields that a step stores for this term, beside the branches."""
-        return ()
-
-    def check(self, model: Any, guidance: Guidance, shape: tuple[int, int, int]) -> None:
-        """Refuse, before anything runs, what cannot be done with this model, this sum, a latent of
-        this (C, H, W).
-        """
+    def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
+        """Refuse, before anything runs, what this model, sum or latent (C, H, W) does not allow."""
         del model, shape
-        missing = [
-            Term.kinds[name].__name__ for name in self.requires if guidance.get(name) is None
-        ]
+        missing = [Term.kinds[name].__name__ for name in self.requires if not guidance.get(name)]
         if missing:
             raise ArgumentError(
                 f"{type(self).__name__} does nothing without {missing[0]}; add {missing[0]}(3.0) to"
                 " the guidance"
             )
 
-    def ask(self, step: Any) -> Ask | None:
-        """What a `records.Step` still lacks for this term of the U-Net's outputs."""
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """Names of the tensors that a step keeps for this term, beside the branches."""
+        return ()
+
+    @property
+    def reads(self) -> Mapping[str, Reading]:
+        """What the first pass reads of the attention for it, by the name it is kept under."""
+        return {}
+
+    def is_ready(self, step: StepView) -> bool:
+        """Whether the first pass has left what the term needs of it."""
+        return all(name in step.kept for name in self.reads)
+
+    def request(self, step: StepView) -> UNetRequest | None:
+        """What the step still lacks for this term of the U-Net's outputs."""
         del step  # a plain term is made of the branches
         return None
 
-    def beside(self, step: Any, model: Any) -> dict[str, Any]:
-        """What a step still lacks that is not the U-Net's, by the field that stores it."""
+    def compute(self, step: StepView, model: ModelView) -> dict[str, Tensor]:
+        """What the step still lacks that is not the U-Net's, by the name it is kept under."""
         del step, model
         return {}
 
-    def carry(self, step: Any) -> dict[str, Any]:
-        """What the next step must know of this one, by the field that stores it."""
+    def carry_over(self, step: StepView) -> dict[str, Tensor]:
+        """What the next step must know of this one, by the name it is kept under."""
         del step
         return {}
 
-    def kept(self, old: Any, new: Any) -> dict[str, Any]:
-        """What `old` stores that also holds for `new`: the same x_t, under a guidance that has this
-        term.
-        """
-        del old, new
-        return {}
+    def reusable(self, old: StepView, new: StepView) -> dict[str, Tensor]:
+        """What `old` keeps that also holds for `new`: the same x_t, under a sum with this term."""
+        before = old.guidance.get(self.name)
+        same = before is not None and before.without_scale == self.without_scale
+        if not same or old.guidance.needs_both_branches != new.guidance.needs_both_branches:
+            return {}
+        return {name: old.kept[name] for name in self.keeps if name in old.kept}
 
-    def in_noise(self, step: Any) -> Tensor:
-        """The unscaled term of a `records.Step`, as a difference of noises."""
+    def kept_numbers(self, shape: tuple[int, int, int]) -> int:
+        """How many numbers a step keeps for it at the most, for one latent (C, H, W)."""
+        channels, height, width = shape
+        maps = len(self.reads)
+        return ((len(self.keeps) - maps) * channels + maps) * height * width
+
+    def in_noise(self, step: StepView) -> Tensor:
+        """The unscaled direction, as a difference of noises, (B, C, H, W)."""
         raise NotImplementedError
 
-    def in_output(self, step: Any) -> Tensor:
-        """The same term as a difference of network outputs for x_t: equal to `in_noise` where the
-        network predicts noise.
-        """
-        raise NotImplementedError
+    def in_output(self, step: StepView) -> Tensor:
+        """The same as a difference of the network's outputs for x_t, whatever it predicts."""
+        level, noise = step.level, self.in_noise(step)
+        if level.prediction == "epsilon":
+            return noise
+        if level.alpha == 0:  # in pure noise a difference of noises says nothing of the picture
+            return torch.zeros_like(noise)
+        return -level.sigma / level.alpha * level.slope * noise
+
+    def formula_at(self, step: StepView) -> str:
+        """The formula for the branches that this step has."""
+        del step
+        return self.formula
 
 
-@dataclass(frozen=True)
+Kind = TypeVar("Kind", bound=Term)
+
+
+@dataclass(frozen=True, repr=False)
 class Guidance:
-    """A sum of terms, at most one of each kind. The empty sum is the plain prediction."""
+    """A sum of terms, at most one of each kind. The empty sum is the plain prediction.
+
+    Example:
+        >>> from sagviz.guidance import CFG, SAG
+        >>> total = CFG(3.0) + SAG(1.0, stop=0.5)
+        >>> total.get(SAG).stop, total.at(0.7)
+        (0.5, CFG(3.0))
+    """
 
     terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
         names = [term.name for term in self.terms]
         if len(set(names)) < len(names):
-            raise ArgumentError(f"the guidance {self!r} has a term twice; add their scales instead")
+            raise ArgumentError(f"the guidance {self!r} has a term twice; add their scales")
 
     def __add__(self, other: Term | Guidance) -> Guidance:
         if not isinstance(other, Term | Guidance):
@@ -178,65 +214,51 @@ class Guidance:
         return Guidance(self.terms + (other.terms if isinstance(other, Guidance) else (other,)))
 
     def __repr__(self) -> str:
-        return " + ".join(map(repr, self.terms)) or "unguided"
+        return " + ".join(map(repr, self.terms)) or "None"
 
-    def get(self, name: str) -> Any:
-        """The term of that name, `None` where the sum has none."""
+    @overload
+    def get(self, kind: type[Kind]) -> Kind | None: ...
+    @overload
+    def get(self, kind: str) -> Term | None: ...
+    def get(self, kind: type[Term] | str) -> Term | None:
+        """The term of that class or name, `None` where the sum has none."""
+        name = kind if isinstance(kind, str) else kind.name
         return next((term for term in self.terms if term.name == name), None)
 
     @property
-    def cfg(self) -> CFG | None:
-        return self.get("cfg")
-
-    @property
-    def sag(self) -> SAG | None:
-        return self.get("sag")
-
-    @property
-    def both(self) -> bool:
-        """Whether some term needs both branches. Then guidance starts from the one without the
-        prompt, else from the only one.
+    def needs_both_branches(self) -> bool:
+        """Whether some term compares with and without the prompt. Then guidance starts from the
+        branch without it, else from the only one.
         """
-        return any(term.both for term in self.terms)
+        return any(term.needs_both_branches for term in self.terms)
 
     @property
-    def able(self) -> Guidance:
+    def applicable(self) -> Guidance:
         """Without the terms that need another one which is not there."""
         names = {term.name for term in self.terms}
         return Guidance(tuple(term for term in self.terms if names.issuperset(term.requires)))
 
     def at(self, fraction: float) -> Guidance:
         """The terms that act in evaluation i of n, `fraction` being i / n."""
-        return Guidance(
-            tuple(term for term in self.terms if term.start <= fraction < term.stop)
-        ).able
+        acting = (term for term in self.terms if term.start <= fraction < term.stop)
+        return Guidance(tuple(acting)).applicable
 
     def to_json(self) -> list[dict[str, Any]]:
         return [{"kind": term.name, **term.settings()} for term in self.terms]
 
     @staticmethod
-    def from_json(terms: Sequence[dict[str, Any]]) -> Guidance:
-        return Guidance(
-            tuple(
-                Term.kinds[term["kind"]](**{k: v for k, v in term.items() if k != "kind"})
-                for term in terms
-            )
-        )
+    def from_json(terms: Sequence[Mapping[str, Any]]) -> Guidance:
+        """The sum that `to_json` gave.
 
-
-def title_of(name: str) -> str:
-    """What people call a term of that name; any other word is left as it is."""
-    return Term.kinds[name].title if name in Term.kinds else name
-
-
-def as_guidance(value: object) -> Guidance:
-    """`None`, a term or a sum, as a sum."""
-    if value is None:
-        return Guidance()
-    if isinstance(value, Term):
-        return Guidance((value,))
-    if isinstance(value, Guidance):
-        return value
-    raise ArgumentError(
-        f"guidance is {value!r}; give None, CFG(3.0), SAG(1.0) or a sum such as CFG(3.0) + SAG(1.0)"
-    )
+        Raises:
+            ArgumentError: a term is of a kind that is not defined here.
+        """
+        for term in terms:
+            if term["kind"] not in Term.kinds:
+                raise ArgumentError(
+                    f"there is no guidance term {term['kind']!r} here; define its class first, as"
+                    f" where it was made; known are {', '.join(Term.kinds)}"
+                )
+        given = [{name: v for name, v in term.items() if name != "kind"} for term in terms]
+        kinds = [Term.kinds[term["kind"]] for term in terms]
+        return Guidance(tuple(kind(**own) for kind, own in zip(kinds, given, strict=True)))

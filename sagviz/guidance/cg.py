@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.errors import ArgumentError
 from sagviz.guidance.base import Guidance, Term
+from sagviz.guidance.views import Classifier, ModelView, StepView
 
-
-class Classifier(Protocol):
-    """Names what is in a noisy latent: `labels`, and a logit for each."""
-
-    @property
-    def labels(self) -> Sequence[str]: ...
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """Latents of unit variance (B, C, H, W) and their training times 0..999 (B,), to logits (B,
-        labels).
-        """
-        ...
+SLOPE = "slope_cg"  # the gradient with respect to x_t
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,50 +35,39 @@ class CG(Term):
     name: ClassVar[str] = "cg"
     title: ClassVar[str] = "CG"
     formula: ClassVar[str] = "−σ ∇ log p(y | xₜ)"
+    colour: ClassVar[str] = "#336633"
+    scale_help: ClassVar[str] = "0 is off, 1 is Bayes' rule"
 
     label: str
 
     @property
-    def stored(self) -> tuple[str, ...]:
-        return ("slope_cg",)
+    def keeps(self) -> tuple[str, ...]:
+        return (SLOPE,)
 
-    def check(self, model: Any, guidance: Guidance, shape: tuple[int, int, int]) -> None:
+    def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
         super().check(model, guidance, shape)
         if model.classifier is None:
             raise ArgumentError(
                 f"CG needs a classifier of noisy latents, and {model.name} has none; "
                 "give one to load(classifier=...), or use CFG, which needs none"
             )
-        if self.label not in model.classifier.labels:
+        labels = list(model.classifier.labels)
+        if self.label not in labels:
             raise ArgumentError(
-                f"the classifier knows no {self.label!r}; it knows"
-                f" {', '.join(model.classifier.labels)}"
+                f"the classifier knows no {self.label!r}; it knows {', '.join(labels)}"
             )
 
-    def beside(self, step: Any, model: Any) -> dict[str, Any]:
-        if step.slope_cg is not None:
+    def compute(self, step: StepView, model: ModelView) -> dict[str, Tensor]:
+        if SLOPE in step.kept or model.classifier is None:
             return {}
         place = list(model.classifier.labels).index(self.label)
-        return {"slope_cg": slope(model.classifier, step.x_t, step.level, place)}
+        return {SLOPE: slope(model.classifier, step.x_t, step.level, place)}
 
-    def kept(self, old: Any, new: Any) -> dict[str, Any]:
-        del new
-        before = old.guidance.get("cg")
-        there = before is not None and before.label == self.label and old.slope_cg is not None
-        return {"slope_cg": old.slope_cg} if there else {}
-
-    def in_noise(self, step: Any) -> Tensor:
-        return -step.sigma * step.slope_cg
-
-    def in_output(self, step: Any) -> Tensor:
-        if step.level.prediction == "epsilon":
-            return self.in_noise(step)
-        if step.alpha == 0:  # pure noise: it says nothing of its class
-            return torch.zeros_like(step.slope_cg)
-        return step.level.slope * step.sigma**2 / step.alpha * step.slope_cg
+    def in_noise(self, step: StepView) -> Tensor:
+        return -step.level.sigma * step.kept[SLOPE]
 
 
-def slope(classifier: Classifier, x_t: Tensor, level: Any, place: int) -> Tensor:
+def slope(classifier: Classifier, x_t: Tensor, level: NoiseLevel, place: int) -> Tensor:
     """Gradient of the log-probability of one class with respect to x_t, (B, C, H, W); no image sees
     another.
     """

@@ -29,7 +29,9 @@ class PAG(Perturbed):
     name: ClassVar[str] = "pag"
     title: ClassVar[str] = "PAG"
     formula: ClassVar[str] = "ε(xₜ, c) − ε(xₜ, c; A = 1)"
+    colour: ClassVar[str] = "#CC99CC"
+    scale_range: ClassVar[tuple[float, float]] = (0.0, 6.0)
 
     @property
-    def change(self) -> Perturbation:
-        return Perturbation((self.layers,) if isinstance(self.layers, str) else self.layers)
+    def perturbation(self) -> Perturbation:
+        return Perturbation(self.layer_names)

@@ -5,13 +5,13 @@ disturbed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from sagviz.attention.perturb import Perturbation, layers_of
 from sagviz.errors import ArgumentError
-from sagviz.guidance.base import Ask, Guidance, Term
+from sagviz.guidance.base import Guidance, Term
+from sagviz.guidance.views import ModelView, StepView, UNetRequest
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,53 +22,59 @@ class Perturbed(Term):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = (self.layers,) if isinstance(self.layers, str) else self.layers
-        if (
-            not isinstance(given, tuple | list)
-            or not given
-            or not all(isinstance(layer, str) and layer for layer in given)
-        ):
+        given = self.layer_names
+        if not given or not all(isinstance(layer, str) and layer for layer in given):
             raise ArgumentError(
                 f"layers is {self.layers!r}; give 'mid', a dotted path, or a tuple of them"
             )
         if not isinstance(self.layers, str):
-            object.__setattr__(self, "layers", tuple(given))
+            object.__setattr__(self, "layers", given)
 
     @property
-    def change(self) -> Perturbation:
+    def layer_names(self) -> tuple[str, ...]:
+        """The layers as a tuple; empty for what is none."""
+        if isinstance(self.layers, str):
+            return (self.layers,)
+        return tuple(self.layers) if isinstance(self.layers, tuple | list) else ()
+
+    @property
+    def perturbation(self) -> Perturbation:
         """What is done to the row's self-attention."""
         raise NotImplementedError
 
     @property
-    def stored(self) -> tuple[str, ...]:
-        return (f"out_{self.name}",)
+    def output_name(self) -> str:
+        """Under which a step keeps the disturbed row's output."""
+        return f"out_{self.name}"
 
-    def check(self, model: Any, guidance: Guidance, shape: tuple[int, int, int]) -> None:
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        return (self.output_name,)
+
+    def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
         super().check(model, guidance, shape)
-        for layer in self.change.layers:
+        for layer in self.layer_names:
             layers_of(model.unet, layer)
 
-    def ask(self, step: Any) -> Ask | None:
-        (where,) = self.stored
-        done = getattr(step, where) is not None
-        return (
-            None if done else Ask(where, step.x_t, key=self.change, told=True, change=self.change)
-        )
+    def request(self, step: StepView) -> UNetRequest | None:
+        name, change = self.output_name, self.perturbation
+        if name in step.kept:
+            return None
+        return UNetRequest(name, step.x_t, key=change, conditional=True, perturbation=change)
 
-    def kept(self, old: Any, new: Any) -> dict[str, Any]:
+    def reusable(self, old: StepView, new: StepView) -> dict[str, Tensor]:
+        """Also where CFG comes or goes: the row is under the prompt in any case."""
         del new
-        (where,), before = self.stored, old.guidance.get(self.name)
-        there = (
-            before is not None and before.change == self.change and getattr(old, where) is not None
-        )
-        return {where: getattr(old, where)} if there else {}
+        name, before = self.output_name, old.guidance.get(type(self))
+        same = before is not None and before.perturbation == self.perturbation
+        return {name: old.kept[name]} if same and name in old.kept else {}
 
-    def in_noise(self, step: Any) -> Tensor:
-        (where,) = self.stored
-        return step.level.eps(step.x_t, step.out_told) - step.level.eps(
-            step.x_t, getattr(step, where)
-        )
+    def in_noise(self, step: StepView) -> Tensor:
+        level, disturbed = step.level, step.kept[self.output_name]
+        return level.eps(step.x_t, step.out_conditional) - level.eps(step.x_t, disturbed)
 
-    def in_output(self, step: Any) -> Tensor:
-        (where,) = self.stored
-        return step.out_told - getattr(step, where)
+    def in_output(self, step: StepView) -> Tensor:
+        return step.out_conditional - step.kept[self.output_name]
+
+    def formula_at(self, step: StepView) -> str:
+        return self.formula if step.out_cond is not None else self.formula.replace(", c", "")

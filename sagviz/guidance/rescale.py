@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from sagviz.guidance.base import Term
+from sagviz.guidance.cfg import CFG
+from sagviz.guidance.views import StepView
 
 
 @dataclass(frozen=True, repr=False)
 class Rescale(Term):
-    r"""Guidance rescale (Lin et al. 2024, arXiv 2305.08891, section 3.4):
+    r"""Guidance rescale (Lin et al. 2024, arXiv 2305.08891, section 3.4): direction
     :math:`(\mathrm{std}\,\epsilon_c / \mathrm{std}\,\epsilon_w - 1)\,\epsilon_w`.
 
     :math:`\epsilon_w = \epsilon + w(\epsilon_c - \epsilon)` is what CFG alone makes, and std is
     taken over each image. Large w spreads the prediction, which burns the picture; this takes the
-    share phi of it back. `CFG(w) + Rescale(phi)` is diffusers' `guidance_rescale=phi`. It is the
-    network's own outputs that are rescaled, so also v or x_0. Other terms are not rescaled, so that
-    the sum stays a sum. The direction depends on w. Costs nothing.
+    share phi of it back. `CFG(w) + Rescale(phi)` is diffusers' `guidance_rescale=phi`. The
+    network's own outputs are rescaled, so also v or x_0. Other terms are not rescaled, so that the
+    sum stays a sum. The direction depends on w. Costs nothing.
 
     Args:
         scale: phi, 0 (nothing) to 1; the paper advises 0.7.
         start, stop: the interval in which it acts, see `Term`; without CFG it does not act.
+
+    Example:
+        >>> from sagviz import CFG, Rescale
+        >>> CFG(7.5) + Rescale(0.7)
+        CFG(7.5) + Rescale(0.7)
     """
 
     name: ClassVar[str] = "rescale"
     title: ClassVar[str] = "Rescale"
+    symbol: ClassVar[str] = "φ"
     formula: ClassVar[str] = "(std ε(xₜ, c) / std ε_w − 1) ε_w"
+    colour: ClassVar[str] = "#000000"
+    scale_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    scale_step: ClassVar[float] = 0.05
+    scale_help: ClassVar[str] = "the share that is taken back, 0 (nothing) to 1"
+    needs_both_branches: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = ("cfg",)
-    both: ClassVar[bool] = True
 
-    def in_output(self, step: Any) -> Tensor:
-        guided = step.out_uncond + step.guidance.cfg.scale * (step.out_cond - step.out_uncond)
-        return (_std(step.out_cond) / _std(guided) - 1) * guided
+    def in_output(self, step: StepView) -> Tensor:
+        conditional, base = step.out_conditional, step.out_base
+        cfg = step.guidance.get(CFG)
+        assert cfg is not None, "Rescale acts beside CFG alone"
+        guided = base + cfg.scale * (conditional - base)
+        return (_std(conditional) / _std(guided) - 1) * guided
 
-    def in_noise(self, step: Any) -> Tensor:
-        if step.level.prediction == "epsilon":
+    def in_noise(self, step: StepView) -> Tensor:
+        level = step.level
+        if level.prediction == "epsilon":
             return self.in_output(step)
-        return -step.alpha / (step.sigma * step.level.slope) * self.in_output(step)
+        return -level.alpha / (level.sigma * level.slope) * self.in_output(step)
 
 
 def _std(x: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,23 +12,32 @@ from torch import Tensor
 from sagviz.attention.layers import find_layer
 from sagviz.attention.read import Reading
 from sagviz.checks import check_number
-from sagviz.diffusion.blur import kernel_size
+from sagviz.diffusion.blur import gaussian_blur, kernel_size
 from sagviz.errors import ArgumentError
-from sagviz.guidance.base import Ask, Guidance, Term
+from sagviz.guidance.base import Guidance, Term
+from sagviz.guidance.sag_mask import degrade, detail, highest, random_scores, upsampled
+from sagviz.guidance.views import ModelView, StepView, UNetRequest
 
-MASK_SOURCES = ("attention", "none", "random", "high-frequency", "inverted")
+MASK_SOURCES = {  # what is blurred, in a few words
+    "attention": "attention above ψ",
+    "none": "everything: a global blur",
+    "random": "random cells, equal area",
+    "high-frequency": "fine detail, equal area",
+    "inverted": "least attended cells, equal area",
+}
+ATTENTION, DEGRADED, HAND_MASK = "attention", "out_degraded", "hand_mask"  # what a step keeps
 
 
 @dataclass(frozen=True, repr=False)
 class SAG(Term):
-    r"""Self-attention guidance (Hong et al. 2023, arXiv 2210.00939v6, eqs. 15-16):
+    r"""Self-attention guidance (Hong et al. 2023, arXiv 2210.00939v6, eqs. 15-16): direction
     :math:`\epsilon(x_t) - \epsilon(\hat x_t)`.
 
     Costs a second U-Net call of one row.
 
     Args:
-        scale: the paper's s: 0 is off, negative is allowed. The original code's `guide_scale` is 1
-            + s.
+        scale: the paper's s: 0 is off, negative is allowed. The original code's `guide_scale` is
+            1 + s.
         threshold: psi, in units of the mean attention (the map averages exactly 1); inf masks
             nothing, below 0 everything.
         blur_sigma: standard deviation of the blur in latent pixels; 0 blurs nothing.
@@ -42,13 +52,28 @@ class SAG(Term):
             most from :math:`\hat x_0` (mean of the absolute difference over channels); "inverted",
             those of least attention.
         start, stop: the interval in which it acts, see `Term`.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz import SAG
+        >>> trace = sv.trace(sv.load(), seed=17, steps=4, guidance=SAG(1.0, blur_sigma=3.0),
+        ...                  progress=False)
+        >>> round(float(trace[2].attention.mean()), 4)
+        1.0
     """
 
     name: ClassVar[str] = "sag"
     title: ClassVar[str] = "SAG"
     formula: ClassVar[str] = "ε(xₜ) − ε(x̂ₜ)"
-    late: ClassVar[bool] = True
-    window_always_told: ClassVar[bool] = True  # its files have had it from the beginning
+    colour: ClassVar[str] = "#D55E00"
+    scale_range: ClassVar[tuple[float, float]] = (-0.5, 2.0)
+    scale_step: ClassVar[float] = 0.05
+    field_titles: ClassVar[Mapping[str, str]] = {
+        "threshold": "threshold ψ",
+        "blur_sigma": "blur σ",
+        "blur_kernel": "blur taps",
+    }
+    second_pass: ClassVar[bool] = True
 
     threshold: float = 1.0
     blur_sigma: float = 1.0
@@ -66,32 +91,27 @@ class SAG(Term):
                 f"mask_source is {self.mask_source!r}; give one of"
                 f" {', '.join(map(repr, MASK_SOURCES))}"
             )
-        kernel = self.blur_kernel
+        kernel, heads = self.blur_kernel, self.heads
         if kernel is not None and (not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0):
             raise ArgumentError(
                 f"blur_kernel is {kernel!r}; give an odd number of taps such as 9, or None"
             )
-        if self.heads is not None:
-            if (
-                isinstance(self.heads, str | int)
-                or not all(isinstance(head, int) for head in self.heads)
-                or not self.heads
-            ):
+        if heads is not None:
+            if isinstance(heads, str | int) or not heads or not all(type(h) is int for h in heads):
                 raise ArgumentError(
-                    f"heads is {self.heads!r}; give a tuple of head numbers such as (0, 3), or None"
+                    f"heads is {heads!r}; give a tuple of head numbers such as (0, 3), or None"
                 )
-            object.__setattr__(self, "heads", tuple(self.heads))
+            object.__setattr__(self, "heads", tuple(heads))
 
     @property
-    def stored(self) -> tuple[str, ...]:
-        return ("attention", "out_degraded")
+    def keeps(self) -> tuple[str, ...]:
+        return (ATTENTION, DEGRADED)
 
     @property
-    def reading(self) -> Reading:
-        """The map that it reads, where guidance starts from."""
-        return Reading(self.layer, heads=self.heads)
+    def reads(self) -> Mapping[str, Reading]:
+        return {ATTENTION: Reading(self.layer, heads=self.heads)}
 
-    def check(self, model: Any, guidance: Guidance, shape: tuple[int, int, int]) -> None:
+    def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
         super().check(model, guidance, shape)
         find_layer(model.unet, self.layer, self.heads)
         taps, side = kernel_size(self.blur_sigma, self.blur_kernel), min(shape[1:])
@@ -101,33 +121,87 @@ class SAG(Term):
                 f"give blur_kernel={2 * side - 1} or less, or a larger size"
             )
 
-    def ask(self, step: Any) -> Ask | None:
-        """Its own pass: the degraded latent, on the branch that guidance starts from."""
-        if step.out_degraded is not None or step.lacks_prediction:
+    def mask(self, step: StepView, attention: Tensor | None = None) -> Tensor | None:
+        """M_t, (B, 1, H, W), 0 or 1: the hand-made one before that of the attention (the step's,
+        or the one that is given); `None` where there is neither.
+        """
+        if HAND_MASK in step.kept:
+            return step.kept[HAND_MASK]
+        attention = step.kept.get(ATTENTION) if attention is None else attention
+        if attention is None:
             return None
-        return Ask("out_degraded", step.x_degraded, key=(self.silent, id(step.painted), step.seed))
+        height, width = step.x_t.shape[2:]
+        return upsampled(self._cells(step, attention), (height, width))
 
-    def kept(self, old: Any, new: Any) -> dict[str, Any]:
-        before = old.guidance.sag
-        if before is None or old.guidance.both != new.guidance.both:
+    def _cells(self, step: StepView, attention: Tensor) -> Tensor:
+        """Which cells of the map's grid the mask takes, (B, h, w)."""
+        above = attention > self.threshold
+        if self.mask_source == "attention":
+            return above
+        if self.mask_source == "none":
+            return torch.ones_like(above)
+        if self.mask_source == "random":
+            return highest(random_scores(attention, step.seed, step.index), above)
+        if self.mask_source == "inverted":
+            return highest(-attention, above)
+        grid = (attention.shape[1], attention.shape[2])
+        return highest(detail(step.x0_hat, self.x0_blurred(step), grid), above)
+
+    def x0_blurred(self, step: StepView) -> Tensor:
+        r""":math:`\tilde x_0`: all of :math:`\hat x_0`, blurred."""
+        return gaussian_blur(step.x0_hat, self.blur_sigma, self.blur_kernel)
+
+    def x_degraded(self, step: StepView, attention: Tensor | None = None) -> Tensor | None:
+        r""":math:`\hat x_t` (eq. 15): blurred where the mask is 1, with the same noise put back;
+        exactly x_t elsewhere; `None` without a mask.
+        """
+        mask = self.mask(step, attention)
+        if mask is None:
+            return None
+        return degrade(step.x_t, step.level.mix(self.x0_blurred(step), step.eps_base), mask)
+
+    def is_ready(self, step: StepView) -> bool:
+        return HAND_MASK in step.kept or super().is_ready(step)
+
+    def request(self, step: StepView) -> UNetRequest | None:
+        """Its own pass: the degraded latent, on the branch that guidance starts from."""
+        x_degraded = None if DEGRADED in step.kept else self.x_degraded(step)
+        if x_degraded is None:
+            return None
+        key = (self.without_scale, id(step.kept.get(HAND_MASK)), step.seed)
+        return UNetRequest(DEGRADED, x_degraded, key)
+
+    def reusable(self, old: StepView, new: StepView) -> dict[str, Tensor]:
+        """The map where it is read alike, and the second pass where the degraded latent is."""
+        before = old.guidance.get(SAG)
+        if before is None or old.guidance.needs_both_branches != new.guidance.needs_both_branches:
             return {}
-        found = {"attention": old.attention} if self.reading == before.reading else {}
-        with_map = replace(new, **found)
-        if (
-            with_map.lacks_prediction
-            or old.out_degraded is None
-            or not torch.equal(with_map.x_degraded, old.x_degraded)
-        ):
-            return found
-        return {**found, "out_degraded": old.out_degraded}
+        attention = old.kept.get(ATTENTION) if self.reads == before.reads else None
+        found = {} if attention is None else {ATTENTION: attention}
+        now, then = self.x_degraded(new, attention), before.x_degraded(old)
+        if DEGRADED in old.kept and now is not None and then is not None and torch.equal(now, then):
+            found[DEGRADED] = old.kept[DEGRADED]
+        return found
 
-    def in_noise(self, step: Any) -> Tensor:
-        return step.eps_base - step.eps_degraded
+    def in_noise(self, step: StepView) -> Tensor:
+        return step.eps_base - self.eps_degraded(step)
 
-    def in_output(self, step: Any) -> Tensor:
-        # The second pass saw another input, so outputs cannot be subtracted; the clean latents that
-        # they mean can.
-        partly_blurred = torch.where(step.mask > 0, step.x0_blurred, step.x0_hat)
-        return step.level.slope * (
-            partly_blurred - step.level.x0(step.x_degraded, step.out_degraded)
-        )
+    def eps_degraded(self, step: StepView) -> Tensor:
+        r""":math:`\epsilon(\hat x_t)`, on the branch that guidance starts from."""
+        if step.level.prediction == "epsilon":
+            return step.kept[DEGRADED]  # spares the blur, which only the other kinds need
+        x_degraded = self.x_degraded(step)
+        assert x_degraded is not None, "a second pass without a degraded latent"
+        return step.level.eps(x_degraded, step.kept[DEGRADED])
+
+    def in_output(self, step: StepView) -> Tensor:
+        # The second pass saw another input, so outputs cannot be subtracted; the clean latents
+        # that they mean can.
+        mask, x_degraded = self.mask(step), self.x_degraded(step)
+        assert mask is not None and x_degraded is not None, "a second pass without a mask"
+        partly_blurred = torch.where(mask > 0, self.x0_blurred(step), step.x0_hat)
+        clean = step.level.x0(x_degraded, step.kept[DEGRADED])
+        return step.level.slope * (partly_blurred - clean)
+
+    def formula_at(self, step: StepView) -> str:
+        return self.formula if step.out_uncond is not None else "ε(xₜ, c) − ε(x̂ₜ, c)"

@@ -1,4 +1,4 @@
-"""SEG: away from what the network predicts when neighbouring cells ask alike."""
+"""SEG: away from what the network predicts when blurred queries make neighbours attend alike."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class SEG(Perturbed):
     name: ClassVar[str] = "seg"
     title: ClassVar[str] = "SEG"
     formula: ClassVar[str] = "ε(xₜ, c) − ε(xₜ, c; q blurred)"
+    colour: ClassVar[str] = "#FF9900"
+    scale_range: ClassVar[tuple[float, float]] = (0.0, 6.0)
 
     blur_sigma: float = math.inf
 
@@ -44,7 +46,5 @@ class SEG(Perturbed):
         check_number("blur_sigma", self.blur_sigma, 0, finite=False)
 
     @property
-    def change(self) -> Perturbation:
-        return Perturbation(
-            (self.layers,) if isinstance(self.layers, str) else self.layers, float(self.blur_sigma)
-        )
+    def perturbation(self) -> Perturbation:
+        return Perturbation(self.layer_names, float(self.blur_sigma))

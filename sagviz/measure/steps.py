@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sagviz.guidance import SAG
+
 if TYPE_CHECKING:
     from sagviz.records.step import Step
 
@@ -55,12 +57,12 @@ def undecided(step: Step, within: float = CLOSE) -> float:
 
 
 def _to_threshold(step: Step) -> Tensor | None:
-    sag = step.guidance.sag
+    sag = step.guidance.get(SAG)
     if (
         sag is None
         or sag.mask_source == "none"
         or step.attention is None
-        or step.painted is not None
+        or step.hand_mask is not None
     ):
         return None
     return (step.attention - sag.threshold).abs()

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sagviz.checks import readable
+from sagviz.checks import format_bytes
 from sagviz.models.offload import is_offloaded
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def too_much(model: Model, x: Tensor) -> str:
     )
     try:
         need = (
-            f", which needs about {readable(unet_bytes(model, rows, (channels, height, width)))}"
+            f", which needs about {format_bytes(unet_bytes(model, rows, (channels, height, width)))}"
             " beside weights of "
         )
     # a network of a kind that cannot be built anew; the sentence is worth more than its number
@@ -221,7 +221,7 @@ def too_much(model: Model, x: Tensor) -> str:
         need = ", beside weights of "
     return (
         f"no memory left on {model.device} in a U-Net call of {rows} rows of {height} x {width}"
-        f" latent cells in {short(model.dtype)}{need}{readable(held)}; {advice(model)}"
+        f" latent cells in {short(model.dtype)}{need}{format_bytes(held)}; {advice(model)}"
     )
 
 

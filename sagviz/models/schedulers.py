@@ -68,7 +68,7 @@ def make_scheduler(model: Model, chosen: object = None) -> Any:
     return getattr(diffusers, kind).from_config(config, **options)
 
 
-def check_scheduler(model: Model, planner: Any, *, warn: bool = True, stacklevel: int = 2) -> None:
+def check_scheduler(model: Model, planner: Any, *, warns: bool = True, stacklevel: int = 2) -> None:
     """Refuse a scheduler that needs what guidance does not have, and warn of one that leaves the
     model's noise schedule.
 
@@ -82,7 +82,7 @@ def check_scheduler(model: Model, planner: Any, *, warn: bool = True, stacklevel
             " scheduler='ddpm', which fixes it, or 'ddim'"
         )
     if (
-        warn
+        warns
         and model.scheduler.config.get(ZERO_SNR)
         and ZERO_SNR not in inspect.signature(type(planner).__init__).parameters
     ):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sagviz import describe, measure
 from sagviz.errors import ArgumentError, TraceError
-from sagviz.guidance import Term
+from sagviz.guidance import SAG, Term
 from sagviz.image import data_uri, enlarge, from_png, heat_map, preview, to_png, to_webp
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -253,7 +253,7 @@ def _colour(latents: Tensor, rgb: Tensor) -> Tensor:
 
 
 def _numbers(step: Step, evaluations: int) -> dict[str, Any]:
-    sag = step.guidance.sag
+    sag = step.guidance.get(SAG)
     measures = {
         name: round(value, 4)
         for name, value in measure.of_step(step).items()

@@ -76,7 +76,8 @@ def formula(step: Step, image: int = 0) -> Formula:
     rows = slice(image, image + 1)
     text = (
         ", c"
-        if step.out_uncond is None or (not step.guidance.both and step.out_cond is not None)
+        if step.out_uncond is None
+        or (not step.guidance.needs_both_branches and step.out_cond is not None)
         else ""
     )
     clean, told = f"ε({X}{text})", ", c" if step.out_cond is not None else ""

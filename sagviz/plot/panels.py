@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sagviz import measure
 from sagviz.errors import ArgumentError, TraceError
-from sagviz.guidance import Term
+from sagviz.guidance import SAG, Term
 from sagviz.image import enlarge, heat_map, preview
 from sagviz.models import Model
 from sagviz.plot.display import Panel, Panels, Strip
@@ -78,7 +78,7 @@ def step_panel(trace: Trace, step: int | Step, model: Model | None = None) -> Pa
         model: decodes the latents; without it the trace's linear preview is shown.
     """
     step = trace[step] if isinstance(step, int) else step
-    sag = step.guidance.sag
+    sag = step.guidance.get(SAG)
     clean = show(step.x0_hat, trace, model)
     panels = [
         Panel(
@@ -131,9 +131,9 @@ def step_panel(trace: Trace, step: int | Step, model: Model | None = None) -> Pa
 
 def _mask_words(step: Step) -> str:
     """What the mask is made of."""
-    sag = step.guidance.sag
+    sag = step.guidance.get(SAG)
     assert sag is not None, "a mask without SAG"
-    if step.painted is not None:
+    if step.hand_mask is not None:
         return "made by hand"
     sources = {
         "attention": f"where Aₜ > {sag.threshold:g}",

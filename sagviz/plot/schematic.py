@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sagviz import measure
 from sagviz.errors import TraceError
+from sagviz.guidance import CFG, SAG
 from sagviz.image import heat_map, to_images
 from sagviz.models import Model
 from sagviz.plot.curves import COLOURS
@@ -49,7 +50,7 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
         model: decodes the latents; without it the trace's linear preview is shown.
     """
     step = trace[step] if isinstance(step, int) else step
-    if step.out_degraded is None:
+    if step.eps_degraded is None:
         raise TraceError(
             f"SAG does not act at step {step.index} of this trace; choose a step inside its window,"
             " in a run with SAG"
@@ -72,7 +73,12 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
 
 
 def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
-    sag, mask, attention, blurred = step.guidance.sag, step.mask, step.attention, step.x0_blurred
+    sag, mask, attention, blurred = (
+        step.guidance.get(SAG),
+        step.mask,
+        step.attention,
+        step.x0_blurred,
+    )
     degraded, eps_degraded = step.x_degraded, step.eps_degraded
     assert sag and mask is not None and attention is not None and blurred is not None
     assert degraded is not None and eps_degraded is not None
@@ -117,7 +123,7 @@ def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
             show(step.x0_guided, trace, model),
         ),
     }
-    if step.eps_cond is not None and step.guidance.cfg is not None:
+    if step.eps_cond is not None and step.guidance.get(CFG) is not None:
         boxes["eps_c"] = Box(
             10.2, TOP, r"$\epsilon(x_t,c)$", "with the prompt", _noise(step.eps_cond)
         )
@@ -137,7 +143,7 @@ def _arrows(step: Step) -> list[tuple[str, str, str]]:
     chain += [("x_d", "unet2"), ("unet2", "eps_d"), ("eps_d", "guided")]
     arrows = [(start, end, "right") for start, end in chain]
     arrows += [("unet", "A", "down"), ("blur", "x_d", "down"), ("eps", "guided", "over")]
-    if step.guidance.cfg is not None:
+    if step.guidance.get(CFG) is not None:
         arrows.append(("eps_c", "guided", "right"))
     return arrows
 

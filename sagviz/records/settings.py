@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -30,21 +31,26 @@ class Settings:
     before: Settings | None = None
     branched_at: int | None = None
 
+    def guidance_at(self, index: int) -> Guidance:
+        """The guidance of the run that made evaluation `index`: its own, or the one it left."""
+        left = self.before is not None and index < (self.branched_at or 0)
+        return self.before.guidance_at(index) if left and self.before else self.guidance
+
+    def texts(self, guidance: Guidance) -> dict[str, str | None]:
+        """The text of each branch of a step with this guidance, the one that guidance starts from
+        first; `None` is no text.
+        """
+        if guidance.needs_both_branches:
+            return {"out_uncond": self.negative_prompt or None, "out_cond": self.prompt}
+        return {"out_cond" if self.prompt else "out_uncond": self.prompt or None}
+
     def to_json(self) -> dict[str, Any]:
         before = None if self.before is None else self.before.to_json()
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {**values, "guidance": self.guidance.to_json(), "before": before}
 
-    def texts(self, guidance: Guidance) -> dict[str, str | None]:
-        """What each branch of a step with this guidance is told, the one that guidance starts from
-        first; `None` is no text.
-        """
-        if guidance.both:
-            return {"out_uncond": self.negative_prompt or None, "out_cond": self.prompt}
-        return {"out_cond" if self.prompt else "out_uncond": self.prompt or None}
-
     @staticmethod
-    def from_json(content: dict[str, Any]) -> Settings:
+    def from_json(content: Mapping[str, Any]) -> Settings:
         before = content["before"] and Settings.from_json(content["before"])
         changed = {
             "guidance": Guidance.from_json(content["guidance"]),

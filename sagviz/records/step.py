@@ -1,29 +1,23 @@
-r"""The records of a run: `Step`, one evaluation under the paper's letters, and `Settings`, all that
-the run depended on.
+r"""`Step`: one evaluation of a run under the paper's letters.
 
-A step stores only what cannot be recomputed: x_t, the network's own outputs and the attention map.
-Everything else is the method itself, written once, as properties; the sampler reads the same
-properties that the reader sees.
+A step stores only what cannot be recomputed: x_t, the network's own outputs and what its terms
+keep, such as the attention map. Everything else is the method itself, written once, as properties;
+the sampler reads the same properties that the reader sees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Captured
-from sagviz.diffusion.blur import gaussian_blur
-from sagviz.diffusion.noise_level import Level
+from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.guidance import SAG, Guidance
-from sagviz.guidance.sag_mask import degrade, detail, highest, random_scores, upsampled
+from sagviz.guidance.sag import ATTENTION, DEGRADED, HAND_MASK
 
-# what it stores for one term alone
-OF_TERMS = ("attention", "out_degraded", "out_pag", "out_seg", "slope_cg", "apg_before")
-STORED = ("x_t", "out_uncond", "out_cond", "painted", *OF_TERMS, "x_next")  # what a step stores
+LATENTS = ("x_t", "out_uncond", "out_cond", "x_next")  # the stored tensors of one latent's shape
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,36 +30,33 @@ class Step:
         level: its time and amplitudes; `t`, `alpha` and `sigma` are shortcuts.
         guidance: the terms that act here.
         x_t: noisy latent.
-        out_uncond, out_cond, out_degraded: the network's own outputs (epsilon, v or x_0) for x_t,
-            and for \hat x_t.
-        attention: A_t, (B, h, w): attention received per cell of the layer's grid; its mean is 1.
-        painted: a hand-made mask (B, 1, H, W) that takes the place of M_t.
-        out_pag, out_seg: the network's outputs for x_t under the prompt, while PAG or SEG disturbs
-            its self-attention.
-        slope_cg: the gradient of CG's log-probability with respect to x_t.
-        apg_before: APG's running average before this step, a difference of clean latents; `None` is
-            0.
+        out_uncond, out_cond: the network's own outputs (epsilon, v or x_0) for x_t.
+        kept: what the step keeps for its terms, by name: of SAG "attention", "out_degraded" and
+            "hand_mask", of PAG "out_pag" ...
         x_next: the latent that the scheduler made of it.
         forwards, samples: U-Net calls that this step cost, and batch rows in them.
         captured: what a `Capture` asked for, by the layer's name; empty in steps that it did not
             ask about.
         seed: that of the first image; image i has seed + i, and its random mask comes from it and
             the index.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz import CFG, SAG
+        >>> guidance = CFG(3.0) + SAG(1.0)
+        >>> trace = sv.trace(sv.load(), "a fox", steps=4, guidance=guidance, progress=False)
+        >>> step = trace[1]
+        >>> step.attention.shape, step.mask.shape, step.forwards, step.samples
+        (torch.Size([1, 8, 8]), torch.Size([1, 1, 16, 16]), 2, 3)
     """
 
     index: int
-    level: Level
+    level: NoiseLevel
     guidance: Guidance
     x_t: Tensor
     out_uncond: Tensor | None = None
     out_cond: Tensor | None = None
-    attention: Tensor | None = None
-    painted: Tensor | None = None
-    out_degraded: Tensor | None = None
-    out_pag: Tensor | None = None
-    out_seg: Tensor | None = None
-    slope_cg: Tensor | None = None
-    apg_before: Tensor | None = None
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
     x_next: Tensor | None = None
     forwards: int = 0
     samples: int = 0
@@ -74,46 +65,46 @@ class Step:
 
     @property
     def t(self) -> float:
+        """The training time that the network is given."""
         return self.level.t
 
     @property
     def alpha(self) -> float:
+        """Amplitude of the clean latent in x_t."""
         return self.level.alpha
 
     @property
     def sigma(self) -> float:
+        """Amplitude of the noise in x_t."""
         return self.level.sigma
 
     @property
-    def _out_base(self) -> Tensor:
+    def out_base(self) -> Tensor:
         """The output that guidance starts from: the unconditional one, or the only one."""
         base = self.out_cond if self.out_uncond is None else self.out_uncond
         assert base is not None, "a step without any prediction"
         return base
 
     @property
-    def out_told(self) -> Tensor:
+    def out_conditional(self) -> Tensor:
         """The output given the prompt, or the only one."""
-        told = self.out_uncond if self.out_cond is None else self.out_cond
-        assert told is not None, "a step without any prediction"
-        return told
+        return self.out_base if self.out_cond is None else self.out_cond
 
     @property
     def lacks_prediction(self) -> bool:
-        """Whether the first pass has still to be made: a branch is missing, or the attention that a
-        mask is made of.
+        """Whether the first pass has still to be made: a branch is missing, or what a term reads of
+        the attention.
         """
-        if self.guidance.sag is not None and self.attention is None and self.painted is None:
-            return True
         missing = (self.out_uncond is None, self.out_cond is None)
-        return any(missing) if self.guidance.both else all(missing)
+        lacks_branch = any(missing) if self.guidance.needs_both_branches else all(missing)
+        return lacks_branch or not all(term.is_ready(self) for term in self.guidance.terms)
 
     @property
     def eps_base(self) -> Tensor:
-        """The noise that guidance starts from: unconditional under CFG or APG, else the single
-        branch.
+        """The noise that guidance starts from: unconditional under CFG or APG, else that of the
+        single branch.
         """
-        return self.level.eps(self.x_t, self._out_base)
+        return self.level.eps(self.x_t, self.out_base)
 
     @property
     def eps_uncond(self) -> Tensor | None:
@@ -128,62 +119,45 @@ class Step:
     @property
     def x0_hat(self) -> Tensor:
         r""":math:`\hat x_0 = (x_t - \sigma \epsilon_{base})/\alpha` (eq. 2)."""
-        return self.level.x0(self.x_t, self._out_base)
+        return self.level.x0(self.x_t, self.out_base)
+
+    @property
+    def attention(self) -> Tensor | None:
+        """A_t, (B, h, w): attention received per cell of the layer's grid; its mean is 1."""
+        return self.kept.get(ATTENTION)
+
+    @property
+    def hand_mask(self) -> Tensor | None:
+        """A hand-made mask (B, 1, H, W) that takes the place of M_t."""
+        return self.kept.get(HAND_MASK)
 
     @property
     def mask(self) -> Tensor | None:
         """M_t = 1(A_t > psi), (B, 1, H, W), 0 or 1; or that of another source; or the hand-made one
         before both.
         """
-        sag = self.guidance.sag
-        if sag is None or self.painted is not None:
-            return self.painted
-        if self.attention is None:
-            return None
-        height, width = self.x_t.shape[2:]
-        return upsampled(self._cells(self.attention, sag), (height, width))
-
-    def _cells(self, attention: Tensor, sag: SAG) -> Tensor:
-        """Which cells of the map's grid the mask takes, (B, h, w)."""
-        taken = attention > sag.threshold
-        if sag.mask_source == "attention":
-            return taken
-        if sag.mask_source == "none":
-            return torch.ones_like(taken)
-        if sag.mask_source == "random":
-            return highest(random_scores(attention, self.seed, self.index), taken)
-        if sag.mask_source == "inverted":
-            return highest(-attention, taken)
-        blurred = gaussian_blur(self.x0_hat, sag.blur_sigma, sag.blur_kernel)
-        return highest(
-            detail(self.x0_hat, blurred, (attention.shape[1], attention.shape[2])), taken
-        )
+        sag = self.guidance.get(SAG)
+        return self.hand_mask if sag is None else sag.mask(self)
 
     @property
     def x0_blurred(self) -> Tensor | None:
         r""":math:`\tilde x_0`: all of x̂_0, blurred."""
-        sag = self.guidance.sag
-        return None if sag is None else gaussian_blur(self.x0_hat, sag.blur_sigma, sag.blur_kernel)
+        sag = self.guidance.get(SAG)
+        return None if sag is None else sag.x0_blurred(self)
 
     @property
     def x_degraded(self) -> Tensor | None:
         r""":math:`\hat x_t`: blurred where the mask is 1, with the same noise put back; exactly x_t
         elsewhere (eq. 15).
         """
-        blurred, mask = self.x0_blurred, self.mask
-        if blurred is None or mask is None:
-            return None
-        return degrade(self.x_t, self.level.mix(blurred, self.eps_base), mask)
+        sag = self.guidance.get(SAG)
+        return None if sag is None else sag.x_degraded(self)
 
     @property
     def eps_degraded(self) -> Tensor | None:
         r""":math:`\epsilon(\hat x_t)`, on the branch that guidance starts from."""
-        if self.out_degraded is None:
-            return None
-        if self.level.prediction == "epsilon":
-            return self.out_degraded  # spares the blur, which only the other kinds need
-        assert self.x_degraded is not None, "an output for a latent that cannot be told"
-        return self.level.eps(self.x_degraded, self.out_degraded)
+        sag = self.guidance.get(SAG)
+        return None if sag is None or DEGRADED not in self.kept else sag.eps_degraded(self)
 
     @property
     def terms(self) -> dict[str, Tensor]:
@@ -204,23 +178,15 @@ class Step:
         """
         if self.level.prediction == "epsilon":
             return self.eps
-        return self._sum(
-            self._out_base, {term.name: term.in_output(self) for term in self.guidance.terms}
-        )
+        return self._sum(self.out_base, self._in_output)
 
     @property
     def pushes(self) -> dict[str, Tensor]:
         """Each unscaled term as a difference of clean latents: x0_guided = x0_hat + sum of scale x
         push.
         """
-        is_noise = self.level.prediction == "epsilon"
-        moved = {
-            t.name: self._out_base + (t.in_noise(self) if is_noise else t.in_output(self))
-            for t in self.guidance.terms
-        }
-        return {
-            name: self.level.x0(self.x_t, output) - self.x0_hat for name, output in moved.items()
-        }
+        moved = {name: self.out_base + value for name, value in self._in_output.items()}
+        return {name: self.level.x0(self.x_t, out) - self.x0_hat for name, out in moved.items()}
 
     @property
     def x0_guided(self) -> Tensor:
@@ -229,19 +195,45 @@ class Step:
         """
         return self.level.x0(self.x_t, self.output)
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it stores, by name: `x_t`, `kept.attention`, `captured.0.mass` ..."""
+        found = {name: getattr(self, name) for name in LATENTS if name != "x_next"}
+        found |= {f"kept.{name}": value for name, value in self.kept.items()}
+        for number, read in enumerate(self.captured.values()):
+            found |= {f"captured.{number}.{kind}": part for kind, part in read.tensors.items()}
+        found["x_next"] = self.x_next  # last: what comes of the others
+        return {name: value for name, value in found.items() if value is not None}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Step:
+        """The same step with other tensors under names of `tensors`."""
+        captured = {
+            layer: read.with_tensors(
+                {
+                    kind: tensors.get(f"captured.{number}.{kind}", read.tensors[kind])
+                    for kind in read.tensors
+                }
+            )
+            for number, (layer, read) in enumerate(self.captured.items())
+        }
+        kept = {name: tensors.get(f"kept.{name}", value) for name, value in self.kept.items()}
+        latents = {name: tensors[name] for name in LATENTS if name in tensors}
+        return replace(self, kept=kept, captured=captured, **latents)  # type: ignore[arg-type]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Step:
+        """The same step with each tensor changed."""
+        return self.with_tensors({name: change(value) for name, value in self.tensors.items()})
+
     def of_image(self, image: int) -> Step:
         """The record of one image of the batch, from 0. What it cost is still that of all."""
-        row = slice(image, image + 1)
-        own: dict[str, Any] = {
-            name: value[row] for name in STORED if (value := getattr(self, name)) is not None
-        }
-        captured = {
-            layer: found.with_tensors({k: v[row] for k, v in found.tensors.items()})
-            for layer, found in self.captured.items()
-        }
-        return replace(self, seed=self.seed + image, captured=captured, **own)
+        own = self.map(lambda value: value[image : image + 1])
+        return replace(own, seed=self.seed + image)
 
-    def _sum(self, base: Tensor, terms: dict[str, Tensor]) -> Tensor:
+    @property
+    def _in_output(self) -> dict[str, Tensor]:
+        return {term.name: term.in_output(self) for term in self.guidance.terms}
+
+    def _sum(self, base: Tensor, terms: Mapping[str, Tensor]) -> Tensor:
         for term in self.guidance.terms:
             base = base + term.scale * terms[term.name]
         return base

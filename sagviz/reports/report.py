@@ -15,10 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sagviz.checks import check_steps
+from sagviz.checks import check_number, check_steps
 from sagviz.errors import ReportError
 from sagviz.files import write_whole
-from sagviz.guidance import CFG, SAG, check_number
+from sagviz.guidance import CFG, SAG
 from sagviz.models import Model
 from sagviz.models.load import load
 from sagviz.records.trace import Trace

@@ -9,9 +9,9 @@ import torch
 from sagviz.attention.capture import Capture, Captured, captured_of, words_of
 from sagviz.attention.layers import cross_of
 from sagviz.attention.read import capture
-from sagviz.errors import ArgumentError
 from sagviz.models import Conditioning, Model
 from sagviz.records.trace import Trace
+from sagviz.sampling.prepare import check_made_by
 
 
 @torch.no_grad()
@@ -42,30 +42,34 @@ def attend(
 
     Raises:
         ArgumentError: there is no such step, place, layer or head, or another model made the trace.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz import CFG
+        >>> model = sv.load()
+        >>> trace = sv.trace(model, "a fox", steps=4, guidance=CFG(3.0), progress=False)
+        >>> found = sv.attend(model, trace, 2, (8, 8))
+        >>> found.names, found.row.shape
+        (('[start]', 'a', 'fox', '[end]'), torch.Size([1, 8, 8]))
     """
-    if model.name != trace.settings.model:
-        raise ArgumentError(
-            f"the trace was made by {trace.settings.model}, not by {model.name}; load that model"
-        )
-    if not -len(trace) <= index < len(trace):
-        raise ArgumentError(f"index is {index}; this trace has steps 0 to {len(trace) - 1}")
+    check_made_by(model, trace)
     kinds = ("mass", "row", "words") if cross_of(model.unet, layer) else ("mass", "row")
-    step, settings = trace[index], trace.settings
+    step, settings = trace[trace.position(index)], trace.settings
     height, width = step.x_t.shape[2:]
     wanted = Capture(layer, kinds, place=place, heads=heads).resolved(model, (height, width))
     texts = settings.texts(step.guidance).values()
     images = len(step.x_t)
     x = torch.cat([step.x_t / step.level.norm] * len(texts)).to(model.device)
-    told = Conditioning.joined(
+    texts_of_rows = Conditioning.joined(
         [model.embed(text, size=settings.size).expand(images) for text in texts]
     )
-    base, prompted = range(images), range(len(x) - images, len(x))
+    base, conditional = range(images), range(len(x) - images, len(x))
     rows = {
         **dict.fromkeys(wanted.readings(words=False), base),
-        **dict.fromkeys(wanted.readings(words=True), prompted),
+        **dict.fromkeys(wanted.readings(words=True), conditional),
     }
     with model.lock, capture(model.unet, rows, (height, width)) as read:
-        model.predict(x, torch.tensor(step.t, device=model.device), told)
+        model.predict(x, torch.tensor(step.t, device=model.device), texts_of_rows)
     words = words_of(model, settings.prompt) if "words" in kinds else ()
     (found,) = captured_of({key: value.cpu() for key, value in read.items()}, words).values()
     return found

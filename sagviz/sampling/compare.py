@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import EllipsisType
 from typing import Any
 
-from sagviz.errors import ArgumentError
+from torch import Tensor
+
+from sagviz.attention.capture import Capture
 from sagviz.guidance import CFG, SAG, Guidance
 from sagviz.models import Model
 from sagviz.records.trace import Trace
-from sagviz.sampling.loop import collect_together
+from sagviz.sampling.collect import collect, progress_bar
 from sagviz.sampling.prepare import prepare
 
 
@@ -17,11 +20,20 @@ def compare(
     model: Model,
     prompt: str = "",
     *,
+    negative_prompt: str = "",
     cfg: float | CFG | EllipsisType | None = ...,
     sag: float | SAG = 1.0,
     unguided: bool = False,
+    steps: int = 50,
+    seed: int | None = 0,
+    images: int = 1,
+    size: tuple[int, int] | None = None,
+    scheduler: object = None,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+    capture: Capture | None = None,
+    keep: int | Collection[int] | None = None,
     progress: bool = True,
-    **settings: Any,
 ) -> tuple[Trace, ...]:
     """CFG and CFG+SAG of one prompt and one noise: (cfg, cfg_sag), or (plain, cfg, cfg_sag) with
     `unguided=True`.
@@ -36,26 +48,48 @@ def compare(
             prompt, else `None`.
         sag: SAG's scale, with the model's own blur (`Model.sag`), or a `SAG` with its own
             threshold, blur ...
-        settings: those of `trace`, but for `guidance`.
+        unguided: whether a plain run stands first.
+        model, prompt, negative_prompt, steps, seed, images, size, scheduler, eta, noise, capture,
+            keep, progress: as for `trace`.
+
+    Raises:
+        ArgumentError, NotFiniteError, OutOfMemoryError, Interrupted, RunError: as for `trace`;
+            `error.traces` has all runs as far as they came.
+
+    Example:
+        >>> import sagviz as sv
+        >>> pair = sv.compare(sv.load(), "a fox", seed=7, steps=6, progress=False)
+        >>> [trace.settings.guidance for trace in pair]
+        [CFG(3.0), CFG(3.0) + SAG(1.0)]
+        >>> sum(trace.forwards for trace in pair)
+        12
     """
-    if "guidance" in settings:
-        raise ArgumentError(
-            "compare makes its guidance from cfg= and sag=; give those, or use trace for any other"
-            " guidance"
-        )
     if isinstance(cfg, EllipsisType):
         cfg = 3.0 if model.reads_text else None
     sag = sag if isinstance(sag, SAG) else model.sag(sag)
     without = Guidance() if cfg is None else Guidance((cfg if isinstance(cfg, CFG) else CFG(cfg),))
-    options = {"keep": settings.pop("keep", None), "progress": progress}
-    run = prepare(model, prompt, guidance=without + sag, **settings)
-    settings["seed"] = run.settings.seed  # the one that was drawn, where none was given
-    if cfg is None:
-        # it has no place without CFG, of which the first run has warned
-        settings["negative_prompt"] = ""
-    runs = [run, prepare(model, prompt, guidance=without, **settings)]
+    settings: dict[str, Any] = {
+        "steps": steps,
+        "seed": seed,
+        "images": images,
+        "size": size,
+        "scheduler": scheduler,
+        "eta": eta,
+        "noise": noise,
+        "capture": capture,
+    }
+    with_sag = prepare(
+        model, prompt, negative_prompt=negative_prompt, guidance=without + sag, **settings
+    )
+    settings["seed"] = with_sag.settings.seed  # the one that was drawn, where none was given
+    # Without CFG a negative prompt has no place, of which the first run has warned.
+    negative = "" if cfg is None else negative_prompt
+    runs = [
+        with_sag,
+        prepare(model, prompt, negative_prompt=negative, guidance=without, **settings),
+    ]
     if unguided and cfg is not None:
-        settings["negative_prompt"] = ""
         runs.append(prepare(model, prompt, **settings))
-    with_sag, *others = collect_together(runs, **options)
-    return (*reversed(others), with_sag)
+    with progress_bar(runs, progress) as follow:
+        first, *others = collect(runs, keep=keep, follow=follow)
+    return (*reversed(others), first)

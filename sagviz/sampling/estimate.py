@@ -1,16 +1,18 @@
-"""Whether runs fit on their device, told before they begin."""
+"""`estimate`: what memory a run would take, without running it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from sagviz.checks import readable
-from sagviz.guidance import Term
+from sagviz.attention.capture import Capture
+from sagviz.checks import format_bytes
+from sagviz.guidance import Guidance, Term
+from sagviz.html import table
 from sagviz.models import Model
 from sagviz.models.memory import short, unet_bytes, weight_bytes
 from sagviz.models.offload import is_offloaded
@@ -91,17 +93,12 @@ class Estimate:
         return "\n".join(
             [
                 self._title(),
-                *(f"  {name:30}{readable(amount):>12}" for name, amount in self._lines()),
+                *(f"  {name:30}{format_bytes(amount):>12}" for name, amount in self._lines()),
             ]
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            '<tr><th scope="row"'
-            f' style="text-align:left">{escape(name)}</th><td>{readable(amount)}</td></tr>'
-            for name, amount in self._lines()
-        )
-        return f"<table><caption>{escape(self._title())}</caption>{rows}</table>"
+        return table([(n, format_bytes(amount)) for n, amount in self._lines()], self._title())
 
 
 def estimated(runs: Sequence[Run], records: int = 0, *, tiled: bool = True) -> Estimate:
@@ -143,12 +140,13 @@ def _decoding(model: Model, latent: tuple[int, int, int], tiled: bool) -> int:
 
 
 def _rows(run: Run) -> int:
-    """Rows of a run's largest call: the branches and what terms ask beside them, or what they ask
-    in the second pass.
+    """Rows of a run's largest call: the branches and what terms request beside them, or what they
+    request in the second pass.
     """
     guidance = run.settings.guidance
-    asking = [term.late for term in guidance.terms if type(term).ask is not Term.ask]
-    return run.settings.images * max(1 + guidance.both + asking.count(False), asking.count(True))
+    asking = [t.second_pass for t in guidance.terms if type(t).request is not Term.request]
+    first = 1 + guidance.needs_both_branches + asking.count(False)
+    return run.settings.images * max(first, asking.count(True))
 
 
 def _captured(run: Run) -> int:
@@ -178,18 +176,26 @@ def free_bytes(model: Model) -> int | None:
 
 
 def estimate(
-    model: Model, prompt: str = "", *, keep: int | Collection[int] | None = None, **settings: Any
+    model: Model,
+    prompt: str = "",
+    *,
+    negative_prompt: str = "",
+    guidance: Guidance | Term | None = None,
+    steps: int = 50,
+    seed: int | None = 0,
+    images: int = 1,
+    size: tuple[int, int] | None = None,
+    scheduler: object = None,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+    capture: Capture | None = None,
+    keep: int | Collection[int] | None = None,
 ) -> Estimate:
-    """The memory of a run, before it: on the device and, for its records, on the CPU. Takes what
-    `trace` takes.
+    """The memory of a run, before it: on the device and, for its records, on the CPU.
 
     The networks' own code runs without numbers, on torch's meta device, and the bytes that live at
-    once are counted: some
-    seconds for SDXL, no memory, no GPU. A model that was loaded with `device="meta"` has read its
-    configuration alone:
-
-        sv.estimate(sv.load("stabilityai/stable-diffusion-xl-base-1.0", device="meta",
-        dtype="float16"), guidance=CFG(5.0))
+    once are counted: some seconds for SDXL, no memory, no GPU. A model that was loaded with
+    `device="meta"` has read its configuration alone.
 
     Attention counts as PyTorch's fused kernels take it, without its N x N map. CUDA's own context
     (some 0.4 GiB), the workspaces of cuDNN and gaps between allocations come on top.
@@ -197,11 +203,31 @@ def estimate(
     Args:
         model: from `load`.
         prompt: counts where a `Capture` keeps attention to its words.
-        keep: which steps are kept; all where `None`.
-        settings: those of `trace`.
+        negative_prompt, guidance, steps, seed, images, size, scheduler, eta, noise, capture, keep:
+            as for `trace`.
 
     Raises:
         ArgumentError: what `trace` would refuse as well, but for runs that are too large.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz import CFG, SAG
+        >>> need = sv.estimate(sv.load(device="meta"), guidance=CFG(3.0) + SAG(1.0), images=4)
+        >>> need.rows, need.peak > sum(need.weights.values())
+        (8, True)
     """
-    run = prepare(model, prompt, **settings)
+    run = prepare(
+        model,
+        prompt,
+        negative_prompt=negative_prompt,
+        guidance=guidance,
+        steps=steps,
+        seed=seed,
+        images=images,
+        size=size,
+        scheduler=scheduler,
+        eta=eta,
+        noise=noise,
+        capture=capture,
+    )
     return estimated([run], records=len(kept_steps(keep, run.evaluations)) * record_bytes(run))

@@ -1,4 +1,4 @@
-"""Which steps a run keeps, and whether their records fit in memory."""
+"""Which steps a run keeps, and what memory one takes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,10 @@ def kept_steps(keep: int | Collection[int] | None, evaluations: int) -> set[int]
 
 
 def record_bytes(run: Run) -> int:
-    """Memory of one step in float32: x_t, x_next, an output for each branch, and what each term
-    stores, maps at the most.
+    """Memory of one step in float32: x_t, x_next, an output for each branch, and what its terms
+    keep, maps at the most.
     """
-    guidance, latent = run.settings.guidance, run.start
-    stored = [name for term in guidance.terms for name in term.stored]
-    tensors, maps = (
-        3 + guidance.both + len(stored) - stored.count("attention"),
-        stored.count("attention"),
-    )
-    return 4 * (tensors * latent.numel() + maps * latent[:, 0].numel())
+    guidance, (images, channels, height, width) = run.settings.guidance, run.start.shape
+    latents = 3 + guidance.needs_both_branches
+    kept = sum(term.kept_numbers((channels, height, width)) for term in guidance.terms)
+    return 4 * (latents * run.start.numel() + images * kept)

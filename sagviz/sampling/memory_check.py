@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sagviz.checks import readable
+from sagviz.checks import format_bytes
 from sagviz.errors import ArgumentError, ModelError
 from sagviz.models.memory import advice
 from sagviz.sampling.estimate import estimated, free_bytes
@@ -73,7 +73,7 @@ def check_room(runs: Sequence[Run]) -> None:
         return
     if need.least > room:
         raise ArgumentError(
-            f"{need.images} of {need.size[0]} x {need.size[1]} pixels need {readable(need.least)}"
-            f" on {model.device}, of which {readable(need.unet)} for a U-Net call of {need.rows}"
-            f" rows, and {readable(room)} are there; {advice(model)}"
+            f"{need.images} of {need.size[0]} x {need.size[1]} pixels need"
+            f" {format_bytes(need.least)} on {model.device}, of which {format_bytes(need.unet)} for a"
+            f" U-Net call of {need.rows} rows, and {format_bytes(room)} are there; {advice(model)}"
         )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sagviz.errors import NotFiniteError
-from sagviz.records.step import STORED, Step
+from sagviz.records.step import Step
 from sagviz.sampling.prepare import Run
 
 LARGEST_HALF = 65504  # of float16
@@ -18,14 +18,12 @@ def check_finite(run: Run, step: Step) -> None:
     for.
 
     Raises:
-        NotFiniteError: names the first that is not finite, and carries the step as its attribute
-            `step`.
+        NotFiniteError: names the first that is not finite; the step is its attribute `step`.
     """
-    for name in STORED:
-        value = getattr(step, name)
-        if value is not None and not value.isfinite().all():
-            error = NotFiniteError(_sentence(run, step, name, value))
-            error.step = step  # type: ignore[attr-defined]
+    for name, value in step.tensors.items():
+        if not value.isfinite().all():
+            error = NotFiniteError(_sentence(run, step, name.removeprefix("kept."), value))
+            error.step = step
             raise error
 
 

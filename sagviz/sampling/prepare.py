@@ -5,48 +5,74 @@ out.
 from __future__ import annotations
 
 import inspect
+import json
 import secrets
-import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Capture, Word, words_of
-from sagviz.checks import check_steps, check_whole
-from sagviz.diffusion.noise_level import Level, levels
+from sagviz.checks import check_number, check_steps, check_whole
+from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
 from sagviz.diffusion.seeds import generator
-from sagviz.errors import ArgumentError, SagvizWarning
-from sagviz.guidance import Guidance, Term, as_guidance, check_number
+from sagviz.errors import ArgumentError, warn
+from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.models import Model, check_scheduler, make_scheduler
 from sagviz.models.vocabulary import warn_of_unknown_words
 from sagviz.records.settings import Settings
+from sagviz.records.trace import Trace
+
+PREPARED = (  # the settings that `prepare` takes
+    "prompt",
+    "negative_prompt",
+    "guidance",
+    "steps",
+    "seed",
+    "images",
+    "size",
+    "scheduler",
+    "eta",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """All that is fixed before the first step. `times` are what the scheduler is told,
-    `device_times` what the U-Net is.
+    """All that is fixed before the first step.
+
+    Attributes:
+        scheduler: diffusers' own, its timesteps set; `step_options`: the keywords of its `step`.
+        levels: the noise level of each evaluation.
+        times: the scheduler's timesteps; `device_times`: the same as a tensor for the U-Net.
+        start: the noisy latent to begin with, (B, C, H, W) on the CPU.
+        hand_mask: a hand-made mask for all steps, (B, 1, H, W).
+        capture: what is read of the attention; `words`: the tokens of each word of the prompt,
+            where attention to words is captured.
     """
 
     model: Model
     settings: Settings
     scheduler: Any
-    step_options: frozenset[str]  # what its `step` can be given, such as eta and a generator
-    levels: list[Level]
+    step_options: frozenset[str]
+    levels: list[NoiseLevel]
     times: list[Any]
     device_times: Tensor
     start: Tensor
-    painted: Tensor | None = None  # a hand-made mask for all steps
+    hand_mask: Tensor | None = None
     capture: Capture | None = None
-    # the tokens of each word of the prompt, where attention to words is captured
     words: tuple[Word, ...] = ()
 
     @property
     def evaluations(self) -> int:
         """How many steps the run has: with PNDM one more than `settings.steps`."""
         return len(self.levels)
+
+    @cached_property
+    def path(self) -> str:
+        """All settings but the guidance: what a latent depends on beside the outputs."""
+        return json.dumps({**self.settings.to_json(), "guidance": None}, sort_keys=True)
 
 
 def prepare(
@@ -63,37 +89,105 @@ def prepare(
     eta: float = 0.0,
     noise: Tensor | None = None,
     capture: Capture | None = None,
-    warn: bool = True,
+    warns: bool = True,
 ) -> Run:
     """Check everything, lay out the schedule, draw the noise. The arguments are those of `steps`.
 
-    `warn=False` is for settings that were warned of when they were first given.
+    `warns=False` is for settings that were warned of when they were first given.
     """
-    total = as_guidance(guidance)
+    total, pixels = as_guidance(guidance), model.default_size if size is None else size
     check_steps(steps)
     check_whole("images", images, 1, 4096)
-    check_whole("seed", seed if seed is not None else 0, 0, 2**63 - 4097)
+    check_whole("seed", 0 if seed is None else seed, 0, 2**63 - 4097)
     check_number("eta", eta, 0, 1)
-    for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
-        if not isinstance(text, str):
-            raise ArgumentError(f"{name} is {text!r}; give a text, '' for none")
-    check_told(model, total, prompt, negative_prompt)
-    if warn:
-        warn_of_prompts(model, prompt, negative_prompt if total.both else "", stacklevel=4)
-    if warn and negative_prompt and not total.both:
-        warnings.warn(
-            "negative_prompt does nothing without CFG; add CFG(3.0) to the guidance",
-            SagvizWarning,
-            stacklevel=3,
-        )
-    pixels = model.default_size if size is None else size
+    check_text(model, total, prompt=prompt, negative_prompt=negative_prompt)
+    if warns:
+        warn_of_prompts(model, prompt, negative_prompt if total.needs_both_branches else "")
+    if warns and negative_prompt and not total.needs_both_branches:
+        warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance")
     shape = model.latent_shape(pixels)
     for term in total.terms:
         term.check(model, total, shape)
     if capture is not None:
         capture = _check_capture(model, capture, prompt, pixels, images)
     planner = make_scheduler(model, scheduler)
-    check_scheduler(model, planner, warn=warn, stacklevel=3)
+    check_scheduler(model, planner, warns=warns)
+    options = _set_timesteps(planner, steps, eta)
+    seed = secrets.randbelow(2**32) if seed is None else int(seed)
+    # int(): NumPy's whole numbers cannot be written into a file of settings.
+    settings = Settings(
+        model=model.name,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance=total,
+        steps=int(steps),
+        seed=seed,
+        images=int(images),
+        size=(pixels[0], pixels[1]),
+        scheduler=describe(planner),
+        eta=float(eta),
+    )
+    times, has_words = planner.timesteps, capture is not None and "words" in capture.what
+    return Run(
+        model=model,
+        settings=settings,
+        scheduler=planner,
+        step_options=options,
+        levels=noise_levels(planner),
+        times=list(times) if times.is_floating_point() else times.tolist(),
+        device_times=times.to(model.device),
+        start=_start_noise(settings, shape, noise) * float(planner.init_noise_sigma),
+        capture=capture,
+        words=tuple(words_of(model, prompt)) if has_words else (),
+    )
+
+
+def resume(model: Model, settings: Settings) -> Run:
+    """The run of these settings, laid out anew. The start noise is not that of a run which was
+    given its own.
+    """
+    given = {name: getattr(settings, name) for name in PREPARED}
+    return replace(prepare(model, warns=False, **given), settings=settings)
+
+
+def check_made_by(model: Model, trace: Trace) -> None:
+    """Refuse a trace that another model made."""
+    if model.name != trace.settings.model:
+        raise ArgumentError(
+            f"the trace was made by {trace.settings.model}, not by {model.name}; load that model"
+        )
+
+
+def check_text(model: Model, guidance: Guidance, **prompts: object) -> None:
+    """Refuse what is no text, and of a model of pixels any text, and with it CFG and its like.
+
+    Raises:
+        ArgumentError: says what to leave out.
+    """
+    for name, prompt in prompts.items():
+        if not isinstance(prompt, str):
+            raise ArgumentError(f"{name} is {prompt!r}; give a text, '' for none")
+        if not model.reads_text:
+            model.check_prompt(prompt)
+    comparing = [term for term in guidance.terms if term.needs_both_branches]
+    if comparing and not model.reads_text:
+        names = [type(term).__name__ for term in comparing]
+        rest = Guidance(tuple(term for term in guidance.terms if term not in comparing))
+        raise ArgumentError(
+            f"{names[0]} compares a prediction with and without a prompt, and {model.name}"
+            f" reads none; leave {' and '.join(names)} out: guidance={rest!r}"
+        )
+
+
+def warn_of_prompts(model: Model, *prompts: str) -> None:
+    """Warn of words that are cut off, and of words that the model was not taught."""
+    for prompt in prompts:
+        model.check_prompt(prompt)
+    warn_of_unknown_words(model, *prompts)
+
+
+def _set_timesteps(planner: Any, steps: int, eta: float) -> frozenset[str]:
+    """Lay the schedule out; the keywords of the scheduler's step."""
     options = frozenset(inspect.signature(planner.step).parameters)
     if eta and "eta" not in options:
         raise ArgumentError(
@@ -102,95 +196,15 @@ def prepare(
     planner.set_timesteps(steps)
     if hasattr(planner, "set_begin_index"):
         planner.set_begin_index(0)
-    seed = secrets.randbelow(2**32) if seed is None else int(seed)
-    # NumPy's whole numbers cannot be written into a file of settings
-    steps, images = int(steps), int(images)
-    settings = Settings(
-        model=model.name,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        guidance=total,
-        steps=steps,
-        seed=seed,
-        images=images,
-        size=(pixels[0], pixels[1]),
-        scheduler=describe(planner),
-        eta=float(eta),
-    )
-    unit = (
-        _draw(shape, [generator(seed + i) for i in range(images)])
-        if noise is None
-        else _checked_noise(noise, (images, *shape))
-    )
-    whole = not planner.timesteps.is_floating_point()
-    return Run(
-        model=model,
-        settings=settings,
-        scheduler=planner,
-        step_options=options,
-        levels=levels(planner),
-        times=planner.timesteps.tolist() if whole else list(planner.timesteps),
-        device_times=planner.timesteps.to(model.device),
-        start=unit * float(planner.init_noise_sigma),
-        capture=capture,
-        words=(
-            tuple(words_of(model, prompt))
-            if capture is not None and "words" in capture.what
-            else ()
-        ),
-    )
+    return options
 
 
-def resume(model: Model, settings: Settings) -> Run:
-    """The run of these settings, laid out anew. The start noise is not that of a run which was
-    given its own.
-    """
-    names = (
-        "prompt",
-        "negative_prompt",
-        "guidance",
-        "steps",
-        "seed",
-        "images",
-        "size",
-        "scheduler",
-        "eta",
-    )
-    return replace(
-        prepare(model, warn=False, **{name: getattr(settings, name) for name in names}),
-        settings=settings,
-    )
-
-
-def check_told(model: Model, guidance: Guidance, *prompts: str) -> None:
-    """Refuse to tell a model of pixels anything: it has no text, and so no condition for CFG and
-    its like.
-
-    Raises:
-        ArgumentError: says what to leave out.
-    """
-    if model.reads_text:
-        return
-    for prompt in prompts:
-        model.check_prompt(prompt)
-    comparing = [type(term).__name__ for term in guidance.terms if term.both]
-    if comparing:
-        rest = Guidance(tuple(term for term in guidance.terms if not term.both))
-        raise ArgumentError(
-            f"{comparing[0]} compares a prediction with and without a prompt, and {model.name}"
-            f" reads none; leave {' and '.join(comparing)} out: {rest!r}"
-        )
-
-
-def warn_of_prompts(model: Model, *prompts: str, stacklevel: int) -> None:
-    """Warn of words that are cut off, and of words that the model was not taught."""
-    for prompt in prompts:
-        model.check_prompt(prompt, stacklevel=stacklevel + 1)
-    warn_of_unknown_words(model, *prompts, stacklevel=stacklevel)
-
-
-def _draw(shape: tuple[int, int, int], generators: list[torch.Generator]) -> Tensor:
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+def _start_noise(settings: Settings, shape: tuple[int, int, int], given: Tensor | None) -> Tensor:
+    """Noise of unit variance, (images, C, H, W): drawn from the seeds, or the given one."""
+    if given is not None:
+        return _checked_noise(given, (settings.images, *shape))
+    seeds = range(settings.seed, settings.seed + settings.images)
+    return torch.stack([torch.randn(shape, generator=generator(seed)) for seed in seeds])
 
 
 def _checked_noise(noise: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -6,23 +6,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import EllipsisType
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from sagviz.errors import ArgumentError, TraceError
-from sagviz.guidance import Guidance, Term, as_guidance
+from sagviz.guidance import SAG, Guidance, Term, as_guidance
+from sagviz.guidance.sag import HAND_MASK
 from sagviz.models import Model
 from sagviz.records.settings import Settings
-from sagviz.records.step import OF_TERMS, Step
+from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.sampling.loop import advance, collect, on_device, to_host
+from sagviz.sampling.collect import collect, progress_bar
+from sagviz.sampling.lockstep import advance, to_host
 from sagviz.sampling.nan_check import check_finite
-from sagviz.sampling.prepare import Run, resume
-from sagviz.sampling.unet_calls import Passes
+from sagviz.sampling.prepare import Run, check_made_by, resume
+from sagviz.sampling.unet_calls import UNetCalls
 
-# the next latent depends on this step alone
+# Schedulers whose next latent depends on this step alone.
 MEMORYLESS = ("DDIMScheduler", "EulerDiscreteScheduler")
 
 
@@ -42,16 +43,30 @@ def what_if(
     the running average that the trace's step began with, or from none.
 
     Args:
+        model: what made the trace.
+        trace: a run with its steps.
         index: position in the trace; -1 is the last.
         guidance: what to use instead; `...` keeps the trace's, `None` is unguided.
         mask: a hand-made mask for SAG, (H, W), (1, H, W) or (B, 1, H, W) in latent cells, 0 or 1;
             `...` keeps the trace's, `None` is the attention's own.
 
     Raises:
+        ArgumentError: there is no such step, another model made the trace, or a mask without SAG.
         TraceError: the scheduler has a memory and the trace does not hold the steps before.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz import CFG, SAG
+        >>> model, guidance = sv.load(), CFG(3.0) + SAG(1.0)
+        >>> trace = sv.trace(model, "a fox", steps=6, guidance=guidance, progress=False)
+        >>> sv.what_if(model, trace, 2, guidance=CFG(5.0) + SAG(0.5)).forwards
+        0
+        >>> sv.what_if(model, trace, 2, guidance=CFG(3.0) + SAG(1.0, threshold=1.5)).forwards
+        1
     """
     run, first = depart(model, trace, index, guidance, mask)
-    (done,) = Passes(model).complete([run], [on_device(first, model.device)])
+    on_device = first.map(lambda part: part.to(model.device))
+    (done,) = UNetCalls(model).complete([run], [on_device])
     changed = to_host(replace(done, x_next=advance(run, done)), first.x_t)
     check_finite(run, changed)
     return changed
@@ -72,13 +87,27 @@ def branch(
     on.
 
     Args:
+        model, trace, guidance, mask: as for `what_if`.
         index: position in the trace of the first step that may differ.
-        guidance, mask: as for `what_if`.
         progress: whether to show a progress bar.
+
+    Raises:
+        ArgumentError, TraceError: as for `what_if`.
+        Interrupted, NotFiniteError, OutOfMemoryError, RunError: as for `trace`.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz import CFG
+        >>> model = sv.load()
+        >>> trace = sv.trace(model, "a fox", steps=6, guidance=CFG(3.0), progress=False)
+        >>> other = sv.branch(model, trace, 4, guidance=CFG(8.0), progress=False)
+        >>> other.settings.branched_at, other[3] is trace[3], other[4] is trace[4]
+        (4, True, False)
     """
     run, first = depart(model, trace, index, guidance, mask)
-    rest = collect(run, progress=progress, first=first)
-    return replace(rest, steps=(*trace.steps[: _position(trace, index)], *rest.steps))
+    with progress_bar([run], progress) as follow:
+        (rest,) = collect([run], firsts=[first], follow=follow)
+    return replace(rest, steps=(*trace.steps[: trace.position(index)], *rest.steps))
 
 
 def depart(
@@ -88,27 +117,21 @@ def depart(
     guidance: Guidance | Term | EllipsisType | None = ...,
     mask: Tensor | EllipsisType | None = ...,
 ) -> tuple[Run, Step]:
-    """For whoever walks a branch step by step: its run, and its first step with all predictions
-    that still hold.
+    """The run of a branch, and its first step with all predictions that still hold, for `collect`.
 
     Takes what `branch` takes. The run's scheduler has been brought to the step.
     """
-    position = _position(trace, index)
+    check_made_by(model, trace)
+    position = trace.position(index)
     step, old = trace[position], trace.settings
-    if model.name != old.model:
-        raise ArgumentError(
-            f"the trace was made by {old.model}, not by {model.name}; load that model"
-        )
     total = old.guidance if isinstance(guidance, EllipsisType) else as_guidance(guidance)
-    painted = step.painted if isinstance(mask, EllipsisType) else _as_mask(mask, step.x_t)
-    if isinstance(mask, Tensor) and total.sag is None:
+    hand_mask = step.hand_mask if isinstance(mask, EllipsisType) else _as_mask(mask, step.x_t)
+    if isinstance(mask, Tensor) and total.get(SAG) is None:
         raise ArgumentError("a mask does nothing without SAG; add SAG(1.0) to the guidance")
-    run = replace(
-        resume(model, replace(old, guidance=total, before=old, branched_at=step.index)),
-        painted=painted,
-    )
+    settings = replace(old, guidance=total, before=old, branched_at=step.index)
+    run = replace(resume(model, settings), hand_mask=hand_mask)
     _replay(run, trace, position)
-    return run, _reuse(step, total.at(step.index / run.evaluations), painted, old)
+    return run, _reuse(step, total.at(step.index / run.evaluations), hand_mask, old)
 
 
 def _replay(run: Run, trace: Trace, position: int) -> None:
@@ -122,37 +145,31 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
         return
     if [step.index for step in before] != list(range(index)):
         raise TraceError(
-            f"step {index} needs all steps before it, and this trace was told to keep fewer; run it"
-            " without keep="
+            f"step {index} needs all steps before it, and this trace keeps fewer; run it without"
+            " keep="
         )
     for step in before:
-        advance(run, on_device(step, run.model.device))
+        advance(run, step.map(lambda part: part.to(run.model.device)))
 
 
-def _reuse(step: Step, active: Guidance, painted: Tensor | None, settings: Settings) -> Step:
+def _reuse(step: Step, active: Guidance, hand_mask: Tensor | None, settings: Settings) -> Step:
     """The step under new terms, with those predictions that are the same for them."""
-    blank: dict[str, Any] = dict.fromkeys(("out_uncond", "out_cond", *OF_TERMS))
-    # branches that are told the same
-    alike = settings.texts(step.guidance).items() & settings.texts(active).items()
+    # Branches that have the same text.
+    alike = dict(settings.texts(step.guidance).items() & settings.texts(active).items())
+    same_base = active.needs_both_branches == step.guidance.needs_both_branches
     new = replace(
         step,
         guidance=active,
-        painted=painted,
+        out_uncond=step.out_uncond if "out_uncond" in alike else None,
+        out_cond=step.out_cond if "out_cond" in alike else None,
+        kept={} if hand_mask is None else {HAND_MASK: hand_mask},
+        captured=step.captured if same_base else {},
         x_next=None,
         forwards=0,
         samples=0,
-        captured=step.captured if active.both == step.guidance.both else {},
-        **blank | {name: getattr(step, name) for name, _ in alike},
     )
-    for term in active.terms:
-        new = replace(new, **term.kept(step, new))
-    return new
-
-
-def _position(trace: Trace, index: int) -> int:
-    if not -len(trace) <= index < len(trace):
-        raise ArgumentError(f"index is {index}; this trace has steps 0 to {len(trace) - 1}")
-    return index % len(trace)
+    found = [term.reusable(step, new) for term in active.terms]
+    return replace(new, kept={**new.kept, **{k: v for kept in found for k, v in kept.items()}})
 
 
 def _as_mask(mask: Tensor | None, x_t: Tensor) -> Tensor | None:
@@ -160,11 +177,8 @@ def _as_mask(mask: Tensor | None, x_t: Tensor) -> Tensor | None:
     if mask is None:
         return None
     rows, _, height, width = x_t.shape
-    if (
-        mask.shape[-2:] != (height, width)
-        or mask.dim() not in (2, 3, 4)
-        or not torch.isin(mask, torch.tensor([0, 1])).all()
-    ):
+    fits = mask.shape[-2:] == (height, width) and mask.dim() in (2, 3, 4)
+    if not fits or not torch.isin(mask, torch.tensor([0, 1])).all():
         raise ArgumentError(
             f"the mask has the shape {tuple(mask.shape)}; give 0 and 1 in latent cells, (H, W) ="
             f" ({height}, {width})"

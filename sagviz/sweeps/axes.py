@@ -15,7 +15,7 @@ from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, Guidance, as_guidance
 from sagviz.models import Model
 from sagviz.models.offload import weights
-from sagviz.sampling.prepare import check_told, prepare, warn_of_prompts
+from sagviz.sampling.prepare import check_text, prepare, warn_of_prompts
 from sagviz.sweeps.plan import Keep, Plan
 
 Value = TypeVar("Value", bound=Hashable)
@@ -56,7 +56,7 @@ def lay_out(
                 size=size,
                 scheduler=chosen,
                 eta=eta,
-                warn=False,
+                warns=False,
             )
             _check_kept(kept, run.evaluations, count)
         if run.settings.scheduler not in kinds.values():
@@ -66,7 +66,7 @@ def lay_out(
         _axis("prompts", prompts, lambda value: _told(model, _text(value))),
     )
     sums = _axis("guidance", guidance, lambda value: _told(model, as_guidance(value)))
-    warn_of_prompts(model, *texts, negative_prompt, stacklevel=5)
+    warn_of_prompts(model, *texts, negative_prompt)
     return Plan(
         prompts=texts,
         seeds=_axis(
@@ -142,7 +142,8 @@ def _checked(check: Callable[[object], None]) -> Callable[[Any], int]:
 
 def _told(model: Model, value: Value) -> Value:
     """A prompt or a guidance that the model can be told."""
-    check_told(model, *((value,) if isinstance(value, Guidance) else (Guidance(), str(value))))
+    is_sum = isinstance(value, Guidance)
+    check_text(model, value if is_sum else Guidance(), prompt="" if is_sum else value)
     return value
 
 

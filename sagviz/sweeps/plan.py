@@ -158,7 +158,7 @@ class Plan:
         settings = Settings(
             model=self.model,
             prompt=prompt,
-            negative_prompt=self.negative_prompt if guidance.both else "",
+            negative_prompt=self.negative_prompt if guidance.needs_both_branches else "",
             guidance=guidance,
             steps=steps,
             seed=seed,

@@ -14,7 +14,7 @@ from sagviz import image, measure
 from sagviz.errors import SagvizError
 from sagviz.models import Model
 from sagviz.records.trace import Trace
-from sagviz.sampling.loop import collect_together
+from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import Run, resume
 from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Failure, Store
@@ -119,7 +119,7 @@ def _made(runs: dict[Cell, Run]) -> list[Trace] | str:
     memory of the runs.
     """
     try:
-        traces = collect_together(list(runs.values()), progress=False) if runs else []
+        traces = collect(list(runs.values())) if runs else []
         return [_finished(cell, trace) for cell, trace in zip(runs, traces, strict=True)]
     except Exception as error:
         return _sentence(error)

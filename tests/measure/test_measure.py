@@ -18,7 +18,7 @@ from tiny import noise
 
 import sagviz as sv
 from sagviz import CFG, SAG, measure
-from sagviz.diffusion.noise_level import Level
+from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.guidance import Guidance
 from sagviz.measure import (
     cosine,
@@ -105,7 +105,7 @@ def test_the_margin_is_the_nearest_cell_to_the_threshold() -> None:
     attention = torch.tensor([[[0.5, 1.004], [1.2, 1.3]]])
     step = Step(
         index=0,
-        level=Level(1, 0.5, 0.5),
+        level=NoiseLevel(1, 0.5, 0.5),
         guidance=SAG(1.0) + CFG(0),
         x_t=noise(),
         attention=attention,
@@ -157,7 +157,7 @@ def test_a_known_projection() -> None:
     side = side - d * (side * d).sum() / d.square().sum()
     step = Step(
         index=0,
-        level=Level(1, 0.5, 0.5),
+        level=NoiseLevel(1, 0.5, 0.5),
         guidance=CFG(3.0) + SAG(2.0),
         x_t=torch.zeros_like(d),
         out_uncond=torch.zeros_like(d),
@@ -173,7 +173,7 @@ def test_two_equal_branches_have_no_direction() -> None:
     out = noise()
     step = Step(
         index=0,
-        level=Level(1, 0.5, 0.5),
+        level=NoiseLevel(1, 0.5, 0.5),
         guidance=Guidance((CFG(3.0),)),
         x_t=out,
         out_uncond=out,
@@ -184,7 +184,7 @@ def test_two_equal_branches_have_no_direction() -> None:
 
 def test_zero_terminal_snr_keeps_the_equivalent_scale() -> None:
     """At alpha = 0 the noises of both branches coincide, the outputs of a v-model do not."""
-    level = Level(999, 0.0, 1.0, "v_prediction")
+    level = NoiseLevel(999, 0.0, 1.0, "v_prediction")
     step = Step(
         index=0,
         level=level,

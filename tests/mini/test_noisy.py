@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sagviz.diffusion.noise_level import Level
+from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.guidance.cg import slope
 from sagviz.mini.noisy import NoisyClassifier
 from sagviz.mini.training import noisy
@@ -23,7 +23,7 @@ def test_the_slope_is_that_of_the_log_probability(t: int, place: int) -> None:
     torch.manual_seed(0)
     classifier, level = (
         NoisyClassifier().double(),
-        Level(t=t, alpha=0.6, sigma=0.8, prediction="epsilon"),
+        NoiseLevel(t=t, alpha=0.6, sigma=0.8, prediction="epsilon"),
     )
     x_t, towards = torch.randn(2, 3, 4, 16, 16, dtype=torch.float64)
 

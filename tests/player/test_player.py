@@ -16,7 +16,7 @@ from torch import Tensor
 
 import sagviz as sv
 from sagviz import CFG, SAG, cli, describe, measure
-from sagviz.diffusion.noise_level import Level
+from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.guidance import Guidance
 from sagviz.image import preview, to_png
 from sagviz.player import PAGE_BYTES, fragment, page
@@ -47,7 +47,7 @@ def synthetic(steps: int, shape: tuple[int, int, int], grid: int = 8) -> sv.Trac
         alpha = 0.07 + 0.9 * index / steps
         return Step(
             index=index,
-            level=Level(1000 * (1 - index / steps), alpha, (1 - alpha**2) ** 0.5),
+            level=NoiseLevel(1000 * (1 - index / steps), alpha, (1 - alpha**2) ** 0.5),
             guidance=BOTH,
             x_t=noise(),
             out_uncond=noise(),

@@ -31,7 +31,7 @@ def label(guidance: Guidance | Term | None) -> str:
     for term in terms:
         changed = [
             f", {name} {f'{value:g}' if isinstance(value, float) else value}"
-            for name, value in term.unusual.items()
+            for name, value in term.changed_settings.items()
         ]
         texts.append(f"{term.title} {term.scale:g}" + "".join(changed))
     return " + ".join(texts)

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from sagviz.guidance import Guidance, as_guidance
 from sagviz.models import Model
-from sagviz.sampling.loop import collect_together
+from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import prepare
 
 STEPS = 50
@@ -76,6 +76,6 @@ class Gallery:
                 )
                 for shot in shots
             ]
-            made = collect_together(runs, keep=STEPS, progress=False)
+            made = collect(runs, keep=STEPS)
             np.save(path, np.stack([np.asarray(trace.image.convert("RGB")) for trace in made]))
         return np.load(path)

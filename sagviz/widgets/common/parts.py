@@ -17,9 +17,8 @@ from typing import Any
 import ipywidgets as W
 import traitlets
 
-from sagviz.checks import check_whole
+from sagviz.checks import check_number, check_whole
 from sagviz.errors import ArgumentError, SagvizError, SagvizWarning
-from sagviz.guidance import check_number
 from sagviz.image import data_uri
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")

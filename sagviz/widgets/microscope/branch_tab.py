@@ -98,7 +98,7 @@ class GoingOn(W.VBox):
             if trace.pictures
             else f", stopped after step {trace[-1].index} of {trace.evaluations}"
         )
-        mask = " with the hand-made mask" if trace[-1].painted is not None else ""
+        mask = " with the hand-made mask" if trace[-1].hand_mask is not None else ""
         self.words.value = (
             f'<p role="status">From step {trace.settings.branched_at} on: {way}{mask}{stopped}.</p>'
         )

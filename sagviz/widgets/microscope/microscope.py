@@ -15,6 +15,7 @@ import ipywidgets as W
 from torch import Tensor
 
 from sagviz import codegen, describe, plot
+from sagviz.guidance import SAG
 from sagviz.guidance.sag_mask import attended
 from sagviz.models import Model
 from sagviz.plot.formula import formula
@@ -73,9 +74,9 @@ class Microscope(Dials):
     def attended(self) -> Tensor | None:
         """The attention's own mask at the chosen image, (H, W), whatever was painted."""
         step, size = self.shown, self.trace[0].x_t.shape[2:]
-        if step.attention is None or step.guidance.sag is None:
+        if step.attention is None or step.guidance.get(SAG) is None:
             return None
-        return attended(step.attention, step.guidance.sag.threshold, (size[0], size[1]))[0, 0]
+        return attended(step.attention, step.guidance.get(SAG).threshold, (size[0], size[1]))[0, 0]
 
     def refresh(self) -> None:
         """Compute the step under the present settings, as far as it is not known, and show it."""

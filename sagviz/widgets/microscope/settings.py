@@ -14,7 +14,7 @@ import traitlets
 from torch import Tensor
 
 from sagviz.errors import ArgumentError, TraceError
-from sagviz.guidance import CFG, MASK_SOURCES, Guidance
+from sagviz.guidance import CFG, MASK_SOURCES, SAG, Guidance
 from sagviz.models import Model
 from sagviz.player.pack import RANGES as SCALES
 from sagviz.records.trace import Trace
@@ -186,12 +186,12 @@ class Dials(View):
     def own(self, index: int) -> dict[str, Any]:
         """The settings that the run itself had at a step, by trait."""
         guidance, step = self._own_guidance(index), self.trace[index]
-        cfg, sag = guidance.cfg or CFG(3.0), guidance.sag or self.model.sag()
+        cfg, sag = guidance.get(CFG) or CFG(3.0), guidance.get(SAG) or self.model.sag()
         # no map exceeds its number of cells, so that this stands for infinity
         cells = float(step.x_t[0, 0].numel())
         return {
-            "use_cfg": guidance.cfg is not None,
-            "use_sag": guidance.sag is not None,
+            "use_cfg": guidance.get(CFG) is not None,
+            "use_sag": guidance.get(SAG) is not None,
             "cfg_scale": float(cfg.scale),
             "sag_scale": float(sag.scale),
             "threshold": max(-1.0, min(float(sag.threshold), cells)),
@@ -200,7 +200,7 @@ class Dials(View):
             "mask_source": sag.mask_source,
             "layer": sag.layer,
             "heads": sag.heads,
-            "mask": None if step.painted is None else step.painted[0, 0],
+            "mask": None if step.hand_mask is None else step.hand_mask[0, 0],
             **{
                 name: float(term.scale) if (term := guidance.get(_term_of(name))) else 0.0
                 for name in OTHERS
@@ -212,15 +212,15 @@ class Dials(View):
         """The guidance that the controls stand for; what they leave alone is the run's own."""
         own, guidance = self.own(self.index), self._own_guidance(self.index)
         changed = {name: getattr(self, name) for name in OF_SAG if getattr(self, name) != own[name]}
-        cfg = replace(guidance.cfg or CFG(3.0), scale=self.cfg_scale)
-        sag = replace(guidance.sag or self.model.sag(), scale=self.sag_scale, **changed)
+        cfg = replace(guidance.get(CFG) or CFG(3.0), scale=self.cfg_scale)
+        sag = replace(guidance.get(SAG) or self.model.sag(), scale=self.sag_scale, **changed)
         others = [
             replace(guidance.get(_term_of(name)), scale=getattr(self, name))
             for name in self.others(self.index)
         ]
         return Guidance(
             ((cfg,) if self.use_cfg else ()) + ((sag,) if self.use_sag else ()) + tuple(others)
-        ).able
+        ).applicable
 
     def others(self, index: int) -> list[str]:
         """The scales of the terms beside CFG and SAG that the run has at a step, in their order."""

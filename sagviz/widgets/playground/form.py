@@ -13,7 +13,7 @@ import traitlets
 
 from sagviz.checks import MAX_STEPS
 from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG, Guidance
+from sagviz.guidance import CFG, SAG, Guidance
 from sagviz.models import SCHEDULERS, Model, make_scheduler
 from sagviz.records.settings import Settings
 from sagviz.sampling.prepare import Run, describe, prepare
@@ -186,7 +186,7 @@ class Form(View):
 
     def restore(self, settings: Settings) -> list[str]:
         """Set the form to what a run recorded; a sentence for each thing that it has no place for."""
-        cfg, sag = settings.guidance.cfg, settings.guidance.sag
+        cfg, sag = settings.guidance.get(CFG), settings.guidance.get(SAG)
         names = ("prompt", "negative_prompt", "steps", "seed", "eta")
         values: dict[str, Any] = {name: getattr(settings, name) for name in names}
         values |= {"randomize": False, "height": settings.size[0], "width": settings.size[1]}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as W
 
+from sagviz.guidance import CFG
 from sagviz.image import data_uri, preview, to_jpeg, to_png
 from sagviz.models import Model
 from sagviz.records.step import Step
@@ -56,7 +57,7 @@ class Made:
     @property
     def names(self) -> tuple[str, str]:
         """What the two are called."""
-        return NAMES if self.traces[0].settings.guidance.cfg else WITHOUT_TEXT
+        return NAMES if self.traces[0].settings.guidance.get(CFG) else WITHOUT_TEXT
 
     @property
     def nbytes(self) -> int:

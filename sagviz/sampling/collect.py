@@ -1,0 +1,117 @@
+"""Running to the end, or until it is stopped, and keeping what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sagviz.errors import Interrupted, RunError, SagvizError, Unfinished
+from sagviz.image import to_png
+from sagviz.records.step import Step
+from sagviz.records.trace import Trace
+from sagviz.sampling.keep import kept_steps
+from sagviz.sampling.lockstep import check_alike, lockstep
+from sagviz.sampling.memory_check import check_memory
+from sagviz.sampling.prepare import Run
+
+Follow = Callable[[Sequence["Step | None"]], bool]
+
+
+@dataclass(eq=False)
+class Kept:
+    """What is kept of one run so far: the chosen steps, and the last latent."""
+
+    run: Run
+    indices: set[int]
+    steps: list[Step] = field(default_factory=list)
+    last: Tensor | None = None
+    ended: bool = False
+
+    def add(self, step: Step) -> None:
+        """The next step of the run."""
+        self.last, self.ended = step.x_next, step.index + 1 == self.run.evaluations
+        if step.index in self.indices:
+            # A copy where the step before is not kept, whose memory x_t would hold.
+            alone = step.index - 1 not in self.indices
+            self.steps.append(replace(step, x_t=step.x_t.clone()) if alone else step)
+
+    def trace(self) -> Trace:
+        """With its pictures, if the run has ended; else with colours for its latents."""
+        model = self.run.model
+        if not self.ended or self.last is None:
+            return replace(self.unfinished(), latent_rgb=model.latent_rgb)
+        pictures = model.decode(self.last)
+        rgb = model.colours(self.last, pictures)
+        return replace(self.unfinished(), pictures=tuple(map(to_png, pictures)), latent_rgb=rgb)
+
+    def unfinished(self) -> Trace:
+        """The steps alone, for which nothing has to be computed."""
+        return Trace(self.run.settings, tuple(self.steps), self.run.evaluations)
+
+
+def collect(
+    runs: Sequence[Run],
+    *,
+    firsts: Sequence[Step] | None = None,
+    keep: int | Collection[int] | None = None,
+    max_rows: int | None = None,
+    follow: Follow | None = None,
+) -> list[Trace]:
+    """Run several runs in lockstep, to their ends or until they are stopped, and keep the chosen
+    steps of each.
+
+    Args:
+        runs, firsts, max_rows: as for `lockstep`.
+        keep: which steps to keep: all (`None`), every k-th and the last (a number), or these.
+        follow: called after each evaluation with one step a run (`None` for those that have ended);
+            whether to go on. A run that is stopped has no picture.
+
+    Raises:
+        Interrupted: Ctrl-C; `traces` are the runs as far as they came.
+        NotFiniteError, OutOfMemoryError, RunError: likewise; what is none of ours is the cause of a
+            RunError.
+    """
+    check_alike(runs)
+    kept = [Kept(run, kept_steps(keep, run.evaluations)) for run in runs]
+    check_memory(runs, [each.indices for each in kept])
+    try:
+        for steps in lockstep(runs, firsts=firsts, max_rows=max_rows):
+            for own, step in zip(kept, steps, strict=True):
+                if step is not None:
+                    own.add(step)
+            if follow is not None and not follow(steps):
+                break
+        return [own.trace() for own in kept]
+    except (Exception, KeyboardInterrupt) as error:
+        stopped = _with_traces(error, [own.unfinished() for own in kept])
+        raise stopped from (error.__cause__ if stopped is error else error)
+
+
+@contextmanager
+def progress_bar(runs: Sequence[Run], shown: bool) -> Iterator[Follow]:
+    """A bar over the evaluations of these runs, as a `follow` that never stops them."""
+    words = runs[0].settings.prompt[:40] or "unconditional"
+    total = max(run.evaluations for run in runs)
+    with tqdm(total=total, desc=words, disable=not shown) as bar:
+
+        def follow(_: object) -> bool:
+            bar.update()
+            return True
+
+        yield follow
+
+
+def _with_traces(error: BaseException, traces: list[Trace]) -> BaseException:
+    """The error to raise, with the runs as far as they came."""
+    if isinstance(error, KeyboardInterrupt):
+        error = Interrupted(*error.args)
+    elif not isinstance(error, SagvizError):
+        said = " ".join(str(error).split())
+        error = RunError(f"the run stopped: {type(error).__name__}: {said}")
+    if isinstance(error, Unfinished):
+        error.traces = traces
+    return error
