@@ -50,11 +50,6 @@ def peak_memory(function: Callable[[], object]) -> int:
 
 def held(trace: sv.Trace) -> int:
     """Bytes of memory that the records of a trace keep alive."""
-    fields = ("x_t", "out_uncond", "out_cond", "attention", "out_degraded", "x_next")
-    tensors = [getattr(step, name) for step in trace for name in fields]
-    storages = {
-        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
-        for t in tensors
-        if t is not None
-    }
+    tensors = [tensor for step in trace for tensor in step.tensors.values()]
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     return sum(storages.values())

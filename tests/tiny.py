@@ -23,8 +23,9 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from sagviz.guidance import SAG
 from sagviz.mini.training.diffusion import build_tokenizer
-from sagviz.records.step import STORED, Step
+from sagviz.records.step import Step
 
 TEXT_WIDTH = 32
 LOUDER = {  # factors on fresh weights, which attend to everything alike and hardly read the prompt
@@ -232,7 +233,7 @@ def difference(a: Tensor, b: Tensor) -> float:
 def margin(trace: Iterable[Step]) -> float:
     """The smallest |A - psi| of a run: where it is tiny, rounding decides the mask."""
     return min(
-        float((step.attention - step.guidance.sag.threshold).abs().min())
+        float((step.attention - step.guidance.get(SAG).threshold).abs().min())
         for step in trace
         if step.mask is not None
     )
@@ -240,9 +241,9 @@ def margin(trace: Iterable[Step]) -> float:
 
 def same(a: Step, b: Step) -> bool:
     """Whether two records hold the same bits in every stored field."""
-    pairs = [(getattr(a, name), getattr(b, name)) for name in STORED]
-    return (a.index, a.level) == (b.index, b.level) and all(
-        x is y if x is None or y is None else torch.equal(x, y) for x, y in pairs
+    one, other = a.tensors, b.tensors
+    return (a.index, a.level, one.keys()) == (b.index, b.level, other.keys()) and all(
+        torch.equal(value, other[name]) for name, value in one.items()
     )
 
 
