@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,9 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """With several workers, a test that is marked `alone` has the machine for itself."""
-    run = getattr(item.config, "workerinput", {}).get("testrunuid")
-    place = Path(tempfile.gettempdir()) / f"sagviz-tests-{run}"
-    with machine(place if run else None, item.get_closest_marker("alone") is not None):
+    several = hasattr(item.config, "workerinput")
+    with machine(item.get_closest_marker("alone") is not None) if several else nullcontext():
         return (yield)
 
 

@@ -55,7 +55,8 @@ class Notebook:
         """Add a cell, run it to its end, fail on an error; the cell's output."""
         number: int = self.page.evaluate(
             """async code => {
-                const notebook = jupyterapp.shell.currentWidget.content, cells = notebook.model.sharedModel;
+                const notebook = jupyterapp.shell.currentWidget.content;
+                const cells = notebook.model.sharedModel;
                 const number = cells.cells.length;
                 cells.insertCell(number, {cell_type: 'code', source: code});
                 notebook.activeCellIndex = number;
@@ -66,7 +67,8 @@ class Notebook:
         )
         self.page.wait_for_function(
             """number => { const cell = jupyterapp.shell.currentWidget.content.widgets[number];
-                return cell && cell.model.executionCount !== null && cell.model.executionState !== 'running'; }""",
+                return cell && cell.model.executionCount !== null
+                    && cell.model.executionState !== 'running'; }""",
             arg=number,
             timeout=timeout * 1000,
         )

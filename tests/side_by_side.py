@@ -9,25 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TURN = Path(__file__)  # any two files that all workers can open: what is locked is not written
+USE = Path(__file__).with_name("conftest.py")
+
 
 @contextmanager
-def machine(place: Path | None, alone: bool) -> Iterator[None]:
-    """A test's turn: beside the others, or alone once those that have begun are done.
+def machine(alone: bool, turn: Path = TURN, use: Path = USE) -> Iterator[None]:
+    """A test's time on the machine: beside the others, or alone once those that have begun are
+    done.
 
-    Args:
-        place: A file that the workers of one run have in common, for locks; None where there is
-            but one worker.
-        alone: Whether nothing may run beside it.
+    Who waits to be alone keeps the turn, so that no stream of others passes by.
     """
-    if place is None:
-        yield
-        return
-    with open(f"{place}.turn", "w") as turn, open(f"{place}.use", "w") as use:
-        # Who waits to be alone keeps the turn, so that no stream of others passes by.
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        fcntl.flock(use, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(turn, fcntl.LOCK_UN)
+    with turn.open() as waiting, use.open() as using:
+        fcntl.flock(waiting, fcntl.LOCK_EX)
+        fcntl.flock(using, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(waiting, fcntl.LOCK_UN)
         try:
             yield
         finally:
-            fcntl.flock(use, fcntl.LOCK_UN)  # a forked child has the file open, too
+            fcntl.flock(using, fcntl.LOCK_UN)  # a forked child may still have the file open

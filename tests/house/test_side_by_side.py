@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from side_by_side import machine
+
+Turns = Callable[[bool], AbstractContextManager[object]]
 
 
 class Watched:
@@ -16,8 +21,8 @@ class Watched:
         self.running, self.beside, self.done = 0, 0, 0
         self.alone, self.guard = False, threading.Lock()
 
-    def test(self, place: Path | None, alone: bool, seconds: float) -> None:
-        with machine(place, alone):
+    def test(self, turns: Turns, alone: bool, seconds: float) -> None:
+        with turns(alone):
             with self.guard:
                 self.running += 1
                 self.alone = self.alone or alone
@@ -29,15 +34,15 @@ class Watched:
                 self.done += 1
 
 
-def crowd(watched: Watched, place: Path | None) -> None:
+def crowd(watched: Watched, turns: Turns) -> None:
     """Three workers with short tests, one of which is alone."""
 
-    def turns(kind: list[bool]) -> None:
+    def work(kind: list[bool]) -> None:
         for alone in kind:
-            watched.test(place, alone, 0.01)
+            watched.test(turns, alone, 0.01)
 
     kinds = [[False] * 20, [False] * 20, [False] * 3 + [True] + [False] * 3]
-    workers = [threading.Thread(target=turns, args=(kind,)) for kind in kinds]
+    workers = [threading.Thread(target=work, args=(kind,)) for kind in kinds]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -46,12 +51,14 @@ def crowd(watched: Watched, place: Path | None) -> None:
 
 def test_nothing_runs_beside_a_test_that_is_alone(tmp_path: Path) -> None:
     watched = Watched()
-    crowd(watched, tmp_path / "run")
+    for name in ("turn", "use"):
+        (tmp_path / name).touch()
+    crowd(watched, partial(machine, turn=tmp_path / "turn", use=tmp_path / "use"))
     assert (watched.done, watched.beside) == (47, 0)
 
 
 def test_without_locks_something_would() -> None:
     watched = Watched()
-    crowd(watched, None)
+    crowd(watched, nullcontext)
     assert watched.done == 47
     assert watched.beside > 0
