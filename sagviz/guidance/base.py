@@ -214,7 +214,11 @@ class Guidance:
         return Guidance(self.terms + (other.terms if isinstance(other, Guidance) else (other,)))
 
     def __repr__(self) -> str:
+        """The code that makes it."""
         return " + ".join(map(repr, self.terms)) or "None"
+
+    def __str__(self) -> str:
+        return repr(self) if self.terms else "unguided"
 
     @overload
     def get(self, kind: type[Kind]) -> Kind | None: ...

@@ -33,7 +33,7 @@ class Trace(Sequence[Step]):
         >>> import sagviz as sv
         >>> trace = sv.trace(sv.load(), "a fox", seed=7, steps=4, keep=2, progress=False)
         >>> trace
-        <Trace of 3/4 steps: 'a fox', seed 7, None>
+        <Trace of 3/4 steps: 'a fox', seed 7, unguided>
         >>> [step.index for step in trace], trace.image.size
         ([0, 2, 3], (64, 64))
         >>> path = trace.save("fox.sagtrace")
@@ -59,7 +59,7 @@ class Trace(Sequence[Step]):
 
     def __repr__(self) -> str:
         s, kept = self.settings, f"{len(self)}/{self.evaluations}"
-        return f"<Trace of {kept} steps: {s.prompt!r}, seed {s.seed}, {s.guidance!r}>"
+        return f"<Trace of {kept} steps: {s.prompt!r}, seed {s.seed}, {s.guidance}>"
 
     @property
     def latents(self) -> Tensor:

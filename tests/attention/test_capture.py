@@ -98,7 +98,7 @@ def test_each_branch_is_read_where_it_should_be(model: sv.Model, guidance: Any) 
     """
     capture = Capture(("mid", DOWN_LAYER), EVERYTHING, place=(0, 9), per_head=True, heads=(3, 1))
     step = run(model, capture, guidance=guidance, steps=1)[0]
-    texts = {"attn1": "" if step.guidance.cfg else PROMPT, "attn2": PROMPT}
+    texts = {"attn1": "" if step.guidance.get(CFG) else PROMPT, "attn2": PROMPT}
     for layer, path in (("mid", MID), (DOWN_LAYER, DOWN_LAYER.removesuffix("attn1"))):
         dense = {}
         for kind, text in texts.items():

@@ -27,7 +27,7 @@ import sagviz as sv
 from sagviz import CFG, SAG, image
 from sagviz.attention.read import column_mass
 from sagviz.guidance import Guidance
-from sagviz.sampling.loop import collect_together
+from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import prepare
 
 PROMPT = "a fox on a blue background"
@@ -199,7 +199,7 @@ class Bench:
                 prepare(self.model, PROMPT, guidance=g, steps=self.steps, noise=self.noise)
                 for g in guidances
             ]
-            return collect_together(runs, keep=self.steps, progress=False)
+            return collect(runs, keep=self.steps)
 
         def theirs() -> list[np.ndarray[Any, Any]]:
             return [self.theirs(w, s) for w, s in SCALES]

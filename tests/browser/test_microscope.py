@@ -73,7 +73,7 @@ def test_menus(notebook: Notebook) -> None:
     notebook.page.locator(".sag-heads select").select_option("head 2")
     notebook.until("scope.heads == (2,)")
     notebook.page.locator(".sag-blur-kernel select").select_option("3")
-    notebook.until("scope.step.guidance.sag.blur_kernel == 3")
+    notebook.until("scope.step.guidance.get(SAG).blur_kernel == 3")
     notebook.page.locator(".sag-reset-all").click()
     notebook.until("scope.layer == 'mid' and scope.heads is None and scope.blur_kernel is None")
 
@@ -127,11 +127,11 @@ def test_predict_paint_reveal_use(notebook: Notebook) -> None:
     for name in ("random", "inverted"):
         page.locator(f".sag-{name}").click()
         notebook.until(
-            f"scope.step.guidance.sag.mask_source == '{name}' and scope.step.mask.sum() =="
+            f"scope.step.guidance.get(SAG).mask_source == '{name}' and scope.step.mask.sum() =="
             " scope.attended.sum()"
         )
     page.get_by_role("button", name="Mₜ again").click()
-    notebook.until("scope.step.guidance.sag.mask_source == 'attention'")
+    notebook.until("scope.step.guidance.get(SAG).mask_source == 'attention'")
 
 
 def test_go_on_and_cancel(notebook: Notebook) -> None:

@@ -16,7 +16,7 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.guidance import MASK_SOURCES, Guidance
 
-OTHERS = MASK_SOURCES[1:]
+OTHERS = tuple(MASK_SOURCES)[1:]
 
 
 def guidance(source: str = "attention", **changes: Any) -> Guidance:

@@ -30,11 +30,11 @@ from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.mini import noisy
 from sagviz.models.load import _own_classifier
 from sagviz.plot.formula import formula
-from sagviz.records.step import STORED
+from sagviz.sampling.collect import collect
 from sagviz.sampling.keep import record_bytes
-from sagviz.sampling.loop import begin, collect_together, walk_together
+from sagviz.sampling.lockstep import begin, lockstep
 from sagviz.sampling.prepare import prepare, resume
-from sagviz.sampling.unet_calls import Passes
+from sagviz.sampling.unet_calls import UNetCalls
 from sagviz.sweeps.axes import fingerprint
 
 PROMPT = "a fox on a blue background"
@@ -265,14 +265,14 @@ def test_output_and_noise_tell_the_same(v_model: sv.Model, guidance: Any) -> Non
 @pytest.mark.parametrize("others", [None, CFG(3.0)], ids=repr)
 def test_seg_without_blur_is_no_perturbation(model: sv.Model, others: Any) -> None:
     for step in run(model, as_guidance(others) + SEG(5.0, blur_sigma=0.0), images=2):
-        assert difference(step.out_seg, step.out_told) < 1e-6
+        assert difference(step.kept["out_seg"], step.out_conditional) < 1e-6
         assert measure.rms(step.terms["seg"]) < 1e-6
 
 
 def test_seg_with_more_and_more_blur_is_the_mean_query(model: sv.Model) -> None:
-    mean = run(model, CFG(3.0) + SEG(3.0), steps=2)[0].out_seg
+    mean = run(model, CFG(3.0) + SEG(3.0), steps=2)[0].kept["out_seg"]
     far = [
-        run(model, CFG(3.0) + SEG(3.0, blur_sigma=sigma), steps=2)[0].out_seg
+        run(model, CFG(3.0) + SEG(3.0, blur_sigma=sigma), steps=2)[0].kept["out_seg"]
         for sigma in (0.5, 2.0, 20.0, 1e6)
     ]
     apart = [difference(out, mean) for out in far]
@@ -401,9 +401,9 @@ def test_rescale_rests_with_cfg(model: sv.Model) -> None:
 
 def test_the_running_average_begins_with_the_interval(model: sv.Model) -> None:
     trace = run(model, CFG(2.0) + APG(3.0, start=0.4))
-    assert [step.apg_before is None for step in trace] == [True, True, True, False, False]
+    assert ["apg_before" not in step.kept for step in trace] == [True, True, True, False, False]
     torch.testing.assert_close(
-        trace[3].apg_before, trace[2].guidance.get("apg").average(trace[2]), rtol=0, atol=0
+        trace[3].kept["apg_before"], trace[2].guidance.get("apg").average(trace[2]), rtol=0, atol=0
     )
 
 
@@ -451,7 +451,7 @@ def test_runs_in_lockstep_share_what_they_ask_alike(model: sv.Model) -> None:
     ]
     runs = [prepare(model, PROMPT, guidance=guidance, steps=3, seed=3) for guidance in guidances]
     with counted(model.unet) as rows:
-        traces = collect_together(runs, progress=False)
+        traces = collect(runs)
     assert rows == [5, 11, 11]
     assert sum(trace.forwards for trace in traces) == len(rows)
     for guidance, trace in zip(guidances, traces, strict=True):
@@ -462,10 +462,8 @@ def test_runs_with_other_averages_part(model: sv.Model) -> None:
     """Of one latent under one guidance: the one has a past, the other has none."""
     old = run(model, APG(5.0), steps=4)
     whole = resume(model, old.settings)
-    firsts = [replace(old[2], x_next=None), replace(old[2], x_next=None, apg_before=None)]
-    with_past, without = list(walk_together([whole, resume(model, old.settings)], firsts=firsts))[
-        -1
-    ]
+    firsts = [replace(old[2], x_next=None), replace(old[2], x_next=None, kept={})]
+    with_past, without = list(lockstep([whole, resume(model, old.settings)], firsts=firsts))[-1]
     assert difference(with_past.x_next, old.latents) < 1e-5
     assert difference(without.x_next, old.latents) > 1e-3
 
@@ -477,7 +475,7 @@ def test_runs_with_one_average_stay_together(model: sv.Model) -> None:
         for s in (1.0, 2.0)
     ]
     with counted(model.unet) as rows:
-        traces = collect_together(runs, progress=False)
+        traces = collect(runs)
     assert rows == [2, 2, 2, 3, 6]
     assert difference(traces[1].latents, run(model, APG(5.0) + PAG(2.0, start=0.6)).latents) < 1e-4
 
@@ -487,7 +485,7 @@ def test_memory_is_told_before(model: sv.Model, guidance: Any) -> None:
     network = classified(model)
     told = record_bytes(prepare(network, PROMPT, guidance=guidance, images=2))
     step = run(network, guidance, images=2)[2]
-    held = sum(value.nbytes for name in STORED if (value := getattr(step, name)) is not None)
+    held = sum(value.nbytes for value in step.tensors.values())
     assert held <= told <= held + 4 * step.x_t[:, 0].numel()
 
 
@@ -550,11 +548,11 @@ def test_a_change_costs_what_it_needs_and_is_exact(
         step = sv.what_if(network, trace, 3, guidance=guidance)
     assert calls == rows
     assert (step.forwards, step.samples) == (len(rows), sum(rows))
-    known = {"apg_before": trace[3].apg_before} if guidance.get("apg") else {}
+    known = {"apg_before": trace[3].kept["apg_before"]} if guidance.get("apg") else {}
     anew = begin(
         resume(network, replace(trace.settings, guidance=guidance)), 3, trace[3].x_t, known
     )
-    (fresh,) = Passes(network).complete(
+    (fresh,) = UNetCalls(network).complete(
         [resume(network, replace(trace.settings, guidance=guidance))], [anew]
     )
     assert set(step.terms) == set(fresh.terms) == {term.name for term in guidance.terms}
@@ -760,11 +758,11 @@ def test_runs_that_share_a_latent_each_get_their_slope(network: sv.Model, trace:
     was not needed.
     """
     ready = replace(trace[2], guidance=as_guidance(CG(1.0, "owl")))
-    blank = replace(ready, slope_cg=None)
+    blank = replace(ready, kept={})
     runs = [resume(network, replace(trace.settings, guidance=ready.guidance))] * 2
     for order in ([ready, blank], [blank, ready]):
-        done = Passes(network).complete(runs, order)
-        assert all(torch.equal(step.slope_cg, trace[2].slope_cg) for step in done)
+        done = UNetCalls(network).complete(runs, order)
+        assert all(torch.equal(step.kept["slope_cg"], trace[2].kept["slope_cg"]) for step in done)
 
 
 def test_the_miniature_is_guided_by_its_classifier() -> None:
@@ -773,7 +771,7 @@ def test_the_miniature_is_guided_by_its_classifier() -> None:
     torch.manual_seed(0)
     model.classifier = noisy.NoisyClassifier().requires_grad_(False)
     trace = sv.trace(model, "", guidance=CG(5.0, "fox"), steps=2, progress=False)
-    assert measure.rms(trace[0].slope_cg) > 0
+    assert measure.rms(trace[0].kept["slope_cg"]) > 0
     assert trace.image.size == (64, 64)
 
 

@@ -113,7 +113,7 @@ def test_the_margin_is_the_nearest_cell_to_the_threshold() -> None:
     assert margin(step) == pytest.approx(0.004, rel=1e-3)
     assert undecided(step) == 0.25
     assert undecided(step, within=0.25) == 0.5
-    painted = replace(step, painted=torch.ones(1, 1, 16, 16))
+    painted = replace(step, kept={**step.kept, "hand_mask": torch.ones(1, 1, 16, 16)})
     assert math.isnan(margin(painted))
     assert math.isnan(undecided(painted))
     assert math.isnan(margin(replace(step, guidance=CFG(0) + SAG(1.0, mask_source="none"))))

@@ -78,7 +78,7 @@ def test_pictures_are_those_of_trace_and_made_once(
         made.astype(int) - np.stack([np.asarray(trace.image) for trace in alone]).astype(int)
     )
     assert difference.max() <= 1, "batches of another shape round otherwise, by a level at most"
-    monkeypatch.setattr("sagviz.mini.evaluation.gallery.collect_together", None)
+    monkeypatch.setattr("sagviz.mini.evaluation.gallery.collect", None)
     again = Gallery(model, tmp_path).pictures(["a fox", "", "an owl"], CFG(3.0), first_seed=4)
     assert np.array_equal(again, made)
 

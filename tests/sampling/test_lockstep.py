@@ -14,8 +14,8 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError
 from sagviz.models import SCHEDULERS
-from sagviz.records.step import STORED
-from sagviz.sampling.loop import collect, collect_together, walk_together
+from sagviz.sampling.collect import collect
+from sagviz.sampling.lockstep import lockstep
 from sagviz.sampling.prepare import Run, prepare
 
 BOTH = CFG(3.0) + SAG(1.0)
@@ -29,11 +29,11 @@ def runs_of(model: sv.Model, *each: dict[str, Any]) -> list[Run]:
 
 
 def together(model: sv.Model, *each: dict[str, Any], **options: Any) -> list[sv.Trace]:
-    return collect_together(runs_of(model, *each), progress=False, **options)
+    return collect(runs_of(model, *each), **options)
 
 
 def alone(model: sv.Model, *each: dict[str, Any]) -> list[sv.Trace]:
-    return [collect(run, progress=False) for run in runs_of(model, *each)]
+    return [collect([run])[0] for run in runs_of(model, *each)]
 
 
 def distance(a: sv.Trace, b: sv.Trace) -> float:
@@ -43,11 +43,10 @@ def distance(a: sv.Trace, b: sv.Trace) -> float:
     assert [step.index for step in a] == [step.index for step in b]
     assert [step.guidance for step in a] == [step.guidance for step in b]
     assert a.settings == b.settings
-    pairs = [
-        (getattr(x, name), getattr(y, name)) for x, y in zip(a, b, strict=True) for name in STORED
-    ]
-    assert all((x is None) == (y is None) for x, y in pairs)
-    return max(difference(x, y) for x, y in pairs if x is not None and float(y.abs().max()) > 0)
+    pairs = [(x.tensors, y.tensors) for x, y in zip(a, b, strict=True)]
+    assert all(x.keys() == y.keys() for x, y in pairs)
+    both = [(x[name], y[name]) for x, y in pairs for name in x]
+    return max(difference(x, y) for x, y in both if float(y.abs().max()) > 0)
 
 
 MIXED: tuple[dict[str, Any], ...] = (
@@ -145,19 +144,21 @@ def test_what_differs_is_not_shared(model: sv.Model, other: dict[str, Any]) -> N
     assert max(map(distance, together(model, *each), alone(model, *each))) < 1e-4
 
 
-def test_painted_masks_are_each_runs_own(model: sv.Model) -> None:
+def test_hand_made_masks_are_each_runs_own(model: sv.Model) -> None:
     """Two runs from one noise that differ in the mask only must not share their degraded latents."""
     (run,) = runs_of(model, {})
     height, width = run.start.shape[2:]
     masks = [torch.zeros(1, 1, height, width), torch.ones(1, 1, height, width)]
-    runs = [replace(run, painted=mask, scheduler=runs_of(model, {})[0].scheduler) for mask in masks]
-    for trace, mask in zip(collect_together(runs, progress=False), masks, strict=True):
+    runs = [
+        replace(run, hand_mask=mask, scheduler=runs_of(model, {})[0].scheduler) for mask in masks
+    ]
+    for trace, mask in zip(collect(runs), masks, strict=True):
         assert all(torch.equal(step.mask, mask) for step in trace)
         assert bool((trace[0].terms["sag"] == 0).all()) == (float(mask.sum()) == 0)
 
 
 def test_the_walk_says_which_runs_have_ended(model: sv.Model) -> None:
-    found = list(walk_together(runs_of(model, {"steps": 2}, {"steps": 4}, {"steps": 3})))
+    found = list(lockstep(runs_of(model, {"steps": 2}, {"steps": 4}, {"steps": 3})))
     assert [[step is not None for step in steps] for steps in found] == [
         [True, True, True],
         [True, True, True],
@@ -194,4 +195,4 @@ def test_what_cannot_go_together_is_refused(model: sv.Model, each: list[dict[str
 
 def test_two_models_are_refused(model: sv.Model, folder: Path) -> None:
     with pytest.raises(ArgumentError, match="2 models"):
-        collect_together([*runs_of(model, {}), *runs_of(sv.load(folder), {})], progress=False)
+        collect([*runs_of(model, {}), *runs_of(sv.load(folder), {})])

@@ -14,9 +14,9 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.guidance import as_guidance
 from sagviz.models import SCHEDULERS
-from sagviz.sampling.loop import begin
+from sagviz.sampling.lockstep import begin
 from sagviz.sampling.prepare import resume
-from sagviz.sampling.unet_calls import Passes
+from sagviz.sampling.unet_calls import UNetCalls
 
 BOTH = CFG(3.0) + SAG(1.0)
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
@@ -31,7 +31,7 @@ def trace(model: sv.Model) -> sv.Trace:
 def anew(model: sv.Model, trace: sv.Trace, index: int, guidance: Any) -> sv.Step:
     """The step computed from its x_t and nothing else."""
     run = resume(model, replace(trace.settings, guidance=as_guidance(guidance)))
-    return Passes(model).complete([run], [begin(run, index, trace[index].x_t)])[0]
+    return UNetCalls(model).complete([run], [begin(run, index, trace[index].x_t)])[0]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,9 @@ def test_a_branch_leaves_at_its_step_and_says_so(
     assert all(same(a, b) and a.guidance == b.guidance for a, b in zip(loaded, new, strict=True))
 
 
-def test_a_painted_mask_takes_the_place_of_the_attentions(model: sv.Model, trace: sv.Trace) -> None:
+def test_a_hand_made_mask_takes_the_place_of_the_attentions(
+    model: sv.Model, trace: sv.Trace
+) -> None:
     height, width = trace[2].x_t.shape[2:]
     painted = torch.zeros(height, width)
     painted[2:5, 1:4] = 1

@@ -216,7 +216,7 @@ def test_a_worker_killed_in_the_middle_of_a_hundred_cells(
     assert told
     firsts = {cell.key: cell.settings for cell in laid.cells[::4]}
     assert all(
-        f"seed {firsts[key].seed}, CFG {firsts[key].guidance.cfg.scale:g}" in first
+        f"seed {firsts[key].seed}, CFG {firsts[key].guidance.get(CFG).scale:g}" in first
         for first, _, key in told
     )
 

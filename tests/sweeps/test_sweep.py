@@ -91,7 +91,7 @@ def test_each_cell_is_the_run_that_trace_makes(model: sv.Model) -> None:
     )
     for cell, trace in zip(made.cells, made, strict=True):
         s = cell.settings
-        negative = "a cat" if s.guidance.cfg else ""
+        negative = "a cat" if s.guidance.get(CFG) else ""
         alone = sv.trace(
             model,
             s.prompt,

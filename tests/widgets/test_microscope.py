@@ -133,7 +133,7 @@ def test_controls_and_traits_are_one(scope: Microscope) -> None:
     assert slider.value == 0.75
     find(scope, "sag-layer").value = "down block 0, attention 0 / 0"
     assert scope.layer == DOWN_LAYER
-    assert scope.step.guidance.sag.layer == DOWN_LAYER
+    assert scope.step.guidance.get(SAG).layer == DOWN_LAYER
     find(scope, "sag-use-sag").value = False
     assert not scope.use_sag
     assert "sag" not in scope.step.terms
@@ -192,7 +192,7 @@ def test_random_and_inverted_at_one_click(scope: Microscope) -> None:
     for source in ("random", "inverted"):
         find(scope, f"sag-{source}").click()
         assert scope.mask is None
-        assert scope.step.guidance.sag.mask_source == source
+        assert scope.step.guidance.get(SAG).mask_source == source
         used = scope.shown.mask[0, 0]
         assert used.sum() == own.sum()
         assert measure.iou(used, own) < 0.7
@@ -363,7 +363,7 @@ def test_errors(scope: Microscope, model: sv.Model, trace: Trace) -> None:
     assert "odd number" in scope.notice.value
     scope.blur_kernel = 5
     assert not scope.notice.value
-    assert scope.step.guidance.sag.blur_kernel == 5
+    assert scope.step.guidance.get(SAG).blur_kernel == 5
 
 
 def test_static_face(scope: Microscope) -> None:
