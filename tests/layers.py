@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from sources import ROOT, imports, modules
+from sources import ROOT, home, imports, modules
 
 Rows = dict[str, int]  # package to height, from 0 at the bottom
 Graph = dict[str, set[str]]
@@ -68,12 +68,6 @@ def targets(source: str, package: str, known: set[str]) -> Iterator[str]:
             while name and name not in known:
                 name = name.rpartition(".")[0]
             yield name
-
-
-def home(module: str, is_package: bool) -> str:
-    """The package from which relative imports of a module count."""
-    dotted = f"sagviz.{module}".rstrip(".")
-    return dotted if is_package else dotted.rpartition(".")[0]
 
 
 def faults(

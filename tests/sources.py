@@ -23,6 +23,12 @@ def modules(package: Path) -> dict[str, Path]:
     }
 
 
+def home(module: str, is_package: bool) -> str:
+    """The package from which relative imports of a module count."""
+    dotted = f"sagviz.{module}".rstrip(".")
+    return dotted if is_package else dotted.rpartition(".")[0]
+
+
 def imports(source: str, package: str = "sagviz", types: bool = True) -> Iterator[str]:
     """Dotted name of each thing that a file imports, at its top or late in a function.
 
