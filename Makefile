@@ -48,9 +48,9 @@ bench: .venv/.dev chromium
 # A file's tests stay on one worker; tests/conftest.py says what else keeps together.
 pytest = $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-# Colab's set comes first, so that the line that counts all tests is the last one.
-test: lint chromium
-	$(MAKE) test-colab
+# Colab's set comes first, beside the linters, so that the line that counts all tests is the last one.
+test: .venv/.dev chromium
+	$(MAKE) test-colab & $(MAKE) lint; lint=$$?; wait $$! && exit $$lint
 	$(pytest)
 
 test-fast: .venv/.dev

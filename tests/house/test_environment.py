@@ -144,3 +144,19 @@ def test_imports_are_declared() -> None:
     }
     third_party = names - sys.stdlib_module_names - {"sagviz"}
     assert {canonicalize_name(IMPORT_NAMES.get(name, name)) for name in third_party} <= USED.keys()
+
+
+def test_a_commit_runs_what_make_lint_runs() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    hooks = [hook["entry"] for repo in config["repos"] for hook in repo["hooks"]]
+    (recipe,) = re.findall(
+        r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    assert hooks == [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()]
+
+
+def test_make_help_has_each_target() -> None:
+    text = (ROOT / "Makefile").read_text()
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    told = re.findall(r"^# make (\S+) ", text.split("\n\n")[0], re.MULTILINE)
+    assert set(told) == set(targets.split()) - {"chromium", "test-colab"}  # of `make test`
