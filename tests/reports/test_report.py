@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,19 +15,12 @@ from typing import Any
 import nbformat
 import papermill
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from driver import chromium
+from playwright.sync_api import Page
 from tiny import is_one_sentence
 
 import sagviz as sv
 from sagviz.reports.report import NOTEBOOK, Parameters, markdown_with_math
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +37,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A page in Chromium whose network is off."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    assert program, "no Chromium on PATH: make chromium installs it"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        context = browser.new_context(offline=True)
-        yield context.new_page()
-        browser.close()
+    with chromium() as browser:
+        yield browser.new_context(offline=True).new_page()
 
 
 def injected(**extra: object) -> dict[str, object]:
