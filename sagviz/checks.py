@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from sagviz.errors import ArgumentError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def check_number(
@@ -48,3 +56,29 @@ def format_bytes(amount: float) -> str:
         if math.ceil(amount) >= 2**30 / 10
         else f"{amount / 2**20:.2f} MiB"
     )
+
+
+def names_arguments(**hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: a keyword that the function does not have is refused with a sentence.
+
+    Args:
+        hints: for names that people bring along, what to do instead.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        known = [*inspect.signature(function).parameters]
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in kwargs:
+                if name not in known:
+                    near = get_close_matches(name, known, 1)
+                    hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+                    raise ArgumentError(
+                        f"{function.__name__} has no argument {name!r}; {hints.get(name, hint)}"
+                    )
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

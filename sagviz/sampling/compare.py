@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
+from sagviz.checks import names_arguments
 from sagviz.guidance import CFG, SAG, Guidance
 from sagviz.models import Model
 from sagviz.records.trace import Trace
@@ -16,6 +17,7 @@ from sagviz.sampling.collect import collect, progress_bar
 from sagviz.sampling.prepare import prepare
 
 
+@names_arguments(guidance="it makes its own from cfg= and sag=; trace takes any guidance")
 def compare(
     model: Model,
     prompt: str = "",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
-from sagviz.checks import format_bytes
+from sagviz.checks import format_bytes, names_arguments
 from sagviz.guidance import Guidance, Term
 from sagviz.html import table
 from sagviz.models import Model
@@ -175,6 +175,7 @@ def free_bytes(model: Model) -> int | None:
     return free + spare + sum(part.numel() * part.element_size() for part in held)
 
 
+@names_arguments()
 def estimate(
     model: Model,
     prompt: str = "",

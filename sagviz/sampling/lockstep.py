@@ -84,14 +84,11 @@ def _advanced(
     """
     same: dict[object, tuple[Tensor, Mapping[str, Tensor]]] = {}
     for each, step in zip(going, steps, strict=True):
-        kept = tuple(map(id, step.kept.values()))
-        way = (id(step.x_t), step.guidance, kept, each.run.path)
-        if way not in same:
-            carried = {
-                k: v for term in step.guidance.terms for k, v in term.carry_over(step).items()
-            }
-            same[way] = advance(each.run, step), carried
-        yield same[way]
+        kept, terms = tuple(map(id, step.kept.values())), step.guidance.terms
+        carried = {name: value for term in terms for name, value in term.carry_over(step).items()}
+        # Every scheduler takes its own step, for the sake of its history.
+        found = advance(each.run, step), carried
+        yield same.setdefault((id(step.x_t), step.guidance, kept, each.run.path), found)
 
 
 def begin(run: Run, index: int, x_t: Tensor, carried: Mapping[str, Tensor] = NOTHING) -> Step:

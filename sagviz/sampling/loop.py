@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
+from sagviz.checks import names_arguments
 from sagviz.guidance import Guidance, Term
 from sagviz.models import Model
 from sagviz.records.step import Step
@@ -17,6 +18,7 @@ from sagviz.sampling.memory_check import check_room
 from sagviz.sampling.prepare import Run, prepare
 
 
+@names_arguments()
 def steps(
     model: Model,
     prompt: str = "",
@@ -85,6 +87,7 @@ def steps(
     return _each(run)
 
 
+@names_arguments()
 def trace(
     model: Model,
     prompt: str = "",
