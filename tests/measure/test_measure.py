@@ -108,7 +108,7 @@ def test_the_margin_is_the_nearest_cell_to_the_threshold() -> None:
         level=NoiseLevel(1, 0.5, 0.5),
         guidance=SAG(1.0) + CFG(0),
         x_t=noise(),
-        attention=attention,
+        kept={"attention": attention},
     )
     assert margin(step) == pytest.approx(0.004, rel=1e-3)
     assert undecided(step) == 0.25
@@ -162,8 +162,7 @@ def test_a_known_projection() -> None:
         x_t=torch.zeros_like(d),
         out_uncond=torch.zeros_like(d),
         out_cond=d,
-        out_degraded=-(d / 2 + side),
-        attention=torch.ones(1, 16, 16),
+        kept={"out_degraded": -(d / 2 + side), "attention": torch.ones(1, 16, 16)},
     )
     assert equivalent_cfg(step) == pytest.approx(3 + 2 / 2, abs=1e-5)
 
