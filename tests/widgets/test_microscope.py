@@ -440,6 +440,7 @@ def test_place(scope: Microscope, trace: Trace) -> None:
     assert "choose a place" in scope.looking.map.value
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_latency() -> None:
     """Twice the aims, in this process's own time, which a busy machine lengthens less; the
