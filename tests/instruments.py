@@ -50,6 +50,5 @@ def peak_memory(function: Callable[[], object]) -> int:
 
 def held(trace: sv.Trace) -> int:
     """Bytes of memory that the records of a trace keep alive."""
-    tensors = [tensor for step in trace for tensor in step.tensors.values()]
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
-    return sum(storages.values())
+    storages = [value.untyped_storage() for step in trace for value in step.tensors.values()]
+    return sum({each.data_ptr(): each.nbytes() for each in storages}.values())

@@ -74,6 +74,7 @@ def check_room(runs: Sequence[Run]) -> None:
     if need.least > room:
         raise ArgumentError(
             f"{need.images} of {need.size[0]} x {need.size[1]} pixels need"
-            f" {format_bytes(need.least)} on {model.device}, of which {format_bytes(need.unet)} for a"
-            f" U-Net call of {need.rows} rows, and {format_bytes(room)} are there; {advice(model)}"
+            f" {format_bytes(need.least)} on {model.device}, of which {format_bytes(need.unet)} for"
+            f" a U-Net call of {need.rows} rows, and {format_bytes(room)} are there;"
+            f" {advice(model)}"
         )

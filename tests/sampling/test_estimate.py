@@ -15,7 +15,7 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError, ModelError
 from sagviz.models.offload import visit_in_turn
-from sagviz.sampling import estimate
+from sagviz.sampling import memory_check
 
 BOTH = CFG(3.0) + SAG(1.0)
 GIB = 2**30
@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(
     """One byte too few, and not one more."""
     need = sv.estimate(model, "a fox", guidance=BOTH, images=2, size=(48, 48))
     settings: dict[str, Any] = {"guidance": BOTH, "images": 2, "size": (48, 48), "steps": 1}
-    monkeypatch.setattr(estimate, "free_bytes", lambda _: need.least - 1)
+    monkeypatch.setattr(memory_check, "free_bytes", lambda _: need.least - 1)
     for call in (
         lambda: sv.trace(model, "a fox", progress=False, **settings),
         lambda: sv.steps(model, "a fox", **settings),
@@ -141,14 +141,14 @@ def test_what_does_not_fit_is_refused_before_anything_runs(
             call()
         assert rows == []
         assert is_one_sentence(e.value)
-    monkeypatch.setattr(estimate, "free_bytes", lambda _: need.least)
+    monkeypatch.setattr(memory_check, "free_bytes", lambda _: need.least)
     sv.trace(model, "a fox", progress=False, **settings)
 
 
 def test_runs_in_lockstep_are_counted_together(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate, "free_bytes", lambda _: 1)
+    monkeypatch.setattr(memory_check, "free_bytes", lambda _: 1)
     with pytest.raises(ArgumentError, match=r"2 of 32 x 32 pixels .* call of 4 rows"):
         sv.compare(model, "a fox", progress=False)
 

@@ -35,7 +35,7 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError, Interrupted, RunError, SagvizError, Unfinished
 from sagviz.models import SCHEDULERS, StableDiffusion
-from sagviz.sampling import loop
+from sagviz.sampling import memory_check
 
 BOTH = CFG(3.0) + SAG(1.0)
 
@@ -561,9 +561,9 @@ def test_a_trace_within_the_bound_stays_within_it(
 ) -> None:
     """The refusal counts no less than what the records hold in the end, and not much more."""
     bytes_held = held(run(model, guidance, steps=10, keep=keep))
-    monkeypatch.setattr(loop, "MAX_TRACE_BYTES", bytes_held - 1)
+    monkeypatch.setattr(memory_check, "MAX_TRACE_BYTES", bytes_held - 1)
     refused("GiB", model, guidance=guidance, steps=10, keep=keep)
-    monkeypatch.setattr(loop, "MAX_TRACE_BYTES", 2 * bytes_held)
+    monkeypatch.setattr(memory_check, "MAX_TRACE_BYTES", 2 * bytes_held)
     run(model, guidance, steps=10, keep=keep)
 
 
@@ -574,7 +574,7 @@ def test_the_advice_of_a_refusal_can_be_followed(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch, steps: int, keep: int | None, share: float
 ) -> None:
     monkeypatch.setattr(
-        loop, "MAX_TRACE_BYTES", int(share * held(run(model, steps=steps, keep=keep)))
+        memory_check, "MAX_TRACE_BYTES", int(share * held(run(model, steps=steps, keep=keep)))
     )
     message = refused("keep=", model, guidance=BOTH, steps=steps, keep=keep)
     run(model, steps=steps, keep=int(message.partition("keep=")[2].split()[0]))
@@ -583,7 +583,7 @@ def test_the_advice_of_a_refusal_can_be_followed(
 def test_a_run_too_large_for_a_single_record_is_refused(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "MAX_TRACE_BYTES", 1000)
+    monkeypatch.setattr(memory_check, "MAX_TRACE_BYTES", 1000)
     assert "keep=" not in refused("fewer images", model, guidance=BOTH)
 
 
