@@ -4,6 +4,7 @@ reports and mails.
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sagviz.guidance import Guidance, Term
+from sagviz.guidance import CG, Guidance, Term
 from sagviz.models import SCHEDULERS, Model, make_scheduler
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
@@ -32,9 +33,9 @@ def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
         step: one of its own steps, or what `what_if` made of one.
         image: which image of the batch.
     """
-    lines = ["import sagviz as sv", f"from sagviz import {_names(trace, step)}"]
-    painted = [*_masks(trace), _painted(trace, step)]
-    lines += ["import torch"] if any(mask is not None for mask in painted) else []
+    lines = ["import sagviz as sv", *_imports(trace, step)]
+    masks = [*_masks(trace), _new_mask(trace, step)]
+    lines += ["import torch"] if any(mask is not None for mask in masks) else []
     lines += [
         "",
         f"model = {_load(model)}",
@@ -52,27 +53,18 @@ def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
     return "\n".join(lines)
 
 
-def guidance_code(guidance: Guidance) -> str:
-    """`CFG(3.0) + SAG(1.0, threshold=1.2)`: the terms with what differs from their defaults."""
-    return " + ".join(map(_term, guidance.terms)) or "None"
+def _imports(trace: Trace, step: Step) -> list[str]:
+    """What the code needs from the package beside `sv`, and the classes of terms of one's own."""
+    kinds = {type(term) for guidance in _used(trace, step) for term in guidance.terms}
+    ours = {kind.__name__ for kind in kinds if kind.__module__.startswith("sagviz.")}
+    own = sorted((kind for kind in kinds if kind.__name__ not in ours), key=lambda k: k.__name__)
+    return [f"from sagviz import {', '.join([*sorted(ours), 'image'])}", *map(_import, own)]
 
 
-def _term(term: Term) -> str:
-    changed = [f"{name}={value!r}" for name, value in term.changed_settings.items()]
-    number = ", ".join([repr(float(term.scale)), *changed]).replace("=inf", "=float('inf')")
-    return f"{type(term).__name__}({number})"
-
-
-def _names(trace: Trace, step: Step) -> str:
-    """What the code needs from the package beside `sv`."""
-    return ", ".join(
-        [
-            *sorted(
-                {type(term).__name__ for guidance in _used(trace, step) for term in guidance.terms}
-            ),
-            "image",
-        ]
-    )
+def _import(kind: type[Term]) -> str:
+    if kind.__module__ == "__main__":
+        return f"# {kind.__name__}: define this guidance term first, it is your own"
+    return f"from {kind.__module__} import {kind.__name__}"
 
 
 def _used(trace: Trace, step: Step) -> list[Guidance]:
@@ -82,11 +74,9 @@ def _used(trace: Trace, step: Step) -> list[Guidance]:
 
 def _classifier(model: Model, trace: Trace, step: Step) -> list[str]:
     """CG's classifier, which only the miniature brings along."""
-    needed = (
-        any(guidance.get("cg") is not None for guidance in _used(trace, step))
-        and model.name != "miniature"
-    )
-    return ["model.classifier = classifier  # yours"] if needed else []
+    needed = any(guidance.get(CG) is not None for guidance in _used(trace, step))
+    own = needed and model.name != "miniature"
+    return ["model.classifier = classifier  # yours"] if own else []
 
 
 def _load(model: Model) -> str:
@@ -112,10 +102,7 @@ def _run(model: Model, trace: Trace) -> list[str]:
         ]
     lines = [_call("trace = sv.trace", ["model", repr(root.prompt), *_options(model, root)])]
     for settings, mask in zip(branches, _masks(trace), strict=True):
-        given = [
-            f"guidance={guidance_code(settings.guidance)}",
-            *(["mask=mask"] if mask is not None else []),
-        ]
+        given = [f"guidance={settings.guidance!r}", *(["mask=mask"] if mask is not None else [])]
         lines += [
             *_mask_lines(mask),
             _call("trace = sv.branch", ["model", "trace", str(settings.branched_at), *given]),
@@ -143,9 +130,7 @@ def _masks(trace: Trace) -> list[Tensor | None]:
 
 
 def _drew_its_noise(model: Model, trace: Trace, root: Settings) -> bool:
-    """Whether the run began with the noise that its seed stands for; without its first step nobody
-    can tell.
-    """
+    """Whether the run began with the noise of its seed, as far as its first step shows."""
     if not len(trace) or trace[0].index != 0:
         return True
     with warnings.catch_warnings():
@@ -155,11 +140,7 @@ def _drew_its_noise(model: Model, trace: Trace, root: Settings) -> bool:
 
 def _options(model: Model, settings: Settings) -> list[str]:
     """The keywords of `trace` that differ from their defaults, seed, steps and guidance always."""
-    given = [
-        f"guidance={guidance_code(settings.guidance)}",
-        f"steps={settings.steps}",
-        f"seed={settings.seed}",
-    ]
+    given = [f"guidance={settings.guidance!r}", f"steps={settings.steps}", f"seed={settings.seed}"]
     plain: dict[str, Any] = {
         "negative_prompt": "",
         "images": 1,
@@ -175,7 +156,7 @@ def _options(model: Model, settings: Settings) -> list[str]:
 
 
 def _scheduler(model: Model, wanted: dict[str, Any]) -> list[str]:
-    """The scheduler by name where it has one, and nothing where it is the model's own."""
+    """The scheduler by name where it has one; nothing where it is the model's own."""
     for name in (None, *SCHEDULERS):
         made = make_scheduler(model, name)
         same = all(made.config.get(key) == value for key, value in wanted.items() if key != "class")
@@ -186,22 +167,16 @@ def _scheduler(model: Model, wanted: dict[str, Any]) -> list[str]:
 
 def _step(trace: Trace, step: Step) -> list[str]:
     own = next((other for other in trace if other.index == step.index), None)
-    mask = _painted(trace, step)
-    painted_over = own is not None and own.hand_mask is not None and step.hand_mask is None
-    if own is not None and own.guidance == step.guidance and mask is None and not painted_over:
+    mask = _new_mask(trace, step)
+    removed = own is not None and own.hand_mask is not None and step.hand_mask is None
+    if own is not None and own.guidance == step.guidance and mask is None and not removed:
         return [f"step = trace[{step.index}]"]
-    given = ["mask=mask"] if mask is not None else ["mask=None"] if painted_over else []
-    arguments = [
-        "model",
-        "trace",
-        str(step.index),
-        f"guidance={guidance_code(step.guidance)}",
-        *given,
-    ]
+    given = ["mask=mask"] if mask is not None else ["mask=None"] if removed else []
+    arguments = ["model", "trace", str(step.index), f"guidance={step.guidance!r}", *given]
     return [*_mask_lines(mask), _call("step = sv.what_if", arguments)]
 
 
-def _painted(trace: Trace, step: Step) -> Tensor | None:
+def _new_mask(trace: Trace, step: Step) -> Tensor | None:
     """The step's hand-made mask, where it is not the trace's own."""
     own = next((other.hand_mask for other in trace if other.index == step.index), None)
     same = own is not None and step.hand_mask is not None and torch.equal(own, step.hand_mask)
@@ -219,20 +194,10 @@ def _mask_lines(mask: Tensor | None) -> list[str]:
         f"{int(''.join(str(int(cell)) for cell in row), 2):x}"
         for row in mask.reshape(-1, width).tolist()
     ]
-    words = "".join(f'\n    "{line} "' for line in _filled(rows))
+    words = "".join(f'\n    "{line} "' for line in textwrap.wrap(" ".join(rows), WIDTH - 10))
     shape = f".reshape({images}, 1, {height}, {width})" if images > 1 else ""
     bits = f'[[int(bit) for bit in f"{{int(row, 16):0{width}b}}"] for row in rows]'
     return [f"rows = ({words}\n).split()", f"mask = torch.tensor({bits}){shape}"]
-
-
-def _filled(words: list[str]) -> list[str]:
-    """Words in lines of the width."""
-    lines = [""]
-    for word in words:
-        if len(lines[-1]) + len(word) > WIDTH - 10:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
 
 
 def _call(name: str, arguments: list[str]) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape as escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sagviz.errors import ArgumentError
+from sagviz.errors import ArgumentError, SagvizError
 from sagviz.files import save
 
 KINDS = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"RI": "webp"}  # by the first two bytes
+NONE = "'none'"
 SCRIPTS = re.compile(r"<script type=\"module\">(.*?)</script>", re.DOTALL)
 
 
@@ -48,29 +49,70 @@ def link(content: bytes, kind: str, file: str, words: str, **more: str | int) ->
 
 def table(rows: Iterable[tuple[str, str]], caption: str = "", **more: str) -> str:
     """A table of names and values, both plain text."""
+    return grid((), [(name, [escape(value)]) for name, value in rows], caption, **more)
+
+
+def grid(
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[str]]],
+    caption: str = "",
+    *,
+    head_style: str = "",
+    row_style: str = "",
+    cell_style: str = "",
+    **more: str,
+) -> str:
+    """A table with names above its columns and before its rows.
+
+    Args:
+        columns: plain text; none for a table without a head.
+        rows: (name, cells): the name is plain text, the cells are HTML; where all names are "",
+            they are left out.
+        caption: plain text above the table.
+        head_style, row_style, cell_style: CSS of the names above, of those before, of the cells.
+        more: attributes of the table.
+    """
+    cell, named = f"<td{attributes({'style': cell_style})}>", any(name for name, _ in rows)
+    head = "".join(_name(name, "col", head_style) for name in columns)
+    head = f"<thead><tr>{'<td></td>' if named else ''}{head}</tr></thead>" if columns else ""
     body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
-        for name, value in rows
+        f"<tr>{_name(name, 'row', row_style) if named else ''}"
+        f"{''.join(f'{cell}{content}</td>' for content in cells)}</tr>"
+        for name, cells in rows
     )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f"<table{attributes(more)}>{title}<tbody>{body}</tbody></table>"
+    return f"<table{attributes(more)}>{title}{head}<tbody>{body}</tbody></table>"
 
 
-def page(title: str, body: str, style: str, script: str = "", body_class: str = "") -> str:
+def _name(words: str, scope: str, style: str = "") -> str:
+    return f"<th{attributes({'scope': scope, 'style': style})}>{escape(words)}</th>"
+
+
+def page(
+    title: str,
+    body: str,
+    style: str,
+    script: str = "",
+    body_class: str = "",
+    *,
+    inline_styles: bool = True,
+) -> str:
     """A whole page that fetches nothing, and runs no script but those that it was made with.
 
     Args:
         title: in the browser's tab, before ": sagviz".
         body: HTML; its inline scripts (`<script type="module">`) are allowed by their hashes.
-        style: CSS. Elements may have style attributes of their own.
+        style: CSS.
         script: JavaScript that is run at the end.
         body_class: of the body element.
+        inline_styles: whether other style elements and style attributes apply; else `style` alone.
     """
     end = f'<script type="module">{script}</script>' if script else ""
     hashes = " ".join(f"'{_digest(code)}'" for code in dict.fromkeys(SCRIPTS.findall(body + end)))
+    styles = "'unsafe-inline'" if inline_styles else f"'{_digest(style)}'"
     policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src {hashes or chr(39) + 'none' + chr(39)}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {styles}; script-src {hashes or NONE}; "
+        f"base-uri 'none'; form-action 'none'"
     )
     head = (
         '<meta charset="utf-8">'
@@ -91,10 +133,15 @@ def write_page(path: str | Path, html: str) -> Path:
     Raises:
         ArgumentError: it is not called .html, or cannot be written.
     """
+    return save(page_path(path), html.encode())
+
+
+def page_path(path: str | Path, raises: type[SagvizError] = ArgumentError) -> Path:
+    """The path of a page, where it is called so; else an error of the kind `raises`."""
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
-        raise ArgumentError(f"this is an HTML page, and {path} does not end in .html; call it so")
-    return save(path, html.encode())
+        raise raises(f"this is an HTML page, and {path} does not end in .html; call it so")
+    return path
 
 
 def _digest(content: str) -> str:

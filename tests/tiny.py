@@ -272,7 +272,7 @@ def residue(unet: nn.Module) -> list[tuple[str, list[int], int]]:
     ]
 
 
-def is_one_sentence(error: BaseException) -> bool:
+def is_one_sentence(error: BaseException | str) -> bool:
     """One line, and no full stop in front of a capital."""
     return (
         bool(str(error)) and "\n" not in str(error) and not re.search(r"[.!?]\s+[A-Z]", str(error))

@@ -35,10 +35,11 @@ function curves(place, data) {
     for (const name of names) {
       data.runs.forEach((run, r) => {
         const last = r === data.runs.length - 1;
-        chart.append(svg("path", { d: path(run, name, bottom, top), class: `line ${name}${last ? "" : " other"}` }));
+        const line = svg("path", { d: path(run, name, bottom, top), class: `line ${name}${last ? "" : " other"}` });
+        chart.append(hued(line, data.hues[name]));
       });
       const number = make("b", {});
-      key.append(make("span", { class: `of ${name}` }, data.lines[name] + " ", number));
+      key.append(hued(make("span", { class: `of ${name}` }, data.lines[name] + " ", number), data.hues[name]));
       readouts.push({ name, number });
     }
     place.append(make("div", { class: "chart" }, key, chart));

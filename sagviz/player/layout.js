@@ -54,15 +54,17 @@ function whatIf(player) {
 }
 
 function knob(player, run, term, set) {
-  const limits = { min: term.low, max: term.high, step: 0.05 };
+  const limits = { min: term.low, max: term.high, step: term.step };
+  const hue = player.data.hues[term.name];
   const name = `${term.title} scale${player.runs.length > 1 ? ` of ${LETTERS[run.number]}` : ""}`;
   const slide = make("input", { type: "range", ...limits, "aria-label": name });
   const box = make("input", { type: "number", ...limits, "aria-label": `${name} as a number` });
   for (const input of [slide, box]) input.addEventListener("input", () => {
-    if (input.validity.valid && input.value) set({ ...player.state.scales[run.number], [term.name]: input.valueAsNumber });
+    const { rangeUnderflow, rangeOverflow } = input.validity; // between the slider's steps any number will do
+    if (input.value && !rangeUnderflow && !rangeOverflow) set({ ...player.state.scales[run.number], [term.name]: input.valueAsNumber });
   });
-  const node = make("div", { class: `knob of ${term.name}` }, make("span", {}, `${term.title} scale`), slide, box);
-  const number = make("b", { class: `of ${term.name}` });
+  const node = hued(make("div", { class: `knob of ${term.name}` }, make("span", {}, `${term.title} scale`), slide, box), hue);
+  const number = hued(make("b", { class: `of ${term.name}` }), hue);
   const made = { node, run: run.number, term: term.name, slide, box, number };
   player.knobs.push(made);
   return made;

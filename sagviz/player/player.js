@@ -16,6 +16,12 @@ function make(tag, attributes, ...children) {
   return node;
 }
 
+// Gives an element the colour of a term; the style sheet adapts it to dark pages.
+function hued(node, colour) {
+  if (colour) node.style.setProperty("--term", colour);
+  return node;
+}
+
 // Changes a text only where it is another, so that the page need not be laid out anew.
 function say(node, words) {
   if (node.textContent !== words) node.textContent = words;

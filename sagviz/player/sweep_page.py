@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from sagviz.errors import ArgumentError
-from sagviz.player import PAGE_BYTES, document, island
-from sagviz.player.pack import pack, picture
+from sagviz.html import grid, img
+from sagviz.player.document import island, write
+from sagviz.player.pack import pack
+from sagviz.player.stills import picture
+from sagviz.records.trace import PAGE_BYTES
 from sagviz.sweeps.results import Sweep
 
 START = """
@@ -32,6 +34,8 @@ def page(
     """Write the page.
 
     Args:
+        sweep: some cells of it are done.
+        path: an .html file in a folder that exists.
         columns: the setting that runs from left to right, such as "seed" or "sag_scale"; the last
             one that varies where `None`.
         max_bytes: bound on the stored tensors of all cells together.
@@ -40,27 +44,32 @@ def page(
         ArgumentError: the file cannot be written, no cell is done, or there is no such setting.
     """
     values = [sweep.shown(cell) for cell in sweep.cells]
-    names = list(values[0])
-    varying = [name for name in names if len({repr(of[name]) for of in values}) > 1]
+    varying = [name for name in values[0] if len({repr(of[name]) for of in values}) > 1]
     across = columns or (varying[-1] if varying else "seed")
-    if across not in names:
-        raise ArgumentError(f"columns is {columns!r}; this sweep has {', '.join(names)}")
-    statuses = [sweep.status(cell) for cell in sweep.cells]
-    if "done" not in statuses:
-        raise ArgumentError("no cell of this sweep is done; run it first")
-    runs: list[dict[str, Any]] = []
-    tags = []
-    for cell, of, status in zip(sweep.cells, values, statuses, strict=True):
-        tags.append(status)
-        if status == "done":
-            trace = sweep.store.load(cell.key)
-            tags[-1] = _tag(len(runs), picture(trace, 0, 256), _words(of, varying))
-            runs.append(pack([trace], max_bytes // statuses.count("done")))
-    grid = _table(values, tags, across, [name for name in varying if name != across])
+    if across not in values[0]:
+        raise ArgumentError(f"columns is {columns!r}; this sweep has {', '.join(values[0])}")
+    tags, runs = _tags(sweep, [_words(of, varying) for of in values], max_bytes)
+    table = _table(values, tags, across, [name for name in varying if name != across])
     chosen = '<h2 class="sagviz-chosen" hidden></h2><div class="sagviz"></div>'
     prompt = values[0]["prompt"] if "prompt" not in varying else ""
     title = f"“{prompt}”, {len(values)} runs" if prompt else f"{len(values)} runs"
-    return document(path, title, f"{grid}{chosen}{island(runs, 'sagviz-runs')}", START)
+    return write(path, title, f"{table}{chosen}{island(runs, 'sagviz-runs')}", START)
+
+
+def _tags(
+    sweep: Sweep, words: Sequence[str], max_bytes: int
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """What stands in the grid for each cell: a picture to press, or its status; and the runs."""
+    tags = [sweep.status(cell) for cell in sweep.cells]
+    done = [place for place, status in enumerate(tags) if status == "done"]
+    if not done:
+        raise ArgumentError("no cell of this sweep is done; run it first")
+    runs = []
+    for number, place in enumerate(done):
+        trace = sweep.store.load(sweep.cells[place].key)
+        tags[place] = _tag(number, picture(trace, 256), words[place])
+        runs.append(pack([trace], max_bytes // len(done)))
+    return tags, runs
 
 
 def _words(values: dict[str, Any], names: Sequence[str]) -> str:
@@ -69,7 +78,7 @@ def _words(values: dict[str, Any], names: Sequence[str]) -> str:
 
 
 def _tag(number: int, source: str | None, words: str) -> str:
-    shown = f'<img src="{source}" alt="{escape(words, quote=True)}">'
+    shown = img(source or "", words)
     return f'<button type="button" value="{number}" aria-pressed="false">{shown}</button>'
 
 
@@ -79,12 +88,7 @@ def _table(values: list[dict[str, Any]], tags: list[str], across: str, down: Seq
     for of, tag in zip(values, tags, strict=True):
         rows.setdefault(_words(of, down) if down else "", {})[_words(of, [across])] = tag
     heads = list(dict.fromkeys(_words(of, [across]) for of in values))
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f"<td>{row.get(column, '')}</td>" for column in heads)
-        + "</tr>"
-        for name, row in rows.items()
+    table = grid(
+        heads, [(name, [row.get(head, "") for head in heads]) for name, row in rows.items()]
     )
-    table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="sagviz-grid" tabindex="0" role="group" aria-label="All runs">{table}</div>'

@@ -5,14 +5,14 @@ prompt.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 from PIL import Image
 
 from sagviz.attention.captured import Captured
+from sagviz.html import grid
 from sagviz.image import heat_map
 from sagviz.plot.display import FONT, Panel
-from sagviz.plot.panels import over
+from sagviz.plot.pictures import over
 
 BAR = "#0072B2"
 
@@ -31,28 +31,28 @@ class WordBars:
         )
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            '<tr><th scope="row" style="text-align:right;padding:2px 8px 2px'
-            f' 0;font-weight:500">{escape(name)}</th><td'
-            f' style="text-align:right;padding-right:8px;font-variant-numeric:tabular-nums">{share:.1%}</td><td'
-            ' style="width:200px"><div'
-            f' style="height:12px;background:{BAR};width:{share:.1%}"></div></td></tr>'
-            for name, share in self.shares
+        rows = [(name, [f"{share:.1%}", _bar(share)]) for name, share in self.shares]
+        cells = "text-align:right;padding-right:8px;font-variant-numeric:tabular-nums"
+        return grid(
+            (),
+            rows,
+            "Which words it reads",
+            row_style="text-align:right;padding:2px 8px 2px 0;font-weight:500",
+            cell_style=cells,
+            style=f"{FONT};font-size:14px;border-collapse:collapse",
         )
-        title = (
-            '<caption style="text-align:left;font-weight:600;padding-bottom:4px">Which words it'
-            " reads</caption>"
-        )
-        return (
-            f'<table style="{FONT};font-size:14px;border-collapse:collapse">{title}{cells}</table>'
-        )
+
+
+def _bar(share: float) -> str:
+    inner = f"height:12px;background:{BAR};width:{share:.1%}"
+    return f'<div style="width:200px"><div style="{inner}"></div></div>'
 
 
 def place_map(found: Captured, clean: Image.Image, image: int = 0) -> Panel:
     """Where the place attends to, over the picture of the step.
 
     Args:
-        found: with `row`, from `probe.attend`.
+        found: with `row`, from `attend`.
         clean: the picture below the map.
         image: which image of the batch.
     """
@@ -63,18 +63,25 @@ def place_map(found: Captured, clean: Image.Image, image: int = 0) -> Panel:
         f"Where the cell in the frame attends to: the brightest cell gets {most:.1%} of its"
         " attention, an even share is"
     )
-    return Panel(
-        over(clean, heat_map(row, 0, most)), "where it attends to", f"{words} {1 / row.numel():.1%}"
-    )
+    words = f"{words} {1 / row.numel():.1%}"
+    return Panel(over(clean, heat_map(row, 0, most)), "where it attends to", words, "row")
 
 
 def word_bars(found: Captured, size: tuple[int, int], image: int = 0) -> WordBars | None:
     """How the place shares its attention among the words; `None` where the layer reads none.
 
     Args:
-        found: with `words` and `place`, from `probe.attend`.
+        found: with `words` and `place`, from `attend`.
         size: (H, W) of the latent, which `place` counts in.
         image: which image of the batch.
+
+    Example:
+        >>> import sagviz as sv
+        >>> model = sv.load()
+        >>> trace = sv.trace(model, "a fox", steps=2, progress=False)
+        >>> found = sv.attend(model, trace, 1, place=(8, 8))
+        >>> [word for word, _ in sv.plot.word_bars(found, size=(16, 16)).shares]
+        ['[start]', 'a', 'fox', '[end]']
     """
     if found.words is None or found.place is None:
         return None

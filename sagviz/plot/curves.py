@@ -2,65 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from sagviz import measure
 from sagviz.errors import TraceError
-from sagviz.guidance import title_of
+from sagviz.guidance import CFG, SAG, colour_of, title_of
 from sagviz.plot.display import Drawing
 from sagviz.records.trace import Trace
 
-# CFG's and SAG's are of Okabe & Ito's palette, made for colour-blind readers; a test sees to it
-# that these can tell all terms apart. Each term keeps its colour in all figures.
-COLOURS = {
-    "cfg": "#0072B2",
-    "sag": "#D55E00",
-    "pag": "#CC99CC",
-    "seg": "#FF9900",
-    "cg": "#336633",
-    "apg": "#0099FF",
-    "rescale": "#000000",
-    "cosine": "#009E73",
-    "coverage": "#555555",
-}
+COSINE, COVERAGE = "#009E73", "#555555"  # colours of the measures that are no term
 
 
 def guidance_curves(trace: Trace) -> Drawing:
     """Length of each scaled term, the cosine between the terms, and the mask's share of the latent,
     over the steps.
+
+    Args:
+        trace: a run with at least one step.
+
+    Raises:
+        TraceError: it has none.
+
+    Example:
+        >>> import sagviz as sv
+        >>> model = sv.load()
+        >>> trace = sv.trace(model, "a fox", steps=2, guidance=sv.CFG(3.0), progress=False)
+        >>> drawing = sv.plot.guidance_curves(trace)
+        >>> [line.get_label() for line in drawing.figures[0].axes[0].lines]
+        ['CFG']
     """
     if not len(trace):
         raise TraceError("this trace holds no step to measure; run at least one")
     rows = [measure.of_step(step) for step in trace]
-    terms = [term.name for term in trace.settings.guidance.terms]
-    figures, words = [], []
+    indices = [step.index for step in trace]
+    guidance = trace.settings.guidance
+    terms = [term.name for term in guidance.terms]
+    charts, words = [], []
     if terms:
-        axes = chart("scaled term, relative to ε(x_t)")
-        for name in terms:
-            _line(axes, trace, rows, name, title_of(name))
-        axes.legend(frameon=False, fontsize=11)
-        figures.append(axes.figure)
+        charts.append(_lengths(indices, rows, terms))
         words.append(_range("length", rows, terms[-1]))
-    if {"cfg", "sag"} <= set(terms):
-        axes = chart("cosine between CFG and SAG")
-        axes.axhline(0, color="#bbbbbb", linewidth=1)
-        axes.set_ylim(-1, 1)
-        _line(axes, trace, rows, "cosine")
-        figures.append(axes.figure)
+    if guidance.get(CFG) and guidance.get(SAG):
+        charts.append(_cosine(indices, rows))
         words.append(_range("cosine", rows, "cosine"))
-    if "sag" in terms:
-        axes = chart("latent covered by the mask")
-        axes.set_ylim(0, 1)
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
-        _line(axes, trace, rows, "coverage")
-        figures.append(axes.figure)
+    if guidance.get(SAG):
+        charts.append(_coverage(indices, rows))
         words.append(_range("mask coverage", rows, "coverage"))
-    return Drawing(
-        [figure for figure in figures if isinstance(figure, Figure)],
-        "Curves over the steps: " + "; ".join(words),
-    )
+    figures = [cast(Figure, axes.figure) for axes in charts]
+    return Drawing(figures, "Curves over the steps: " + "; ".join(words))
 
 
 def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
@@ -73,17 +66,41 @@ def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
     return axes
 
 
-def _line(
-    axes: Axes, trace: Trace, rows: list[dict[str, float]], name: str, label: str | None = None
-) -> None:
-    values = [row.get(name, float("nan")) for row in rows]
-    axes.plot([step.index for step in trace], values, color=COLOURS[name], linewidth=2, label=label)
+Rows = Sequence[dict[str, float]]  # the measures of each step
 
 
-def _range(what: str, rows: list[dict[str, float]], name: str) -> str:
-    values = [row[name] for row in rows if name in row and row[name] == row[name]]
-    return (
-        f"{what} ({name}) from {min(values):.2f} to {max(values):.2f}"
-        if values
-        else f"{what}: none"
-    )
+def _lengths(indices: list[int], rows: Rows, terms: list[str]) -> Axes:
+    axes = chart("scaled term, relative to ε(x_t)")
+    for name in terms:
+        axes.plot(
+            indices, _values(rows, name), color=colour_of(name), linewidth=2, label=title_of(name)
+        )
+    axes.legend(frameon=False, fontsize=11)
+    return axes
+
+
+def _cosine(indices: list[int], rows: Rows) -> Axes:
+    axes = chart("cosine between CFG and SAG")
+    axes.axhline(0, color="#bbbbbb", linewidth=1)
+    axes.set_ylim(-1, 1)
+    axes.plot(indices, _values(rows, "cosine"), color=COSINE, linewidth=2)
+    return axes
+
+
+def _coverage(indices: list[int], rows: Rows) -> Axes:
+    axes = chart("latent covered by the mask")
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.plot(indices, _values(rows, "coverage"), color=COVERAGE, linewidth=2)
+    return axes
+
+
+def _values(rows: Rows, name: str) -> list[float]:
+    return [row.get(name, float("nan")) for row in rows]
+
+
+def _range(what: str, rows: Rows, name: str) -> str:
+    values = [value for value in _values(rows, name) if value == value]
+    if not values:
+        return f"{what}: none"
+    return f"{what} ({name}) from {min(values):.2f} to {max(values):.2f}"

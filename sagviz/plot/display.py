@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sagviz.errors import ArgumentError
-from sagviz.html import data_uri
+from sagviz.files import save
+from sagviz.html import img
 from sagviz.image import to_png
 
 FONT = "font-family:system-ui,sans-serif;color:inherit"
@@ -26,20 +26,20 @@ def tag(image: Image.Image, alt: str) -> str:
     """An `<img>` that holds its picture, as wide as its place; pixels stay square, as latents and
     maps need it.
     """
-    style = "width:100%;height:auto;display:block;image-rendering:pixelated;"
-    return f'<img src="{data_uri(to_png(image))}" alt="{escape(alt, quote=True)}" style="{style}">'
+    style = "width:100%;height:auto;display:block;image-rendering:pixelated"
+    return img(to_png(image), alt, style=style)
 
 
 def write(figure: Figure, path: str | Path) -> Path:
     """Save a figure as PNG, or say why not."""
-    path = Path(path)
-    try:
-        figure.savefig(path, dpi=DPI)
-    except OSError as error:
-        raise ArgumentError(
-            f"cannot write {path}: {error.strerror}; give a folder that exists"
-        ) from error
-    return path
+    return save(path, png(figure, DPI))
+
+
+def png(figure: Figure, dpi: int) -> bytes:
+    """A figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
 
 
 def bare(axes: Axes) -> Axes:
@@ -50,36 +50,62 @@ def bare(axes: Axes) -> Axes:
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture, its title and a sentence, which is its alt text too."""
+    """One picture, its title and a sentence, which is its alt text too.
+
+    Attributes:
+        image: the picture.
+        title: above it.
+        words: below it.
+        name: of the quantity that it shows, such as "x_t" or a term's name.
+
+    Example:
+        >>> from PIL import Image
+        >>> from sagviz.plot import Panel, Panels
+        >>> Panels((Panel(Image.new("RGB", (8, 8)), "black", "nothing at all"),)).figure().axes[0]
+        <Axes: title={'center': 'black'}>
+    """
 
     image: Image.Image
     title: str
     words: str = ""
+    name: str = ""
+
+    def _repr_html_(self) -> str:
+        title = "font-weight:600;font-size:13px;margin-bottom:4px"
+        words = "font-size:13px;line-height:1.35;margin-top:4px"
+        return (
+            f'<figure style="margin:0"><figcaption style="{title}">{escape(self.title)}'
+            f"</figcaption>{tag(self.image, f'{self.title}: {self.words}')}"
+            f'<div style="{words}">{escape(self.words)}</div></figure>'
+        )
 
 
 @dataclass(frozen=True)
 class Panels:
-    """Pictures side by side, as many in a row as the page is wide."""
+    """Pictures side by side, as many in a row as the page is wide.
+
+    Attributes:
+        panels: from left to right.
+        width: the least pixels of each on a wide page.
+        columns: how many stand side by side on the narrowest page.
+
+    Example:
+        >>> from PIL import Image
+        >>> from sagviz.plot import Panel, Panels
+        >>> two = Panels((Panel(Image.new("RGB", (8, 8)), "a"), Panel(Image.new("L", (8, 8)), "b")))
+        >>> two._repr_html_().count("<img")
+        2
+    """
 
     panels: tuple[Panel, ...]
-    width: int = 190  # least pixels of each on a wide page
-    columns: int = 2  # how many stand side by side on the narrowest page
+    width: int = 190
+    columns: int = 2
 
     def _repr_html_(self) -> str:
-        figures = [
-            '<figure style="margin:0">'
-            "<figcaption"
-            f' style="font-weight:600;font-size:13px;margin-bottom:4px">{escape(panel.title)}</figcaption>'
-            + tag(panel.image, f"{panel.title}: {panel.words}")
-            + "<div"
-            f' style="font-size:13px;line-height:1.35;margin-top:4px">{escape(panel.words)}</div></figure>'
-            for panel in self.panels
-        ]
         columns = f"repeat(auto-fill,minmax(min({self.width}px,{92 // self.columns}%),1fr))"
-        return (
-            "<div"
-            f' style="display:grid;grid-template-columns:{columns};gap:14px;{FONT}">{"".join(figures)}</div>'
-        )
+        figures = "".join(panel._repr_html_() for panel in self.panels)
+        style = f"display:grid;grid-template-columns:{columns};gap:14px;{FONT}"
+        return f'<div style="{style}">{figures}</div>'
 
     def figure(self) -> Figure:
         """The same as one matplotlib figure, in a single row."""
@@ -99,29 +125,37 @@ class Panels:
 
 @dataclass(frozen=True)
 class Strip:
-    """Rows of small pictures over steps; a narrow page scrolls it sideways."""
+    """Rows of small pictures over steps; a narrow page scrolls it sideways.
+
+    Attributes:
+        columns: the words above them.
+        rows: of each its name and its panels, one a column.
+
+    Example:
+        >>> from PIL import Image
+        >>> from sagviz.plot import Panel, Strip
+        >>> grey = Panel(Image.new("L", (8, 8), 128), "grey", "grey at step 0")
+        >>> 'alt="grey at step 0"' in Strip(("step 0",), (("x", (grey,)),))._repr_html_()
+        True
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Panel, ...]], ...]
 
     def _repr_html_(self) -> str:
-        names = ("", *self.columns)
-        head = "".join(
-            f'<div style="font-size:13px;text-align:center">{escape(name)}</div>' for name in names
+        above = "font-size:13px;text-align:center"
+        before = (
+            "font-size:14px;font-weight:600;align-self:center;position:sticky;left:0;"
+            "background:var(--jp-layout-color0,#fff)"
         )
-        label = "font-size:14px;font-weight:600;align-self:center;position:sticky;left:0;background:var(--jp-layout-color0,#fff)"
-        body = "".join(
-            f'<div style="{label}">{escape(name)}</div>'
-            + "".join(tag(panel.image, panel.words) for panel in panels)
-            for name, panels in self.rows
-        )
-        grid = (
-            "display:grid;grid-template-columns:92px"
-            f" repeat({len(self.columns)},minmax(72px,220px));gap:4px;min-width:100%"
-        )
+        columns = f"92px repeat({len(self.columns)},minmax(72px,220px))"
+        style = f"display:grid;grid-template-columns:{columns};gap:4px;min-width:100%"
+        cells = [_words(name, above) for name in ("", *self.columns)]
+        for name, panels in self.rows:
+            cells += [_words(name, before), *(tag(panel.image, panel.words) for panel in panels)]
         return (
-            f'<div style="overflow-x:auto;{FONT}" tabindex="0" role="group"><div'
-            f' style="{grid}">{head}{body}</div></div>'
+            f'<div style="overflow-x:auto;{FONT}" tabindex="0" role="group">'
+            f'<div style="{style}">{"".join(cells)}</div></div>'
         )
 
     def figure(self) -> Figure:
@@ -144,10 +178,23 @@ class Strip:
         return write(self.figure(), path)
 
 
+def _words(words: str, style: str) -> str:
+    return f'<div style="{style}">{escape(words)}</div>'
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """Matplotlib figures side by side with one alt text; on a page narrower than `min_width` pixels
-    they scroll sideways.
+    """Matplotlib figures side by side with one alt text.
+
+    Attributes:
+        figures: matplotlib's own, to be changed as one likes.
+        words: what they show, the alt text.
+        min_width: on a narrower page, in pixels, they scroll sideways.
+
+    Example:
+        >>> import sagviz as sv
+        >>> sv.plot.lines([0, 1], {"CFG": [0.5, 0.7]}, "step", "length").words
+        'length over step: CFG from 0.5 to 0.7'
     """
 
     figures: Sequence[Figure]
@@ -155,21 +202,14 @@ class Drawing:
     min_width: int = 0
 
     def _repr_html_(self) -> str:
-        return (
-            "<div"
-            f' style="display:flex;flex-wrap:wrap;gap:14px">{"".join(map(self._one, self.figures))}</div>'
-        )
+        figures = "".join(map(self._one, self.figures))
+        return f'<div style="display:flex;flex-wrap:wrap;gap:14px">{figures}</div>'
 
     def _one(self, figure: Figure) -> str:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=144)
-        natural = round(figure.get_size_inches()[0] * 96)
-        style = (
-            f"width:{natural}px;max-width:max(100%,{self.min_width}px);height:auto;display:block"
-        )
-        picture = (
-            f'<img src="{data_uri(buffer.getvalue())}" alt="{escape(self.words, quote=True)}"'
-            f' style="{style}">'
+        width = f"width:{round(figure.get_size_inches()[0] * 96)}px"
+        most = f"max-width:max(100%,{self.min_width}px)"
+        picture = img(
+            png(figure, 144), self.words, style=f"{width};{most};height:auto;display:block"
         )
         # what scrolls must be reachable by keyboard
         focus = ' tabindex="0" role="group"' if self.min_width else ""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from html import escape
 
 from sagviz import measure
-from sagviz.guidance import title_of
-from sagviz.plot.curves import COLOURS
+from sagviz.guidance import colour_of, title_of
+from sagviz.html import attributes
 from sagviz.plot.display import FONT
 from sagviz.records.step import Step
 
-X, X_DEGRADED = "x<sub>t</sub>", "x̂<sub>t</sub>"
+SUBSCRIPTS = {"ₜ": "t", "₀": "0", "⊥": "⊥", "∥": "∥"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Part:
 
     @property
     def scaled(self) -> float:
-        """Length of what is added, RMS; negative where the term is turned round."""
+        """Length of what is added, RMS; negative where the term is subtracted."""
         return self.scale * self.length
 
 
@@ -43,27 +44,25 @@ class Formula:
     @property
     def words(self) -> str:
         """The same in one sentence, without mark-up."""
-        terms = [
+        base, *terms = self.parts
+        parts = [f"the {base.name} prediction of length {base.length:.3f}"] + [
             f"{part.scale:g} times {title_of(part.name)}'s direction of length {part.length:.3f}"
-            for part in self.parts[1:]
+            for part in terms
         ]
-        base = f"the {self.parts[0].name} prediction of length {self.parts[0].length:.3f}"
-        return f"guided noise of length {self.total:.3f} = {' plus '.join([base, *terms])}"
+        return f"guided noise of length {self.total:.3f} = {' plus '.join(parts)}"
 
     def _repr_html_(self) -> str:
-        blocks = [_block("ε̃", f"length {self.total:.3f}", "currentColor"), _sign("=")]
-        for place, part in enumerate(self.parts):
-            blocks += ([_sign("+" if part.scale >= 0 else "−")] if place else []) + [
-                _summand(part, place == 0)
-            ]
+        base, *terms = self.parts
+        blocks = [_block("ε̃", f"length {self.total:.3f}"), _sign("=")]
+        blocks.append(_block(base.symbol, f"length {base.length:.3f}"))
+        for part in terms:
+            blocks += [_sign("+" if part.scale >= 0 else "−"), _summand(part)]
         style = (
             f"{FONT};display:flex;flex-wrap:wrap;gap:10px"
             " 12px;align-items:flex-start;padding:6px 2px"
         )
-        return (
-            f'<div role="img" aria-label="{escape(self.words, quote=True)}"'
-            f' style="{style}">{"".join(blocks)}</div>'
-        )
+        marks = attributes({"role": "img", "aria-label": self.words, "style": style})
+        return f"<div{marks}>{''.join(blocks)}</div>"
 
 
 def formula(step: Step, image: int = 0) -> Formula:
@@ -72,44 +71,49 @@ def formula(step: Step, image: int = 0) -> Formula:
     Args:
         step: a record, or what `what_if` made of it.
         image: which image of the batch.
+
+    Example:
+        >>> import sagviz as sv
+        >>> model = sv.load()
+        >>> trace = sv.trace(model, "a fox", steps=2, guidance=sv.CFG(3.0), progress=False)
+        >>> [(part.name, part.scale) for part in sv.plot.formula(trace[1]).parts]
+        [('unconditional', 1.0), ('cfg', 3.0)]
     """
     rows = slice(image, image + 1)
-    text = (
-        ", c"
-        if step.out_uncond is None
-        or (not step.guidance.needs_both_branches and step.out_cond is not None)
-        else ""
+    unconditional = step.out_uncond is not None and (
+        step.guidance.needs_both_branches or step.out_cond is None
     )
-    clean, told = f"ε({X}{text})", ", c" if step.out_cond is not None else ""
-    spread = f"std ε({X}, c) / std ε<sub>w</sub>"
-    symbols = {
-        "cfg": f"ε({X}, c) − {clean}",
-        "sag": f"{clean} − ε({X_DEGRADED}{text})",
-        "pag": f"ε({X}{told}) − ε({X}{told}; A = 1)",
-        "seg": f"ε({X}{told}) − ε({X}{told}; q blurred)",
-        "cg": f"−σ ∇ log p(y | {X})",
-        "apg": "−(α/σ) (Δ<sub>⊥</sub> + η Δ<sub>∥</sub>)",
-        "rescale": f"({spread} − 1) ε<sub>w</sub>",
-    }
-    base = Part(
-        "conditional" if text else "unconditional", clean, 1.0, measure.rms(step.eps_base[rows])
-    )
-    terms = [
-        Part(term.name, symbols[term.name], term.scale, measure.rms(step.terms[term.name][rows]))
+    name = "unconditional" if unconditional else "conditional"
+    symbol = in_html("ε(xₜ)" if unconditional else "ε(xₜ, c)")
+    directions = step.terms
+    parts = [Part(name, symbol, 1.0, measure.rms(step.eps_base[rows]))] + [
+        Part(
+            term.name,
+            in_html(term.formula_at(step)),
+            term.scale,
+            measure.rms(directions[term.name][rows]),
+        )
         for term in step.guidance.terms
     ]
-    return Formula((base, *terms), measure.rms(step.eps[rows]))
+    return Formula(tuple(parts), measure.rms(step.eps[rows]))
 
 
-def _summand(part: Part, is_base: bool) -> str:
-    if is_base:
-        return _block(part.symbol, f"length {part.length:.3f}", "currentColor")
+def in_html(formula: str) -> str:
+    """A formula in Unicode as HTML with real subscripts: ₜ and ₀, ⊥ and ∥, and a letter after _."""
+    marked = re.sub(r"_(\w)", r"<sub>\1</sub>", escape(formula))
+    return re.sub(
+        f"[{''.join(SUBSCRIPTS)}]", lambda found: f"<sub>{SUBSCRIPTS[found[0]]}</sub>", marked
+    )
+
+
+def _summand(part: Part) -> str:
     scale = abs(part.scale)
-    numbers = f"{title_of(part.name)}: {scale:g} × {part.length:.3f} = {abs(part.scaled):.3f}"
-    return _block(f"{scale:g} · ({part.symbol})", numbers, COLOURS[part.name])
+    title = escape(title_of(part.name))
+    numbers = f"{title}: {scale:g} × {part.length:.3f} = {abs(part.scaled):.3f}"
+    return _block(f"{scale:g} · ({part.symbol})", numbers, colour_of(part.name))
 
 
-def _block(symbol: str, numbers: str, colour: str) -> str:
+def _block(symbol: str, numbers: str, colour: str = "currentColor") -> str:
     """A summand over its numbers, underlined in its colour; of one height, with or without
     subscripts.
     """

@@ -10,7 +10,7 @@ from sagviz import describe
 from sagviz.image import heat_map
 from sagviz.models import Model
 from sagviz.plot.display import Panel, Panels
-from sagviz.plot.panels import TERM_COLOURS, magnitude, show
+from sagviz.plot.pictures import TERM_COLOURS, magnitude, show
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -37,20 +37,24 @@ def trial(trace: Trace, own: Step, changed: Step, model: Model | None = None) ->
             show(own.x0_guided, trace, None),
             "the run's own guided x̂₀",
             describe.of_guidance(own.guidance),
+            "own",
         ),
         Panel(
             show(changed.x0_guided, trace, None),
             "under these settings",
             describe.of_guidance(changed.guidance),
+            "x0_guided",
         ),
         Panel(
             Image.fromarray(heat_map(apart, 0, BRIGHT, TERM_COLOURS)),
             "difference",
             f"{where}; black is 0, bright {BRIGHT:g}",
+            "difference",
         ),
     ]
     if model is not None:
         picture = model.decode(changed.x0_guided[:1])[0]
         picture.thumbnail((SHOWN, SHOWN))
-        panels.append(Panel(picture, "decoded", "what the decoder makes of these settings"))
+        words = "what the decoder makes of these settings"
+        panels.append(Panel(picture, "decoded", words, "decoded"))
     return Panels(tuple(panels), width=150)

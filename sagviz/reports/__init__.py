@@ -1,1 +1,4 @@
-"""Reports: a notebook run by papermill, and its page."""
+"""Reports: a notebook run by papermill, and its page. The notebook uses what stands here."""
+
+from sagviz.reports.parameters import Parameters as Parameters
+from sagviz.reports.summary import summary as summary

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sagviz.attention.capture import Capture
 from sagviz.checks import names_arguments
-from sagviz.guidance import CFG, SAG, Guidance
+from sagviz.guidance import CFG, SAG, Guidance, Term, as_guidance
 from sagviz.models import Model
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect, progress_bar
@@ -25,6 +25,7 @@ def compare(
     negative_prompt: str = "",
     cfg: float | CFG | EllipsisType | None = ...,
     sag: float | SAG = 1.0,
+    terms: Term | Guidance | None = None,
     unguided: bool = False,
     steps: int = 50,
     seed: int | None = 0,
@@ -50,6 +51,7 @@ def compare(
             prompt, else `None`.
         sag: SAG's scale, with the model's own blur (`Model.sag`), or a `SAG` with its own
             threshold, blur ...
+        terms: more guidance in the run with SAG, e.g. `PAG(2.0)`.
         unguided: whether a plain run stands first.
         model, prompt, negative_prompt, steps, seed, images, size, scheduler, eta, noise, capture,
             keep, progress: as for `trace`.
@@ -80,9 +82,8 @@ def compare(
         "noise": noise,
         "capture": capture,
     }
-    with_sag = prepare(
-        model, prompt, negative_prompt=negative_prompt, guidance=without + sag, **settings
-    )
+    guided = without + sag + as_guidance(terms)
+    with_sag = prepare(model, prompt, negative_prompt=negative_prompt, guidance=guided, **settings)
     settings["seed"] = with_sag.settings.seed  # the one that was drawn, where none was given
     # Without CFG a negative prompt has no place, of which the first run has warned.
     negative = "" if cfg is None else negative_prompt

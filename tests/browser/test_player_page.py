@@ -19,9 +19,9 @@ from playwright.sync_api import Browser, Page
 
 import sagviz as sv
 from sagviz import CFG, SAG, describe, measure
+from sagviz.describe import QUANTITIES
 from sagviz.image import from_png, heat_map, preview
 from sagviz.player import fragment, page
-from sagviz.player.pack import PANES
 from sagviz.sweeps import sweep
 
 EVIL = "</script><script>alert(1)</script> \"quoted\" 'too' <!-- & é"
@@ -47,7 +47,7 @@ class Reader:
     ) -> None:
         scheme = {"color_scheme": "dark" if dark else "light"}
         self.context = browser.new_context(
-            offline=True, viewport={"width": width, "height": 900}, bypass_csp=True, **scheme
+            offline=True, viewport={"width": width, "height": 900}, **scheme
         )
         self.page: Page = self.context.new_page()
         self.faults: list[str] = []
@@ -180,7 +180,7 @@ def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opene
     trace = replace(traces[1], latent_rgb=rgb)
     step = trace[2]
     shown = reader(trace)
-    shown.show(*PANES, "cfg", "sag")
+    shown.show(*QUANTITIES, "cfg", "sag")
     shown.go(2)
     for name in ("x_t", "x0_hat", "x0_blurred", "x_degraded"):
         assert (
@@ -386,7 +386,7 @@ def test_unusual_traces_open(
     }
     trace = changed[what]()
     shown = reader(trace)
-    shown.show(*PANES, *(term.name for term in trace.settings.guidance.terms))
+    shown.show(*QUANTITIES, *(term.name for term in trace.settings.guidance.terms))
     for index, step in enumerate(trace):
         shown.go(index)
         assert shown.text(".caption") == describe.of_step(step, trace.evaluations)

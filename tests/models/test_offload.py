@@ -19,7 +19,7 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError
 from sagviz.models.offload import execution_device, is_offloaded, visit_in_turn
-from sagviz.sweeps.axes import fingerprint
+from sagviz.sweeps.fingerprint import fingerprint
 
 CPU = torch.device("cpu")
 

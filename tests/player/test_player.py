@@ -23,8 +23,8 @@ from sagviz.player.pack import pack
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.sweeps import sweep
+from sagviz.sweeps.memory_store import Memory
 from sagviz.sweeps.results import Sweep
-from sagviz.sweeps.store import Memory
 
 BOTH = CFG(3.0) + SAG(1.0)
 
@@ -51,9 +51,11 @@ def synthetic(steps: int, shape: tuple[int, int, int], grid: int = 8) -> sv.Trac
             x_t=noise(),
             out_uncond=noise(),
             out_cond=noise(),
-            out_degraded=noise(),
+            kept={
+                "out_degraded": noise(),
+                "attention": torch.rand((1, grid, grid), generator=draw) * 2,
+            },
             x_next=noise(),
-            attention=torch.rand((1, grid, grid), generator=draw) * 2,
         )
 
     height, width = 8 * shape[1], 8 * shape[2]

@@ -1,15 +1,16 @@
-"""A step in words, computed from its numbers: caption of players and alt text of pictures."""
+"""The sentences about a step: how much noise there is, what the mask covers, how hard each term
+pushes.
+"""
 
 from __future__ import annotations
 
 import math
 
 from sagviz import measure
+from sagviz.describe.quantities import near
 from sagviz.guidance import CFG, SAG, Guidance, Term
 from sagviz.records.step import Step
 
-# how close to the threshold, in units of the mean attention, a cell counts as one that may flip
-NEAR = 0.1
 SHARES = (  # up to which ratio a term's push is called what, compared with another's
     (0.05, "almost nothing beside CFG's"),
     (0.15, "a tenth of CFG's"),
@@ -37,59 +38,12 @@ def of_guidance(guidance: Guidance) -> str:
 
 
 def of_step(step: Step, evaluations: int) -> str:
-    """What happens in this step, for people: how much noise there is, what the mask covers, how
-    hard each term pushes.
+    """What happens in this step, for people.
 
     Args:
         evaluations: of the whole run; steps count from 0.
     """
     return " ".join([_where(step, evaluations), *_mask(step), *_pushes(step)])
-
-
-def of_panes(step: Step) -> dict[str, str]:
-    """What each picture of the step shows, in a few words, by the name of the quantity."""
-    words = {
-        "x_t": (
-            f"what goes in: noise of strength {step.sigma:.2f} over a picture of strength"
-            f" {step.alpha:.2f}"
-        ),
-        "x0_hat": "what the network takes the clean picture to be, before guidance",
-        "x0_guided": "what guidance makes of the prediction",
-        "image": "what the decoder makes of the last latent",
-    }
-    for term in step.guidance.terms:
-        words[term.name] = f"what {term.title} adds to the prediction; grey is nothing"
-    if step.guidance.get("rescale") is not None:
-        words["rescale"] += "; made of CFG at the run's own scale"
-    if step.guidance.terms:
-        words["sum"] = "what all terms add together; grey is nothing"
-    sag = step.guidance.get(SAG)
-    if sag is not None and step.attention is not None:
-        low, high = float(step.attention.min()), float(step.attention.max())
-        words["attention"] = (
-            f"attention received per cell, from {low:.2f} to {high:.2f}; the mean is 1"
-        )
-        words["margin"] = (
-            f"attention less the threshold {sag.threshold:g}; {near(step)} cells are within"
-            f" {NEAR:g} of it"
-        )
-    if sag is not None and step.mask is not None:
-        words["mask"] = (
-            f"the {measure.coverage(step):.0%} of the latent that SAG blurs; the rest is faded"
-        )
-        words["x0_blurred"] = f"the prediction blurred by {sag.blur_sigma:g} latent pixels"
-        words["x_degraded"] = (
-            "blurred under the mask, the same noise put back: what the network sees the second time"
-        )
-    return words
-
-
-def near(step: Step) -> int:
-    """How many cells of the map lie within `NEAR` of the threshold: a small change would flip them."""
-    sag = step.guidance.get(SAG)
-    if sag is None or step.attention is None:
-        return 0
-    return int(((step.attention - sag.threshold).abs() <= NEAR).sum())
 
 
 def _where(step: Step, evaluations: int) -> str:
@@ -106,16 +60,13 @@ def _where(step: Step, evaluations: int) -> str:
 def _mask(step: Step) -> list[str]:
     if step.mask is None:
         return []
-    sag = step.guidance.get(SAG)
+    sag, covers = step.guidance.get(SAG), f"covers {measure.coverage(step):.0%} of the cells"
     if step.hand_mask is not None or step.attention is None or sag is None:
-        return [f"The hand-made mask covers {measure.coverage(step):.0%} of the cells."]
+        return [f"The hand-made mask {covers}."]
     if sag.mask_source != "attention":
-        return [
-            f"The mask (source: {sag.mask_source}) covers {measure.coverage(step):.0%} of the"
-            " cells."
-        ]
+        return [f"The mask (source: {sag.mask_source}) {covers}."]
     close = f"{near(step)} of {step.attention.numel()} are close to the threshold"
-    return [f"The mask covers {measure.coverage(step):.0%} of the cells; {close}."]
+    return [f"The mask {covers}; {close}."]
 
 
 def _pushes(step: Step) -> list[str]:

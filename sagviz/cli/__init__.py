@@ -1,0 +1,35 @@
+"""The command line: `sagviz generate` makes a picture, `sagviz report` makes the page that explains
+it.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+from sagviz.errors import SagvizError, SagvizWarning
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; what goes wrong is one sentence on standard error and exit status 2, or 1
+    where cells of a sweep failed.
+    """
+    from sagviz.cli.parser import parser  # not before: it brings torch
+
+    arguments = parser().parse_args(argv)
+    warnings.showwarning = _show_warning
+    try:
+        return arguments.run(arguments) or 0
+    except SagvizError as error:
+        print(f"sagviz: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sagviz: interrupted", file=sys.stderr)
+        return 130
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], *_: object, **__: object
+) -> None:
+    if issubclass(category, SagvizWarning):
+        print(f"sagviz: {message}", file=sys.stderr)

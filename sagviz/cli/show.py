@@ -1,0 +1,34 @@
+"""`sagviz show`: saved runs side by side in one page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from sagviz.player import page
+from sagviz.records.trace import Trace
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's."""
+    parser = commands.add_parser(
+        "show", help="show saved runs in one HTML file", description="Show saved runs side by side."
+    )
+    parser.add_argument(
+        "traces",
+        type=Path,
+        nargs="+",
+        metavar="FILE.sagtrace",
+        help="what Trace.save wrote; several are compared",
+    )
+    parser.add_argument(
+        "-o", "--out", type=Path, help="HTML file (the first file's name with .html)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the player's page."""
+    out = arguments.out or arguments.traces[0].with_suffix(".html")
+    print(page([Trace.load(path) for path in arguments.traces], out).resolve())

@@ -1,0 +1,14 @@
+"""A run in words, computed from its numbers: the sentences about a step, and what people are told
+of each quantity.
+"""
+
+from sagviz.describe.quantities import NEAR as NEAR
+from sagviz.describe.quantities import QUANTITIES as QUANTITIES
+from sagviz.describe.quantities import facts as facts
+from sagviz.describe.quantities import near as near
+from sagviz.describe.quantities import of_panes as of_panes
+from sagviz.describe.quantities import push_title as push_title
+from sagviz.describe.sentences import SHARES as SHARES
+from sagviz.describe.sentences import WAYS as WAYS
+from sagviz.describe.sentences import of_guidance as of_guidance
+from sagviz.describe.sentences import of_step as of_step

@@ -1,0 +1,56 @@
+"""The pictures that a page shows as they are: finished ones, and a strip for where no script
+runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from sagviz import describe
+from sagviz.html import data_uri, escape, grid, img
+from sagviz.image import enlarge, from_png, preview, to_png, to_webp
+from sagviz.player.planes import colours
+from sagviz.records.step import Step
+from sagviz.records.trace import Trace
+
+COUNT = 6  # steps in a strip
+SMALL = 50_000  # bytes of a PNG that is stored as it is
+
+
+def picture(trace: Trace, longest: int | None = None) -> str | None:
+    """The first finished picture as an address, if there is one: as it is where it is small, else
+    as WebP, which takes a tenth.
+    """
+    if not trace.pictures:
+        return None
+    png = trace.pictures[0]
+    return data_uri(png if len(png) <= SMALL else to_webp(from_png(png), longest))
+
+
+def strip(trace: Trace) -> str:
+    """A few steps and the finished picture, in a table that reads well without any style."""
+    rgb = colours(trace, [trace])
+    cells = [_still(step, trace, rgb) for step in spread(trace.steps, COUNT)]
+    finished = picture(trace, longest=256)
+    if finished is not None:
+        cells.append(_cell(finished, "The finished picture."))
+    name = describe.of_guidance(trace.settings.guidance)
+    return grid((), [("", cells)], f"{name}: guided prediction", class_="sagviz-strip")
+
+
+def spread(steps: Sequence[Step], count: int) -> list[Step]:
+    """At most `count` steps, at least one, evenly spread."""
+    places = np.linspace(0, len(steps) - 1, max(1, min(count, len(steps))))
+    return [steps[int(place)] for place in np.unique(places.round())]
+
+
+def _still(step: Step, trace: Trace, rgb: Tensor) -> str:
+    small = enlarge(preview(step.x0_guided, rgb)[0], 112)
+    return _cell(data_uri(to_png(small)), describe.of_step(step, trace.evaluations))
+
+
+def _cell(address: str, words: str) -> str:
+    return f"{img(address, words, width=112)}<p>{escape(words)}</p>"

@@ -1,0 +1,53 @@
+"""An executed notebook as one page without code: formulas as MathML, pictures as data."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from sagviz import html
+
+STYLE = Path(__file__).with_name("report.css")
+
+
+def to_html(notebook: Any, title: str) -> str:
+    """The page of an executed notebook, which loads nothing.
+
+    Args:
+        notebook: nbformat's; cells with the tag "hide" are left out.
+        title: in the browser's tab.
+    """
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="basic",
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    exporter.register_filter("markdown2html", markdown_with_math)
+    shown = [cell for cell in notebook.cells if "hide" not in cell.metadata.get("tags", [])]
+    body, _ = exporter.from_notebook_node(type(notebook)({**notebook, "cells": shown}))
+    return html.page(f"SAG report: {title}", body, STYLE.read_text(encoding="utf-8"))
+
+
+def markdown_with_math(source: str) -> str:
+    """Markdown to HTML in which $formulas$ are MathML, which browsers draw without a script."""
+    from latex2mathml.converter import convert
+    from nbconvert.filters.markdown_mistune import markdown2html_mistune
+
+    converted = markdown2html_mistune(source)
+    converted = re.sub(r"\$\$(.+?)\$\$", _display, converted, flags=re.DOTALL)
+    return re.sub(r"\$(.+?)\$", lambda m: convert(unescape(m[1]).strip()), converted)
+
+
+def _display(formula: re.Match[str]) -> str:
+    """A formula on a line of its own, which a narrow page scrolls."""
+    from latex2mathml.converter import convert
+
+    return (
+        '<span class="formula"'
+        f' tabindex="0">{convert(unescape(formula[1]).strip(), display="block")}</span>'
+    )
