@@ -10,8 +10,8 @@ from typing import Any
 
 from sagviz.cli.flags import PURPOSES
 from sagviz.guidance import CFG, Guidance
-from sagviz.models import Model
 from sagviz.mini import NAME
+from sagviz.models import Model
 from sagviz.models.load import load
 from sagviz.sweeps import Sweep, cluster, pool, sweep
 from sagviz.sweeps.fsspec_store import store_at

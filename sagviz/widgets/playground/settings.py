@@ -117,9 +117,7 @@ class FormSettings(WidgetSettings):
     def __init__(self, model: Model, **options: Any) -> None:
         self.model = model
         height, width = model.default_size
-        examples = (
-            MINIATURE if model.name == NAME else ANY_MODEL if model.reads_text else PIXELS
-        )
+        examples = MINIATURE if model.name == NAME else ANY_MODEL if model.reads_text else PIXELS
         own = {
             "height": height,
             "width": width,
