@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from sagviz import measure as measure
     from sagviz import plot as plot
     from sagviz.attention.capture import Capture as Capture
-    from sagviz.attention.capture import Captured as Captured
+    from sagviz.attention.captured import Captured as Captured
     from sagviz.errors import SagvizError as SagvizError
     from sagviz.errors import SagvizWarning as SagvizWarning
     from sagviz.guidance import APG as APG
@@ -87,7 +87,8 @@ if TYPE_CHECKING:
 _ROOMS = ("guidance", "measure", "plot")
 _HOME = {
     **dict.fromkeys(("APG", "CFG", "CG", "PAG", "Rescale", "SAG", "SEG"), "guidance"),
-    **dict.fromkeys(("Capture", "Captured"), "attention.capture"),
+    "Capture": "attention.capture",
+    "Captured": "attention.captured",
     **dict.fromkeys(("SagvizError", "SagvizWarning"), "errors"),
     **dict.fromkeys(("Model", "load"), "models"),
     "vocabulary": "models.vocabulary",

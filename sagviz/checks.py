@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from sagviz.errors import ArgumentError
+
+MAX_STEPS = 999  # a schedule of 1,000 training steps has no more
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,15 +34,13 @@ def check_number(
         raise ArgumentError(f"{name} is {value!r}; give a number {span}")
 
 
-MAX_STEPS = 999
-
-
 def check_steps(steps: object) -> None:
-    """Refuse what is not 1..999: a schedule of 1,000 training steps has no more."""
+    """Refuse what is not a number of steps, 1..999."""
     check_whole("steps", steps, 1, MAX_STEPS)
 
 
 def check_whole(name: str, value: object, low: int, high: int) -> None:
+    """Refuse what is not a whole number from `low` to `high`."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | np.integer)
@@ -49,13 +49,28 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
         raise ArgumentError(f"{name} is {value!r}; give a whole number from {low} to {high}")
 
 
+def check_size(size: object, unit: int, example: tuple[int, int]) -> None:
+    """Refuse what is not (height, width) in pixels, both multiples of `unit`."""
+    if not (
+        isinstance(size, Sequence)
+        and len(size) == 2
+        and all(isinstance(side, int) and side >= unit and side % unit == 0 for side in size)
+    ):
+        raise ArgumentError(
+            f"size is {size!r}; give (height, width) in pixels, multiples of {unit}, e.g. {example}"
+        )
+
+
 def format_bytes(amount: float) -> str:
     """Bytes in GiB, or in MiB where that is less than a tenth."""
-    return (
-        f"{amount / 2**30:.2f} GiB"
-        if math.ceil(amount) >= 2**30 / 10
-        else f"{amount / 2**20:.2f} MiB"
-    )
+    if math.ceil(amount) >= 2**30 / 10:
+        return f"{amount / 2**30:.2f} GiB"
+    return f"{amount / 2**20:.2f} MiB"
+
+
+def format_dtype(dtype: object) -> str:
+    """The name of a number format of torch, as `load` takes it: "float16"."""
+    return str(dtype).removeprefix("torch.")
 
 
 def names_arguments(**hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -30,10 +30,6 @@ class ReportError(SagvizError):
     """A report could not be made or written."""
 
 
-class WorkerError(SagvizError):
-    """The executor of a sweep broke, was shut down, or gave up."""
-
-
 class Unfinished:
     """What an error or an interrupt leaves of the work that it stopped.
 
@@ -55,6 +51,10 @@ class RunError(Unfinished, SagvizError, RuntimeError):
     """A run stopped at something that is no fault of its settings; the cause is chained to it."""
 
 
+class WorkerError(Unfinished, SagvizError):
+    """The executor of a sweep broke, was shut down, or gave up."""
+
+
 class OutOfMemoryError(Unfinished, SagvizError, MemoryError):
     """The device, or the computer, has no memory left for what was asked."""
 
@@ -73,6 +73,18 @@ class Interrupted(Unfinished, KeyboardInterrupt):
     """Ctrl-C, or a notebook's stop button, during a run or a sweep."""
 
 
+def stopped(error: BaseException, what: str) -> BaseException:
+    """The error to raise for one that stopped a run or a sweep: ours stay, Ctrl-C is `Interrupted`,
+    anything else a `RunError`.
+    """
+    if isinstance(error, SagvizError | Unfinished):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(*error.args)
+    said = " ".join(str(error).split())
+    return RunError(f"{what} stopped: {type(error).__name__}: {said}")
+
+
 class SagvizWarning(UserWarning):
     """Something was ignored or cut off, and the run goes on."""
 
@@ -86,4 +98,5 @@ def warn(message: str) -> None:
 
 
 def _is_ours(names: dict[str, Any]) -> bool:
-    return str(names.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
+    # torch's decorators, such as no_grad, stand between two functions of ours
+    return str(names.get("__name__")).partition(".")[0] in (__name__.partition(".")[0], "torch")

@@ -20,7 +20,7 @@ import torch
 
 import sagviz as sv
 from sagviz import CFG, SAG
-from sagviz.sweeps.store import Folder
+from sagviz.sweeps.folder_store import Folder
 
 AXES: dict[str, Any] = {
     "prompts": ["", "a fox", "a red fox", "a cat", "a blue cat"],

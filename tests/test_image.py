@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from tiny import noise
 
+from sagviz.html import data_uri
 from sagviz.image import (
-    data_uri,
     enlarge,
     fit_latent_rgb,
     from_images,

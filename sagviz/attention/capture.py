@@ -1,26 +1,34 @@
-"""`Capture`: what to read of the attention during a run. `Captured`: what was read at one layer in
-one step.
-"""
+"""`Capture`: what to read of the attention during a run."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from sagviz.attention.layers import cross_of, find_layer, layers, path_of
+from sagviz.attention.layers import cross_of, find_cross, find_layer, layers, path_of
 from sagviz.attention.read import KINDS, Reading
+from sagviz.attention.words import TextModel, words_of
+from sagviz.checks import format_bytes
 from sagviz.errors import ArgumentError
 
-if TYPE_CHECKING:
-    from sagviz.models import Model
-
-START, END = "[start]", "[end]"  # the text encoder's own tokens; padding counts as the end
 MAX_BYTES = 2 * 2**30
+
+
+class AttentionModel(TextModel, Protocol):
+    """What is needed of a model to say what can be read, and how large it is."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def unet(self) -> Any: ...
+    @property
+    def reads_text(self) -> bool: ...
+    @property
+    def default_size(self) -> tuple[int, int]: ...
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]: ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,13 @@ class Capture:
         steps: which evaluations: all (`None`), or their indices, such as `range(0, 50, 10)`.
         max_bytes: how much may be captured, in a step that is handed out and in all that a trace
             keeps; 2 GiB.
+
+    Example:
+        >>> import sagviz as sv
+        >>> read = sv.Capture("mid", "words", steps=(0,))
+        >>> trace = sv.trace(sv.load(), "a fox", steps=2, capture=read, progress=False)
+        >>> [list(step.captured) for step in trace]
+        [['mid'], []]
     """
 
     layers: str | tuple[str, ...] = "mid"
@@ -81,7 +96,7 @@ class Capture:
         """Whether evaluation `index` is read."""
         return self.steps is None or index in self.steps
 
-    def resolved(self, model: Model, size: tuple[int, int]) -> Capture:
+    def resolved(self, model: AttentionModel, size: tuple[int, int]) -> Capture:
         """The same with "all" spelt out, as far as the layers have what is wanted, for a latent of
         `size` = (H, W).
 
@@ -107,11 +122,8 @@ class Capture:
             )
         for name in names:
             find_layer(model.unet, name, self.heads)
-            if "words" in self.what and cross_of(model.unet, name) is None:
-                raise ArgumentError(
-                    f"no words at {name!r}: no cross-attention stands beside it; choose another"
-                    " layer"
-                )
+            if "words" in self.what:
+                find_cross(model.unet, name)
         return replace(self, layers=names)
 
     def readings(self, *, words: bool) -> tuple[Reading, ...]:
@@ -127,14 +139,14 @@ class Capture:
 
     def bytes(
         self,
-        model: Model,
+        model: AttentionModel,
         prompt: str = "",
         *,
         size: tuple[int, int] | None = None,
         images: int = 1,
         evaluations: int = 1,
     ) -> int:
-        """Memory of what is captured, float32, in one evaluation or in as many as told.
+        """Memory of what is captured, float32, in `evaluations` of them.
 
         Args:
             model: the model to read.
@@ -142,122 +154,31 @@ class Capture:
             size: (height, width) in pixels; the model's own where `None`.
             images: pictures at once.
             evaluations: how many evaluations are read.
+
+        Example:
+            >>> import sagviz as sv
+            >>> sv.Capture("mid", "mass").bytes(sv.load(), evaluations=50)  # 8 x 8 cells
+            12800
         """
         _, height, width = model.latent_shape(model.default_size if size is None else size)
-        wanted = self.resolved(model, (height, width)).layers
-        known, entries = (
-            layers(model.unet, (height, width)),
-            len(words_of(model, prompt)) if "words" in self.what else 0,
-        )
+        wanted, known = self.resolved(model, (height, width)), layers(model.unet, (height, width))
+        words = len(words_of(model, prompt)) if "words" in self.what else 0
         numbers = 0
-        for name in wanted:
+        for name in wanted.layers:
             layer = known[path_of(model.unet, name)]
-            each = {"mass": 1, "row": 1, "maps": layer.tokens, "words": entries}
-            heads = (
-                1 if not self.per_head else layer.heads if self.heads is None else len(self.heads)
-            )
-            numbers += heads * layer.tokens * sum(each[kind] for kind in set(self.what))
+            heads = len(self.heads or range(layer.heads)) if self.per_head else 1
+            a_cell = {"mass": 1, "row": 1, "maps": layer.tokens, "words": words}
+            numbers += heads * layer.tokens * sum(a_cell[kind] for kind in set(self.what))
         return 4 * numbers * images * evaluations
 
     def check(self, needed: int, what: str) -> None:
         """Refuse more than `max_bytes`."""
         if needed > self.max_bytes:
             raise ArgumentError(
-                f"the attention captured in {what} needs {_readable(needed)}, more than max_bytes,"
-                f" {_readable(self.max_bytes)}; capture fewer layers, averaged heads, 'mass'"
-                " instead of 'maps', or fewer steps"
+                f"the attention captured in {what} needs {format_bytes(needed)}, more than"
+                f" max_bytes, {format_bytes(self.max_bytes)}; capture fewer layers, averaged heads,"
+                " 'mass' instead of 'maps', or fewer steps"
             )
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Captured:
-    """What was read at one layer in one step: float32, `None` where it was not asked for.
-
-    With `per_head` each tensor has the heads as a dimension after the first.
-
-    Attributes:
-        layer: the name that it was asked by.
-        mass: A_t, (B, h, w): what each cell receives from all; its mean is 1.
-        row: (B, h, w): what the cell at `place` gives to each; it sums to 1.
-        maps: (B, N, N): what each cell (second dimension) gives to each (third), row by row of the
-            grid.
-        words: (B, W, h, w): what each cell gives to each of the `names`; at each cell they sum to
-            1.
-        names: the prompt's words as the tokenizer splits it, between "[start]" and "[end]" (which
-            padding is part of).
-        place: (y, x) of the row's query, in cells of the latent.
-    """
-
-    layer: str
-    mass: Tensor | None = None
-    row: Tensor | None = None
-    maps: Tensor | None = None
-    words: Tensor | None = None
-    names: tuple[str, ...] = ()
-    place: tuple[int, int] | None = None
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """What there is, by its attribute."""
-        return {kind: value for kind in KINDS if (value := getattr(self, kind)) is not None}
-
-    def with_tensors(self, tensors: Mapping[str, Any]) -> Captured:
-        """The same reading with other numbers: moved, or of fewer images."""
-        return replace(self, **tensors)
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of a prompt and its tokens, from `first` up to but without `beyond`."""
-
-    name: str
-    first: int
-    beyond: int
-
-
-def words_of(model: Model, prompt: str) -> list[Word]:
-    """How the tokens of a prompt make up its words; CLIP's tokenizer marks the last piece of each
-    by "</w>".
-    """
-    tokenizer = model.tokenizer
-    # a tokenizer keeps padding and truncation as its own state, which threads would share
-    with model.lock:
-        ids = tokenizer(
-            prompt, padding="max_length", truncation=True, max_length=tokenizer.model_max_length
-        ).input_ids
-        end = ids.index(tokenizer.eos_token_id, 1)
-        ends = [
-            place + 1
-            for place in range(1, end)
-            if tokenizer.convert_ids_to_tokens(ids[place]).endswith("</w>")
-        ]
-        ends += [end] if ends[-1:] != [end] and end > 1 else []  # a word that was cut
-        spans = list(zip([1, *ends], ends, strict=False))
-        words = [
-            Word(tokenizer.decode(ids[first:beyond]).strip(), first, beyond)
-            for first, beyond in spans
-        ]
-    return [Word(START, 0, 1), *words, Word(END, end, len(ids))]
-
-
-def captured_of(read: Mapping[Reading, Tensor], words: Sequence[Word] = ()) -> dict[str, Captured]:
-    """The readings of one step by layer, those of tokens joined to words."""
-    found: dict[str, dict[str, Any]] = {}
-    for reading, value in read.items():
-        parts = found.setdefault(reading.layer, {})
-        if reading.kind == "words":
-            parts["names"] = tuple(word.name for word in words)
-            value = torch.stack(
-                [value[..., word.first : word.beyond, :, :].sum(-3) for word in words], dim=-3
-            )
-        if reading.kind == "row":
-            parts["place"] = reading.place
-        parts[reading.kind] = value
-    return {layer: Captured(layer=layer, **parts) for layer, parts in found.items()}
-
-
-def _readable(amount: int) -> str:
-    return f"{amount / 2**30:.2f} GiB" if amount >= 2**30 / 10 else f"{amount / 2**20:.2f} MiB"
 
 
 def _whole_numbers(name: str, value: Any) -> tuple[int, ...]:

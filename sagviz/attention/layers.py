@@ -6,18 +6,11 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
 from sagviz.errors import ArgumentError
-
-# short names; the paper reads the middle block
-LAYERS = {"mid": "mid_block.attentions.0.transformer_blocks.0.attn1"}
-
-
-# the same place in U-Nets on pixels (diffusers' UNet2DModel), which read no text
-PIXEL_MID = "mid_block.attentions.0"
 
 
 @dataclass(frozen=True)
@@ -40,6 +33,12 @@ class Layer:
 def layers(unet: nn.Module, size: tuple[int, int]) -> dict[str, Layer]:
     """All self-attention layers by their dotted paths, in the order of the U-Net's blocks, for a
     latent of `size` = (H, W).
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz.attention.layers import layers
+        >>> [layer.grid for layer in layers(sv.load().unet, (16, 16)).values()]
+        [(8, 8), (8, 8), (8, 8), (8, 8)]
     """
     grids, modules = _grids(unet, size), dict(unet.named_modules())
     order = {block: place for place, block in enumerate(grids)}
@@ -59,12 +58,12 @@ def self_attentions(unet: nn.Module) -> list[str]:
 
 
 def path_of(unet: nn.Module, layer: str) -> str:
-    """The dotted path of a layer that may have a short name."""
+    """The dotted path of a layer: of "mid" the first in the middle block, which the paper reads."""
     if layer != "mid":
         return layer
     mid = getattr(unet, "mid_block", None)
-    blocks = getattr(mid, "attentions", None)
-    return PIXEL_MID if blocks and _is_self(blocks[0]) else LAYERS["mid"]
+    inside = () if mid is None else mid.named_modules(prefix="mid_block")
+    return next((name for name, module in inside if _is_self(module)), "mid_block")
 
 
 def default_layer(unet: nn.Module) -> str:
@@ -86,24 +85,39 @@ def cross_of(unet: nn.Module, layer: str) -> str | None:
     path = path_of(unet, layer)
     cross = path.removesuffix("attn1") + "attn2"
     with suppress(AttributeError):
-        return (
-            cross
-            if path.endswith("attn1") and cast(Any, unet.get_submodule(cross)).is_cross_attention
-            else None
-        )
+        module: Any = unet.get_submodule(cross)
+        return cross if path.endswith("attn1") and module.is_cross_attention else None
     return None
 
 
+def find_cross(unet: nn.Module, layer: str) -> nn.Module:
+    """The cross-attention in the same transformer block as a self-attention.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    cross = cross_of(unet, layer)
+    if cross is None:
+        raise ArgumentError(
+            f"no words at {layer!r}: no cross-attention stands beside it; choose another layer"
+        )
+    return unet.get_submodule(cross)
+
+
 def find_layer(unet: nn.Module, layer: str, heads: Sequence[int] | None = None) -> Any:
-    """The self-attention module of that name, "mid" or a dotted path; it has to have these heads."""
+    """The self-attention module of that name, "mid" or a dotted path.
+
+    Raises:
+        ArgumentError: there is none, or it has not these heads.
+    """
     module: Any = None
     with suppress(AttributeError):
         module = unet.get_submodule(path_of(unet, layer))
     if not _is_self(module):
-        mid = ["'mid' and"] if default_layer(unet) == "mid" else []
+        mid = "'mid' and " if default_layer(unet) == "mid" else ""
         raise ArgumentError(
-            f"no self-attention layer {layer!r}; this U-Net has"
-            f" {' '.join([*mid, ', '.join(self_attentions(unet))])}"
+            f"no self-attention layer {layer!r}; this U-Net has {mid}"
+            f"{', '.join(self_attentions(unet))}"
         )
     if heads is not None and not set(heads) <= set(range(module.heads)):
         raise ArgumentError(
@@ -137,10 +151,9 @@ def _is_self(module: Any) -> bool:
     """Whether a module is an attention of the picture's cells on themselves alone (diffusers'
     `Attention`).
     """
-    if not (hasattr(module, "to_q") and hasattr(module, "to_k") and hasattr(module, "heads")):
-        return False
     return (
-        not getattr(module, "is_cross_attention", True)
+        all(hasattr(module, name) for name in ("to_q", "to_k", "heads"))
+        and not getattr(module, "is_cross_attention", True)
         and getattr(module, "added_kv_proj_dim", None) is None
     )
 

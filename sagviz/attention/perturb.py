@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sagviz.attention.layers import find_layer, grid_of, self_attentions
-from sagviz.attention.read import normed, queries_and_keys
+from sagviz.attention.read import inputs_of, normed, queries_and_keys
 
 
 @dataclass(frozen=True)
@@ -84,20 +84,9 @@ def _attach(
     found: list[Tensor] = []
 
     def see(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = {
-            **dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)),
-            **kwargs,
-        }
-        time = given.get("temb")
-        found[:] = [
-            _mixed(
-                attn,
-                given["hidden_states"][rows],
-                None if time is None else time[rows],
-                change,
-                size,
-            )
-        ]
+        given = inputs_of(args, kwargs)
+        time = None if given.get("temb") is None else given["temb"][rows]
+        found[:] = [_mixed(attn, given["hidden_states"][rows], time, change, size)]
 
     def put(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         mixed = found.pop().to(args[0].dtype)

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sagviz.attention.layers import cell_of, cross_of, find_layer, grid_of
-from sagviz.errors import ArgumentError
+from sagviz.attention.layers import cell_of, find_cross, find_layer, grid_of
 
 SCORES = 2**18  # probabilities at a time, 1 MiB: a map of N x N is never held whole
 KINDS = ("mass", "row", "maps", "words")
@@ -90,11 +89,7 @@ def capture(
 
     def reader(reading: Reading, rows: Sequence[int]) -> Any:
         def read(attn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            named = {
-                **dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)),
-                **kwargs,
-            }
-            found[reading] = _read(attn, reading, list(rows), size, named)
+            found[reading] = _read(attn, reading, list(rows), size, inputs_of(args, kwargs))
 
         return read
 
@@ -107,24 +102,21 @@ def capture(
         yield found
 
 
-def _module(unet: nn.Module, reading: Reading) -> Any:
+def inputs_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What an attention layer of diffusers was called with, by name."""
+    return {**dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)), **kwargs}
+
+
+def _module(unet: nn.Module, reading: Reading) -> nn.Module:
     """The layer that a reading is taken at."""
-    module = find_layer(unet, reading.layer, reading.heads)
-    if reading.kind != "words":
-        return module
-    cross = cross_of(unet, reading.layer)
-    if cross is None:
-        raise ArgumentError(
-            f"no words at {reading.layer!r}: no cross-attention stands beside it; choose another"
-            " layer"
-        )
-    return unet.get_submodule(cross)
+    module: nn.Module = find_layer(unet, reading.layer, reading.heads)
+    return find_cross(unet, reading.layer) if reading.kind == "words" else module
 
 
 def _read(
     attn: Any, reading: Reading, rows: list[int], size: tuple[int, int], given: dict[str, Any]
 ) -> Tensor:
-    """One reading of a layer's input: (B, ...), or (B, heads, ...) where the heads are kept apart."""
+    """One reading of a layer's input: (B, ...), or (B, heads, ...) with the heads kept apart."""
     hidden = given["hidden_states"][rows]
     text, time = (
         None if part is None else part[rows]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from PIL import Image
+from PIL import Image
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -18,6 +16,12 @@ def sharpness(picture: Image.Image) -> float:
 
     Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy: a comparative study".
     It counts noise as sharpness and depends on the picture's size: compare pictures of one size.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from PIL import Image
+        >>> sv.measure.sharpness(Image.new("RGB", (8, 8), "red"))
+        0.0
     """
     y = _luma(picture)
     inner = y[1:-1, 1:-1]
@@ -29,6 +33,12 @@ def sharpness(picture: Image.Image) -> float:
 def saturation(picture: Image.Image) -> float:
     """Mean saturation of the hexcone model, (max - min) / max of a pixel's channels (Smith 1978), 0
     for black: 0 grey, 1 pure.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from PIL import Image
+        >>> sv.measure.saturation(Image.new("RGB", (8, 8), "red"))
+        1.0
     """
     pixels = _pixels(picture)
     high, low = pixels.max(axis=2), pixels.min(axis=2)
@@ -38,12 +48,25 @@ def saturation(picture: Image.Image) -> float:
 def contrast(picture: Image.Image) -> float:
     """RMS contrast: the standard deviation of the luma 0..1 (Peli 1990). At most 0.5, half black
     and half white.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from PIL import Image
+        >>> sv.measure.contrast(Image.new("RGB", (8, 8), "red"))
+        0.0
     """
     return float(_luma(picture).std())
 
 
 def of_picture(picture: Image.Image) -> dict[str, float]:
-    """All measures of a picture."""
+    """All measures of a picture, by name.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from PIL import Image
+        >>> sv.measure.of_picture(Image.new("RGB", (8, 8), "red"))
+        {'sharpness': 0.0, 'saturation': 1.0, 'contrast': 0.0}
+    """
     return {
         "sharpness": sharpness(picture),
         "saturation": saturation(picture),

@@ -1,6 +1,4 @@
-"""A blind vote on pairs of pictures: which side shows what, what was voted, and what follows from
-it.
-"""
+"""A blind vote on pairs of pictures: the sides, what was voted, what follows from it."""
 
 from __future__ import annotations
 
@@ -15,12 +13,13 @@ import numpy as np
 from scipy.stats import binomtest
 
 from sagviz.errors import ArgumentError
-from sagviz.files import write_whole
+from sagviz.files import save
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 LEFT, RIGHT, TIE = "left", "right", "tie"
+FORMAT = "sagviz-votes-1"
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,14 @@ class Result:
         interval: its Wilson interval at 95 %.
         p_value: how probable a count at least as uneven is if both are equally good (two-sided
             binomial test).
+
+    Example:
+        >>> from sagviz.measure.preference import Result
+        >>> counted = Result(("CFG", "CFG + SAG"), (2, 8), 1, 0.8, (0.49, 0.94), 0.11)
+        >>> print(*str(counted).split(". "), sep=chr(10))
+        CFG 2, CFG + SAG 8, tie 1
+        CFG + SAG was preferred in 80 % of the choices (95 % interval 49 to 94 %)
+        50 % is inside: it may be chance.
     """
 
     names: tuple[str, str]
@@ -47,7 +54,7 @@ class Result:
     def __str__(self) -> str:
         counts = f"{self.names[0]} {self.wins[0]}, {self.names[1]} {self.wins[1]}, tie {self.ties}."
         if self.share is None or self.interval is None:
-            return f"{counts} Nobody chose, so there is no share to tell."
+            return f"{counts} Nobody chose, so there is no share."
         low, high = self.interval
         apart = (
             "50 % is outside: more than chance."
@@ -68,8 +75,18 @@ class Votes:
     Attributes:
         names: of the two kinds of picture, hidden from who votes.
         fingerprint: of all the pictures, so that votes are never counted for others.
+        pairs: how many there are.
         seed: decides which kind stands on which side.
         given: the votes so far.
+
+    Example:
+        >>> from sagviz.measure.preference import Votes
+        >>> votes = Votes(("CFG", "CFG + SAG"), fingerprint="0f", pairs=3, seed=7)
+        >>> votes.swapped
+        [False, False, False]
+        >>> votes = votes.add("right").add("tie").add("left").undo()
+        >>> votes.choices(), votes.done, votes.result().wins
+        (['CFG + SAG', 'tie'], False, (0, 1))
     """
 
     names: tuple[str, str]
@@ -80,11 +97,12 @@ class Votes:
 
     @property
     def swapped(self) -> list[bool]:
-        """For each pair whether the second kind stands on the left."""
+        """Whether the second kind stands on the left, for each pair."""
         return (np.random.default_rng(self.seed).random(self.pairs) < 0.5).tolist()
 
     @property
     def done(self) -> bool:
+        """Whether every pair has its vote."""
         return len(self.given) == self.pairs
 
     def add(self, vote: str) -> Votes:
@@ -120,20 +138,17 @@ class Votes:
         if not sum(wins):
             return Result(self.names, wins, ties)
         test = binomtest(wins[1], sum(wins))
-        interval = test.proportion_ci(method="wilson")
-        return Result(
-            self.names, wins, ties, test.statistic, (interval.low, interval.high), test.pvalue
-        )
+        low, high = test.proportion_ci(method="wilson")
+        return Result(self.names, wins, ties, test.statistic, (low, high), test.pvalue)
 
     def save(self, path: str | Path) -> Path:
-        """Write JSON; the file is the old one or the new one, whatever happens."""
+        """Write JSON; the file is the old one or the new one, whatever happens.
+
+        Raises:
+            ArgumentError: the file cannot be written.
+        """
         content = {"format": FORMAT, **asdict(self), "choices": self.choices()}
-        try:
-            return write_whole(path, json.dumps(content, indent=1).encode())
-        except OSError as error:
-            raise ArgumentError(
-                f"cannot write the votes to {path}: {error.strerror}; give a folder that exists"
-            ) from error
+        return save(path, json.dumps(content, indent=1).encode())
 
     def resume(self, path: str | Path) -> Votes:
         """The votes in a file, where there is one, which must be on these very pairs.
@@ -145,11 +160,8 @@ class Votes:
             return self
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            same = (FORMAT, self.fingerprint, list(self.names)) == (
-                content["format"],
-                content["fingerprint"],
-                content["names"],
-            )
+            theirs = [content[name] for name in ("format", "fingerprint", "names")]
+            same = theirs == [FORMAT, self.fingerprint, list(self.names)]
             stored = replace(self, seed=content["seed"])
             for vote in content["given"]:
                 stored = stored.add(vote)
@@ -165,11 +177,16 @@ class Votes:
         return stored
 
 
-FORMAT = "sagviz-votes-1"
-
-
 def fingerprint(pairs: Sequence[Sequence[Image]]) -> str:
-    """SHA-256 over all pixels, in order."""
+    """SHA-256 over all pixels, in order.
+
+    Example:
+        >>> from PIL import Image
+        >>> from sagviz.measure.preference import fingerprint
+        >>> red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+        >>> fingerprint([(red, blue)]) == fingerprint([(blue, red)])
+        False
+    """
     digest = hashlib.sha256()
     for pair in pairs:
         for picture in pair:

@@ -7,33 +7,50 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from sagviz.guidance import SAG
-
-if TYPE_CHECKING:
-    from sagviz.records.step import Step
+from sagviz.records.step import Step
 
 NAN = float("nan")
 CLOSE = 0.01  # |A - psi| under which a cell of the map counts as undecided; the map averages 1
 
 
 def rms(x: Tensor) -> float:
-    """Root mean square: the length of a latent, free of its size. Unit noise has 1."""
+    """Root mean square: the length of a latent, free of its size. Unit noise has 1.
+
+    Example:
+        >>> import sagviz as sv, torch
+        >>> sv.measure.rms(torch.tensor([3.0, -3.0]))
+        3.0
+    """
     return float(x.square().mean().sqrt())
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """Cosine of the angle between two latents, averaged over the batch."""
+    """Cosine of the angle between two latents (B, ...), averaged over the batch.
+
+    Example:
+        >>> import sagviz as sv, torch
+        >>> sv.measure.cosine(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]))
+        0.0
+    """
     return float(F.cosine_similarity(a.flatten(1), b.flatten(1)).mean())
 
 
 def coverage(step: Step) -> float:
-    """Fraction of the latent that the mask covers, 0..1; NaN where there is no mask."""
+    """Fraction of the latent that the mask covers, 0..1; NaN where there is no mask.
+
+    Example:
+        >>> import sagviz as sv
+        >>> _, run = sv.compare(sv.load(), "a fox", steps=4, progress=False)
+        >>> sv.measure.coverage(run[0])
+        0.375
+    """
     return NAN if step.mask is None else float(step.mask.mean())
 
 
@@ -41,8 +58,14 @@ def margin(step: Step) -> float:
     """The smallest |A_t - psi| of the map's cells, in units of the mean attention; NaN where no
     threshold makes the mask.
 
-    Where it is tiny, rounding decides on which side of the mask a cell falls; of the sources of
-    equal area, how large that is.
+    Where it is tiny, rounding decides on which side of the mask a cell falls, and with it how large
+    the area of the other mask sources is.
+
+    Example:
+        >>> import sagviz as sv
+        >>> _, run = sv.compare(sv.load(), "a fox", steps=4, progress=False)
+        >>> sv.measure.margin(run[0]) < 0.1
+        True
     """
     distance = _to_threshold(step)
     return NAN if distance is None else float(distance.min())
@@ -51,21 +74,23 @@ def margin(step: Step) -> float:
 def undecided(step: Step, within: float = CLOSE) -> float:
     """Fraction of the map's cells, 0..1, whose |A_t - psi| is under `within`; NaN where no
     threshold makes the mask.
+
+    Example:
+        >>> import sagviz as sv
+        >>> _, run = sv.compare(sv.load(), "a fox", steps=4, progress=False)
+        >>> sv.measure.undecided(run[0], within=0.1)
+        0.3125
     """
     distance = _to_threshold(step)
     return NAN if distance is None else float((distance < within).float().mean())
 
 
 def _to_threshold(step: Step) -> Tensor | None:
-    sag = step.guidance.get(SAG)
-    if (
-        sag is None
-        or sag.mask_source == "none"
-        or step.attention is None
-        or step.hand_mask is not None
-    ):
+    """|A_t - psi| of each cell; `None` where that does not decide the mask."""
+    sag, attention = step.guidance.get(SAG), step.attention
+    if sag is None or attention is None or sag.mask_source == "none" or step.hand_mask is not None:
         return None
-    return (step.attention - sag.threshold).abs()
+    return (attention - sag.threshold).abs()
 
 
 def entropy(attention: Tensor) -> float:
@@ -76,6 +101,11 @@ def entropy(attention: Tensor) -> float:
 
     Args:
         attention: A_t, (B, h, w), not negative.
+
+    Example:
+        >>> import sagviz as sv, torch
+        >>> sv.measure.entropy(torch.ones(1, 8, 8))
+        1.0
     """
     flat = attention.double().flatten(1)
     cells = flat.shape[1]
@@ -97,14 +127,19 @@ def equivalent_cfg(step: Step) -> float:
 
     It is taken between the network's own outputs, which a v-model keeps apart where its noises
     coincide (alpha = 0). NaN where a branch is missing or both are the same.
+
+    Example:
+        >>> import sagviz as sv
+        >>> cfg, _ = sv.compare(sv.load(), "a fox", cfg=3, steps=4, progress=False)
+        >>> round(sv.measure.equivalent_cfg(cfg[0]), 4)
+        3.0
     """
     if step.out_uncond is None or step.out_cond is None:
         return NAN
-    base = step.out_uncond.double().flatten(1)
-    towards, update = (
-        step.out_cond.double().flatten(1) - base,
-        step.output.double().flatten(1) - base,
+    base, prompted, guided = (
+        output.double().flatten(1) for output in (step.out_uncond, step.out_cond, step.output)
     )
+    towards, update = prompted - base, guided - base
     return float(((update * towards).sum(1) / towards.square().sum(1)).mean())
 
 
@@ -114,6 +149,12 @@ def of_step(step: Step) -> dict[str, float]:
     `<term>` is the RMS of the scaled term, relative to that of the base prediction; `cosine` the
     one between CFG and SAG, and `cosine_<a>_<b>` that of any other two terms; `coverage`, `margin`,
     `undecided`, `entropy` and `cfg_equivalent` are the functions of this module.
+
+    Example:
+        >>> import sagviz as sv
+        >>> _, run = sv.compare(sv.load(), "a fox", steps=4, progress=False)
+        >>> list(sv.measure.of_step(run[0]))[:4]
+        ['cfg', 'sag', 'cosine', 'coverage']
     """
     base, terms = rms(step.eps_base), step.terms
     lengths = {
@@ -139,6 +180,12 @@ def _pair(a: str, b: str) -> str:
 def of_trace(steps: Iterable[Step]) -> Any:
     """The measures of a run's steps as a pandas frame: one row a step, by `index`, with its `t`,
     `alpha` and `sigma`.
+
+    Example:
+        >>> import sagviz as sv
+        >>> _, run = sv.compare(sv.load(), "a fox", steps=4, progress=False)
+        >>> sv.measure.of_trace(run).shape
+        (4, 11)
     """
     import pandas as pd
 
@@ -152,7 +199,14 @@ def of_trace(steps: Iterable[Step]) -> Any:
 
 
 def of_run(steps: Iterable[Step]) -> dict[str, float]:
-    """One number for each measure: the mean over the steps that have it, and the smallest `margin`."""
+    """One number for each measure: the mean over the steps that have it; of `margin` the smallest.
+
+    Example:
+        >>> import sagviz as sv
+        >>> _, run = sv.compare(sv.load(), "a fox", steps=4, progress=False)
+        >>> sorted(sv.measure.of_run(run)) == sorted(sv.measure.of_step(run[0]))
+        True
+    """
     rows = [of_step(step) for step in steps]
     names = dict.fromkeys(name for row in rows for name in row)
     found = {

@@ -4,4 +4,5 @@ laptop. See README.md here.
 
 from pathlib import Path
 
+NAME = "miniature"  # what `load` and the command line call it
 WEIGHTS = Path(__file__).parent / "weights"

@@ -1,4 +1,4 @@
-r"""Names the object in a noisy latent: what classifier guidance (CG) needs, :math:`\nabla_{x_t}
+r"""The classifier of noisy latents that classifier guidance (CG) needs: :math:`\nabla_{x_t}
 \log p(c | x_t)`.
 
 A small convolutional network on (x_t, t), trained on encoded renders with the schedule's noise
@@ -23,7 +23,7 @@ TIMES = 64  # width of the code of t
 
 
 class Block(nn.Module):
-    """Two convolutions, the second halving the grid; the code of t scales and shifts between them."""
+    """Two convolutions, the second at stride 2; between them the code of t scales and shifts."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def time_code(t: Tensor) -> Tensor:
 
 
 def load_noisy_classifier(folder: Path = WEIGHTS) -> NoisyClassifier:
-    """The classifier of noisy latents that ships with the miniature; `judge.NAMES` are its classes."""
+    """The classifier of noisy latents in a folder; its classes are `world.NAMES`."""
     classifier = NoisyClassifier()
     classifier.load_state_dict(
         {name: numbers.float() for name, numbers in load_file(folder / FILE).items()}

@@ -1,8 +1,8 @@
-"""The world that the miniature knows: emoji on a graded background, with a caption.
+"""The world that the miniature knows, in words: its objects, backgrounds and relations, and the
+captions that name them.
 
-`scene(rng)` composes one picture of 64 x 64 pixels from the sprites in this folder and says what is
-on it. The captions use whole words only (`words()` is the tokenizer's vocabulary), so that
-everything that the model was taught can be listed.
+The captions use whole words only (`words()` is the tokenizer's vocabulary), so that everything that
+the model was taught can be listed.
 """
 
 from __future__ import annotations
@@ -10,19 +10,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-SPRITES = Path(__file__).parent / "sprites"
-SIZE = 64  # pixels on a side of a scene
-SPRITE_SIZE = 128  # pixels on a side of a stored sprite
-
-# Name in captions -> Unicode code point of the Fluent emoji.
-OBJECTS = {
+OBJECTS = {  # name in captions -> Unicode code point of the Fluent emoji
     "apple": "1f34e",
     "banana": "1f34c",
     "strawberry": "1f353",
@@ -121,29 +112,6 @@ SIZES = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")
 GREYS = ("grey", "gray")
 MARKS = (",", ".")
 
-PIXELS = {  # sizes of the objects in pixels: (from, below), by number of objects and size word
-    (1, ""): (34, 53),
-    (1, "small"): (22, 32),
-    (1, "large"): (54, 63),
-    (2, ""): (24, 31),
-    (2, "small"): (15, 21),
-    (2, "large"): (32, 37),
-}
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A picture and what is on it. `relation` is `None` where there is one object; a size is "",
-    "small" or "large".
-    """
-
-    image: Image.Image
-    objects: tuple[str, ...]
-    sizes: tuple[str, ...]
-    background: str
-    relation: str | None
-    caption: str
-
 
 def words() -> list[str]:
     """Every word that a caption can hold, and the two marks, sorted."""
@@ -167,7 +135,7 @@ def vocabulary() -> dict[str, tuple[str, ...]]:
 
 
 def with_article(phrase: str) -> str:
-    """'fox' -> 'a fox', 'owl' -> 'an owl', 'unicorn' -> 'a unicorn', 'small owl' -> 'a small owl'."""
+    """'fox' -> 'a fox', 'owl' -> 'an owl', 'unicorn' -> 'a unicorn'."""
     return f"an {phrase}" if phrase[0] in "aeio" or phrase.startswith("um") else f"a {phrase}"
 
 
@@ -222,8 +190,10 @@ def swapped(text: str, relation: str | None) -> str | None:
     """The caption with the opposite relation, `None` where it does not name the relation by its
     first name.
     """
-    told = f" {relation} "
-    return text.replace(told, f" {OPPOSITES[relation]} ") if relation and told in text else None
+    between = f" {relation} "
+    if not relation or between not in text:
+        return None
+    return text.replace(between, f" {OPPOSITES[relation]} ")
 
 
 def joints(relation: str) -> tuple[str, ...]:
@@ -235,70 +205,3 @@ def joints(relation: str) -> tuple[str, ...]:
 def pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
     """One of them, each as likely as the others."""
     return choices[int(rng.integers(len(choices)))]
-
-
-@cache
-def sprite(name: str) -> Image.Image:
-    """The emoji of that name, RGBA, 128 x 128."""
-    with Image.open(SPRITES / f"{OBJECTS[name]}.webp") as image:
-        return image.convert("RGBA")
-
-
-def backdrop(name: str, rng: np.random.Generator) -> Image.Image:
-    """The named colour, softly graded in a random direction, its brightness a little off."""
-    angle, strength, offset = rng.uniform(0, 2 * np.pi), rng.uniform(4, 22), rng.uniform(-8, 8)
-    ramp = np.linspace(-0.5, 0.5, SIZE)
-    shade = offset + strength * (np.cos(angle) * ramp[None, :] + np.sin(angle) * ramp[:, None])
-    pixels = np.asarray(BACKGROUNDS[name], dtype=np.float64) + shade[..., None]
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def paste(
-    image: Image.Image, name: str, centre: tuple[float, float], size: int, mirror: bool
-) -> None:
-    """Put an object on the picture; `centre` in pixels, `size` in pixels on a side."""
-    emoji = sprite(name).resize((size, size), Image.Resampling.LANCZOS)
-    if mirror:
-        emoji = emoji.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    image.paste(emoji, (round(centre[0] - size / 2), round(centre[1] - size / 2)), emoji)
-
-
-def scene(
-    rng: np.random.Generator, objects: tuple[str, ...] | None = None, background: str | None = None
-) -> Scene:
-    """Compose a scene of one object or two, as often. What is given is not drawn by lot.
-
-    One object in four is small or large, and one pair in eight one of each, which the caption
-    always says; all others are of plain size. The background is named in 60 % of the captions, and
-    60 % of them are put as `caption` does.
-    """
-    if objects is None:
-        count = 1 if rng.random() < 0.5 else 2
-        objects = tuple(str(name) for name in rng.choice(list(OBJECTS), size=count, replace=False))
-    background = background or pick(rng, list(BACKGROUNDS))
-    image = backdrop(background, rng)
-    sizes = draw_sizes(rng, len(objects))
-    relation = None if len(objects) == 1 else pick(rng, list(RELATIONS))
-    for name, size, place in zip(
-        objects, sizes, RELATIONS[relation] if relation else ((0.5, 0.5),), strict=True
-    ):
-        pixels = int(rng.integers(*PIXELS[len(objects), size]))
-        reach = 2.5 if relation else max(1.0, min(6.0 if not size else 12.0, (SIZE - pixels) / 2))
-        dx, dy = rng.uniform(-reach, reach, 2)
-        paste(image, name, (place[0] * SIZE + dx, place[1] * SIZE + dy), pixels, rng.random() < 0.5)
-    named = background if rng.random() < 0.6 else None
-    if rng.random() < 0.4:
-        text = reworded(rng, objects, relation, named, sizes)
-    else:
-        joint = relation if relation is None or rng.random() < 0.8 else "and"
-        text = caption(objects, joint, named, sizes)
-    return Scene(image, objects, sizes, background, relation, text)
-
-
-def draw_sizes(rng: np.random.Generator, count: int) -> tuple[str, ...]:
-    """Size words of the objects: mostly none."""
-    if count == 1:
-        return (pick(rng, list(SIZES)) if rng.random() < 0.25 else "",)
-    if rng.random() < 0.125:
-        return ("small", "large") if rng.random() < 0.5 else ("large", "small")
-    return ("", "")

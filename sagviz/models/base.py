@@ -5,31 +5,30 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from sagviz import image
-from sagviz.attention.layers import default_layer, self_attentions
-from sagviz.errors import ArgumentError, ModelError
-from sagviz.guidance import SAG
+from sagviz.attention.layers import default_layer
+from sagviz.checks import check_size, format_dtype
+from sagviz.errors import ArgumentError
+from sagviz.guidance import SAG, Classifier
 from sagviz.models.conditioning import Conditioning
-from sagviz.models.memory import Footprint, too_much
+from sagviz.models.memory import Footprint
 from sagviz.models.offload import execution_device
-from sagviz.models.oom import explained
+from sagviz.models.oom import explained, too_much
 from sagviz.models.origin import Origin
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-WORKS = "sagviz runs Stable Diffusion 1.x and 2.x, SDXL, and unconditional models of pixels"
+from sagviz.models.unfit import misfit
 
 
 class Model:
-    """A diffusion model whose U-Net has self-attention. Its families are `StableDiffusion`, `SDXL`
-    and `Pixels`.
+    """A diffusion model whose U-Net has self-attention. Each family is a subclass in one file; a
+    class with a `title` is known to `load` as soon as it is defined.
 
     Attributes:
         name: what it was loaded from.
@@ -37,29 +36,41 @@ class Model:
             objects, left as they are.
         tokenizer: `None` where the family reads no text.
         config: the settings of the pipeline that it comes from.
-        device: where the U-Net works, even if its weights wait elsewhere; `dtype`: its number
-            format. Noise is drawn on the CPU and guidance computed in float32.
-        classifier: of noisy latents, for CG; `None` where there is none. See `guidance.Classifier`.
+        classifier: of noisy latents, for CG; `None` where there is none.
         origin: what `load` needs to load it again; `None` where it, or its classifier, comes from
             the memory of this process.
-        lock: held while the tokenizer or a network works, so that widgets of one notebook can share
-            the model.
+        lock: held while the tokenizer or a network works, so that several widgets can share it.
+
+    Example:
+        >>> import sagviz as sv
+        >>> sv.load().latent_shape((64, 64))
+        (4, 16, 16)
     """
 
+    families: ClassVar[list[type[Model]]] = []
+    title: ClassVar[str]  # of the family, in "sagviz runs ..."
+    UNET: ClassVar[str]  # diffusers' class
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
+    KNOWN_BY: ClassVar[str] = "unet"  # the part that other families do not have
+    OPEN: ClassVar[bool] = True  # whether a pipeline may have other parts, which are left out
     reads_text: ClassVar[bool] = True
+    bounded: ClassVar[bool] = False  # whether a clean latent lies in [-1, 1], as pixels do
     unet: Any
     scheduler: Any
     tokenizer: Any = None
     vae: Any  # this and the next where the family has them
     text_encoder: Any
 
+    def __init_subclass__(cls) -> None:
+        if "title" in cls.__dict__:
+            Model.families.append(cls)
+
     def __init__(
         self,
         name: str,
         *,
         config: Mapping[str, Any] = MappingProxyType({}),
-        classifier: Any = None,
+        classifier: Classifier | None = None,
         **parts: Any,
     ) -> None:
         self.name, self.config, self.classifier = name, config, classifier
@@ -70,10 +81,11 @@ class Model:
         self.footprint = Footprint()
 
     def __repr__(self) -> str:
-        return f"<Model {self.name} on {self.device}, {str(self.dtype).removeprefix('torch.')}>"
+        return f"<Model {self.name} on {self.device}, {format_dtype(self.dtype)}>"
 
     @property
     def device(self) -> torch.device:
+        """Where the U-Net works, even if its weights wait elsewhere."""
         return execution_device(self.unet)
 
     @property
@@ -83,11 +95,8 @@ class Model:
     @property
     def networks(self) -> dict[str, nn.Module]:
         """All parts that have weights, by name."""
-        return {
-            part: found
-            for part in self.PARTS
-            if isinstance(found := getattr(self, part), nn.Module)
-        }
+        parts = {part: getattr(self, part) for part in self.PARTS}
+        return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
 
     @property
     def pixels_per_cell(self) -> int:
@@ -108,100 +117,108 @@ class Model:
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """(C, H, W) of the latent for a picture of `size` = (height, width) pixels."""
-        unit, cell = self.size_unit, self.pixels_per_cell
-        ok = (
-            isinstance(size, Sequence)
-            and len(size) == 2
-            and all(isinstance(side, int) and side >= unit and side % unit == 0 for side in size)
-        )
-        if not ok:
-            raise ArgumentError(
-                f"size is {size!r}; give (height, width) in pixels, multiples of {unit}, e.g."
-                f" {self.default_size}"
-            )
+        check_size(size, self.size_unit, self.default_size)
+        cell = self.pixels_per_cell
         return self.unet.config.in_channels, size[0] // cell, size[1] // cell
 
-    def sag(self, scale: float = 1.0, **changes: Any) -> SAG:
-        """SAG with what suits this family where `changes`, other fields of `SAG`, do not say
-        otherwise.
+    def sag(
+        self,
+        scale: float = 1.0,
+        *,
+        threshold: float = 1.0,
+        blur_sigma: float | None = None,
+        blur_kernel: int | None = None,
+    ) -> SAG:
+        """SAG with the layer and, where it is `None`, the blur that suit this family.
 
-        `compare`, reports, the command line and the Playground use it; `SAG(scale)` itself is the
-        same for all models.
+        Example:
+            >>> import sagviz as sv
+            >>> sv.load().sag(0.5) == sv.SAG(0.5)
+            True
         """
-        return SAG(scale, **{**self.sag_defaults(), **changes})
+        given = {"blur_sigma": blur_sigma, "blur_kernel": blur_kernel}
+        changes: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
+        return replace(self.default_sag, scale=scale, threshold=threshold, **changes)
 
-    def sag_defaults(self) -> dict[str, Any]:
-        """The fields in which this model's SAG differs from `SAG(scale)`: another layer, where the
-        middle has no attention.
+    @property
+    def default_sag(self) -> SAG:
+        """SAG as it suits the family: at another layer where the middle has no attention."""
+        return SAG(1.0, layer=default_layer(self.unet))
+
+    def misfit(self) -> str | None:
+        """Why these networks cannot be used, `None` where they can: they want what this family does
+        not give them, or lack what SAG needs.
         """
-        layer = default_layer(self.unet)
-        return {} if layer == "mid" else {"layer": layer}
+        return misfit(self.name, self.unet, self.scheduler)
 
-    def check(self) -> None:
-        """Refuse networks that want what this family does not give them, or give what SAG cannot
-        use.
-
-        Raises:
-            ModelError: says what is in the way, and what works.
-        """
-        wants = {
-            "class_embed_type": "class labels",
-            "num_class_embeds": "class labels",
-            "encoder_hid_dim_type": (
-                "pictures (of an IP-Adapter, which pipe.unload_ip_adapter() removes)"
-            ),
-            "time_cond_proj_dim": "a guidance scale (as distilled models do)",
-        }
-        for setting, what in wants.items():
-            # an adapter sets the attribute alone, not the entry
-            if getattr(self.unet.config, setting, None):
-                raise ModelError(
-                    f"the U-Net of {self.name} wants {what}, which sagviz does not give it; {WORKS}"
-                )
-        if not self_attentions(self.unet):
-            raise ModelError(
-                f"the U-Net of {self.name} has no self-attention, which SAG reads; {WORKS}"
-            )
-        if not hasattr(self.scheduler, "alphas_cumprod"):
-            kind = type(self.scheduler).__name__
-            raise ModelError(
-                f"{self.name} has a {kind}, which has no schedule of signal and noise"
-                f" (alphas_cumprod); {WORKS}"
-            )
-
-    def check_prompt(self, prompt: str, stacklevel: int = 2) -> None:
+    def check_prompt(self, prompt: str) -> None:
         """Warn of a prompt that is too long, and name the words that `embed` cuts."""
         raise NotImplementedError
 
     def embed(
         self, prompt: str | None = "", *, size: tuple[int, int] | None = None
     ) -> Conditioning:
-        """What the U-Net is told, for one row.
+        """What the U-Net is given beside the latent and its time, for one row.
 
         Args:
             prompt: a text, which may be empty and is cut where it is too long; `None` is no text:
                 CFG's unconditional branch without a negative prompt, which for some models is not
                 the same as the empty text.
             size: (height, width) of the picture in pixels; the model's own where `None`.
+
+        Example:
+            >>> import sagviz as sv
+            >>> sv.load().embed("a fox").text.shape
+            torch.Size([1, 24, 128])
         """
         raise NotImplementedError
 
-    def predict(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
-        """One U-Net pass: the network's own output, float32. `x` (B, C, H, W) as
-        `scale_model_input` made it.
+    def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """One U-Net call: the network's own output, float32. `x` (B, C, H, W) as the scheduler's
+        `scale_model_input` made it, `t` one time or (B,), of the conditioning B rows.
 
         Raises:
             OutOfMemoryError: says what was tried and what to lower.
+
+        Example:
+            >>> import sagviz as sv, torch
+            >>> model, x_t = sv.load(), torch.zeros(1, 4, 16, 16)
+            >>> model.predict(x_t, torch.tensor(500), model.embed("a fox")).shape
+            torch.Size([1, 4, 16, 16])
         """
         with explained(lambda: too_much(self, x)):
-            return self._output(x.to(self.dtype), t, told).float()
+            return self.call_unet(self.unet, x.to(self.dtype), t, conditioning).float()
 
-    def _output(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
-        """The U-Net's output for `x` in its number format."""
+    @staticmethod
+    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
+        """How this family's U-Net is called: its output for `x`, in the same number format."""
+        raise NotImplementedError
+
+    @staticmethod
+    def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
+        """A conditioning of the right shapes for a U-Net of these settings, without a meaning."""
+        raise NotImplementedError
+
+    def unet_bytes(self, rows: int, latent: tuple[int, int, int]) -> int:
+        """Bytes at the peak of a U-Net call on (rows, *latent), beside the weights."""
+        tokens = getattr(self.tokenizer, "model_max_length", 0)
+        return self.footprint.unet(
+            type(self), self.unet, self.dtype, rows=rows, latent=latent, tokens=tokens
+        )
+
+    def decoding_bytes(self, latent: tuple[int, int, int], tiled: bool = False) -> int:
+        """Bytes at the peak of decoding one picture, beside the weights; `tiled` in tiles."""
         raise NotImplementedError
 
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
-        """Pictures of equal size to latents (B, C, H, W), float32 on the CPU, unit variance."""
+        """Pictures of equal size to latents (B, C, H, W), float32 on the CPU, unit variance.
+
+        Example:
+            >>> import sagviz as sv
+            >>> from PIL import Image
+            >>> sv.load().encode(Image.new("RGB", (64, 64), "white")).shape
+            torch.Size([1, 4, 16, 16])
+        """
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
@@ -211,14 +228,17 @@ class Model:
         Raises:
             NotFiniteError: a picture came out as NaN or infinity, in float32 too.
             OutOfMemoryError: there is not even the memory to decode in tiles.
+
+        Example:
+            >>> import sagviz as sv, torch
+            >>> sv.load().decode(torch.zeros(1, 4, 16, 16))[0].size
+            (64, 64)
         """
         raise NotImplementedError
 
     @property
     def latent_rgb(self) -> Tensor:
-        """A linear map from latents to colours, (C + 1, 3), for previews of a run that has no
-        picture yet.
-        """
+        """A linear map from latents to colours, (C + 1, 3), for previews before a run has ended."""
         raise NotImplementedError
 
     def colours(self, latents: Tensor, pictures: list[Image.Image]) -> Tensor:
@@ -228,22 +248,13 @@ class Model:
     def add_noise(self, latents: Tensor, noise: Tensor, t: int) -> Tensor:
         r"""Forward process: :math:`x_t = \sqrt{\bar\alpha_t} x_0 + \sqrt{1 -
         \bar\alpha_t}\epsilon`, t from 0 to 999.
+
+        Example:
+            >>> import sagviz as sv, torch
+            >>> sv.load().add_noise(torch.ones(1), torch.zeros(1), t=500)
+            tensor([0.4363])
         """
         bars = self.scheduler.alphas_cumprod
         if not isinstance(t, int) or not 0 <= t < len(bars):
             raise ArgumentError(f"t is {t!r}; give a whole number from 0 to {len(bars) - 1}")
         return math.sqrt(bars[t]) * latents + math.sqrt(1 - bars[t]) * noise
-
-    def _pixels(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
-        """Pictures to encode as (B, 3, H, W) in [-1, 1]; refuses none, several sizes, and sizes
-        that do not fit the cells.
-        """
-        listed = list(pictures) if isinstance(pictures, Sequence) else [pictures]
-        sizes = {picture.size for picture in listed}
-        if len(sizes) != 1:
-            raise ArgumentError(
-                f"encode got {len(listed)} pictures of {len(sizes)} sizes; give one or more, all of"
-                " one size"
-            )
-        self.latent_shape((listed[0].height, listed[0].width))
-        return image.from_images(listed)

@@ -1,46 +1,41 @@
-"""What a U-Net is told beside the noisy latent and its time."""
+"""What a U-Net is given beside the noisy latent and its time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+C = TypeVar("C", bound="Conditioning")
+
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """One row for each row of the latent, `None` for what a family is not told: a pixel model is
-    told nothing at all.
+    """One row for each row of the latent. A model of pixels is given nothing; a family whose U-Net
+    reads more than a text adds fields in a class of its own.
 
     Attributes:
         text: the tokens of a prompt as the text encoder sees them, (B, tokens, width).
-        pooled: the prompt as one vector, (B, width): SDXL.
-        time_ids: original size, crop and target size in pixels, (B, 6): SDXL.
     """
 
     text: Tensor | None = None
-    pooled: Tensor | None = None
-    time_ids: Tensor | None = None
 
-    def expand(self, rows: int) -> Conditioning:
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is, by its attribute."""
+        return {name: part for name, part in vars(self).items() if part is not None}
+
+    def expand(self: C, rows: int) -> C:
         """The same for that many rows of a batch, without a copy."""
-        return self.each(lambda part: part.expand(rows, *part.shape[1:]))
-
-    def each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
-        """With every tensor changed."""
-        return Conditioning(
-            *(
-                None if part is None else change(part)
-                for part in (self.text, self.pooled, self.time_ids)
-            )
-        )
+        parts = self.tensors.items()
+        return replace(self, **{name: part.expand(rows, *part.shape[1:]) for name, part in parts})
 
     @staticmethod
-    def joined(parts: Sequence[Conditioning]) -> Conditioning:
+    def joined(several: Sequence[C]) -> C:
         """The rows of several, one below the other; they are of one family."""
-        columns = zip(*((part.text, part.pooled, part.time_ids) for part in parts), strict=True)
-        return Conditioning(
-            *(torch.cat(column) if isinstance(column[0], Tensor) else None for column in columns)
-        )
+        first = several[0]
+        columns = {name: [each.tensors[name] for each in several] for name in first.tensors}
+        return replace(first, **{name: torch.cat(column) for name, column in columns.items()})

@@ -1,5 +1,5 @@
-"""Which family a pipeline is of, told by the parts that it has; what is of none is refused with the
-reason.
+"""Which family a pipeline is of, known by the parts that it has; what is of none is refused with
+the reason.
 """
 
 from __future__ import annotations
@@ -7,19 +7,14 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sagviz.errors import ModelError
-from sagviz.models.base import WORKS, Model
-from sagviz.models.sdxl import SDXL
-from sagviz.models.stable_diffusion import StableDiffusion
-from sagviz.models.unconditional import Pixels
+from sagviz.models.base import Model
 
-# diffusers' classes; one of them makes two families
-UNETS = {"UNet2DConditionModel": StableDiffusion, "UNet2DModel": Pixels}
-
-STEERING = ("controlnet", "adapter", "motion_adapter")  # what tells a U-Net more than a prompt
+MORE_INPUTS = ("controlnet", "adapter", "motion_adapter")  # they give a U-Net more than a prompt
+OTHER_NETWORKS = ("transformer", "prior", "decoder")  # that stand in place of a U-Net
 
 
 def family_of(name: str, lacks: str, parts: Collection[str], unet: Collection[str]) -> type[Model]:
-    """The family of a pipeline.
+    """The family of a pipeline: of several that fit, the one that was defined last.
 
     Args:
         name: what to call it where it is refused.
@@ -31,31 +26,42 @@ def family_of(name: str, lacks: str, parts: Collection[str], unet: Collection[st
         ModelError: it is of no family, or lacks a part.
     """
     if "unet" not in parts:
-        others = [part for part in parts if part in ("transformer", "prior", "decoder")]
-        instead = f", but a {others[0]}" if others else ""
-        raise ModelError(
-            f"{lacks} unet{instead}; SAG reads the self-attention of a U-Net, and {WORKS}"
-        )
-    found = next((family for kind, family in UNETS.items() if kind in unet), None)
-    if found is None:
-        raise ModelError(
-            f"{name} has a unet of the class {next(iter(unet), None)}, which sagviz does not know;"
-            f" {WORKS}"
-        )
-    steered = [part for part in STEERING if part in parts]
-    if steered:
-        raise ModelError(
-            f"{name} has a {steered[0]}, whose condition sagviz does not give; leave it out, as the"
-            f" from_pipe of a plain text-to-image pipeline does; {WORKS}"
-        )
-    family = SDXL if found is StableDiffusion and "text_encoder_2" in parts else found
+        instead = next((f", but a {part}" for part in OTHER_NETWORKS if part in parts), "")
+        raise unsupported(f"{lacks} unet{instead}; SAG reads the self-attention of a U-Net")
+    known = [each for each in Model.families if each.UNET in unet and each.KNOWN_BY in parts]
+    if not known:
+        kind = next(iter(unet), None)
+        raise unsupported(f"{name} has a unet of the class {kind}, which sagviz does not know")
+    for part in MORE_INPUTS:
+        if part in parts:
+            raise unsupported(
+                f"{name} has a {part}, whose condition sagviz does not give; leave it out, as the"
+                " from_pipe of a plain text-to-image pipeline does"
+            )
+    family = known[-1]
     missing = [part for part in family.PARTS if part not in parts]
     if missing:
-        raise ModelError(f"{lacks} {', '.join(missing)}, which its U-Net needs; {WORKS}")
+        raise unsupported(f"{lacks} {', '.join(missing)}, which its U-Net needs")
     beyond = sorted(set(parts) - set(family.PARTS))
-    if family is Pixels and beyond:
-        raise ModelError(
-            f"{name} has {', '.join(beyond)} beside a U-Net of pixels, so that it draws no pixels;"
-            f" {WORKS}"
+    if beyond and not family.OPEN:
+        raise unsupported(
+            f"{name} has {', '.join(beyond)} beside a U-Net of pixels, so that it draws no pixels"
         )
     return family
+
+
+def check_networks(model: Model) -> None:
+    """Refuse networks that do not fit each other, or that SAG cannot use.
+
+    Raises:
+        ModelError: says what is in the way, and what works.
+    """
+    reason = model.misfit()
+    if reason is not None:
+        raise unsupported(reason)
+
+
+def unsupported(reason: str) -> ModelError:
+    """The error for a model that cannot be used: why, and what can."""
+    *most, last = [family.title for family in Model.families]
+    return ModelError(f"{reason}; sagviz runs {', '.join(most)}, and {last}")

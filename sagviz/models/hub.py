@@ -21,6 +21,8 @@ from torch import nn
 from sagviz.errors import ModelError
 
 WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler")
+# what the libraries raise where a file is missing, damaged or of another version
+UNREADABLE = (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError)
 
 
 def read_parts(
@@ -44,29 +46,10 @@ def read_parts(
     with _quiet(transformers):
         for part in names:
             library, kind = index[part]
-            options = {} if part in WITHOUT_WEIGHTS else {"torch_dtype": dtype}
-            if part.startswith("text_encoder"):
-                options = (
-                    {"dtype": dtype}
-                    if int(transformers.__version__.split(".")[0]) >= 5
-                    else options
-                )
             try:
                 read = getattr(libraries[library], kind)
-                if options and not weights:
-                    parts[part] = nn.Module.to(_without_weights(read, folder, part, local), dtype)
-                else:
-                    parts[part] = read.from_pretrained(
-                        folder, subfolder=part, local_files_only=local, **options
-                    )
-            except (
-                OSError,
-                ValueError,
-                KeyError,
-                AttributeError,
-                RuntimeError,
-                SafetensorError,
-            ) as error:
+                parts[part] = _read_part(read, folder, part, dtype, local, weights)
+            except UNREADABLE as error:
                 raise ModelError(
                     f"the {part} of {folder} cannot be read ({first_sentence(error)}); check or"
                     " fetch it again"
@@ -74,16 +57,26 @@ def read_parts(
     return parts
 
 
-def _without_weights(kind: Any, folder: str, part: str, local: bool) -> Any:
+def _read_part(
+    kind: Any, folder: str, part: str, dtype: torch.dtype, local: bool, weights: bool
+) -> Any:
+    where = {"subfolder": part, "local_files_only": local}
+    if part in WITHOUT_WEIGHTS:
+        return kind.from_pretrained(folder, **where)
+    if not weights:
+        return nn.Module.to(_without_weights(kind, folder, where), dtype)
+    import transformers
+
+    of_five = int(transformers.__version__.split(".")[0]) >= 5 and part.startswith("text_encoder")
+    return kind.from_pretrained(folder, **where, **{"dtype" if of_five else "torch_dtype": dtype})
+
+
+def _without_weights(kind: Any, folder: str, where: dict[str, Any]) -> Any:
     """A network of diffusers or transformers that has shapes only."""
     with torch.device("meta"):
         if hasattr(kind, "load_config"):
-            return kind.from_config(
-                kind.load_config(folder, subfolder=part, local_files_only=local)
-            )
-        return kind(
-            kind.config_class.from_pretrained(folder, subfolder=part, local_files_only=local)
-        )
+            return kind.from_config(kind.load_config(folder, **where))
+        return kind(kind.config_class.from_pretrained(folder, **where))
 
 
 def _is_offline() -> bool:
@@ -133,7 +126,7 @@ def read_index(folder: str) -> dict[str, Any]:
 
 
 def first_sentence(error: BaseException) -> str:
-    """What a library's error says first, without its full stop, to stand inside a sentence of ours."""
+    """What a library's error says first, without its full stop, to go into a sentence of ours."""
     lines = (line.strip() for line in str(error).splitlines())
     line = next((line for line in lines if line), type(error).__name__)
     return re.split(r"[.!?]\s+(?=[A-Z])", line)[0].rstrip(".")

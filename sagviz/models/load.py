@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sagviz.errors import ArgumentError, SagvizWarning
-from sagviz.mini import WEIGHTS
-from sagviz.models.base import Model as Model
-from sagviz.models.conditioning import Conditioning as Conditioning
-from sagviz.models.families import family_of
+from sagviz.checks import format_dtype
+from sagviz.errors import ArgumentError, warn
+from sagviz.guidance import Classifier
+from sagviz.mini import NAME, WEIGHTS
+from sagviz.mini.noisy import FILE, NoisyClassifier, load_noisy_classifier
+from sagviz.models.base import Model
+from sagviz.models.families import check_networks, family_of
 from sagviz.models.hub import first_sentence, read_index, read_parts
-from sagviz.models.origin import Origin as Origin
-from sagviz.models.schedulers import SCHEDULERS as SCHEDULERS
-from sagviz.models.schedulers import check_scheduler as check_scheduler
-from sagviz.models.schedulers import make_scheduler as make_scheduler
-from sagviz.models.sdxl import SDXL as SDXL
-from sagviz.models.stable_diffusion import StableDiffusion as StableDiffusion
-from sagviz.models.unconditional import Pixels as Pixels
+from sagviz.models.offload import visit_in_turn
+from sagviz.models.origin import Origin
 
 
 def load(
@@ -28,14 +24,14 @@ def load(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    classifier: Any = None,
+    classifier: Classifier | None = None,
     offload: bool = False,
 ) -> Model:
     """Open a model: Stable Diffusion 1.x or 2.x, SDXL, or an unconditional one of pixels (DDPM).
 
     Args:
-        source: `None` for the bundled miniature (offline, no download), a folder in diffusers'
-            format, a name on the Hugging Face hub such as
+        source: `None` or "miniature" for the bundled miniature (offline, no download), a folder in
+            diffusers' format, a name on the Hugging Face hub such as
             "stable-diffusion-v1-5/stable-diffusion-v1-5", or a diffusers pipeline in memory, which
             is used as it is, with its LoRAs, and stays as it is.
         device: "cpu", "cuda" ...; by default a GPU where there is one, and the CPU for the
@@ -49,12 +45,48 @@ def load(
 
     Raises:
         ModelError: there is no such model, or it is of a kind without a self-attention U-Net.
+
+    Example:
+        >>> import sagviz as sv
+        >>> sv.load("miniature")
+        <Model miniature on cpu, float32>
     """
     if source is not None and not isinstance(source, str | Path):
         return _from_pipeline(source, device, dtype, classifier, offload)
+    source = None if source == NAME else source
     origin = None if classifier is not None else Origin.of(source, device, dtype, offload)
     place = _device(device or ("cpu" if source is None else _best_device()))
     kind = _dtype(dtype) if dtype else torch.float16 if place.type == "cuda" else torch.float32
+    if offload and place.type in ("cpu", "mps", "meta"):  # MPS shares the computer's memory
+        warn(f"offload=True does nothing on {place.type}; it saves the memory of a GPU")
+        offload = False
+    if source is None and classifier is None:
+        classifier = load_classifier(WEIGHTS, place)
+    model = _from_folder(source, kind, place, classifier)
+    model.origin = origin
+    for network in model.networks.values():
+        network.to("cpu" if offload else place).eval().requires_grad_(False)
+    if offload:
+        visit_in_turn(list(model.networks.values()), place)
+    return model
+
+
+def load_classifier(
+    folder: Path = WEIGHTS, device: str | torch.device = "cpu"
+) -> NoisyClassifier | None:
+    """The miniature's own classifier of noisy latents, for CG; `None` where the folder has none."""
+    if not (folder / FILE).exists():
+        return None
+    return load_noisy_classifier(folder).to(device).requires_grad_(False)
+
+
+def _from_folder(
+    source: str | Path | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    classifier: Classifier | None,
+) -> Model:
+    """From a folder or the hub; where `device` is "meta", without weights."""
     folder = str(WEIGHTS if source is None else source)
     index = read_index(folder)
     present = [
@@ -62,42 +94,22 @@ def load(
         for part, entry in index.items()
         if isinstance(entry, list) and entry and entry[0] is not None
     ]
-    unet = index["unet"][1:] if "unet" in present else []
-    family = family_of(
-        folder, f"{folder} is a {index.get('_class_name', 'model')} without", present, unet
-    )
-    parts = read_parts(folder, index, family.PARTS, kind, weights=place.type != "meta")
-    if offload and place.type in ("cpu", "mps", "meta"):  # MPS shares the computer's memory
-        warnings.warn(
-            f"offload=True does nothing on {place.type}; it saves the memory of a GPU",
-            SagvizWarning,
-            stacklevel=2,
-        )
-        offload = False
-    if source is None and classifier is None:
-        classifier = _own_classifier(WEIGHTS, place)
-    model = family(
-        "miniature" if source is None else str(source), config=index, classifier=classifier, **parts
-    )
-    model.origin = origin
-    model.check()
-    for network in model.networks.values():
-        network.to("cpu" if offload else place).eval().requires_grad_(False)
-    if offload:
-        from sagviz.models.offload import visit_in_turn
-
-        visit_in_turn(list(model.networks.values()), place)
+    lacks = f"{folder} is a {index.get('_class_name', 'model')} without"
+    family = family_of(folder, lacks, present, index["unet"][1:] if "unet" in present else [])
+    parts = read_parts(folder, index, family.PARTS, dtype, weights=device.type != "meta")
+    name = NAME if source is None else folder
+    model = family(name, config=index, classifier=classifier, **parts)
+    check_networks(model)
     return model
 
 
 def _from_pipeline(
-    pipe: Any, device: object, dtype: object, classifier: Any, offload: bool
+    pipe: Any, device: object, dtype: object, classifier: Classifier | None, offload: bool
 ) -> Model:
     name, parts = type(pipe).__name__, dict(getattr(pipe, "components", {}))
     present = [part for part, found in parts.items() if found is not None]
-    family = family_of(
-        name, f"{name} has no", present, [kind.__name__ for kind in type(parts.get("unet")).__mro__]
-    )
+    unet = [kind.__name__ for kind in type(parts.get("unet")).__mro__]
+    family = family_of(name, f"{name} has no", present, unet)
     if device is not None or dtype is not None:
         raise ArgumentError(
             "a pipeline is used as it is; move it with pipe.to(device, dtype) instead of device="
@@ -108,25 +120,10 @@ def _from_pipeline(
             "a pipeline is used as it is; call pipe.enable_model_cpu_offload() instead of"
             " offload=True"
         )
-    model = family(
-        name,
-        config=dict(pipe.config),
-        classifier=classifier,
-        **{part: parts[part] for part in family.PARTS},
-    )
-    model.check()
+    own = {part: parts[part] for part in family.PARTS}
+    model = family(name, config=dict(pipe.config), classifier=classifier, **own)
+    check_networks(model)
     return model
-
-
-def _own_classifier(folder: Path, place: torch.device) -> Any:
-    """The miniature's classifier of noisy latents, where it is installed."""
-    from sagviz.mini.noisy import FILE, load_noisy_classifier
-
-    return (
-        load_noisy_classifier(folder).to(place).requires_grad_(False)
-        if (folder / FILE).exists()
-        else None
-    )
 
 
 def _best_device() -> str:
@@ -148,7 +145,7 @@ def _device(device: str | torch.device) -> torch.device:
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    found = getattr(torch, str(dtype).removeprefix("torch."), None)
+    found = getattr(torch, format_dtype(dtype), None)
     if found not in (torch.float32, torch.float16, torch.bfloat16):
         raise ArgumentError(f"dtype is {dtype!r}; give 'float32', 'float16' or 'bfloat16'")
     return found

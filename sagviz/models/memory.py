@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +23,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sagviz.checks import format_bytes
-from sagviz.models.offload import is_offloaded
-
-if TYPE_CHECKING:
-    from sagviz.models.base import Model
+from sagviz.models.conditioning import Conditioning
 
 TILE = 64  # side of a decoder's tile, in latent cells
 
@@ -98,6 +95,15 @@ def weight_bytes(network: nn.Module) -> int:
     )
 
 
+class Family(Protocol):
+    """How a family calls its U-Net, and with what: see `Model`, which has the same."""
+
+    @staticmethod
+    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor: ...
+    @staticmethod
+    def blank(config: Mapping[str, Any], tokens: int) -> Conditioning: ...
+
+
 class Footprint:
     """Peaks of a model's networks, each found once. It keeps numbers only, no networks."""
 
@@ -105,11 +111,19 @@ class Footprint:
         self._found: dict[str, int] = {}
 
     def unet(
-        self, unet: Any, dtype: torch.dtype, *, rows: int, latent: tuple[int, int, int], tokens: int
+        self,
+        family: Family,
+        unet: Any,
+        dtype: torch.dtype,
+        *,
+        rows: int,
+        latent: tuple[int, int, int],
+        tokens: int,
     ) -> int:
         """Bytes at the peak of a U-Net call, beside the weights.
 
         Args:
+            family: how it is called.
             unet: diffusers' network, of which only the class and the configuration are used.
             dtype: its number format.
             rows: rows of the batch.
@@ -120,8 +134,10 @@ class Footprint:
         def call() -> Any:
             like, x = _on_meta(unet, dtype), torch.empty(rows, *latent, device="meta")
             t = torch.empty(rows, dtype=torch.int64, device="meta")
-            told = _told(unet.config, rows, tokens, dtype)
-            return lambda: like(x.to(dtype), t, **told).sample.float()
+            with torch.device("meta"):
+                given = family.blank(unet.config, tokens).expand(rows)
+            given = replace(given, **{k: v.to(dtype).clone() for k, v in given.tensors.items()})
+            return lambda: family.call_unet(like, x.to(dtype), t, given).float()
 
         return self._once(unet, (dtype, rows, latent, tokens), call)
 
@@ -169,76 +185,5 @@ def _on_meta(network: Any, dtype: torch.dtype) -> Any:
         return nn.Module.to(type(network).from_config(network.config), dtype).eval()
 
 
-def _told(config: Mapping[str, Any], rows: int, tokens: int, dtype: torch.dtype) -> dict[str, Any]:
-    """What a U-Net is told beside the time: a text, and with SDXL a second embedding and six
-    numbers about size and crop.
-    """
-    if "cross_attention_dim" not in config:  # of pixels
-        return {}
-    text = {
-        "encoder_hidden_states": torch.empty(
-            rows, tokens, config["cross_attention_dim"], dtype=dtype, device="meta"
-        )
-    }
-    if config.get("addition_embed_type") != "text_time":
-        return text
-    pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
-    shapes = {"text_embeds": pooled, "time_ids": 6}
-    added = {
-        name: torch.empty(rows, width, dtype=dtype, device="meta") for name, width in shapes.items()
-    }
-    return {**text, "added_cond_kwargs": added}
-
-
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def short(dtype: torch.dtype) -> str:
-    """The name of a number format, as `load` takes it."""
-    return str(dtype).removeprefix("torch.")
-
-
-def unet_bytes(model: Model, rows: int, latent: tuple[int, int, int]) -> int:
-    """Bytes at the peak of a U-Net call, beside the weights."""
-    tokens = getattr(model.tokenizer, "model_max_length", 0)
-    return model.footprint.unet(model.unet, model.dtype, rows=rows, latent=latent, tokens=tokens)
-
-
-def too_much(model: Model, x: Tensor) -> str:
-    """The sentence for a U-Net call that found no memory."""
-    rows, channels, height, width = x.shape
-    held = sum(
-        map(weight_bytes, model.networks.values() if not is_offloaded(model.unet) else [model.unet])
-    )
-    try:
-        need = (
-            f", which needs about {format_bytes(unet_bytes(model, rows, (channels, height, width)))}"
-            " beside weights of "
-        )
-    # a network of a kind that cannot be built anew; the sentence is worth more than its number
-    except Exception:
-        need = ", beside weights of "
-    return (
-        f"no memory left on {model.device} in a U-Net call of {rows} rows of {height} x {width}"
-        f" latent cells in {short(model.dtype)}{need}{format_bytes(held)}; {advice(model)}"
-    )
-
-
-def too_much_to_decode(model: Model, latents: Tensor) -> str:
-    """The sentence for a picture that could not be decoded even in tiles."""
-    height, width = latents.shape[2:]
-    return (
-        f"no memory left on {model.device} to decode a picture of {height} x {width} latent cells,"
-        f" in tiles either; {advice(model)}, and model.decode(trace.latents) tries again"
-    )
-
-
-def advice(model: Model) -> str:
-    """What to lower."""
-    options = ["images= or size=, or batch= of a sweep"]
-    if model.dtype == torch.float32:
-        options.append("load with dtype='float16'")
-    if model.device.type not in ("cpu", "mps", "meta") and not is_offloaded(model.unet):
-        options.append("load with offload=True")
-    return "lower " + ", or ".join(options)

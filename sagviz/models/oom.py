@@ -1,14 +1,21 @@
-"""Out of memory: recognized whatever torch calls it, let go of, and said in a sentence."""
+"""Out of memory: recognized whatever torch calls it, its memory freed, and said in a sentence that
+tells what to lower.
+"""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Protocol
 
 import torch
+from torch import Tensor, nn
 
+from sagviz.checks import format_bytes, format_dtype
 from sagviz.errors import OutOfMemoryError, SagvizError
+from sagviz.models.memory import weight_bytes
+from sagviz.models.offload import is_offloaded
 
 SIGNS = (  # where torch has no class for it, or an older one
     "DefaultCPUAllocator",
@@ -18,6 +25,20 @@ SIGNS = (  # where torch has no class for it, or an older one
     "CUDNN_STATUS_ALLOC_FAILED",
     "MPS backend out of memory",
 )
+
+
+class InMemory(Protocol):
+    """What the sentences say of a model."""
+
+    unet: nn.Module
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def networks(self) -> Mapping[str, nn.Module]: ...
+    def unet_bytes(self, rows: int, latent: tuple[int, int, int]) -> int: ...
 
 
 def is_shortage(error: BaseException) -> bool:
@@ -48,3 +69,37 @@ def explained(sentence: Callable[[], str]) -> Iterator[None]:
             raise
         let_go(error)
         raise OutOfMemoryError(sentence()) from error
+
+
+def too_much(model: InMemory, x: Tensor) -> str:
+    """The sentence for a U-Net call that found no memory."""
+    rows, channels, height, width = x.shape
+    there = [model.unet] if is_offloaded(model.unet) else model.networks.values()
+    held = f"beside weights of {format_bytes(sum(map(weight_bytes, there)))}"
+    # it may be of a kind that cannot be built anew; the sentence is worth more than its number
+    with suppress(Exception):
+        peak = format_bytes(model.unet_bytes(rows, (channels, height, width)))
+        held = f"which needs about {peak} {held}"
+    return (
+        f"no memory left on {model.device} in a U-Net call of {rows} rows of {height} x {width}"
+        f" latent cells in {format_dtype(model.dtype)}, {held}; {advice(model)}"
+    )
+
+
+def too_much_to_decode(model: InMemory, latents: Tensor) -> str:
+    """The sentence for a picture that could not be decoded even in tiles."""
+    height, width = latents.shape[2:]
+    return (
+        f"no memory left on {model.device} to decode a picture of {height} x {width} latent cells,"
+        f" in tiles either; {advice(model)}, and model.decode(trace.latents) tries again"
+    )
+
+
+def advice(model: InMemory) -> str:
+    """What to lower."""
+    options = ["images= or size=, or batch= of a sweep"]
+    if model.dtype == torch.float32:
+        options.append("load with dtype='float16'")
+    if model.device.type not in ("cpu", "mps", "meta") and not is_offloaded(model.unet):
+        options.append("load with offload=True")
+    return "lower " + ", or ".join(options)

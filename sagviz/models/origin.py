@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from sagviz.checks import format_dtype
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -30,10 +32,8 @@ class Origin:
         """From what `load` takes. A process elsewhere has another current folder, but not another
         root.
         """
-        place = (
-            None
-            if source is None
-            else str(Path(source).resolve() if Path(source).is_dir() else source)
-        )
-        kind = None if dtype is None else str(dtype).removeprefix("torch.")
+        place = None if source is None else str(source)
+        if source is not None and Path(source).is_dir():
+            place = str(Path(source).resolve())
+        kind = None if dtype is None else format_dtype(dtype)
         return Origin(place, None if device is None else str(device), kind, offload)

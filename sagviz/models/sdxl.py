@@ -1,4 +1,4 @@
-"""SDXL (Podell et al. 2023, arXiv 2307.01952): two text encoders, and a U-Net that is told the
+"""SDXL (Podell et al. 2023, arXiv 2307.01952): two text encoders, and a U-Net that reads the
 picture's size.
 
 Its U-Net samples down twice only: at 1,024 pixels the middle block works on 32 x 32 cells, where
@@ -7,26 +7,44 @@ Stable Diffusion 1.x has 8 x 8 at 512, so that SAG's map is four times as fine.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from sagviz.errors import ModelError
-from sagviz.models.base import WORKS
+from sagviz.guidance import SAG
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.offload import execution_device
 from sagviz.models.stable_diffusion import StableDiffusion, padded
+
+SIZES = 6  # numbers: original size, corner of the crop, target size
+
+
+@dataclass(frozen=True, eq=False)
+class SDXLConditioning(Conditioning):
+    """What SDXL's U-Net is given.
+
+    Attributes:
+        pooled: the prompt as one vector, (B, width).
+        time_ids: original size, crop and target size in pixels, (B, 6).
+    """
+
+    pooled: Tensor | None = None
+    time_ids: Tensor | None = None
 
 
 class SDXL(StableDiffusion):
     """Stable Diffusion XL's base model and its fine-tunes.
 
-    The unconditional branch without a negative prompt is told zeros where the pipeline's
+    The unconditional branch without a negative prompt is given zeros where the pipeline's
     `force_zeros_for_empty_prompt` says so, and else the empty text; so is an unguided run without a
     prompt, which is that same branch.
     """
 
+    title: ClassVar[str] = "SDXL"
+    KNOWN_BY: ClassVar[str] = "text_encoder_2"
     PARTS: ClassVar[tuple[str, ...]] = (
         "unet",
         "vae",
@@ -40,23 +58,26 @@ class SDXL(StableDiffusion):
     text_encoder_2: Any
     tokenizer_2: Any
 
-    def check(self) -> None:
-        super().check()
-        vector = self.text_encoder_2.config.projection_dim
-        room = self.unet.config.projection_class_embeddings_input_dim - vector
-        if room != 6 * self.unet.config.addition_time_embed_dim:
-            raise ModelError(
-                f"the U-Net of {self.name} wants to be told other things than size and crop, as"
-                f" SDXL's refiner does; {WORKS}"
-            )
+    def misfit(self) -> str | None:
+        return super().misfit() or self._misfit_of_sizes()
 
-    def sag_defaults(self) -> dict[str, Any]:
+    def _misfit_of_sizes(self) -> str | None:
+        vector = self.text_encoder_2.config.projection_dim
+        if vector == _pooled_width(self.unet.config):
+            return None
+        return (
+            f"the U-Net of {self.name} wants other numbers than size and crop, as SDXL's refiner"
+            " does"
+        )
+
+    @property
+    def default_sag(self) -> SAG:
         """A blur of half the width: users of SDXL report blurry pictures at 1 latent pixel and
         advise 0.34 to 0.7 instead.
 
         That is advice and no measurement; Refiners, for one, keeps 1.
         """
-        return {**super().sag_defaults(), "blur_sigma": 0.5}
+        return replace(super().default_sag, blur_sigma=0.5)
 
     @torch.no_grad()
     def embed(
@@ -75,12 +96,21 @@ class SDXL(StableDiffusion):
         if prompt is None and self.config.get("force_zeros_for_empty_prompt", True):
             text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
         height, width = self.default_size if size is None else size
-        # original size, corner of the crop, target size
-        told = [height, width, 0, 0, height, width]
-        return Conditioning(
-            text, pooled, torch.tensor([told], dtype=text.dtype, device=text.device)
-        )
+        sizes = [height, width, 0, 0, height, width]
+        return SDXLConditioning(text, pooled, torch.tensor([sizes]).to(text))
 
-    def _output(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
-        added = {"text_embeds": told.pooled, "time_ids": told.time_ids}
-        return self.unet(x, t, encoder_hidden_states=told.text, added_cond_kwargs=added).sample
+    @staticmethod
+    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
+        added = {"text_embeds": conditioning.pooled, "time_ids": conditioning.time_ids}
+        return unet(x, t, encoder_hidden_states=conditioning.text, added_cond_kwargs=added).sample
+
+    @staticmethod
+    def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
+        text = torch.empty(1, tokens, config["cross_attention_dim"])
+        return SDXLConditioning(text, torch.empty(1, _pooled_width(config)), torch.empty(1, SIZES))
+
+
+def _pooled_width(config: Mapping[str, Any]) -> int:
+    """How wide a U-Net of these settings takes the pooled prompt to be."""
+    total: int = config["projection_class_embeddings_input_dim"]
+    return total - SIZES * config["addition_time_embed_dim"]

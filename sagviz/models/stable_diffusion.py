@@ -8,30 +8,31 @@ rescaled to zero terminal SNR.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from sagviz import image
-from sagviz.errors import ModelError, SagvizWarning
-from sagviz.models.base import WORKS, Model
+from sagviz.errors import warn
+from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
-from sagviz.models.memory import too_much_to_decode
+from sagviz.models.memory import weight_bytes
 from sagviz.models.offload import execution_device
-from sagviz.models.oom import explained
-from sagviz.models.vae import decoded, encoded
+from sagviz.models.oom import explained, too_much_to_decode
+from sagviz.models.vae import decoded, encoded, overflows
 
-if TYPE_CHECKING:
-    from PIL import Image
+SHOWN = 200  # letters of the words that were cut
 
 
 class StableDiffusion(Model):
     """A text-to-image model in the latent space of an autoencoder."""
 
+    title: ClassVar[str] = "Stable Diffusion 1.x and 2.x"
+    UNET: ClassVar[str] = "UNet2DConditionModel"
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     # what the U-Net adds to its embedding of the time, in diffusers' name for it
     addition: ClassVar[str | None] = None
@@ -40,71 +41,79 @@ class StableDiffusion(Model):
     def pixels_per_cell(self) -> int:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
-    def check(self) -> None:
-        super().check()
-        given, channels = self.vae.config.latent_channels, self.unet.config.in_channels
-        if channels != given:
-            raise ModelError(
-                f"the U-Net of {self.name} takes {channels} channels and its autoencoder has"
-                f" {given}: it wants a picture beside the noise, as models for inpainting and"
-                f" editing do; {WORKS}"
-            )
-        kind = self.unet.config.get("addition_embed_type")
-        if kind != self.addition:
-            hint = (
-                "it is SDXL's, and lacks the second text encoder"
-                if kind == "text_time"
-                else f"it wants {kind!r} added"
-            )
-            raise ModelError(
-                f"the U-Net of {self.name} does not fit the other parts: {hint}; {WORKS}"
-            )
+    def misfit(self) -> str | None:
+        return super().misfit() or self._misfit_of_channels() or self._misfit_of_addition()
 
-    def check_prompt(self, prompt: str, stacklevel: int = 2) -> None:
+    def _misfit_of_channels(self) -> str | None:
+        given, channels = self.vae.config.latent_channels, self.unet.config.in_channels
+        if channels == given:
+            return None
+        return (
+            f"the U-Net of {self.name} takes {channels} channels and its autoencoder has {given}:"
+            " it wants a picture beside the noise, as models for inpainting and editing do"
+        )
+
+    def _misfit_of_addition(self) -> str | None:
+        kind = self.unet.config.get("addition_embed_type")
+        if kind == self.addition:
+            return None
+        sdxl = "it is SDXL's, and lacks the second text encoder"
+        hint = sdxl if kind == "text_time" else f"it wants {kind!r} added"
+        return f"the U-Net of {self.name} does not fit the other parts: {hint}"
+
+    def check_prompt(self, prompt: str) -> None:
         length = self.tokenizer.model_max_length
         # a fast tokenizer keeps padding and truncation as its own state, which threads would share
         with self.lock:
             ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
         if len(ids) > length:
             cut = self.tokenizer.decode(ids[length - 1 : -1]).strip()
-            shown = cut if len(cut) < 200 else cut[:200] + " ..."
-            message = (
-                f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}"
-            )
-            warnings.warn(message, SagvizWarning, stacklevel=stacklevel)
+            shown = cut if len(cut) < SHOWN else cut[:SHOWN] + " ..."
+            warn(f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}")
 
     @torch.no_grad()
     def embed(
         self, prompt: str | None = "", *, size: tuple[int, int] | None = None
     ) -> Conditioning:
-        del size  # only SDXL is told
+        del size  # only SDXL reads it
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         with self.lock:
             tokens = padded(self.tokenizer, prompt or "")
-            place = execution_device(self.text_encoder)
-            mask = tokens.attention_mask.to(place) if masked else None
-            return Conditioning(
-                self.text_encoder(tokens.input_ids.to(place), attention_mask=mask)[0]
-            )
+            device = execution_device(self.text_encoder)
+            mask = tokens.attention_mask.to(device) if masked else None
+            found = self.text_encoder(tokens.input_ids.to(device), attention_mask=mask)
+        return Conditioning(found[0])
 
-    def _output(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
-        return self.unet(x, t, encoder_hidden_states=told.text).sample
+    @staticmethod
+    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
+        return unet(x, t, encoder_hidden_states=conditioning.text).sample
 
-    @torch.no_grad()
+    @staticmethod
+    def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
+        return Conditioning(torch.empty(1, tokens, config["cross_attention_dim"]))
+
+    def decoding_bytes(self, latent: tuple[int, int, int], tiled: bool = False) -> int:
+        """A VAE that is put in float32 grows by its weights in float16."""
+        whole = overflows(self.vae)
+        dtype = torch.float32 if whole else self.vae.dtype
+        shape = (self.vae.config.latent_channels, *latent[1:])
+        peak = self.footprint.decoder(self.vae, dtype, latent=shape, tiled=tiled)
+        return peak + (weight_bytes(self.vae) if whole else 0)
+
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
-        pixels = self._pixels(pictures)
-        with self.lock:
+        pixels = image.from_images(pictures)
+        self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
+        with self.lock, torch.no_grad():
             latents = encoded(self.vae, pixels)
         spread, offset = self._spread
         return (latents - offset) * self.vae.config.scaling_factor / spread
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
         spread, offset = (
             part.to(latents.device) if isinstance(part, Tensor) else part for part in self._spread
         )
         unscaled = latents.float() * spread / self.vae.config.scaling_factor + offset
-        with self.lock, explained(lambda: too_much_to_decode(self, latents)):
+        with self.lock, torch.no_grad(), explained(lambda: too_much_to_decode(self, latents)):
             return image.to_images(decoded(self.vae, unscaled))
 
     @cached_property

@@ -7,19 +7,19 @@ so no CFG: SAG works on the only branch there is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from sagviz import image
-from sagviz.errors import ArgumentError, ModelError
-from sagviz.models.base import WORKS, Model
+from sagviz.errors import ArgumentError
+from sagviz.guidance import SAG
+from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 # up to which side of the picture the paper has which sigma, in pixels; beyond it is 9
 BLURS = ((64, 1.0), (128, 3.0))
@@ -35,7 +35,11 @@ class Pixels(Model):
     noise alone is used.
     """
 
+    title: ClassVar[str] = "unconditional models of pixels"
+    UNET: ClassVar[str] = "UNet2DModel"
+    OPEN: ClassVar[bool] = False
     reads_text: ClassVar[bool] = False
+    bounded: ClassVar[bool] = True
 
     @property
     def pixels_per_cell(self) -> int:
@@ -43,37 +47,37 @@ class Pixels(Model):
 
     @property
     def size_unit(self) -> int:
-        """Each block that samples down halves, and what samples up again must find the same sides."""
+        """Each block that samples down halves, and sampling up must find the same sides again."""
         return 2 ** sum(
             getattr(block, "downsamplers", None) is not None for block in self.unet.down_blocks
         )
 
-    def check(self) -> None:
-        super().check()
+    def misfit(self) -> str | None:
         channels, config = self.unet.config.in_channels, self.unet.config
+        if (reason := super().misfit()) is not None:
+            return reason
         if channels not in (1, 3) or config.out_channels not in (channels, 2 * channels):
-            raise ModelError(
+            return (
                 f"the U-Net of {self.name} maps {channels} to {config.out_channels} channels: no"
-                f" pictures; {WORKS}"
+                " pictures"
             )
         if config.sample_size is None:
-            raise ModelError(
-                f"the U-Net of {self.name} does not say the size of its pictures (sample_size);"
-                f" {WORKS}"
-            )
+            return f"the U-Net of {self.name} does not say the size of its pictures (sample_size)"
+        return None
 
-    def sag_defaults(self) -> dict[str, Any]:
+    @property
+    def default_sag(self) -> SAG:
         """The paper's blur: sigma 1, 3, 9 pixels for pictures of 64, 128, 256 (arXiv 2210.00939v6),
         by a kernel of 31 taps.
         """
         side = min(self.default_size)
         sigma = next((sigma for most, sigma in BLURS if side <= most), WIDEST)
         # 31 taps and 9 are the same at sigma 1
-        blur = {"blur_sigma": sigma, "blur_kernel": TAPS} if sigma > 1 else {}
-        return {**super().sag_defaults(), **blur}
+        taps = TAPS if sigma > 1 else None
+        return replace(super().default_sag, blur_sigma=sigma, blur_kernel=taps)
 
-    def check_prompt(self, prompt: str, stacklevel: int = 2) -> None:
-        del stacklevel
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse any prompt."""
         if prompt:
             raise ArgumentError(
                 f"the prompt is {prompt!r}, and {self.name} reads none: it was trained without;"
@@ -87,12 +91,23 @@ class Pixels(Model):
         self.check_prompt(prompt or "")
         return Conditioning()
 
-    def _output(self, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
-        del told
-        return self.unet(x, t).sample[:, : x.shape[1]]
+    @staticmethod
+    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
+        del conditioning
+        return unet(x, t).sample[:, : x.shape[1]]
+
+    @staticmethod
+    def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
+        del config, tokens
+        return Conditioning()
+
+    def decoding_bytes(self, latent: tuple[int, int, int], tiled: bool = False) -> int:
+        del latent, tiled
+        return 0
 
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
-        colours = self._pixels(pictures)
+        colours = image.from_images(pictures)
+        self.latent_shape((colours.shape[2], colours.shape[3]))  # refuses what does not fit
         return colours if self.unet.config.in_channels == 3 else colours.mean(dim=1, keepdim=True)
 
     def decode(self, latents: Tensor) -> list[Image.Image]:

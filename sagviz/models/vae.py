@@ -6,7 +6,6 @@ The VAE is left as it was found: its number format, its weights to the bit, its 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sagviz.errors import NotFiniteError, SagvizWarning
+from sagviz.checks import format_dtype
+from sagviz.errors import NotFiniteError, warn
 from sagviz.models.memory import in_tiles
 from sagviz.models.offload import execution_device
 from sagviz.models.oom import is_shortage, let_go
@@ -64,16 +64,12 @@ def _finite(vae: Any, row: Tensor) -> Tensor:
     if pixels.isfinite().all():
         return pixels
     if vae.dtype == torch.float16:
-        warnings.warn(
-            "the VAE overflowed in float16; this picture was decoded again in float32",
-            SagvizWarning,
-            stacklevel=4,
-        )
+        warn("the VAE overflowed in float16; this picture was decoded again in float32")
         with _in_float32(vae):
             pixels = _pixels(vae, row)
     if not pixels.isfinite().all():
         raise NotFiniteError(
-            f"the VAE gives NaN or infinity in {str(vae.dtype).removeprefix('torch.')} for latents"
+            f"the VAE gives NaN or infinity in {format_dtype(vae.dtype)} for latents"
             f" up to {float(row.abs().max()):.3g}; too high a scale makes such latents, and a"
             " damaged VAE has to be fetched again"
         )
@@ -98,9 +94,7 @@ def _pixels(vae: Any, row: Tensor) -> Tensor:
             if not is_shortage(error):
                 raise
             let_go(error)
-        warnings.warn(
-            "the picture was decoded in tiles, for want of memory", SagvizWarning, stacklevel=5
-        )
+        warn("the picture was decoded in tiles, for want of memory")
     with _tiling(vae):
         return decode()
 

@@ -5,14 +5,10 @@ prompt has other words.
 from __future__ import annotations
 
 import re
-import warnings
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
-from sagviz.errors import SagvizWarning
-
-if TYPE_CHECKING:
-    from sagviz.models import Model
+from sagviz.errors import warn
+from sagviz.models.base import Model
 
 WORD = re.compile(r"[^\W_]+")  # letters and digits; marks between them are never a word
 MIN_LIKENESS = 0.7  # difflib's ratio from which a known word is worth suggesting
@@ -23,9 +19,16 @@ def vocabulary(model: Model) -> dict[str, tuple[str, ...]] | None:
     """What a model with few words was taught, by kind; `None` for a model that takes any text, as
     Stable Diffusion does, or none.
 
-    The miniature gives "objects", "backgrounds", "relations", "sizes" and "other words". The list
-    is kept with the model's tokenizer, so that a model that `sagviz.mini.training.train` wrote has
-    its own.
+    The list is kept with the model's tokenizer, so that a model that `sagviz.mini.training` wrote
+    has its own.
+
+    Example:
+        >>> import sagviz as sv
+        >>> words = sv.vocabulary(sv.load())
+        >>> list(words)
+        ['objects', 'backgrounds', 'relations', 'sizes', 'other words']
+        >>> words["objects"][:3]
+        ('apple', 'banana', 'strawberry')
     """
     kinds = model.tokenizer.init_kwargs.get("words") if model.reads_text else None
     return {kind: tuple(kinds[kind]) for kind in KINDS} if kinds else None
@@ -44,19 +47,15 @@ def unknown_words(model: Model, prompt: str) -> dict[str, list[str]]:
     return {word: get_close_matches(word, telling, n=2, cutoff=MIN_LIKENESS) for word in others}
 
 
-def warn_of_unknown_words(model: Model, *prompts: str, stacklevel: int = 2) -> None:
-    """Warn where a prompt has words that the model was not taught: they steer it nowhere in
-    particular.
-    """
+def warn_of_unknown_words(model: Model, *prompts: str) -> None:
+    """Warn where a prompt has words that the model was not taught: what they do is arbitrary."""
     found = unknown_words(model, " ".join(prompts))
     if found:
         listed = ", ".join(
             f"{word!r} (near: {', '.join(near)})" if near else repr(word)
             for word, near in found.items()
         )
-        warnings.warn(
+        warn(
             f"{model.name} was not taught {listed}; sagviz.vocabulary(model) lists the words that"
-            " it knows",
-            SagvizWarning,
-            stacklevel=stacklevel + 1,
+            " it knows"
         )

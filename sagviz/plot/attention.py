@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from sagviz.attention.capture import Captured
+from sagviz.attention.captured import Captured
 from sagviz.html import grid
 from sagviz.image import heat_map
 from sagviz.plot.display import FONT, Panel

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from sagviz.attention.capture import Captured
+from sagviz.attention.captured import Captured
 from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.guidance import SAG, Guidance
 from sagviz.guidance.sag import ATTENTION, DEGRADED, HAND_MASK

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sagviz.attention.capture import KINDS, Captured
+from sagviz.attention.captured import Captured
+from sagviz.attention.read import KINDS
 from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.errors import TraceError
 from sagviz.guidance import Guidance

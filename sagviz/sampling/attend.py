@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import torch
 
-from sagviz.attention.capture import Capture, Captured, captured_of, words_of
+from sagviz.attention.capture import Capture
+from sagviz.attention.captured import Captured, captured_of
 from sagviz.attention.layers import cross_of
 from sagviz.attention.read import capture
+from sagviz.attention.words import words_of
 from sagviz.models import Conditioning, Model
 from sagviz.records.trace import Trace
 from sagviz.sampling.prepare import check_made_by

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sagviz.errors import Interrupted, RunError, SagvizError, Unfinished
+from sagviz.errors import Unfinished, stopped
 from sagviz.image import to_png
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -87,8 +87,10 @@ def collect(
                 break
         return [own.trace() for own in kept]
     except (Exception, KeyboardInterrupt) as error:
-        stopped = _with_traces(error, [own.unfinished() for own in kept])
-        raise stopped from (error.__cause__ if stopped is error else error)
+        raised = stopped(error, "the run")
+        if isinstance(raised, Unfinished):
+            raised.traces = [own.unfinished() for own in kept]
+        raise raised from (error.__cause__ if raised is error else error)
 
 
 @contextmanager
@@ -103,15 +105,3 @@ def progress_bar(runs: Sequence[Run], shown: bool) -> Iterator[Follow]:
             return True
 
         yield follow
-
-
-def _with_traces(error: BaseException, traces: list[Trace]) -> BaseException:
-    """The error to raise, with the runs as far as they came."""
-    if isinstance(error, KeyboardInterrupt):
-        error = Interrupted(*error.args)
-    elif not isinstance(error, SagvizError):
-        said = " ".join(str(error).split())
-        error = RunError(f"the run stopped: {type(error).__name__}: {said}")
-    if isinstance(error, Unfinished):
-        error.traces = traces
-    return error

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
-from sagviz.checks import format_bytes, names_arguments
+from sagviz.checks import format_bytes, format_dtype, names_arguments
 from sagviz.guidance import Guidance, Term
 from sagviz.html import table
 from sagviz.models import Model
-from sagviz.models.memory import short, unet_bytes, weight_bytes
+from sagviz.models.memory import weight_bytes
 from sagviz.models.offload import is_offloaded
-from sagviz.models.vae import overflows
 from sagviz.sampling.keep import kept_steps, record_bytes
 from sagviz.sampling.prepare import Run, prepare
 
@@ -108,34 +106,21 @@ def estimated(runs: Sequence[Run], records: int = 0, *, tiled: bool = True) -> E
     model, settings = runs[0].model, runs[0].settings
     latent, rows = model.latent_shape(settings.size), sum(map(_rows, runs))
     held = {name: weight_bytes(network) for name, network in model.networks.items()}
-    whole, in_tiles = (_decoding(model, latent, way) for way in (False, tiled))
+    whole, in_tiles = (model.decoding_bytes(latent, way) for way in (False, tiled))
     return Estimate(
         model=model.name,
-        dtype=short(model.dtype),
+        dtype=format_dtype(model.dtype),
         size=settings.size,
         images=sum(run.settings.images for run in runs),
         rows=rows,
         weights=held,
-        unet=unet_bytes(model, rows, latent),
+        unet=model.unet_bytes(rows, latent),
         captured=sum(map(_captured, runs)),
         decoding=whole,
         tiled=in_tiles,
         records=records,
         offloaded=is_offloaded(model.unet),
         room=free_bytes(model),
-    )
-
-
-def _decoding(model: Model, latent: tuple[int, int, int], tiled: bool) -> int:
-    """Bytes at the peak of decoding a picture; a VAE that is put in float32 grows by its weights in
-    float16.
-    """
-    vae: Any = getattr(model, "vae", None)
-    if vae is None:  # of pixels
-        return 0
-    kind, more = (torch.float32, weight_bytes(vae)) if overflows(vae) else (vae.dtype, 0)
-    return more + model.footprint.decoder(
-        vae, kind, latent=(vae.config.latent_channels, *latent[1:]), tiled=tiled
     )
 
 

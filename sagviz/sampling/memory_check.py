@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sagviz.checks import format_bytes
 from sagviz.errors import ArgumentError, ModelError
-from sagviz.models.memory import advice
+from sagviz.models.oom import advice
 from sagviz.sampling.estimate import estimated, free_bytes
 from sagviz.sampling.keep import record_bytes
 from sagviz.sampling.prepare import Run

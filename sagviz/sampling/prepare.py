@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sagviz.attention.capture import Capture, Word, words_of
+from sagviz.attention.capture import Capture
+from sagviz.attention.words import Word, words_of
 from sagviz.checks import check_number, check_steps, check_whole
 from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
 from sagviz.diffusion.seeds import generator

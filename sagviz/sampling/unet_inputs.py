@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sagviz.attention.capture import captured_of
+from sagviz.attention.captured import captured_of
 from sagviz.attention.perturb import Perturbation
 from sagviz.attention.read import Reading
 from sagviz.records.step import LATENTS, Step

@@ -1,38 +1,35 @@
 """`sweep`: many runs, the product of settings, each made once and kept.
 
-`axes` checks what was asked for and lays out a plan of `cells`; `workers` make them, in joint
-passes; a `store` or a `remote` one keeps them; `results` is the `Sweep` that a user holds.
-`running` has them made here or, in `tasks` that are `spread` over an executor, by other processes;
-`engines` are two such executors.
+`axes` checks what was asked for and lays out a `plan` of runs, its cells; `workers` make them, in
+joint passes, here or in `tasks` that `dispatch` gives to an executor, of which `executors` has two.
+A `store` keeps them: in memory, in a folder, at an fsspec address. `results` is the `Sweep` that a
+user holds; `labels` and `layout` say what its settings are called and where its pictures stand.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tqdm.auto import tqdm
 
-from sagviz.errors import SagvizWarning
+from sagviz.errors import Unfinished, stopped, warn
+from sagviz.guidance import Guidance, Term
 from sagviz.models import Model
-from sagviz.sweeps.axes import lay_out
+from sagviz.sweeps.axes import begin as begin
 from sagviz.sweeps.executors import cluster as cluster
 from sagviz.sweeps.executors import pool as pool
-from sagviz.sweeps.fsspec_store import store_at
 from sagviz.sweeps.results import Sweep
-from sagviz.sweeps.running import run
-from sagviz.sweeps.store import Memory
 
 
 def sweep(
     model: Model,
-    prompts: object = "",
-    seeds: object = 0,
-    steps: object = 50,
-    guidance: object = None,
+    prompts: str | Iterable[str] = "",
+    seeds: int | Iterable[int] = 0,
+    steps: int | Iterable[int] = 50,
+    guidance: Guidance | Term | Iterable[Guidance | Term | None] | None = None,
     schedulers: object = None,
     *,
     negative_prompt: str = "",
@@ -47,14 +44,15 @@ def sweep(
 ) -> Sweep:
     """Make every combination of the axes, once. Each axis is one value or a list of them.
 
-    With a `store` the same call goes on where it was stopped, however it was stopped: what is there
-    is not made again, a damaged cell is found and made again, a failed one is tried again, and a
-    changed setting is a new cell. Several processes may work on one store: they share the cells
-    between them. A cell that fails costs only itself.
+    A cell is one run of the sweep. With a `store` the same call goes on where it was stopped,
+    however it was stopped: what is there is not made again, a damaged cell is found and made again,
+    a failed one is tried again, and a changed setting is a new cell. Several processes may work on
+    one store: they share the cells between them. A cell that fails costs only itself.
 
     Args:
+        model: from `load`.
         prompts, seeds, steps, guidance, schedulers: the axes; what a value may be is what `trace`
-            takes, but a seed is a number.
+            takes, but a seed is a number. Ranges and arrays of NumPy are lists as well.
         negative_prompt, images, size, eta: as in `trace`, for all cells; cells without CFG have no
             negative prompt.
         store: a folder, made where it is missing, or an fsspec address such as "s3://bucket/runs";
@@ -74,10 +72,21 @@ def sweep(
     Raises:
         ArgumentError: before anything runs.
         WorkerError: the executor broke or was shut down. What is finished is stored.
-        BaseException: whatever stops the sweep, Ctrl-C included, carries it as its attribute
-            `sweep`.
+        Interrupted: Ctrl-C.
+        RunError: anything else that is not the fault of one cell, such as a full disk.
+            The last three have the sweep as far as it came as their attribute `sweep`.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz import CFG, SAG
+        >>> made = sv.sweep(sv.load(), "a fox", seeds=range(2), steps=2,
+        ...                 guidance=[CFG(3.0), CFG(3.0) + SAG(1.0)], progress=False)
+        >>> made
+        <Sweep of 4 cells: 4 done>
+        >>> list(made.table()["sag_scale"].fillna(0.0))
+        [0.0, 1.0, 0.0, 1.0]
     """
-    laid = begin(
+    made = begin(
         model,
         prompts,
         seeds,
@@ -91,47 +100,27 @@ def sweep(
         store=store,
         keep=keep,
     )
-    missing = laid.missing()
-    there = len(laid) - len(missing)  # they count as done, but not in the time that a cell takes
-    bar = tqdm(total=len(laid), initial=there, unit="cell", smoothing=0, disable=not progress)
-    try:
-        for _ in run(model, laid.plan, laid.store, missing, batch=batch, executor=executor):
+    missing = made.missing()
+    there = len(made) - len(missing)  # they count as done, but not in the time that a cell takes
+    bar = tqdm(total=len(made), initial=there, unit="cell", smoothing=0, disable=not progress)
+    with bar, _left_in_errors(made):
+        for _ in made.run(model, cells=missing, batch=batch, executor=executor):
             bar.update()
-    except BaseException as stopped:
-        stopped.sweep = laid  # type: ignore[attr-defined]
-        raise
-    finally:
-        bar.close()
-    if failed := laid.failed:
-        text = (
-            f"{len(failed)} of {len(laid)} cells failed; sweep.failed says why, and the same call"
+    if failed := made.failed:
+        warn(
+            f"{len(failed)} of {len(made)} cells failed; sweep.failed says why, and the same call"
             " tries them again"
         )
-        warnings.warn(text, SagvizWarning, stacklevel=2)
-    return laid
+    return made
 
 
-def begin(
-    model: Model,
-    prompts: object = "",
-    seeds: object = 0,
-    steps: object = 50,
-    guidance: object = None,
-    schedulers: object = None,
-    *,
-    store: str | Path | None = None,
-    **shared: Any,
-) -> Sweep:
-    """The sweep that `sweep` would make, of which nothing is made yet: `Sweep.run` makes it, and
-    tells of each cell.
-    """
-    plan = lay_out(
-        model,
-        prompts=prompts,
-        seeds=seeds,
-        steps=steps,
-        guidance=guidance,
-        schedulers=schedulers,
-        **shared,
-    )
-    return Sweep(plan, Memory() if store is None else store_at(store))
+@contextmanager
+def _left_in_errors(made: Sweep) -> Iterator[None]:
+    """What stops the block has the sweep as its attribute, which goes on from there."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        raised = stopped(error, "the sweep")
+        if isinstance(raised, Unfinished):
+            raised.sweep = made
+        raise raised from (error.__cause__ if raised is error else error)

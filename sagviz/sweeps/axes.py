@@ -1,124 +1,106 @@
-"""The axes of a sweep, checked before anything runs: `lay_out` makes a plan of them."""
+"""`begin`: the axes of a sweep, checked before anything runs, and laid out as its plan."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Hashable, Iterable
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from sagviz.checks import check_steps, check_whole
 from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG, Guidance, as_guidance
+from sagviz.guidance import CFG, Guidance, Term, as_guidance
 from sagviz.models import Model
-from sagviz.models.offload import weights
-from sagviz.sampling.prepare import check_text, prepare, warn_of_prompts
+from sagviz.sampling.prepare import Run, check_text, prepare, warn_of_prompts
+from sagviz.sweeps.fingerprint import fingerprint
+from sagviz.sweeps.fsspec_store import store_at
+from sagviz.sweeps.memory_store import Memory
 from sagviz.sweeps.plan import Keep, Plan
+from sagviz.sweeps.results import Sweep
 
 Value = TypeVar("Value", bound=Hashable)
-PROBES = 16  # numbers of each weight tensor that the fingerprint looks at
+WHOLE = int | np.integer
 
 
-def lay_out(
+def begin(
     model: Model,
+    prompts: str | Iterable[str] = "",
+    seeds: int | Iterable[int] = 0,
+    steps: int | Iterable[int] = 50,
+    guidance: Guidance | Term | Iterable[Guidance | Term | None] | None = None,
+    schedulers: object = None,
     *,
-    prompts: object,
-    seeds: object,
-    steps: object,
-    guidance: object,
-    schedulers: object,
     negative_prompt: str = "",
     images: int = 1,
     size: tuple[int, int] | None = None,
     eta: float = 0.0,
+    store: str | Path | None = None,
     keep: str | int | Collection[int] | None = "last",
-) -> Plan:
-    """The plan of a sweep, from axes of one value or many. Nothing runs.
+) -> Sweep:
+    """The sweep that `sweep` would make, of which nothing is made yet: `Sweep.run` makes it, and
+    yields each run as it ends. The arguments are those of `sweep`.
 
     Raises:
         ArgumentError: a value is not allowed; it says in which axis.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz.sweeps import begin
+        >>> begin(sv.load(), ["a fox", "an owl"], seeds=range(500))
+        <Sweep of 1000 cells: 1000 pending>
     """
-    counts = _axis("steps", steps, _checked(check_steps))
-    kinds: dict[str, dict[str, Any]] = {}
-    kept = _keep(keep)
-    told = CFG(1.0) if model.reads_text else None
+
+    def text(value: object) -> str:
+        check_text(model, Guidance(), prompt=value)
+        return str(value)
+
+    def total(value: object) -> Guidance:
+        found = as_guidance(value)
+        check_text(model, found)
+        return found
+
+    counts, kept, kinds = _axis("steps", steps, _count), _keep(keep), dict[str, dict[str, Any]]()
+    prepared = partial(
+        prepare,
+        model,
+        negative_prompt=negative_prompt,
+        guidance=CFG(1.0) if model.reads_text else None,
+        images=images,
+        size=size,
+        eta=eta,
+        warns=False,
+    )
     for chosen in _values("schedulers", schedulers):
         for count in counts:  # a scheduler may refuse a number of steps
-            run = prepare(
-                model,
-                negative_prompt=negative_prompt,
-                guidance=told,
-                steps=count,
-                images=images,
-                size=size,
-                scheduler=chosen,
-                eta=eta,
-                warns=False,
-            )
-            _check_kept(kept, run.evaluations, count)
+            run = prepared(steps=count, scheduler=chosen)
+            _check_kept(kept, run)
         if run.settings.scheduler not in kinds.values():
             kinds[_label(chosen, run.scheduler, kinds)] = run.settings.scheduler
-    settings, texts = (
-        run.settings,
-        _axis("prompts", prompts, lambda value: _told(model, _text(value))),
-    )
-    sums = _axis("guidance", guidance, lambda value: _told(model, as_guidance(value)))
+    texts, sums = _axis("prompts", prompts, text), _axis("guidance", guidance, total)
     warn_of_prompts(model, *texts, negative_prompt)
-    return Plan(
+    plan = Plan(
         prompts=texts,
-        seeds=_axis(
-            "seeds", seeds, _checked(lambda value: check_whole("a seed", value, 0, 2**63 - 4097))
-        ),
+        seeds=_axis("seeds", seeds, _seed),
         steps=counts,
         schedulers=kinds,
         guidance=sums,
         model=model.name,
         weights=fingerprint(model, sums),
-        **{name: getattr(settings, name) for name in ("negative_prompt", "images", "size", "eta")},
+        negative_prompt=run.settings.negative_prompt,
+        images=run.settings.images,
+        size=run.settings.size,
+        eta=run.settings.eta,
         keep=kept,
     )
-
-
-def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
-    """Hash of the networks' shapes and of a few numbers out of every weight: fine-tunes differ, and
-    so do number formats.
-
-    The classifier is one of them where some guidance has CG.
-    """
-    digest = hashlib.sha256()
-    networks = list(model.networks.values())
-    if any(each.get("cg") is not None for each in guidance) and isinstance(
-        model.classifier, torch.nn.Module
-    ):
-        networks.append(model.classifier)
-    for network in networks:
-        state = weights(network)
-        digest.update(
-            json.dumps(
-                [[name, list(value.shape), str(value.dtype)] for name, value in state.items()]
-            ).encode()
-        )
-        probes = [
-            value.flatten()[:: max(1, value.numel() // PROBES)][:PROBES]
-            for value in state.values()
-            if not value.is_meta
-        ]
-        # One copy from the device, in float32, which holds float16 and bfloat16 exactly.
-        digest.update(torch.cat([probe.float() for probe in probes]).cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return Sweep(plan, Memory() if store is None else store_at(store))
 
 
 def _values(name: str, given: object) -> list[Any]:
     """One value or many, as a list that is not empty."""
-    many = (
-        isinstance(given, Iterable)
-        and not isinstance(given, str | dict)
-        and not hasattr(given, "set_timesteps")
-    )
-    values = list(given) if many else [given]  # type: ignore[call-overload]
+    one = isinstance(given, str | dict) or hasattr(given, "set_timesteps")
+    values = list(given) if isinstance(given, Iterable) and not one else [given]
     if not values:
         raise ArgumentError(f"the axis {name} is empty; give one value, or a list of one or more")
     return values
@@ -132,59 +114,45 @@ def _axis(name: str, given: object, check: Callable[[Any], Value]) -> tuple[Valu
         raise ArgumentError(f"in the axis {name}: {error}") from error
 
 
-def _checked(check: Callable[[object], None]) -> Callable[[Any], int]:
-    def whole(value: Any) -> int:
-        check(value)
-        return int(value)  # NumPy's whole numbers cannot be written into a file of settings
-
-    return whole
+# NumPy's whole numbers cannot be written into a file of settings
 
 
-def _told(model: Model, value: Value) -> Value:
-    """A prompt or a guidance that the model can be told."""
-    is_sum = isinstance(value, Guidance)
-    check_text(model, value if is_sum else Guidance(), prompt="" if is_sum else value)
-    return value
+def _count(value: int) -> int:
+    check_steps(value)
+    return int(value)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ArgumentError(f"a prompt is {value!r}; give a text, '' for none")
-    return value
+def _seed(value: int) -> int:
+    check_whole("a seed", value, 0, 2**63 - 4097)
+    return int(value)
 
 
 def _keep(keep: object) -> Keep:
-    if keep is None or keep == "last":
+    if keep is None or (isinstance(keep, str) and keep == "last"):
         return keep
-    whole = int | np.integer
-    if isinstance(keep, whole) and not isinstance(keep, bool) and keep >= 1:
+    if isinstance(keep, WHOLE) and not isinstance(keep, bool) and keep >= 1:
         return int(keep)
-    if (
-        isinstance(keep, Collection)
-        and not isinstance(keep, str)
-        and all(isinstance(i, whole) and i >= 0 for i in keep)
-    ):
-        return tuple(sorted({int(index) for index in keep}))
+    many = list(keep) if isinstance(keep, Collection) and not isinstance(keep, str) else [-1]
+    if all(isinstance(index, WHOLE) and index >= 0 for index in many):
+        return tuple(sorted({int(index) for index in many}))
     raise ArgumentError(
         f"keep is {keep!r}; give 'last', None for all steps, k for every k-th and the last, or a"
         " list of indices"
     )
 
 
-def _check_kept(keep: Keep, evaluations: int, steps: int) -> None:
-    if isinstance(keep, tuple) and keep and keep[-1] >= evaluations:
+def _check_kept(keep: Keep, run: Run) -> None:
+    if isinstance(keep, tuple) and keep and keep[-1] >= run.evaluations:
         raise ArgumentError(
-            f"keep names step {keep[-1]}; the cells of {steps} steps have 0 to {evaluations - 1}"
+            f"keep names step {keep[-1]}; the cells of {run.settings.steps} steps have 0 to"
+            f" {run.evaluations - 1}"
         )
 
 
-def _label(chosen: object, planner: Any, taken: Collection[str]) -> str:
+def _label(chosen: object, scheduler: object, taken: Collection[str]) -> str:
     """The name that was given, or that of the class; numbered where it is taken by another
     configuration.
     """
-    name = (
-        chosen.lower()
-        if isinstance(chosen, str)
-        else type(planner).__name__.removesuffix("Scheduler")
-    )
+    kind = type(scheduler).__name__.removesuffix("Scheduler")
+    name = chosen.lower() if isinstance(chosen, str) else kind
     return name if name not in taken else f"{name} {len(taken) + 1}"

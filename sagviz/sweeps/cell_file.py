@@ -1,9 +1,9 @@
-"""The measures of a cell: out of its trace, or by a look at the few kilobytes of its file that have
+"""The measures of a run: out of its trace, or by a look at the few kilobytes of its file that have
 them.
 
-A cell is a safetensors file: the length of an index in 8 bytes, the index as JSON, the tensors. Its
-pictures are PNG in tensors of bytes, and the measures are a text that stands in each before the
-pixels.
+The trace is a safetensors file: the length of an index in 8 bytes, the index as JSON, the tensors.
+Its pictures are PNG in tensors of bytes, and the measures are a text that stands in each before
+the pixels.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 from sagviz.image import png_texts
 from sagviz.records.trace import Trace
 
-INDEX = 2**14  # bytes that have the index of most cells
+INDEX = 2**14  # bytes that have the index of most traces
 LONGEST = 10**8  # bytes of an index, as safetensors allows
 TEXTS = 2**13  # bytes of a picture that have its texts
 
-Measures = list[dict[str, Any]]  # of each picture of a cell and of its run
+Measures = list[dict[str, Any]]  # of each picture of a run, and of the run
 
 
 def measures(trace: Trace) -> Measures:
-    """What was measured of each picture of a cell and of its run when it was made."""
+    """What was measured of each picture of a run, and of the run, when it was made."""
     return [json.loads(picture.info["measures"]) for picture in trace.images]
 
 
@@ -36,7 +36,7 @@ def peek(read: Callable[[int, int], bytes]) -> Measures | None:
             are.
 
     Returns:
-        `None` where it cannot be told from so little: then the whole cell has to be read.
+        `None` where so little does not have it: then the whole file has to be read.
     """
     try:
         start = read(0, INDEX)

@@ -1,5 +1,5 @@
-"""`spread`: a sweep through the workers of an executor. Here the work is dealt out; they make and
-store the cells.
+"""`run`: the runs of a sweep are made here, or dispatched to the workers of an executor, which make
+and store them.
 """
 
 from __future__ import annotations
@@ -7,62 +7,96 @@ from __future__ import annotations
 import secrets
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import replace
 from queue import SimpleQueue
 
-from sagviz.errors import WorkerError
-from sagviz.sweeps.plan import Cell
+from sagviz.checks import check_whole
+from sagviz.errors import ArgumentError, WorkerError
+from sagviz.models import Model
+from sagviz.sweeps.fingerprint import fingerprint
+from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store
-from sagviz.sweeps.tasks import Task, perform
+from sagviz.sweeps.tasks import Task, empty_task, perform
+from sagviz.sweeps.workers import batch_size, make
 
-# tasks that an executor has at one time: two each for 512 workers, and memory for few of 10^6 cells
+# tasks that an executor has at one time: two each for 512 workers, and memory for few of 10^6 runs
 IN_FLIGHT = 1024
-TRIES = 3  # how often a task of one cell may be lost
+TRIES = 3  # how often a task of one run may be lost
 
 
-def spread(
-    blank: Task, cells: Sequence[Cell], store: Store, executor: Executor, batch: int
+def run(
+    model: Model,
+    plan: Plan,
+    store: Store,
+    cells: Sequence[Cell],
+    *,
+    batch: int | None = None,
+    executor: Executor | None = None,
+) -> Generator[Cell, None, None]:
+    """Make these runs of a plan, see `Sweep.run`."""
+    if fingerprint(model, plan.guidance) != plan.weights:
+        raise ArgumentError(
+            f"the sweep was laid out for other weights, of {plan.model}, than those of"
+            f" {model.name}; load them"
+        )
+    size = batch_size(model, plan) if batch is None else batch
+    check_whole("batch", size, 1, 4096)
+    if executor is not None:
+        task = empty_task(model, plan, store, executor)
+        store.begin(plan.to_json())
+        yield from _dispatch(task, cells, store, executor, size)
+    else:
+        store.begin(plan.to_json())
+        found = store.look()
+        failed = {key: store.failure(key) for key in found if found[key] == "failed"}
+        yield from make(model, store, cells, failed, batch=size)
+
+
+def _dispatch(
+    empty: Task, cells: Sequence[Cell], store: Store, executor: Executor, batch: int
 ) -> Iterator[Cell]:
-    """Have the cells made, `batch` of them in a task, and yield each as soon as it is settled.
+    """Have the runs made, `batch` of them in a task, and yield each as soon as it is done or has
+    failed.
 
-    When a task is lost with its worker each of its cells is tried again in a task of its own. Which
-    of them killed the worker cannot be told, nor whether it was a task that waited beside it: what
-    is lost again is tried last, with nothing else under way, and a cell that is lost three times in
+    When a task is lost with its worker each of its runs is tried again in a task of its own. Which
+    of them killed the worker is not known, nor whether it was a task that waited beside it: what
+    is lost again is tried last, with nothing else under way, and a run that is lost three times in
     all counts as failed. So one that kills its worker costs no other. Tasks that nobody has begun
     are cancelled when this stops.
+
+    Args:
+        empty: the task of this sweep, without runs.
 
     Raises:
         WorkerError: the executor broke, was shut down, or its tasks were cancelled.
     """
-    waiting = (
-        replace(blank, cells=tuple(cells[start : start + batch]))
-        for start in range(0, len(cells), batch)
-    )
-    again, suspects, over = deque[Task](), deque[Task](), SimpleQueue[Future[None]]()
-    flying = dict[Future[None], Task]()
+    starts = range(0, len(cells), batch)
+    waiting = (replace(empty, cells=tuple(cells[start : start + batch])) for start in starts)
+    retries, suspects, ended = deque[Task](), deque[Task](), SimpleQueue[Future[None]]()
+    under_way = dict[Future[None], Task]()
 
     def upcoming() -> Task | None:
-        """The next task that may set off now."""
-        if again:
-            return again.popleft()
-        return next(waiting, None) or (suspects.popleft() if suspects and not flying else None)
+        """The next task that may start now."""
+        if retries:
+            return retries.popleft()
+        return next(waiting, None) or (suspects.popleft() if suspects and not under_way else None)
 
     try:
         while True:
-            while len(flying) < IN_FLIGHT and (task := upcoming()):
+            while len(under_way) < IN_FLIGHT and (task := upcoming()):
                 future = _submit(executor, task)
-                flying[future] = task
-                future.add_done_callback(over.put)
-            if not flying:
+                under_way[future] = task
+                future.add_done_callback(ended.put)
+            if not under_way:
                 return
-            future = over.get()
-            task = flying.pop(future)
+            future = ended.get()
+            task = under_way.pop(future)
             if not _is_lost(future):
                 yield from task.cells
             elif len(task.cells) > 1:
-                again.extend(task.alone())
+                retries.extend(task.split())
             elif task.tries + 1 < TRIES:
                 suspects.append(replace(task, tries=task.tries + 1))
             else:
@@ -74,19 +108,18 @@ def spread(
                 )
                 yield cell
     finally:
-        for future in flying:
+        for future in under_way:
             future.cancel()
 
 
 def _submit(executor: Executor, task: Task) -> Future[None]:
-    """Hand a task over. Dask's dashboard shows its key, which must be another one at each attempt."""
-    named = (
-        {"key": f"cell-{task.name}-{secrets.token_hex(4)}", "pure": False}
-        if _is_dask(executor)
-        else {}
-    )
+    """Hand a task over. Dask's dashboard shows its key, which must differ at each attempt."""
+    key = f"cell-{task.name}-{secrets.token_hex(4)}"
     try:
-        return executor.submit(perform, task, **named)
+        if _is_dask(executor):
+            submit: Callable[..., Future[None]] = executor.submit  # Dask's takes more arguments
+            return submit(perform, task, key=key, pure=False)
+        return executor.submit(perform, task)
     except RuntimeError as error:  # a broken pool, or one that was shut down
         raise _stopped(error) from error
 
@@ -114,7 +147,7 @@ def _is_dask(executor: Executor) -> bool:
 
 
 def _stopped(error: BaseException) -> WorkerError:
-    """What to say of an executor that takes no more work."""
+    """The error for an executor that takes no more work."""
     said = " ".join(str(error).split()) or "its tasks were cancelled"
     return WorkerError(
         f"the executor stopped ({type(error).__name__}: {said}); what is finished is stored, and"

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from sagviz.checks import check_whole
 from sagviz.errors import ArgumentError, WorkerError
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
 
 
 def pool(workers: int | None = None) -> ProcessPoolExecutor:
@@ -30,6 +33,13 @@ def pool(workers: int | None = None) -> ProcessPoolExecutor:
 
     Raises:
         ArgumentError: `workers` is no number of processes.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz.sweeps import pool
+        >>> with pool(2) as executor:
+        ...     executor.submit(abs, -3).result()
+        3
     """
     places = gpus(os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count())
     count = workers if workers is not None else len(places) or 1
@@ -40,7 +50,7 @@ def pool(workers: int | None = None) -> ProcessPoolExecutor:
         turns.put(places[number % len(places)] if places else None)
     threads = max(1, (os.cpu_count() or 1) // count)
     return ProcessPoolExecutor(
-        count, mp_context=fresh, initializer=_settle_in, initargs=(turns, threads)
+        count, mp_context=fresh, initializer=_take_device, initargs=(turns, threads)
     )
 
 
@@ -52,7 +62,7 @@ def gpus(visible: str | None, count: int) -> list[str]:
     return (named or [str(number) for number in range(count)])[:count]
 
 
-def _settle_in(turns: Any, threads: int) -> None:
+def _take_device(turns: SimpleQueue[str | None], threads: int) -> None:
     """In a new process, before it does anything else: take a GPU, or a share of the cores."""
     place = turns.get()
     if place is None:
@@ -72,6 +82,12 @@ def cluster(address: str) -> Iterator[Executor]:
     Raises:
         ArgumentError: Dask is not installed.
         WorkerError: no scheduler answers there.
+
+    Example:
+        >>> import sagviz as sv
+        >>> from sagviz.sweeps import cluster
+        >>> with cluster("tcp://10.0.0.1:8786") as executor:  # doctest: +SKIP
+        ...     sv.sweep(sv.load(), seeds=range(100), store="runs", executor=executor)
     """
     try:
         from distributed import Client

@@ -1,6 +1,4 @@
-"""Two settings of a sweep crossed: which cell stands in which row and column, and what they are
-called.
-"""
+"""Two settings of a sweep crossed: which run stands in which row and column, in which words."""
 
 from __future__ import annotations
 
@@ -12,54 +10,17 @@ from typing import Any
 
 from sagviz import describe
 from sagviz.errors import ArgumentError
-from sagviz.guidance import Guidance, title_of
-from sagviz.sweeps import Sweep
+from sagviz.sweeps.columns import counted, is_scale, quoted
+from sagviz.sweeps.labels import RUN, Axis, axes_of, values_of, varies
 from sagviz.sweeps.plan import Cell
+from sagviz.sweeps.results import Sweep
 
-RUN = ("prompt", "seed", "steps", "scheduler")  # settings that are no part of the guidance
-SYMBOLS = {"threshold": "threshold ψ", "blur_sigma": "blur σ", "blur_kernel": "blur taps"}
-UNSET = {"heads": "all"}  # what a field is called that is left open; else "automatic"
 NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
-class Axis:
-    """A setting and the values that it has in a sweep, in the sweep's order; `None` where a cell
-    has no such term.
-    """
-
-    name: str
-    values: tuple[Any, ...]
-
-    @property
-    def title(self) -> str:
-        """What the setting is called."""
-        term, _, part = self.name.partition("_")
-        return (
-            f"{title_of(term)} {SYMBOLS.get(part, part.replace('_', ' '))}" if part else self.name
-        )
-
-    def label(self, value: Any) -> str:
-        """A value with the name of its setting: "CFG scale 3", "seed 7", "no SAG"."""
-        if value is None:
-            return f"no {title_of(self.name.partition('_')[0])}"
-        if self.name == "prompt":
-            return quoted(value)
-        if self.name == "steps":
-            return counted(value)
-        if isinstance(value, Guidance):
-            words = describe.of_guidance(value)
-            return (
-                words
-                if sum(describe.of_guidance(other) == words for other in self.values) == 1
-                else repr(value)
-            )
-        return f"{self.title} {value:g}" if isinstance(value, float) else f"{self.title} {value}"
-
-
-@dataclass(frozen=True)
 class Square:
-    """A place of the grid: one picture of a cell. `cell` is `None` where the sweep has no such
+    """A place of the grid: one picture of a run. `cell` is `None` where the sweep has no such
     combination.
     """
 
@@ -77,7 +38,7 @@ class Square:
 
 @dataclass(frozen=True, eq=False)
 class Crossing:
-    """The cells of a sweep by two of its settings.
+    """The runs of a sweep by two of its settings.
 
     Attributes:
         axes: all settings of the sweep by name.
@@ -112,50 +73,43 @@ class Crossing:
         }
         image = wanted.get("image", 0)
         cell = self._cells.get(tuple(wanted[name] for name in self._names))
-        return Square(
-            row, column, cell, image, self.words(cell, image) if cell else "not part of this sweep"
-        )
+        words = self.words(cell, image) if cell else "not part of this sweep"
+        return Square(row, column, cell, image, words)
 
     def words(self, cell: Cell, image: int = 0) -> str:
-        """All that tells a cell from the others of its sweep, and what people ask first."""
+        """All that sets a run apart from the others of its sweep, and what people ask first."""
         run, own = cell.settings, values_of(cell)
         rest = [self.axes[name].label(own[name]) for name in self._rest if name in own]
         batch = [f"image {image}"] if len(self.axes["image"].values) > 1 else []
-        parts = [
-            quoted(run.prompt),
-            f"seed {run.seed}",
-            describe.of_guidance(run.guidance),
-            counted(run.steps),
-        ]
-        return ", ".join([*parts, *rest, *batch])
+        first = [quoted(run.prompt), f"seed {run.seed}"]
+        then = [describe.of_guidance(run.guidance), counted(run.steps)]
+        return ", ".join([*first, *then, *rest, *batch])
 
     def shared(self) -> list[str]:
         """What all pictures have in common, as far as people ask for it."""
-        asked = [name for name in self.axes if name in RUN[:3] or name.endswith("_scale")]
         same = {
-            name: self.axes[name].values[0] for name in asked if len(self.axes[name].values) == 1
+            name: axis.values[0]
+            for name, axis in self.axes.items()
+            if (name in RUN[:3] or is_scale(name))
+            and len(axis.values) == 1
+            and name not in (self.rows, self.columns)
         }
-        there = {
-            name: value for name, value in same.items() if name not in (self.rows, self.columns)
-        }
-        return [self.axes[name].label(value) for name, value in {**there, **self.fixed}.items()]
+        return [self.axes[name].label(value) for name, value in {**same, **self.fixed}.items()]
 
     @cached_property
     def _rest(self) -> list[str]:
-        """The settings that vary, besides those that are told of every cell."""
-        told = {"prompt", "seed", "steps", "image", "guidance"} | {
-            name for name in self.axes if name.endswith("_scale")
-        }
-        return [name for name, axis in self.axes.items() if name not in told and varies(axis)]
+        """The settings that vary, besides those that `words` has of every run."""
+        return [
+            name
+            for name, axis in self.axes.items()
+            if varies(axis) and name not in (*RUN[:3], "image", "guidance") and not is_scale(name)
+        ]
 
     @property
     def _names(self) -> list[str]:
-        """The settings that a cell is found by."""
-        return [
-            name
-            for name in {**self.fixed, self.rows: None, self.columns: None}
-            if name not in ("", "image")
-        ]
+        """The settings that a run is found by."""
+        names = dict.fromkeys([*self.fixed, self.rows, self.columns])
+        return [name for name in names if name not in ("", "image")]
 
     @cached_property
     def _cells(self) -> dict[tuple[Any, ...], Cell]:
@@ -184,6 +138,20 @@ def cross(
         ArgumentError: no such setting, no such value, or the same setting twice.
     """
     axes = axes_of(sweep)
+    _check_names(axes, rows, columns)
+    _check_values(axes, fixed)
+    if columns is None:
+        free = most_valued(axes, _free(axes, rows or "", fixed), 1 if rows is not None else 2)
+        columns = free[-1] if free else ""  # a sweep in one setting stands in one row
+    if rows is None:
+        rows = "".join(most_valued(axes, _free(axes, columns, fixed), 1))
+    others = {
+        name: fixed.get(name, axes[name].values[0]) for name in remaining(axes, rows, columns)
+    }
+    return Crossing(sweep, axes, rows, columns, others)
+
+
+def _check_names(axes: Mapping[str, Axis], rows: str | None, columns: str | None) -> None:
     for name in (rows, columns):
         if name and name not in axes:
             offers = [each for each, axis in axes.items() if varies(axis)]
@@ -194,42 +162,13 @@ def cross(
         raise ArgumentError(
             f"rows and columns are both {rows!r}; give two settings, or '' for a single row"
         )
-    if columns is None:
-        free = most_valued(axes, _free(axes, rows or "", fixed), 1 if rows is not None else 2)
-        columns = free[-1] if free else ""  # a sweep in one setting stands in one row
-    if rows is None:
-        rows = "".join(most_valued(axes, _free(axes, columns, fixed), 1))
-    others = {name: axes[name].values[0] for name in remaining(axes, rows, columns)}
+
+
+def _check_values(axes: Mapping[str, Axis], fixed: Mapping[str, Any]) -> None:
     for name, value in fixed.items():
         if name not in axes or value not in axes[name].values:
             offers = [repr(each) for each in axes[name].values] if name in axes else list(axes)
             raise ArgumentError(f"no cell has {name}={value!r}; there are {', '.join(offers[:12])}")
-    return Crossing(
-        sweep,
-        axes,
-        rows,
-        columns,
-        others | {name: value for name, value in fixed.items() if name in others},
-    )
-
-
-def axes_of(sweep: Sweep) -> dict[str, Axis]:
-    """Every setting of a sweep by name, those that do not vary included."""
-    every = [values_of(cell) for cell in sweep.plan.samples]
-    names = dict.fromkeys(name for own in every for name in own if name != "guidance")
-    axes = {
-        name: Axis(name, tuple(dict.fromkeys(own.get(name) for own in every)))
-        for name in (*names, "guidance")
-    }
-    return axes | {"image": Axis("image", tuple(range(sweep.plan.images)))}
-
-
-def varies(axis: Axis) -> bool:
-    """Whether there is a choice. That some cells lack a term is told by its scale alone, not by all
-    its settings.
-    """
-    there = [value for value in axis.values if value is not None]
-    return len(there) > 1 or (axis.name.endswith("_scale") and len(axis.values) > 1)
 
 
 def most_valued(axes: Mapping[str, Axis], names: Sequence[str], count: int) -> list[str]:
@@ -253,30 +192,7 @@ def _free(axes: Mapping[str, Axis], taken: str, fixed: Mapping[str, Any]) -> lis
     return [name for name in remaining(axes, taken, "") if name not in fixed]
 
 
-def values_of(cell: Cell) -> dict[str, Any]:
-    """A cell's settings by name, all of them hashable, and none of them `None`."""
-    named = {name: _told(name, value) for name, value in cell.columns.items()}
-    return {**named, "guidance": cell.settings.guidance}
-
-
-def quoted(prompt: str) -> str:
-    """A prompt as it is shown to people."""
-    return f"“{prompt}”" if prompt else "no prompt"
-
-
-def counted(steps: int) -> str:
-    """A number of steps."""
-    return f"{steps} step{'s' * (steps != 1)}"
-
-
-def _told(name: str, value: Any) -> Any:
-    return UNSET.get(name.partition("_")[2], "automatic") if value is None else value
-
-
 def _parts(axes: Mapping[str, Axis]) -> list[str]:
     """The settings that vary within the guidance."""
-    return [
-        name
-        for name, axis in axes.items()
-        if varies(axis) and name not in (*RUN, "guidance", "image")
-    ]
+    others = (*RUN, "guidance", "image")
+    return [name for name, axis in axes.items() if varies(axis) and name not in others]

@@ -7,25 +7,35 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from itertools import product
+from itertools import product, starmap
 from typing import Any
 
-from sagviz.guidance import Guidance
+from sagviz.errors import ArgumentError
+from sagviz.guidance import Guidance, as_guidance
 from sagviz.records.settings import Settings
+from sagviz.sweeps.columns import columns_of, is_scale
 
 Keep = str | int | tuple[int, ...] | None  # "last", every k-th, indices, all
+FORMAT = "sagviz-cell-2"  # another format is another key
+AXES = {  # of a plan, by the column that has its values
+    "prompt": "prompts",
+    "seed": "seeds",
+    "steps": "steps",
+    "scheduler": "schedulers",
+    "guidance": "guidance",
+}
 _ABSENT = object()  # equal to no value
-FORMAT = "sagviz-cell-1"  # another format is another cell
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep. Cells are equal when their keys are.
+    """One run of the sweep. Cells are equal when their keys are.
 
     Attributes:
-        key: hash of all that the cell depends on, see `Plan`.
+        key: hash of all that the run depends on, see `Plan`.
         settings: those of the run.
         scheduler: the name that the sweep was given for it.
         keep: which steps its trace keeps, see `sweeps.sweep`.
@@ -44,6 +54,11 @@ class Cell:
         run = {name: getattr(self.settings, name) for name in ("prompt", "seed", "steps")}
         return {**run, "scheduler": self.scheduler, **columns_of(self.settings.guidance)}
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """All that it can be selected by: the columns, and the whole `guidance`."""
+        return {**self.columns, "guidance": self.settings.guidance}
+
     def kept(self, evaluations: int) -> set[int]:
         """Indices of the steps to keep of a run with that many."""
         if self.keep == "last":
@@ -55,10 +70,10 @@ class Cell:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Plan:
-    """The axes of a sweep and what all its cells share.
+    """The axes of a sweep and what all its runs share.
 
-    A cell's key is a hash of its settings, of the fingerprint of the weights in place of the
-    model's name, and of `keep`. Not in it are the device, the cells that ran beside it and the
+    A key is a hash of the settings of a run, of the fingerprint of the weights in place of the
+    model's name, and of `keep`. Not in it are the device, the runs that went beside it and the
     versions of the libraries (they change the last digits), the tokenizer, and the strength of an
     adapter that is not part of the weights.
 
@@ -82,70 +97,83 @@ class Plan:
     eta: float
     keep: Keep
 
+    @property
+    def axes(self) -> list[tuple[Any, ...]]:
+        """The values of each axis, the outermost first."""
+        schedulers = tuple(self.schedulers.items())
+        return [self.prompts, self.seeds, self.steps, schedulers, self.guidance]
+
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """The product of the axes: prompts outermost, then seeds, steps, schedulers, and guidance
         innermost.
 
-        So the cells that share a first step stand together.
+        So the runs that share a first step stand together.
         """
-        return tuple(
-            self._cell(*values)
-            for values in product(
-                self.prompts, self.seeds, self.steps, self.schedulers.items(), self.guidance
-            )
-        )
+        return tuple(starmap(self._cell, product(*self.axes)))
 
     def __len__(self) -> int:
-        """How many cells there are. None of them is made for it."""
-        return math.prod(
-            len(axis)
-            for axis in (self.prompts, self.seeds, self.steps, self.schedulers, self.guidance)
-        )
+        """How many runs there are. No `Cell` is made for it."""
+        return math.prod(map(len, self.axes))
 
     @cached_property
     def samples(self) -> tuple[Cell, ...]:
-        """A few cells that have between them every value of every setting, in the order in which
+        """A few runs that have between them every value of every setting, in the order in which
         `cells` has them.
         """
-        axes: list[tuple[Any, ...]] = [
-            self.prompts,
-            self.seeds,
-            self.steps,
-            tuple(self.schedulers.items()),
-            self.guidance,
-        ]
-        first = [axis[0] for axis in axes]
+        first = [axis[0] for axis in self.axes]
         others = [
             [*first[:place], value, *first[place + 1 :]]
-            for place, axis in enumerate(axes)
+            for place, axis in enumerate(self.axes)
             for value in axis[1:]
         ]
-        return tuple(self._cell(*values) for values in (first, *others))
+        return tuple(starmap(self._cell, (first, *others)))
 
-    def only(self, name: str, value: Any) -> Plan | None:
-        """The plan of the cells in which a setting, one of `Cell.columns` or "guidance", has this
-        value; `None` without any.
+    @cached_property
+    def columns(self) -> list[str]:
+        """The settings that a table shows: the main ones, the scales, and what varies."""
+        values: dict[str, set[str]] = {}
+        for cell in self.samples:
+            for name, value in cell.columns.items():
+                values.setdefault(name, set()).add(repr(value))
+        return [
+            name
+            for name, different in values.items()
+            if name in AXES or is_scale(name) or len(different) > 1
+        ]
+
+    def select(self, wanted: Mapping[str, object]) -> Plan:
+        """The plan of the runs with these settings, by the names of `Cell.values`.
+
+        Raises:
+            ArgumentError: there is no such setting, or no run with that value.
         """
-        if name in ("prompt", "seed", "steps"):
-            axis = name if name == "steps" else f"{name}s"
-            found: dict[str, Any] = {
-                axis: tuple(each for each in getattr(self, axis) if each == value)
-            }
-        elif name == "scheduler":
-            found = {
-                "schedulers": {
-                    label: config for label, config in self.schedulers.items() if label == value
-                }
-            }
+        plan, known = self, dict.fromkeys(name for cell in self.samples for name in cell.values)
+        for name, value in wanted.items():
+            if name not in known:
+                raise ArgumentError(
+                    f"a sweep has no setting {name!r}; there are {', '.join(known)}"
+                )
+            value = as_guidance(value) if name == "guidance" else value
+            found = plan._only(name, value)
+            if found is None:
+                raise ArgumentError(
+                    f"no cell has {name}={value!r}; there are {offered(plan.samples, name)}"
+                )
+            plan = found
+        return plan
+
+    def _only(self, name: str, value: object) -> Plan | None:
+        """The plan of the runs with one setting; `None` without any."""
+        axis = AXES.get(name, "guidance")
+        values: Any = getattr(self, axis)
+        if axis == "schedulers":
+            values = {label: config for label, config in values.items() if label == value}
+        elif axis == "guidance":
+            values = tuple(each for each in values if _values(each).get(name, _ABSENT) == value)
         else:
-            fitting = [
-                each
-                for each in self.guidance
-                if {**columns_of(each), "guidance": each}.get(name, _ABSENT) == value
-            ]
-            found = {"guidance": tuple(fitting)}
-        return replace(self, **found) if all(found.values()) else None
+            values = tuple(each for each in values if each == value)
+        return replace(self, **{axis: values}) if values else None
 
     def _cell(
         self,
@@ -155,6 +183,7 @@ class Plan:
         scheduler: tuple[str, dict[str, Any]],
         guidance: Guidance,
     ) -> Cell:
+        label, config = scheduler
         settings = Settings(
             model=self.model,
             prompt=prompt,
@@ -164,7 +193,7 @@ class Plan:
             seed=seed,
             images=self.images,
             size=self.size,
-            scheduler=scheduler[1],
+            scheduler=config,
             eta=self.eta,
         )
         content = settings.to_json() | {
@@ -172,9 +201,7 @@ class Plan:
             "guidance": _floats(guidance.to_json()),
         }
         text = json.dumps([FORMAT, content, self.keep], sort_keys=True)
-        return Cell(
-            hashlib.sha256(text.encode()).hexdigest()[:32], settings, scheduler[0], self.keep
-        )
+        return Cell(hashlib.sha256(text.encode()).hexdigest()[:32], settings, label, self.keep)
 
     def to_json(self) -> dict[str, Any]:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -189,17 +216,19 @@ class Plan:
         return Plan(**values | {"guidance": tuple(map(Guidance.from_json, content["guidance"]))})
 
 
-def columns_of(guidance: Guidance) -> dict[str, Any]:
-    """The settings of a guidance as columns, `<term>_<field>`."""
-    return {
-        f"{term.name}_{name}": value
-        for term in guidance.terms
-        for name, value in asdict(term).items()
-    }
+def offered(cells: Sequence[Cell], name: str) -> str:
+    """The values that a setting has among these runs, for people."""
+    given = (cell.values for cell in cells)
+    found = list(dict.fromkeys(repr(values[name]) for values in given if name in values))
+    return ", ".join(found[:8]) + (f" ... ({len(found)} in all)" if len(found) > 8 else "")
+
+
+def _values(guidance: Guidance) -> dict[str, Any]:
+    return {**columns_of(guidance), "guidance": guidance}
 
 
 def _floats(content: Any) -> Any:
-    """Numbers as floats throughout, so that the scales 3 and 3.0 are one cell."""
+    """Numbers as floats throughout, so that the scales 3 and 3.0 are one key."""
     if isinstance(content, dict):
         return {name: _floats(value) for name, value in content.items()}
     if isinstance(content, list | tuple):

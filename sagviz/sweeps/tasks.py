@@ -1,6 +1,4 @@
-"""`Task`: some cells for one worker, with all that it needs to make them; `perform` is what the
-worker does.
-"""
+"""`Task`: some runs for one worker, with all that it needs to make them; `perform` makes them."""
 
 from __future__ import annotations
 
@@ -15,15 +13,16 @@ from sagviz.errors import ArgumentError, SagvizError
 from sagviz.guidance import Guidance
 from sagviz.models import Model, Origin
 from sagviz.models.load import load
-from sagviz.sweeps.axes import fingerprint
+from sagviz.sweeps.columns import quoted
+from sagviz.sweeps.fingerprint import fingerprint, uses_classifier
 from sagviz.sweeps.fsspec_store import store_at
 from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store
-from sagviz.sweeps.workers import settle
+from sagviz.sweeps.workers import make
 
-WORDS = 40  # characters of a prompt in the name of a task
+LONGEST = 40  # characters of a prompt in the name of a task
 # the model of this process: of its last task, to be used by the next one
-_kept: dict[tuple[Origin, str], Model] = {}
+loaded: dict[tuple[Origin, str], Model] = {}
 _loading = threading.Lock()  # in a worker of several threads one loads it, and the others wait
 
 
@@ -33,8 +32,9 @@ class Task:
 
     Attributes:
         cells: to be made in joint passes.
-        origin: of the model; `weights`: its fingerprint; `witness`: a guidance with CG where the
-            plan has one, because the classifier is then part of the fingerprint.
+        origin: of the model; `weights`: its fingerprint.
+        guidance: one with CG where the plan has any, because the classifier is then part of the
+            fingerprint.
         store: the address of the store.
         tries: how often a worker died of it before.
     """
@@ -42,26 +42,26 @@ class Task:
     cells: tuple[Cell, ...]
     origin: Origin
     weights: str
-    witness: tuple[Guidance, ...]
+    guidance: tuple[Guidance, ...]
     store: str
     tries: int = 0
 
     @property
     def name(self) -> str:
-        """For people: `“a fox”, seed 7, CFG 3 + SAG 1`, to which cell and how many where there are
-        more, the first one's key.
+        """For people: `“a fox”, seed 7, CFG 3 + SAG 1`, up to which run and how many where there
+        are more, the first one's key.
         """
         first, last = self.cells[0], self.cells[-1]
         more = f" to {_words(last)}, {len(self.cells)} cells" if last != first else ""
         return f"{_words(first)}{more}, {first.key}"
 
-    def alone(self) -> Iterator[Task]:
-        """The same work, each cell in a task of its own."""
+    def split(self) -> Iterator[Task]:
+        """The same work, each run in a task of its own."""
         return (replace(self, cells=(cell,)) for cell in self.cells)
 
 
-def blank(model: Model, plan: Plan, store: Store, executor: object) -> Task:
-    """A task of this sweep, still without cells.
+def empty_task(model: Model, plan: Plan, store: Store, executor: object) -> Task:
+    """A task of this sweep, still without runs.
 
     Raises:
         ArgumentError: this is no executor, or its workers could not load the model or reach the
@@ -84,13 +84,13 @@ def blank(model: Model, plan: Plan, store: Store, executor: object) -> Task:
             " the memory of this process; write it with pipe.save_pretrained(folder) and give"
             " sv.load(folder), without classifier="
         )
-    witness = tuple(each for each in plan.guidance if each.get("cg") is not None)[:1]
-    return Task((), model.origin, plan.weights, witness, store.address)
+    guidance = tuple(filter(uses_classifier, plan.guidance))[:1]
+    return Task((), model.origin, plan.weights, guidance, store.address)
 
 
 def perform(task: Task) -> None:
-    """Settle the cells of a task in this process, which loads the model for its first task and
-    keeps it.
+    """Make the runs of a task in this process, which loads the model for its first task and keeps
+    it.
 
     Raises:
         SagvizError: model or store cannot be opened here; it says where that is.
@@ -102,22 +102,22 @@ def perform(task: Task) -> None:
     except SagvizError as error:
         raise type(error)(f"on {platform.node()}, where a worker is: {error}") from error
     before = {cell.key: store.failure(cell.key) for cell in task.cells}
-    for _ in settle(model, store, task.cells, before, batch=len(task.cells)):
+    for _ in make(model, store, task.cells, before, batch=len(task.cells)):
         pass
 
 
 def _model(task: Task) -> Model:
     wanted = task.origin, task.weights
     with _loading:
-        if wanted not in _kept:
-            _kept.clear()  # first, because there may not be room for two
-            _kept[wanted] = _loaded(task)
-        return _kept[wanted]
+        if wanted not in loaded:
+            loaded.clear()  # first, because there may not be room for two
+            loaded[wanted] = _load(task)
+        return loaded[wanted]
 
 
-def _loaded(task: Task) -> Model:
+def _load(task: Task) -> Model:
     model = load(**asdict(task.origin))
-    found = fingerprint(model, task.witness)
+    found = fingerprint(model, task.guidance)
     if found != task.weights:
         raise ArgumentError(
             f"{model.name} on {model.device} has the fingerprint {found}, and the sweep is for"
@@ -130,9 +130,5 @@ def _loaded(task: Task) -> Model:
 def _words(cell: Cell) -> str:
     run = cell.settings
     prompt = " ".join(run.prompt.split())
-    shown = (
-        f"“{prompt if len(prompt) <= WORDS else prompt[: WORDS - 1] + '…'}”"
-        if prompt
-        else "no prompt"
-    )
-    return f"{shown}, seed {run.seed}, {of_guidance(run.guidance)}"
+    short = prompt if len(prompt) <= LONGEST else prompt[: LONGEST - 1] + "…"
+    return f"{quoted(short)}, seed {run.seed}, {of_guidance(run.guidance)}"

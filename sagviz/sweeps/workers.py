@@ -1,4 +1,4 @@
-"""Making the cells of a sweep: `settle` goes through many, `work` makes some in joint passes."""
+"""Making the runs of a sweep: `make` goes through many, `make_batch` makes some in joint passes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from PIL.Image import Image
+
 from sagviz import image, measure
-from sagviz.errors import SagvizError
+from sagviz.errors import RunError, SagvizError
 from sagviz.models import Model
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect
@@ -20,12 +22,12 @@ from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Failure, Store
 
 # latent cells of the runs in one batch: 4 of Stable Diffusion 1.x at 512 x 512 pixels
-BATCH_CELLS = 2**14
+LATENT_CELLS = 2**14
 MAX_BATCH = 16
-POLL = 0.2  # seconds between two looks at cells that other processes have
+POLL = 0.2  # seconds between two looks at runs that other processes make
 
 
-def settle(
+def make(
     model: Model,
     store: Store,
     cells: Sequence[Cell],
@@ -33,39 +35,39 @@ def settle(
     *,
     batch: int,
 ) -> Iterator[Cell]:
-    """Settle these cells here, and yield each as soon as it is. `before` are the failures, by key,
-    that are to be tried again.
+    """Make these runs here, `batch` of them in joint passes, and yield each as soon as it is done
+    or has failed. `before` are the failures, by key, that are to be tried again.
 
-    A cell that another process has claimed is left to it, and looked at again after all others.
+    A run that another process has claimed is left to it, and looked at again after all others.
     """
     waiting = deque(cells)
     while waiting:
-        settled, others = _turn(model, store, waiting, before, batch)
+        ended, others = _make_some(model, store, waiting, before, batch)
         waiting.extend(others)
-        yield from settled
-        if others and not settled:  # other processes have them all
+        yield from ended
+        if others and not ended:  # other processes have them all
             time.sleep(POLL)
 
 
 def batch_size(model: Model, plan: Plan) -> int:
-    """How many cells run together: as many as make 2^14 latent cells, counting every image, and 16
-    at most.
+    """How many runs go together: as many as have 2^14 latent cells between them, counting every
+    image, and 16 at most.
     """
     latent = plan.images * math.prod(model.latent_shape(plan.size)[1:])
-    return max(1, min(MAX_BATCH, BATCH_CELLS // latent))
+    return max(1, min(MAX_BATCH, LATENT_CELLS // latent))
 
 
-def _turn(
+def _make_some(
     model: Model,
     store: Store,
     waiting: deque[Cell],
     before: Mapping[str, Failure | None],
     batch: int,
 ) -> tuple[list[Cell], list[Cell]]:
-    """Take as many cells as run together, and work on them: (those that are settled now, those that
-    others have).
+    """Take as many runs as go together, and make them: (those that have ended now, those that other
+    processes make).
     """
-    claimed, settled, others = list[Cell](), list[Cell](), list[Cell]()
+    claimed, ended, others = list[Cell](), list[Cell](), list[Cell]()
     with ExitStack() as claims:
         while waiting and len(claimed) < batch:
             cell = waiting.popleft()
@@ -74,17 +76,15 @@ def _turn(
                 others.append(cell)
                 continue
             claims.enter_context(claim)
-            by_others = store.holds(cell.key) or store.failure(cell.key) not in (
-                None,
-                before.get(cell.key),
-            )
-            (settled if by_others else claimed).append(cell)
-        work(model, claimed, store)
-    return settled + claimed, others
+            failure = store.failure(cell.key)
+            by_others = store.holds(cell.key) or failure not in (None, before.get(cell.key))
+            (ended if by_others else claimed).append(cell)
+        make_batch(model, claimed, store)
+    return ended + claimed, others
 
 
-def work(model: Model, cells: Sequence[Cell], store: Store) -> None:
-    """Make these cells in joint passes, and write each, or the reason why it failed, to the store.
+def make_batch(model: Model, cells: Sequence[Cell], store: Store) -> None:
+    """Make these runs in joint passes, and write each, or the reason why it failed, to the store.
 
     When they fail together, each is tried alone: one that asks too much must not cost the others.
     """
@@ -103,11 +103,11 @@ def work(model: Model, cells: Sequence[Cell], store: Store) -> None:
         store.fail(next(iter(runs)).key, made)
     else:
         for cell in runs:
-            work(model, [cell], store)
+            make_batch(model, [cell], store)
 
 
 def _prepared(model: Model, cell: Cell) -> Run | str:
-    """The run of a cell, or why there is none."""
+    """The run, laid out, or why it cannot be."""
     try:
         return resume(model, cell.settings)
     except Exception as error:
@@ -115,7 +115,7 @@ def _prepared(model: Model, cell: Cell) -> Run | str:
 
 
 def _made(runs: dict[Cell, Run]) -> list[Trace] | str:
-    """The finished cells, or what went wrong. The error itself is let go of, because it holds the
+    """The finished traces, or what went wrong. The error itself is let go of, because it holds the
     memory of the runs.
     """
     try:
@@ -126,27 +126,24 @@ def _made(runs: dict[Cell, Run]) -> list[Trace] | str:
 
 
 def _finished(cell: Cell, trace: Trace) -> Trace:
-    """The trace with the steps that the cell keeps, and with settings and measures written into its
+    """The trace with the steps that are to be kept, and with settings and measures written into its
     pictures.
     """
     kept = cell.kept(trace.evaluations)
     # A copy of x_t, which else holds the memory of the step before.
     steps = tuple(replace(step, x_t=step.x_t.clone()) for step in trace if step.index in kept)
-    numbers, settings = measure.of_run(trace), json.dumps(trace.settings.to_json())
-    pictures = [
-        image.to_png(
-            picture,
-            {
-                "sagviz": settings,
-                "measures": json.dumps({**measure.of_picture(picture), **numbers}),
-            },
-        )
-        for picture in trace.images
-    ]
-    return replace(trace, steps=steps, pictures=tuple(pictures))
+    settings, numbers = json.dumps(trace.settings.to_json()), measure.of_run(trace)
+
+    def with_texts(picture: Image) -> bytes:
+        measured = json.dumps({**measure.of_picture(picture), **numbers})
+        return image.to_png(picture, {"sagviz": settings, "measures": measured})
+
+    return replace(trace, steps=steps, pictures=tuple(map(with_texts, trace.images)))
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     """What went wrong, on one line."""
+    if isinstance(error, RunError) and error.__cause__ is not None:
+        return _sentence(error.__cause__)
     said = " ".join(str(error).split())
     return said if isinstance(error, SagvizError) else f"{type(error).__name__}: {said}"

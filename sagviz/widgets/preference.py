@@ -5,6 +5,7 @@ last vote.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,11 @@ from sagviz.errors import ArgumentError
 from sagviz.image import to_png
 from sagviz.measure.preference import LEFT, RIGHT, TIE, Result, Votes, fingerprint
 from sagviz.records.trace import Trace
-from sagviz.widgets.common.parts import Picture, View, button, flow, image_tag, labelled
+from sagviz.widgets.common.controls import action_button, labelled, progress_bar
+from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.picture import Picture, image_tag
+from sagviz.widgets.common.settings import WidgetSettings
+from sagviz.widgets.common.view import View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,8 +33,24 @@ PAPER = (
 )
 
 
+class PreferenceSettings(WidgetSettings):
+    """None: a vote that could be set would be no blind vote."""
+
+    widget = "Preference"
+
+
 class Preference(View):
     """Vote on pairs without knowing which is which: by the buttons, or by the keys L, R and T.
+
+    Example:
+        >>> import sagviz as sv
+        >>> model = sv.load()
+        >>> pairs = [sv.compare(model, "a fox", seed=i, steps=2, progress=False) for i in (0, 1)]
+        >>> vote = sv.Preference(pairs)
+        >>> vote.vote("left")
+        >>> vote.votes.given
+        ('left',)
+        >>> vote.close()
 
     Args:
         pairs: of traces or of pictures, such as `compare` gives: the same prompt and noise under
@@ -45,6 +66,8 @@ class Preference(View):
     Raises:
         ArgumentError: no pairs, or the file is about other pictures.
     """
+
+    settings_type = PreferenceSettings
 
     def __init__(
         self,
@@ -70,33 +93,27 @@ class Preference(View):
         width, height = pictures[0][0].size
         self.sides = [Picture(side, 320, height / width) for side in ("Left", "Right")]
         self.heading, self.end = W.HTML(), W.HTML()
-        self.bar = W.IntProgress(
-            min=0, max=len(pictures), layout=W.Layout(width="100%", height="10px", margin="0")
-        )
-        self.typed = W.Text(
-            description="Keys", placeholder="L, R, T or U", layout=W.Layout(width="auto")
-        )
-        labelled(
-            self.typed,
-            "Put the cursor here and vote by keys: L for left, R for right, T for a tie, U to undo",
-            "230px",
-        )
+        self.bar = progress_bar("100%", "10px", len(pictures))
+        self.typed = W.Text(description="Keys", placeholder="L, R, T or U")
+        words = "vote by keys: L for left, R for right, T for a tie, U to undo"
+        labelled(self.typed, f"Put the cursor here and {words}", "230px")
         self.typed.style.description_width = "50px"
         self.typed.observe(self._key, "value")
+        labels = {
+            LEFT: ("Left is better (L)", "vote for the left picture", "primary"),
+            TIE: ("No difference (T)", "vote for neither", ""),
+            RIGHT: ("Right is better (R)", "vote for the right picture", "primary"),
+            "undo": ("Undo (U)", "take the last vote back", ""),
+        }
         self.buttons = {
-            LEFT: button("Left is better (L)", "vote for the left picture", "primary"),
-            TIE: button("No difference (T)", "vote for neither"),
-            RIGHT: button("Right is better (R)", "vote for the right picture", "primary"),
-            "undo": button("Undo (U)", "take the last vote back"),
+            name: action_button(self.notice, label, words, partial(self._act, name), look)
+            for name, (label, words, look) in labels.items()
         }
         for name, made in self.buttons.items():
-            made.on_click(lambda _, name=name: self._act(name))
             made.add_class(f"sag-{name}")
-        self.booth = W.VBox(
-            [flow(*self.sides), flow(*self.buttons.values(), self.typed)],
-            layout=W.Layout(grid_gap="10px"),
-        )
-        self.fill(self.heading, self.bar, self.booth, self.end)
+        controls = flow(*self.buttons.values(), self.typed)
+        pair = W.VBox([flow(*self.sides), controls], layout=W.Layout(grid_gap="10px"))
+        self.fill(self.heading, self.bar, pair, self.end)
         self._show()
 
     def vote(self, side: str) -> None:
@@ -115,7 +132,8 @@ class Preference(View):
     def static_html(self) -> str:
         return (
             self.end.value
-            or f"<p>A blind vote on {self.votes.pairs} pairs. Run this notebook in Jupyter to take part.</p>"
+            or f"<p>A blind vote on {self.votes.pairs} pairs. Run this notebook in Jupyter to take"
+            " part.</p>"
         )
 
     def _set(self, votes: Votes) -> None:
@@ -125,8 +143,7 @@ class Preference(View):
         self._show()
 
     def _act(self, name: str) -> None:
-        with self.guarded():
-            self.undo() if name == "undo" else self.vote(name)
+        self.undo() if name == "undo" else self.vote(name)
 
     def _key(self, change: Any) -> None:
         """The last key only: what was typed before has been counted, even where the box was not
@@ -135,7 +152,7 @@ class Preference(View):
         key = change["new"][-1:].lower()
         self.typed.value = ""
         if key == "u" or key in KEYS:
-            self._act(KEYS.get(key, "undo"))
+            self.notice.attempt(partial(self._act, KEYS.get(key, "undo")))
 
     def _show(self) -> None:
         """The next pair, or after the last one the result."""

@@ -4,11 +4,9 @@ of the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import ipywidgets as W
@@ -21,13 +19,65 @@ from sagviz.player.pack import pack
 from sagviz.player.planes import colours
 from sagviz.plot.panels import step_panel
 from sagviz.records.trace import Trace
-from sagviz.widgets.common.parts import Choice, Number, View, Whole, flow
-
-# without it the kernel helps
-anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None
+from sagviz.widgets.common.controls import Number
+from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.optional import anywidget
+from sagviz.widgets.common.settings import WidgetSettings
+from sagviz.widgets.common.traits import Choice, Whole
+from sagviz.widgets.common.view import View
 
 # the same names in Python, in the page and in `widget.js`
 FOLLOWED = ("index", "panes", "playing", "view", "front")
+
+
+class ScrubberSettings(WidgetSettings):
+    """What is shown of the packed runs, and how."""
+
+    widget = "Scrubber"
+    derived = ("panes",)
+
+    index = Whole(0, min=0, max=998, help="position among the shown steps, from 0 (0)")
+    panes = traitlets.List(traitlets.Unicode(), help="names of the pictures that are shown")
+    playing = traitlets.Bool(False, help="whether it plays (False)")
+    view = Choice(
+        ["beside", "flip", "difference"], "beside", help="how several runs are shown (beside)"
+    )
+    front = Whole(0, min=0, max=998, help="which run is seen in the flip view, from 0 (0)")
+
+    def __init__(self, data: Mapping[str, Any], **options: Any) -> None:
+        self.data = data
+        super().__init__(**options)
+
+    @property
+    def choices(self) -> list[str]:
+        """Names of all pictures that the runs have."""
+        return [name for name, _ in self.data["panes"]]
+
+    @traitlets.default("panes")
+    def _default_panes(self) -> list[str]:
+        return list(self.data["shown"])
+
+    @traitlets.validate("panes")
+    def _known(self, proposal: Any) -> list[str]:
+        unknown = [name for name in proposal["value"] if name not in self.choices]
+        if unknown:
+            raise ArgumentError(
+                f"panes has {', '.join(unknown)}; these traces have {', '.join(self.choices)}"
+            )
+        return proposal["value"]
+
+    @traitlets.validate("index", "front")
+    def _within(self, proposal: Any) -> int:
+        runs, name, value = self.data["runs"], proposal["trait"].name, proposal["value"]
+        count, things = len(runs), "runs"
+        if name == "index":
+            count, things = max(len(run["steps"]) for run in runs), "steps"
+        if value >= count:
+            raise ArgumentError(
+                f"{name} is {value}; there are {count} {things} to show, counted from 0"
+            )
+        return value
 
 
 class Scrubber(View):
@@ -38,6 +88,14 @@ class Scrubber(View):
     something observes this widget (`scrubber.observe(...)`), so that a step costs no message;
     setting them from Python always works. Without anywidget plain ipywidgets show the pictures with
     the kernel's help: no difference view, no scale sliders.
+
+    Example:
+        >>> import sagviz as sv
+        >>> pair = sv.compare(sv.load(), "a fox", steps=2, progress=False)
+        >>> scrubber = sv.Scrubber(pair, index=1, panes=["x_t", "attention"])
+        >>> scrubber.choices[:3]
+        ['x_t', 'x0_hat', 'attention']
+        >>> scrubber.close()
 
     Args:
         traces: one trace, or several of the same kind of model; loaded ones will do, no model is
@@ -58,69 +116,31 @@ class Scrubber(View):
         TraceError: a trace without a step.
     """
 
-    index = Whole(0, min=0, max=998, help="position among the shown steps, from 0 (0)")
-    panes = traitlets.List(traitlets.Unicode(), help="names of the pictures that are shown")
-    playing = traitlets.Bool(False, help="whether it plays (False)")
-    view = Choice(
-        ["beside", "flip", "difference"], "beside", help="how several runs are shown (beside)"
-    )
-    front = Whole(0, min=0, max=998, help="which run is seen in the flip view, from 0 (0)")
+    settings_type = ScrubberSettings
+    settings: ScrubberSettings
 
     def __init__(self, traces: Trace | Sequence[Trace], **options: Any) -> None:
         self.traces = [traces] if isinstance(traces, Trace) else list(traces)
-        self._data = pack(self.traces, PAGE_BYTES)
-        self._watched = False
-        super().__init__(**options)
-        stage = PlainStage if anywidget is None else Stage
-        self.stage = stage(self, **{name: getattr(self, name) for name in FOLLOWED})
+        super().__init__(pack(self.traces, PAGE_BYTES), **options)
+        shown = {name: getattr(self.settings, name) for name in FOLLOWED}
+        if anywidget is None:
+            self.stage: Any = PlainStage(self.traces, self.notice, **shown)
+        else:
+            self.stage = Stage(data=self.settings.data, **shown)
         for name in FOLLOWED:
-            traitlets.link((self, name), (self.stage, name))
+            traitlets.link((self.settings, name), (self.stage, name))
         self.fill(self.stage)
-        self._watched = True
 
     @property
     def choices(self) -> list[str]:
         """Names of all pictures that these traces have."""
-        return [name for name, _ in self._data["panes"]]
+        return self.settings.choices
 
     def observe(self, *args: Any, **options: Any) -> None:
         """As every widget's; from now on the page tells the kernel about each step."""
         super().observe(*args, **options)
-        if getattr(self, "_watched", False):
+        if hasattr(self, "stage"):
             self.stage.watched = True
-
-    @traitlets.default("panes")
-    def _default_panes(self) -> list[str]:
-        return list(self._data["shown"])
-
-    @traitlets.validate("panes")
-    def _known(self, proposal: Any) -> list[str]:
-        unknown = [name for name in proposal["value"] if name not in self.choices]
-        if unknown:
-            raise ArgumentError(
-                f"panes has {', '.join(unknown)}; these traces have {', '.join(self.choices)}"
-            )
-        return proposal["value"]
-
-    @traitlets.validate("index")
-    def _within(self, proposal: Any) -> int:
-        return self._bounded(
-            "index",
-            proposal["value"],
-            max(len(run["steps"]) for run in self._data["runs"]),
-            "steps",
-        )
-
-    @traitlets.validate("front")
-    def _present(self, proposal: Any) -> int:
-        return self._bounded("front", proposal["value"], len(self.traces), "runs")
-
-    def _bounded(self, name: str, value: int, count: int, things: str) -> int:
-        if value >= count:
-            raise ArgumentError(
-                f"{name} is {value}; there are {count} {things} to show, counted from 0"
-            )
-        return value
 
     def static_html(self) -> str:
         return fragment(self.traces)
@@ -144,29 +164,26 @@ class PlainStage(W.VBox, Followed):
     anywidget.
     """
 
-    def __init__(self, scrubber: Scrubber, **traits: Any) -> None:
-        super().__init__(**traits)
-        self.scrubber, last = scrubber, max(len(trace) for trace in scrubber.traces) - 1
-        self.traces = [
-            replace(trace, latent_rgb=colours(trace, scrubber.traces)) for trace in scrubber.traces
-        ]
+    def __init__(self, traces: Sequence[Trace], notice: Notice, **shown: Any) -> None:
+        super().__init__(**shown)
+        self.notice, last = notice, max(map(len, traces)) - 1
+        self.traces = [replace(trace, latent_rgb=colours(trace, traces)) for trace in traces]
         self.step = Number("Step", self.index, 0, last, words="which of the steps is shown, from 0")
         self.play = W.Play(
             value=self.index, min=0, max=last, interval=200, description="play the steps"
         )
         traitlets.link((self, "index"), (self.step, "value"))
         traitlets.link((self.play, "value"), (self.step, "value"))
-        traitlets.link(
-            (self, "playing"),
-            (self.play, "playing" if self.play.has_trait("playing") else "_playing"),
-        )  # ipywidgets 7
+        # ipywidgets 7 has another name for it
+        playing = "playing" if self.play.has_trait("playing") else "_playing"
+        traitlets.link((self, "playing"), (self.play, playing))
         self.pictures = W.HTML(layout=W.Layout(width="100%"))
         self.children = (flow(self.play, self.step), self.pictures)
-        self.observe(self._draw, names=["index", "panes", "view", "front"])
-        self._draw(None)
+        self.observe(lambda _: self._draw(), names=["index", "panes", "view", "front"])
+        self._draw()
 
-    def _draw(self, _: object) -> None:
-        with self.scrubber.guarded():
+    def _draw(self) -> None:
+        with self.notice.guarded():
             runs = [self.traces[self.front]] if self.view == "flip" else self.traces
             self.pictures.value = "".join(map(self._run, runs))
 
@@ -174,15 +191,7 @@ class PlainStage(W.VBox, Followed):
         share = self.index / max(1, self.step.slider.max)
         step = trace[round(share * (len(trace) - 1))]
         panels = step_panel(trace, step)
-        names = [
-            "x_t",
-            "x0_hat",
-            *(["attention", "mask", "x0_blurred", "x_degraded"] if step.mask is not None else []),
-        ]
-        names += [*step.terms, "x0_guided"]
-        chosen = tuple(
-            panel for name, panel in zip(names, panels.panels, strict=True) if name in self.panes
-        )
+        chosen = tuple(panel for panel in panels.panels if panel.name in self.panes)
         words = (
             f"<b>{escape(describe.of_guidance(trace.settings.guidance))}.</b>"
             f" {escape(describe.of_step(step, trace.evaluations))}"
@@ -198,6 +207,3 @@ if anywidget is not None:
         _esm = SCRIPT + WIDGET
         _css = STYLE
         data = traitlets.Dict(help="see `player.pack`").tag(sync=True)
-
-        def __init__(self, scrubber: Scrubber, **traits: Any) -> None:
-            super().__init__(data=scrubber._data, **traits)

@@ -6,8 +6,7 @@ presentation). Both are pressed in turn in the same page, so that a busy machine
 ratio of medians is what counts. The bare swap changes one picture of 512 x 512 pixels (WebP) by a
 range input and one line of script. A press falls anywhere between two frames, so that single times
 spread over some ten milliseconds: it takes a few hundred for medians that stay. With tests/browser
-on
-PYTHONPATH:
+on PYTHONPATH:
 
     PYTHONPATH=tests/browser python tests/benchmarks/browser.py
 """
@@ -31,7 +30,8 @@ import sagviz as sv
 # Puts a bare slider with a picture into the page, which swaps pictures made from the player's own,
 # and returns nothing.
 BARE = """count => {
-    const slider = document.createElement('input'), image = document.createElement('img'), frames = [];
+    const slider = document.createElement('input'), image = document.createElement('img');
+    const frames = [];
     Object.assign(slider, {type: 'range', min: 0, max: count - 1, value: 0, className: 'bare'});
     image.className = 'bare-picture';
     image.style = 'position: fixed; right: 0; bottom: 0; z-index: 9';  // seen, as the player is

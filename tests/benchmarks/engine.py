@@ -58,7 +58,7 @@ def row(
 
 
 def large_pipe(folder: Path) -> StableDiffusionPipeline:
-    """Stable Diffusion 1.5's U-Net of random weights; text encoder and VAE fit it, and are small."""
+    """Stable Diffusion 1.5's U-Net of random weights; text encoder and VAE are small."""
     pipe = build_pipe(folder)
     pipe.unet = build_unet(
         sample_size=32,

@@ -23,7 +23,7 @@ AIMS = {"cfg_scale": 60.0, "sag_scale": 60.0, "threshold": 250.0}
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of wall clock, and of this process alone, which other programs do not lengthen."""
+    """Milliseconds of wall clock, and of this process alone, which others do not lengthen."""
 
     name: str
     wall: np.ndarray

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,9 @@ from distributed import Client, LocalCluster
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.sweeps import begin, pool
+from sagviz.sweeps.memory_store import Memory
 from sagviz.sweeps.plan import Cell
-from sagviz.sweeps.running import run
-from sagviz.sweeps.store import Memory
-from sagviz.sweeps.tasks import blank
+from sagviz.sweeps.tasks import empty_task
 
 PROMPTS = ["a fox on a blue background", "a cat", "an owl", "a tree"]
 SUMS = [CFG(1 + w / 10) + SAG(s / 10) for w in range(10) for s in range(10)]
@@ -83,8 +83,14 @@ def of_a_cell(model: sv.Model, folder: Path) -> Path:
     )
     for batch in (1, 16):
         spent = seconds(
-            lambda batch=batch: sv.sweep(
-                model, PROMPTS[0], seeds=range(16), guidance=SUMS[-1], batch=batch, progress=False
+            partial(
+                sv.sweep,
+                model,
+                PROMPTS[0],
+                seeds=range(16),
+                guidance=SUMS[-1],
+                batch=batch,
+                progress=False,
             )
         )
         row(
@@ -123,13 +129,13 @@ def of_a_task(model: sv.Model, one: Path, count: int, folder: Path) -> None:
     for cell in laid.cells:
         (folder / f"{cell.key}.sagtrace").write_bytes(content)
     with pool(2) as executor, dask_workers() as other:
-        task = blank(model, laid.plan, laid.store, executor)
+        task = empty_task(model, laid.plan, laid.store, executor)
         for size in (1, 16):
             sent = pickle.dumps(replace(task, cells=laid.cells[:size]))
             row(f"bytes of a task, batch={size}", f"{len(sent):,}")
         for name, engine in (("process pool of two", executor), ("Dask, two workers", other)):
-            list(through(engine, model, laid, laid.cells[:40]))  # they load the model
-            spent = seconds(lambda engine=engine: list(through(engine, model, laid, laid.cells)))
+            through(engine, model, laid, laid.cells[:40])  # they load the model
+            spent = seconds(partial(through, engine, model, laid, laid.cells))
             row(f"a task beside its cells, {name}", f"{1e3 * spent / len(laid):.1f} ms")
 
 
@@ -142,19 +148,22 @@ def dask_workers() -> Iterator[Executor]:
         yield client.get_executor()
 
 
-def through(
-    executor: Executor, model: sv.Model, laid: sv.Sweep, cells: tuple[Cell, ...]
-) -> Iterator[Cell]:
-    return run(model, laid.plan, laid.store, cells, batch=1, executor=executor)
+def through(executor: Executor, model: sv.Model, laid: sv.Sweep, cells: tuple[Cell, ...]) -> None:
+    for _ in laid.run(model, cells=cells, batch=1, executor=executor):
+        pass
 
 
 def of_a_driver(model: sv.Model, count: int) -> None:
     """Without an executor, of cells that cost nothing because each is already there."""
-    laid = planned(model, count)
-    store = Memory()
-    store.holds = lambda _: True  # type: ignore[method-assign]
+
+    class Full(Memory):
+        def holds(self, key: str) -> bool:
+            del key
+            return True
+
+    laid = sv.Sweep(planned(model, count).plan, Full())
     cells = laid.cells
-    spent = seconds(lambda: list(run(model, laid.plan, store, cells, batch=16)))
+    spent = seconds(lambda: list(laid.run(model, cells=cells, batch=16)))
     row(f"going through {count:,} cells, beside the cells", f"{1e6 * spent / count:.1f} µs a cell")
 
 

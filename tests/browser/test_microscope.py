@@ -113,13 +113,13 @@ def test_predict_paint_reveal_use(notebook: Notebook) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + 11.5 * cell, box["y"] + 3.5 * cell, steps=4)
     page.mouse.up()
-    notebook.until("scope.painting.cells.sum() == 8 and scope.painting.cells[3, 4:12].sum() == 8")
+    notebook.until("scope.mask_tab.cells.sum() == 8 and scope.mask_tab.cells[3, 4:12].sum() == 8")
     page.locator(".sag-surface").nth(1).press("ArrowDown")
     page.keyboard.press("Space")
-    notebook.until("scope.painting.cells.sum() == 9")
+    notebook.until("scope.mask_tab.cells.sum() == 9")
     page.locator(".sag-reveal").click()
     page.locator(".sag-overlap-words", has_text="IoU").wait_for()
-    share = notebook.value("sv.measure.iou(scope.painting.cells, scope.attended)")
+    share = notebook.value("sv.measure.iou(scope.mask_tab.cells, scope.attended)")
     assert f"{share:.2f}" in page.locator(".sag-overlap-words").inner_text()
     assert pixels(page.locator(MASK)) == whole
     page.locator(".sag-use-what-is-painted").click()
@@ -151,9 +151,9 @@ def test_cancel_stops_a_long_branch(notebook: Notebook) -> None:
     page = notebook.page
     page.get_by_role("tab", name="Go on from here").last.click()
     page.locator(".sag-go-on").last.click()
-    notebook.until("long.going_on.bar.value > 2")
+    notebook.until("long.branch_tab.bar.value > 2")
     page.locator(".sag-cancel").last.click()
-    notebook.until("not long.going_on.worker.busy", timeout=10)
+    notebook.until("not long.branch_tab.worker.busy", timeout=10)
     assert 2 < notebook.value("len(long.branched)") < 400
     page.locator(".sag-branch-words", has_text="stopped after step").wait_for()
     notebook.run("long.close()")
@@ -166,7 +166,7 @@ def test_code_is_shown(notebook: Notebook) -> None:
     notebook.page.wait_for_function(
         "() => document.querySelector('.sag-code textarea').value.includes('SAG(0.5)')"
     )
-    assert notebook.value(f"scope._code.value == {text.input_value()!r}")
+    assert notebook.value(f"scope.code.value == {text.input_value()!r}")
 
 
 def test_an_error_shows_below_and_the_next_change_works(notebook: Notebook) -> None:

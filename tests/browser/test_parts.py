@@ -9,31 +9,38 @@ SETUP = """
 import traitlets
 from PIL import Image
 from sagviz.image import to_jpeg
-from sagviz.widgets import parts
+from sagviz.widgets.common.controls import action_button, control
+from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.picture import Picture
+from sagviz.widgets.common.settings import WidgetSettings
+from sagviz.widgets.common.traits import Amount, Choice, Whole
+from sagviz.widgets.common.view import View
 
-class Sample(parts.View):
-    steps = parts.Whole(50, min=1, max=999, help="how many steps, 1 to 999 (50)")
-    scale = parts.Amount(3.0, min=0, max=10, help="guidance scale, 0 to 10 (3)")
-    kind = parts.Choice(["plain", "fancy"], "plain", help="which kind (plain)")
+class SampleSettings(WidgetSettings):
+    widget = "Sample"
+    steps = Whole(50, min=1, max=999, help="how many steps, 1 to 999 (50)")
+    scale = Amount(3.0, min=0, max=10, help="guidance scale, 0 to 10 (3)")
+    kind = Choice(["plain", "fancy"], "plain", help="which kind (plain)")
     prompt = traitlets.Unicode("", help="what to draw, in words")
     fixed = traitlets.Bool(False, help="whether the seed stays")
+
+class Sample(View):
+    settings_type = SampleSettings
 
     def __init__(self, **options):
         super().__init__(**options)
         names = [("steps", 1), ("scale", 0.1), ("kind", 1), ("prompt", 1), ("fixed", 1)]
-        controls = [self.control(name, name.title(), step) for name, step in names]
-        self.left, self.right = parts.Picture("Left", 256), parts.Picture("Right", 256, sharp=True)
-        self.go = parts.button("Go", "make a picture")
-        self.go.on_click(self.draw)
-        self.fill(*controls, self.go, parts.flow(self.left, self.right))
+        controls = [control(self.settings, name, name.title(), step) for name, step in names]
+        self.left, self.right = Picture("Left", 256), Picture("Right", 256, sharp=True)
+        self.go = action_button(self.notice, "Go", "make a picture", self.draw)
+        self.fill(*controls, self.go, flow(self.left, self.right))
 
-    def draw(self, _):
-        with self.guarded():
-            if self.kind == "fancy":
-                raise ValueError("<b>no</b>")
-            for picture in (self.left, self.right):
-                colour = (self.steps % 256, int(20 * self.scale), 99)
-                picture.show(to_jpeg(Image.new("RGB", (64, 64), colour)), f"scale {self.scale}")
+    def draw(self):
+        if self.kind == "fancy":
+            raise ValueError("<b>no</b>")
+        for picture in (self.left, self.right):
+            colour = (self.steps % 256, int(20 * self.scale), 99)
+            picture.show(to_jpeg(Image.new("RGB", (64, 64), colour)), f"scale {self.scale}")
 
 sample = Sample()
 sample

@@ -25,17 +25,17 @@ from torch import Tensor
 import sagviz as sv
 from sagviz import APG, CFG, CG, PAG, SAG, SEG, Rescale, describe, measure
 from sagviz.codegen import code
-from sagviz.errors import ArgumentError
+from sagviz.errors import ArgumentError, RunError
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.mini import noisy
-from sagviz.models.load import _own_classifier
+from sagviz.models.load import load_classifier
 from sagviz.plot.formula import formula
 from sagviz.sampling.collect import collect
 from sagviz.sampling.keep import record_bytes
 from sagviz.sampling.lockstep import begin, lockstep
 from sagviz.sampling.prepare import prepare, resume
 from sagviz.sampling.unet_calls import UNetCalls
-from sagviz.sweeps.axes import fingerprint
+from sagviz.sweeps.fingerprint import fingerprint
 
 PROMPT = "a fox on a blue background"
 MID = "mid_block.attentions.0.transformer_blocks.0.attn1"
@@ -598,10 +598,8 @@ def test_a_trace_comes_back_bit_for_bit(trace: sv.Trace, tmp_path: Path) -> None
     assert all(torch.equal(a.eps, b.eps) for a, b in zip(loaded, trace, strict=True))
 
 
-def test_files_of_earlier_versions_mean_the_same() -> None:
-    """Their words for CFG and SAG are read, and still written: the keys of a sweep's cells are
-    hashes of them.
-    """
+def test_files_hold_every_field() -> None:
+    """Defaults too, so that a file means the same when a default has changed."""
     sag = {
         "kind": "sag",
         "scale": 0.5,
@@ -614,9 +612,10 @@ def test_files_of_earlier_versions_mean_the_same() -> None:
         "start": 0.0,
         "stop": 1.0,
     }
-    guidance = Guidance.from_json([{"kind": "cfg", "scale": 3.0}, sag])
+    cfg = {"kind": "cfg", "scale": 3.0, "start": 0.0, "stop": 1.0}
+    guidance = Guidance.from_json([cfg, sag])
     assert guidance == CFG(3.0) + SAG(0.5, threshold=1.2, heads=(0, 2))
-    assert guidance.to_json() == [{"kind": "cfg", "scale": 3.0}, {**sag, "heads": (0, 2)}]
+    assert guidance.to_json() == [cfg, {**sag, "heads": (0, 2)}]
 
 
 @pytest.mark.parametrize("index", [0, 3])
@@ -711,8 +710,9 @@ def test_an_error_inside_a_pass_leaves_nothing_behind(
         raise MemoryError
 
     monkeypatch.setattr(network, "predict", fail)
-    with pytest.raises(MemoryError):
+    with pytest.raises(RunError) as stopped:
         run(network, ALL)
+    assert isinstance(stopped.value.__cause__, MemoryError)
     assert residue(network.unet) == before
 
 
@@ -728,14 +728,14 @@ def test_a_classifier_is_given_to_load(folder: Path) -> None:
 def test_the_miniatures_classifier_is_found_where_it_lies(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    assert _own_classifier(tmp_path, torch.device("cpu")) is None
+    assert load_classifier(tmp_path, torch.device("cpu")) is None
     torch.manual_seed(0)
     own = noisy.NoisyClassifier()
     save_file(
         {name: value.contiguous() for name, value in own.state_dict().items()},
         tmp_path / noisy.FILE,
     )
-    found = _own_classifier(tmp_path, torch.device("cpu"))
+    found = load_classifier(tmp_path, torch.device("cpu"))
     x, t = torch.randn(2, 4, 16, 16), torch.tensor([10.0, 900.0])
     assert torch.equal(found(x, t), own.eval()(x, t))
     assert "fox" in found.labels

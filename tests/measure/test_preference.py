@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from sagviz.errors import ArgumentError
-from sagviz.image import data_uri, to_png
+from sagviz.html import data_uri
+from sagviz.image import to_png
 from sagviz.measure.preference import LEFT, RIGHT, TIE, Votes, fingerprint
 from sagviz.widgets.preference import Preference
 

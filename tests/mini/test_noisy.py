@@ -9,9 +9,12 @@ import torch
 
 from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.guidance.cg import slope
-from sagviz.mini import noisy
+from sagviz.mini.noisy import NoisyClassifier
+from sagviz.mini.scenes import Label
+from sagviz.mini.training import noisy
 from sagviz.mini.training.diffusion import build_scheduler
 from sagviz.mini.training.fit import Plan
+from sagviz.mini.training.judge import to_targets
 
 
 @pytest.mark.parametrize(("t", "place"), [(10, 0), (500, 7), (990, 47)])
@@ -21,7 +24,7 @@ def test_the_slope_is_that_of_the_log_probability(t: int, place: int) -> None:
     """
     torch.manual_seed(0)
     classifier, level = (
-        noisy.NoisyClassifier().double(),
+        NoisyClassifier().double(),
         NoiseLevel(t=t, alpha=0.6, sigma=0.8, prediction="epsilon"),
     )
     x_t, towards = torch.randn(2, 3, 4, 16, 16, dtype=torch.float64)
@@ -37,8 +40,15 @@ def test_the_slope_is_that_of_the_log_probability(t: int, place: int) -> None:
 def test_it_learns_to_tell_two_latents_apart(tmp_path: Path) -> None:
     torch.manual_seed(0)
     latents = torch.randn(2, 4, 16, 16).repeat(20, 1, 1, 1)
-    labels: list[dict[str, object]] = [
-        {"objects": [("fox", "owl")[i % 2]], "background": "red"} for i in range(40)
+    labels: list[Label] = [
+        {
+            "caption": "",
+            "objects": [("fox", "owl")[i % 2]],
+            "sizes": [""],
+            "background": "red",
+            "relation": None,
+        }
+        for i in range(40)
     ]
     signal = build_scheduler().alphas_cumprod
     classifier = noisy.train(
@@ -46,8 +56,8 @@ def test_it_learns_to_tell_two_latents_apart(tmp_path: Path) -> None:
         labels,
         (latents, labels),
         signal,
-        Plan(steps=15, rate=2e-3, warmup=3),
+        Plan(steps=15, rate=2e-3, warmup=3, autocast=False),
         tmp_path / "noisy.pt",
     )
-    right = noisy.accuracy(classifier, latents, noisy.to_targets(labels)[0], signal)
+    right = noisy.accuracy(classifier, latents, to_targets(labels)[0], signal)
     assert sum(right["t=300"]) == 40

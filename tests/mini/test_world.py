@@ -7,22 +7,9 @@ import re
 import numpy as np
 import pytest
 
+from sagviz.mini.scenes import SIZE, SPRITES, Scene, backdrop, scene, sprite
 from sagviz.mini.training.diffusion import TOKENS
-from sagviz.mini.world import (
-    BACKGROUNDS,
-    OBJECTS,
-    SIZE,
-    SIZES,
-    SPRITES,
-    Scene,
-    backdrop,
-    caption,
-    scene,
-    sprite,
-    swapped,
-    with_article,
-    words,
-)
+from sagviz.mini.world import BACKGROUNDS, OBJECTS, SIZES, caption, swapped, with_article, words
 
 SCENES = [scene(np.random.default_rng(seed)) for seed in range(1500)]
 

@@ -14,6 +14,7 @@ from known import PARAMETERS, UNETS, VAE
 from tiny import build_unet
 from torch import Tensor, nn
 
+from sagviz.models import SDXL, Pixels, StableDiffusion
 from sagviz.models.memory import Footprint, Live, in_tiles, peak, weight_bytes
 
 LATENT, TOKENS = (4, 64, 64), 24
@@ -22,6 +23,9 @@ NUMBERS = 4 * 1000
 
 def numbers() -> Tensor:
     return torch.zeros(1000)
+
+
+GIVEN = numbers()
 
 
 @pytest.mark.parametrize(
@@ -41,9 +45,6 @@ def numbers() -> Tensor:
 def test_what_lives_at_once_is_counted(call: Any, arrays: int) -> None:
     """Views, in-place operations and what was there before cost nothing."""
     assert peak(call) == arrays * NUMBERS
-
-
-GIVEN = numbers()
 
 
 def test_what_has_gone_is_not_counted_any_more() -> None:
@@ -87,7 +88,14 @@ def test_a_unets_call_takes_what_was_told(unet: UNet2DConditionModel, rows: int)
         ).sample
 
     call()
-    told = Footprint().unet(unet, torch.float32, rows=rows, latent=LATENT, tokens=TOKENS)
+    told = Footprint().unet(
+        SDXL if sdxl else StableDiffusion,
+        unet,
+        torch.float32,
+        rows=rows,
+        latent=LATENT,
+        tokens=TOKENS,
+    )
     assert told == pytest.approx(peak_memory(call), rel=0.15)
 
 
@@ -103,7 +111,7 @@ def test_a_unet_of_pixels_reads_no_text() -> None:
     ).eval()
     x = torch.randn(2, 3, 64, 64)
     unet(x, 500)
-    told = Footprint().unet(unet, torch.float32, rows=2, latent=(3, 64, 64), tokens=0)
+    told = Footprint().unet(Pixels, unet, torch.float32, rows=2, latent=(3, 64, 64), tokens=0)
     assert told == pytest.approx(peak_memory(lambda: unet(x, 500).sample), rel=0.15)
 
 
@@ -154,7 +162,7 @@ def test_sdxl_is_told_by_the_laws_of_its_size(sdxl: UNet2DConditionModel) -> Non
     found = Footprint()
 
     def told(rows: int = 1, side: int = 64, dtype: torch.dtype = torch.float16) -> int:
-        return found.unet(sdxl, dtype, rows=rows, latent=(4, side, side), tokens=77)
+        return found.unet(SDXL, sdxl, dtype, rows=rows, latent=(4, side, side), tokens=77)
 
     assert told(rows=3) == pytest.approx(3 * told(), rel=0.02)
     assert told(side=128) == pytest.approx(4 * told(), rel=0.02)
@@ -168,16 +176,22 @@ def test_a_peak_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """And another one where anything differs that decides it."""
     found, unet, made = Footprint(), build_unet(), []
     real = UNet2DConditionModel.from_config.__func__
-    monkeypatch.setattr(
-        UNet2DConditionModel,
-        "from_config",
-        classmethod(lambda *args: made.append(args) or real(*args)),
-    )
+
+    def counted(*args: Any) -> Any:
+        made.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(UNet2DConditionModel, "from_config", classmethod(counted))
     for rows in (1, 2, 1, 2):
-        found.unet(unet, torch.float32, rows=rows, latent=LATENT, tokens=TOKENS)
+        found.unet(StableDiffusion, unet, torch.float32, rows=rows, latent=LATENT, tokens=TOKENS)
     assert len(made) == 2
-    found.unet(unet, torch.float16, rows=1, latent=LATENT, tokens=TOKENS)
+    found.unet(StableDiffusion, unet, torch.float16, rows=1, latent=LATENT, tokens=TOKENS)
     found.unet(
-        build_unet(block_out_channels=(8, 32)), torch.float32, rows=1, latent=LATENT, tokens=TOKENS
+        StableDiffusion,
+        build_unet(block_out_channels=(8, 32)),
+        torch.float32,
+        rows=1,
+        latent=LATENT,
+        tokens=TOKENS,
     )
     assert len(made) == 4

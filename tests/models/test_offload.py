@@ -19,7 +19,7 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError
 from sagviz.models.offload import execution_device, is_offloaded, visit_in_turn
-from sagviz.sweeps.axes import fingerprint
+from sagviz.sweeps.fingerprint import fingerprint
 
 CPU = torch.device("cpu")
 
@@ -49,7 +49,7 @@ class Traveller(nn.Module):
             [torch.empty(0, device="meta") if self.place.type == "meta" else torch.empty(0)]
         )
 
-    def to(self, place: Any) -> Any:
+    def to(self, place: Any) -> Any:  # type: ignore[override]
         self.place, self.moves = torch.device(place), self.moves + 1
         return self
 

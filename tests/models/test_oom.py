@@ -30,7 +30,7 @@ def on_cuda() -> Any:
 
 
 class Breaks:
-    """In front of the U-Net's middle: these calls hold an activation and ask for too much memory."""
+    """Before the U-Net's middle: these calls hold an activation and ask for too much memory."""
 
     def __init__(self, model: sv.Model, *calls: int, ask: Any = too_large) -> None:
         self.calls, self.ask, self.made = calls, ask, 0

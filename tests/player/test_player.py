@@ -23,8 +23,8 @@ from sagviz.player.pack import pack
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.sweeps import sweep
+from sagviz.sweeps.memory_store import Memory
 from sagviz.sweeps.results import Sweep
-from sagviz.sweeps.store import Memory
 
 BOTH = CFG(3.0) + SAG(1.0)
 

@@ -35,7 +35,7 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError, Interrupted, RunError, SagvizError
 from sagviz.models import SCHEDULERS, StableDiffusion
-from sagviz.sampling import loop
+from sagviz.sampling import memory_check
 
 BOTH = CFG(3.0) + SAG(1.0)
 
@@ -330,17 +330,9 @@ def test_records_are_float32_whatever_the_models_precision(folder: Path, model: 
     half = sv.load(folder, dtype="bfloat16")
     trace = run(half)
     for step in trace:
-        for name in (
-            "x_t",
-            "out_uncond",
-            "out_cond",
-            "out_degraded",
-            "attention",
-            "x_next",
-            "x_degraded",
-            "eps",
-        ):
-            assert getattr(step, name).dtype == torch.float32, name
+        assert {"out_uncond", "out_cond", "kept.out_degraded"} < step.tensors.keys()
+        for name, value in {**step.tensors, "x̂ₜ": step.x_degraded, "ε̃": step.eps}.items():
+            assert value.dtype == torch.float32, name
         assert step.x0_blurred.bfloat16().float().ne(step.x0_blurred).any()
     for step, after in pairwise(trace):  # DDIM by hand, from the records
         assert difference(after.x_t, after.alpha * step.x0_guided + after.sigma * step.eps) < 1e-5
@@ -560,9 +552,9 @@ def test_a_trace_within_the_bound_stays_within_it(
 ) -> None:
     """The refusal counts no less than what the records hold in the end, and not much more."""
     bytes_held = held(run(model, guidance, steps=10, keep=keep))
-    monkeypatch.setattr(loop, "MAX_TRACE_BYTES", bytes_held - 1)
+    monkeypatch.setattr(memory_check, "MAX_TRACE_BYTES", bytes_held - 1)
     refused("GiB", model, guidance=guidance, steps=10, keep=keep)
-    monkeypatch.setattr(loop, "MAX_TRACE_BYTES", 2 * bytes_held)
+    monkeypatch.setattr(memory_check, "MAX_TRACE_BYTES", 2 * bytes_held)
     run(model, guidance, steps=10, keep=keep)
 
 
@@ -573,7 +565,7 @@ def test_the_advice_of_a_refusal_can_be_followed(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch, steps: int, keep: int | None, share: float
 ) -> None:
     monkeypatch.setattr(
-        loop, "MAX_TRACE_BYTES", int(share * held(run(model, steps=steps, keep=keep)))
+        memory_check, "MAX_TRACE_BYTES", int(share * held(run(model, steps=steps, keep=keep)))
     )
     message = refused("keep=", model, guidance=BOTH, steps=steps, keep=keep)
     run(model, steps=steps, keep=int(message.partition("keep=")[2].split()[0]))
@@ -582,7 +574,7 @@ def test_the_advice_of_a_refusal_can_be_followed(
 def test_a_run_too_large_for_a_single_record_is_refused(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "MAX_TRACE_BYTES", 1000)
+    monkeypatch.setattr(memory_check, "MAX_TRACE_BYTES", 1000)
     assert "keep=" not in refused("fewer images", model, guidance=BOTH)
 
 

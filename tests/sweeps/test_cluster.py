@@ -1,4 +1,4 @@
-"""Sweeps beyond one process: real process pools and a real Dask cluster, whose workers are killed."""
+"""Sweeps beyond one process: process pools and a real Dask cluster, whose workers are killed."""
 
 from __future__ import annotations
 
@@ -214,25 +214,17 @@ def test_a_worker_killed_in_the_middle_of_a_hundred_cells(
         shown,
     )
     assert told
-    firsts = {cell.key: cell.settings for cell in laid.cells[::4]}
+    firsts = {cell.key: cell.values for cell in laid.cells[::4]}
     assert all(
-        f"seed {firsts[key].seed}, CFG {firsts[key].guidance.get(CFG).scale:g}" in first
+        f"seed {firsts[key]['seed']}, CFG {firsts[key]['cfg_scale']:g}" in first
         for first, _, key in told
     )
 
 
 def test_the_command_takes_a_scheduler(folder: Path, client: Client, tmp_path: Path) -> None:
-    flags = [
-        "--seeds",
-        "0",
-        "1",
-        "--steps",
-        "1",
-        "--store",
-        str(tmp_path),
-        "--dask",
-        client.scheduler.address,
-    ]
+    assert client.scheduler is not None
+    place = ["--store", str(tmp_path), "--dask", str(client.scheduler.address)]
+    flags = ["--seeds", "0", "1", "--steps", "1", *place]
     assert main(["sweep", "--model", str(folder), *flags]) == 0
     assert len(pd.read_csv(tmp_path / "table.csv")) == 2
 
@@ -264,7 +256,7 @@ def test_a_cell_that_kills_its_worker_ends_as_failed(
     client.run_on_scheduler(once)
     client.register_plugin(Deadly())
     before = sum(attempts(client).values())
-    sweep = {
+    sweep: dict[str, Any] = {
         "prompts": "a fox",
         "seeds": [0, 1, 2, 3],
         "steps": 1,

@@ -18,6 +18,7 @@ from distributed.scheduler import KilledWorker
 
 import sagviz as sv
 from sagviz import CFG, CG
+from sagviz.errors import WorkerError
 from sagviz.sweeps import begin, dispatch, tasks
 
 AXES: dict[str, Any] = {"prompts": "a fox", "seeds": range(8), "steps": 1, "guidance": CFG(3.0)}
@@ -26,9 +27,9 @@ AXES: dict[str, Any] = {"prompts": "a fox", "seeds": range(8), "steps": 1, "guid
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """A worker keeps its model for the next task: each test has a worker of its own."""
-    tasks._kept.clear()
+    tasks.loaded.clear()
     yield
-    tasks._kept.clear()
+    tasks.loaded.clear()
 
 
 class Watched(ThreadPoolExecutor):
@@ -60,7 +61,7 @@ def test_a_task_brings_its_own_cells_and_its_name(model: sv.Model, tmp_path: Pat
         executor.tasks[0].name
         == f"“a fox”, seed 0, CFG 3 to “a fox”, seed 2, CFG 3, 3 cells, {laid.cells[0].key}"
     )
-    alone, *_ = executor.tasks[0].alone()
+    alone, *_ = executor.tasks[0].split()
     assert alone.name == f"“a fox”, seed 0, CFG 3, {laid.cells[0].key}"
 
 
@@ -73,8 +74,8 @@ def test_the_name_of_a_task_is_short(
     model: sv.Model, prompt: str, shown: str, tmp_path: Path
 ) -> None:
     laid = begin(model, prompt, store=tmp_path)
-    task = tasks.blank(model, laid.plan, laid.store, ThreadPoolExecutor(1))
-    (alone,) = replace(task, cells=laid.cells).alone()
+    task = tasks.empty_task(model, laid.plan, laid.store, ThreadPoolExecutor(1))
+    (alone,) = replace(task, cells=laid.cells).split()
     assert alone.name == f"{shown}, seed 0, plain, {laid.cells[0].key}"
 
 
@@ -120,12 +121,12 @@ def test_a_store_that_others_filled_is_not_filled_again(
     laid = begin(model, **AXES, store=tmp_path)
     laid.store.begin(laid.plan.to_json())
     with ThreadPoolExecutor(1) as executor:
-        task = replace(tasks.blank(model, laid.plan, laid.store, executor), cells=laid.cells)
+        task = replace(tasks.empty_task(model, laid.plan, laid.store, executor), cells=laid.cells)
         tasks.perform(task)
         before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
         made: list[Any] = []
         monkeypatch.setattr(
-            "sagviz.sweeps.workers.work", lambda _model, cells, _store: made.extend(cells)
+            "sagviz.sweeps.workers.make_batch", lambda _model, cells, _store: made.extend(cells)
         )
         tasks.perform(task)
     assert not made
@@ -135,8 +136,10 @@ def test_a_store_that_others_filled_is_not_filled_again(
 def test_an_executor_that_was_shut_down_is_named(model: sv.Model, tmp_path: Path) -> None:
     executor = ThreadPoolExecutor(1)
     executor.shutdown()
-    with pytest.raises(sv.SagvizError, match=r"the executor stopped .* goes on there"):
+    with pytest.raises(sv.SagvizError, match=r"the executor stopped .* goes on there") as stop:
         sv.sweep(model, **AXES, store=tmp_path, executor=executor, progress=False)
+    assert isinstance(stop.value, WorkerError)
+    assert len(stop.value.sweep.pending) == 8
 
 
 def test_tasks_that_someone_cancels_stop_the_sweep(model: sv.Model, tmp_path: Path) -> None:
@@ -169,7 +172,7 @@ class OneWorker(Executor):
         if any(cell.settings.seed == 1 for cell in task.cells):
             lost, self.waiting = self.waiting, []
             for each in lost:
-                each.set_exception(KilledWorker("cell", None, 0))
+                each.set_exception(KilledWorker("cell", None, 0))  # type: ignore[arg-type]
         elif future in self.waiting:
             call(task)
             self.waiting.remove(future)
@@ -218,7 +221,7 @@ def test_a_worker_that_has_other_weights_is_refused(folder: Path, tmp_path: Path
 
 def test_a_worker_that_does_not_see_the_store_is_refused(model: sv.Model, tmp_path: Path) -> None:
     laid = begin(model, **AXES, store=tmp_path / "here")
-    task = tasks.blank(model, laid.plan, laid.store, ThreadPoolExecutor(1))
+    task = tasks.empty_task(model, laid.plan, laid.store, ThreadPoolExecutor(1))
     for place in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(sv.SagvizError, match=r"where a worker is: .*give the"):
             tasks.perform(replace(task, cells=laid.cells, store=str(place)))

@@ -16,8 +16,8 @@ import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.cli import main
 from sagviz.sweeps import begin
+from sagviz.sweeps.folder_store import Folder
 from sagviz.sweeps.fsspec_store import Remote, store_at
-from sagviz.sweeps.store import Folder
 
 SMALL: dict[str, Any] = {
     "prompts": ["a fox", "a cat"],

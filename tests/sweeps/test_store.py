@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,10 @@ from sagviz import CFG
 from sagviz.files import write_whole
 from sagviz.image import to_png
 from sagviz.sweeps.cell_file import measures, peek
+from sagviz.sweeps.folder_store import Folder
 from sagviz.sweeps.fsspec_store import Remote
-from sagviz.sweeps.store import Failure, Folder, Memory, Store
+from sagviz.sweeps.memory_store import Memory
+from sagviz.sweeps.store import Failure, Store
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def trace(model: sv.Model) -> sv.Trace:
 
 @pytest.fixture(params=["folder", "remote", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    places = {
+    places: dict[str, Callable[[], Store]] = {
         "folder": lambda: Folder(tmp_path / "a" / "b"),
         "remote": lambda: Remote(f"memory:/{tmp_path}"),
         "memory": Memory,
@@ -90,7 +94,7 @@ def test_a_look_sees_who_works(tmp_path: Path) -> None:
 
 def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from sagviz.sweeps.store import Folder; claim ="
+        "import sys, time; from sagviz.sweeps.folder_store import Folder; claim ="
         " Folder(sys.argv[1]).claim('k')\nprint(flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
@@ -220,6 +224,10 @@ def test_measures_are_read_without_the_cell(
     assert sum(taken) < len(content)
 
 
+def part_of(content: bytes, offset: int, length: int) -> bytes:
+    return content[offset : offset + length]
+
+
 def test_measures_that_are_damaged_are_not_believed(model: sv.Model, tmp_path: Path) -> None:
     made = sv.sweep(model, "a fox", steps=1, store=tmp_path, progress=False)
     (path,) = tmp_path.glob("*.sagtrace")
@@ -233,9 +241,7 @@ def test_measures_that_are_damaged_are_not_believed(model: sv.Model, tmp_path: P
         b"\xff" * 99,
     ):
         path.write_bytes(broken)
-        assert (
-            peek(lambda offset, length, content=broken: content[offset : offset + length]) is None
-        )
+        assert peek(partial(part_of, broken)) is None
         with pytest.raises(sv.SagvizError, match=r"damaged|cannot be read"):
             made.table()
 

@@ -19,16 +19,18 @@ from sweep_worker import AXES, KILLS
 from tiny import counted
 
 import sagviz as sv
-from sagviz import CFG, SAG, measure
+from sagviz import CFG, SAG, files, measure
 from sagviz.cli import main
+from sagviz.errors import Interrupted, RunError
 from sagviz.guidance import Guidance
 from sagviz.models import Conditioning
 from sagviz.records.settings import Settings
 from sagviz.sampling.prepare import Run, resume
 from sagviz.sweeps import begin
-from sagviz.sweeps.axes import fingerprint
-from sagviz.sweeps.layout import axes_of, values_of
-from sagviz.sweeps.store import Folder
+from sagviz.sweeps.fingerprint import fingerprint
+from sagviz.sweeps.folder_store import Folder
+from sagviz.sweeps.labels import axes_of, values_of
+from sagviz.sweeps.memory_store import Memory
 from sagviz.sweeps.workers import batch_size
 
 SMALL: dict[str, Any] = {
@@ -118,7 +120,7 @@ def test_single_values_and_doubles(model: sv.Model) -> None:
         model,
         "a fox",
         seeds=np.arange(2),
-        steps=np.int64(1),
+        steps=np.int64(1),  # type: ignore[arg-type]
         guidance=[CFG(3), CFG(3.0), CFG(np.float64(3))],
         schedulers=[None, "ddim", "DDIM", model.scheduler],
         progress=False,
@@ -281,7 +283,14 @@ def test_the_table_has_settings_and_measures(model: sv.Model) -> None:
 
 @pytest.mark.parametrize(
     ("keep", "kept"),
-    [("last", [3]), (None, [0, 1, 2, 3]), (2, [0, 2, 3]), (9, [0, 3]), ([1, 2], [1, 2])],
+    [
+        ("last", [3]),
+        (None, [0, 1, 2, 3]),
+        (2, [0, 2, 3]),
+        (9, [0, 3]),
+        ([1, 2], [1, 2]),
+        (np.array([1, 2]), [1, 2]),
+    ],
 )
 def test_a_cell_keeps_what_it_is_told(
     model: sv.Model, keep: Any, kept: list[int], tmp_path: Path
@@ -477,20 +486,77 @@ def test_a_batch_that_is_too_large_is_made_one_by_one(
 def test_an_interrupt_leaves_everything_whole(
     model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, saved = Folder.save, []
+    save, saved = Folder.save, list[str]()
 
     def interrupted(self: Folder, key: str, trace: sv.Trace) -> None:
         if len(saved) == 3:
             raise KeyboardInterrupt
-        saved.append(save(self, key, trace))
+        save(self, key, trace)
+        saved.append(key)
 
     monkeypatch.setattr(Folder, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt) as stop:
+    with pytest.raises(Interrupted) as stop:
         sweep(model, store=tmp_path, batch=2)
     assert len(stop.value.sweep.pending) == 5
     assert names(tmp_path) == {".sagtrace": 3, ".json": 1}
     monkeypatch.undo()
     assert len(list(sweep(model, store=tmp_path))) == 8
+
+
+def test_an_interrupt_within_a_run_has_sweep_and_traces(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict, calls = model.predict, []
+
+    def interrupted(*given: Any) -> torch.Tensor:
+        calls.append(given)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return predict(*given)
+
+    monkeypatch.setattr(model, "predict", interrupted)
+    with pytest.raises(Interrupted) as stop:
+        sweep(model, guidance=CFG(3.0), batch=2)
+    monkeypatch.undo()
+    assert [len(trace) for trace in stop.value.traces] == [1, 1]
+    left = stop.value.sweep
+    assert len(left.pending) == 2
+    assert list(left.run(model)) == list(left.cells[2:])
+
+
+def test_a_full_disk_stops_a_sweep_that_can_go_on(
+    model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No fault of the cell: it is not one that failed."""
+    write, written = files.write_whole, list[Path]()
+
+    def full(path: Path, content: bytes) -> Path:
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        return write(path, content)
+
+    monkeypatch.setattr(files, "write_whole", full)
+    with pytest.raises(RunError, match="No space left on device") as stop:
+        sweep(model, store=tmp_path)
+    monkeypatch.undo()
+    left = stop.value.sweep
+    assert (len(left.pending), left.failed) == (5, {})
+    assert list(left.run(model)) == list(left.cells[3:])
+
+
+def test_what_is_not_ours_is_the_cause_of_a_run_error(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Memory, key: str, trace: sv.Trace) -> None:
+        del self, key, trace
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(Memory, "save", broken)
+    with pytest.raises(RunError, match="the sweep stopped: ZeroDivisionError: by zero") as stop:
+        sweep(model)
+    assert isinstance(stop.value.__cause__, ZeroDivisionError)
+    assert len(stop.value.sweep.pending) == 8
 
 
 # From the command line

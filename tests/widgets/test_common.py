@@ -1,4 +1,4 @@
-"""What all widgets are built of, without a page: traits that teach, controls, notices, one thread."""
+"""What all widgets are built of, without a page: traits that teach, controls, notices, a thread."""
 
 from __future__ import annotations
 
@@ -13,21 +13,32 @@ from PIL import Image
 
 from sagviz.errors import ArgumentError, SagvizError, SagvizWarning
 from sagviz.image import to_jpeg, to_png
-from sagviz.widgets.common.parts import Amount, Choice, Notice, Picture, View, Whole, button
+from sagviz.widgets.common.controls import button, control
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.picture import Picture
+from sagviz.widgets.common.settings import WidgetSettings
+from sagviz.widgets.common.traits import Amount, Choice, Whole
+from sagviz.widgets.common.view import View
 from sagviz.widgets.common.worker import Worker
 
 
-class Sample(View):
+class SampleSettings(WidgetSettings):
+    widget = "Sample"
+
     steps = Whole(50, min=1, max=999, help="how many steps, 1 to 999 (50)")
     scale = Amount(3.0, min=0.0, max=10.0, help="a scale, 0 to 10 (3)")
     kind = Choice(["plain", "fancy"], "plain", help="which kind (plain)")
     prompt = traitlets.Unicode("", help="words (none)")
     fixed = traitlets.Bool(False, help="whether it stays (no)")
 
+
+class Sample(View):
+    settings_type = SampleSettings
+
     def __init__(self, **options: object) -> None:
         super().__init__(**options)
         self.parts = {
-            name: self.control(name, name.title(), 1 if name == "steps" else 0.1)
+            name: control(self.settings, name, name.title(), 1 if name == "steps" else 0.1)
             for name in self.options()
         }
         self.fill(*self.parts.values(), Picture("A picture"), button("Go", "do it"))
@@ -111,12 +122,12 @@ def test_notice_escapes_and_tells_errors_apart() -> None:
 
 def test_guarded_shows_errors_and_our_warnings_and_passes_other_warnings_on() -> None:
     sample = Sample()
-    with sample.guarded():
+    with sample.notice.guarded():
         raise ArgumentError("no such thing")
     assert "no such thing" in sample.notice.value
 
     def work() -> None:
-        with sample.guarded():
+        with sample.notice.guarded():
             for words, category in (
                 ("ours", SagvizWarning),
                 ("ours", SagvizWarning),

@@ -25,9 +25,9 @@ from sagviz.plot.montage import GAP, Tile, montage
 from sagviz.plot.sheet import LIMIT, Sheet, Window, contact_sheet
 from sagviz.sweeps import begin
 from sagviz.sweeps.layout import cross
-from sagviz.widgets.grid import grid, table
-from sagviz.widgets.grid.detail import of_image
+from sagviz.widgets.grid import table
 from sagviz.widgets.grid.grid import Grid
+from sagviz.widgets.grid.settings import GridSettings
 from sagviz.widgets.scrubber import Scrubber
 
 SCALES = [CFG(w) + SAG(s) for w in (1.0, 3.0, 5.0) for s in (0.0, 1.0)]
@@ -280,16 +280,16 @@ def test_a_sheet_has_400_pictures_at_most_and_says_what_is_left_out(
 def test_pages_walk_through_all_rows(model: sv.Model) -> None:
     many = begin(model, seeds=range(1000), steps=1, guidance=[CFG(1.0), CFG(3.0)])
     shown = Grid(many, rows="seed")
-    assert shown.pages.layout.display is None
+    assert shown.menus.pages.layout.display is None
     seen = list[str]()
     for page in range(5):
         shown.page = page
-        seen += shown.board.table["rows"]
-        assert len(shown.board.table["squares"]) == 400
+        seen += shown.table.table["rows"]
+        assert len(shown.table.table["squares"]) == 400
     assert seen == [f"seed {seed}" for seed in range(1000)]
     assert "rows 801 to 1000 of 1000" in shown.caption.value
     shown.selected = (801, 1)
-    assert shown.board.chosen == [1, 1]
+    assert shown.table.chosen == [1, 1]
     with pytest.raises(ArgumentError, match="there are 5"):
         shown.page = 5
     shown.close()
@@ -300,20 +300,20 @@ def test_pages_walk_through_all_rows(model: sv.Model) -> None:
 
 def test_menus_and_traits_are_one(made: sv.Sweep) -> None:
     shown = Grid(made, rows="prompt", columns="seed")
-    visible = [name for name, menu in shown.others.items() if menu.layout.display is None]
+    visible = [name for name, menu in shown.menus.others.items() if menu.layout.display is None]
     assert visible == ["cfg_scale", "sag_scale"]
-    shown.others["cfg_scale"].value = 2  # the third value
+    shown.menus.others["cfg_scale"].value = 2  # the third value
     assert shown.crossing.fixed["cfg_scale"] == 5.0
     shown.fixed = {"cfg_scale": 3.0, "sag_scale": 1.0}
-    assert [shown.others[name].label for name in visible] == ["CFG scale 3", "SAG scale 1"]
-    shown.axes["columns"].value = "prompt"  # they change places
+    assert [shown.menus.others[name].label for name in visible] == ["CFG scale 3", "SAG scale 1"]
+    shown.menus.axes["columns"].value = "prompt"  # they change places
     assert (shown.rows, shown.columns) == ("seed", "prompt")
-    assert (shown.axes["rows"].value, shown.board.table["columns"]) == (
+    assert (shown.menus.axes["rows"].value, shown.table.table["columns"]) == (
         "seed",
         ["“a fox”", "“a cat”"],
     )
-    shown.measures.value = "saturation"
-    assert shown.measure == shown.board.measure == "saturation"
+    shown.menus.measures.value = "saturation"
+    assert shown.measure == shown.table.measure == "saturation"
     shown.close()
 
 
@@ -338,35 +338,30 @@ def test_a_cell_opens_large_or_with_its_steps(made: sv.Sweep, model: sv.Model) -
 
 
 def test_it_fills_in_what_is_missing(shown: Grid, fresh: sv.Sweep) -> None:
-    statuses = [square["status"] for square in shown.board.table["squares"]]
+    statuses = [square["status"] for square in shown.table.table["squares"]]
     assert statuses == ["pending"] * 6
     assert not shown.buttons["run"].disabled
     shown.buttons["run"].click()
-    assert [square["status"] for square in shown.board.table["squares"]] == ["done"] * 6
+    assert [square["status"] for square in shown.table.table["squares"]] == ["done"] * 6
     assert shown.buttons["run"].disabled
     assert not fresh.missing()
-    assert "6 of 6 cells" in shown.status.value
-    found = shown._read([shown.board.table["squares"][4]["id"]])
+    assert "6 of 6 cells" in shown.work.status.value
+    found = shown.read([shown.table.table["squares"][4]["id"]])
     assert [shot.picture for shot in found.values()] == [
         fresh.store.load(fresh.cells[4].key).pictures[0]
     ]
 
 
-def test_cancel_leaves_the_rest_for_later(
-    shown: Grid, fresh: sv.Sweep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    follow = shown._follow
-
-    def cancel_after_two(done: int, total: int, unit: str) -> bool:
-        if done == 2:
+def test_cancel_leaves_the_rest_for_later(shown: Grid, fresh: sv.Sweep) -> None:
+    def cancel_after_two(change: Any) -> None:
+        if change.new == 2:
             shown.buttons["cancel"].click()
-        return follow(done, total, unit)
 
-    monkeypatch.setattr(shown, "_follow", cancel_after_two)
+    shown.work.bar.observe(cancel_after_two, "value")
     shown.run()
     assert len(fresh.missing()) == 4
-    assert "stopped" in shown.status.value
-    monkeypatch.undo()
+    assert "stopped" in shown.work.status.value
+    shown.work.bar.unobserve_all()
     shown.run()
     assert not fresh.missing()
 
@@ -381,14 +376,14 @@ def test_a_failed_and_a_damaged_cell_are_marked_and_made_again(
     (fresh.store.path / f"{second.key}.sagtrace").unlink()  # type: ignore[attr-defined]
     fresh.store.fail(second.key, "OutOfMemoryError: much")
     shown.refresh()
-    assert shown._read([f"{first.key}/0", f"{second.key}/0"]) == {}
-    marks = {square["id"].partition("/")[0]: square for square in shown.board.table["squares"]}
+    assert shown.read([f"{first.key}/0", f"{second.key}/0"]) == {}
+    marks = {square["id"].partition("/")[0]: square for square in shown.table.table["squares"]}
     assert marks[first.key]["status"] == marks[second.key]["status"] == "failed"
     assert marks[second.key]["reason"] == "OutOfMemoryError: much"
     assert marks[first.key]["reason"]
     with pytest.warns(sv.SagvizWarning, match="damaged"):
         shown.run()
-    assert {square["status"] for square in shown.board.table["squares"]} == {"done"}
+    assert {square["status"] for square in shown.table.table["squares"]} == {"done"}
 
 
 def test_errors_stand_under_the_widget_which_stays_usable(
@@ -397,7 +392,7 @@ def test_errors_stand_under_the_widget_which_stays_usable(
     def fails(*_: object, **__: object) -> Any:
         raise SagvizError("no <luck>")
 
-    monkeypatch.setattr(grid, "run", fails)
+    monkeypatch.setattr(sv.Sweep, "run", fails)
     shown.buttons["run"].click()
     assert "no &lt;luck&gt;" in shown.notice.value
     assert shown.buttons["cancel"].disabled
@@ -412,13 +407,13 @@ def test_without_anywidget_a_plain_table_and_menus_do_the_same(
 ) -> None:
     monkeypatch.setattr(table, "anywidget", None)
     shown = Grid(made)
-    assert shown.board.sheet.value.count("<img") == 6
-    shown.board.menus[0].value, shown.board.menus[1].value = 1, 2
-    shown.board.go.click()
+    assert shown.table.sheet.value.count("<img") == 6
+    shown.table.menus[0].value, shown.table.menus[1].value = 1, 2
+    shown.table.go.click()
     assert shown.selected == (1, 2)
     assert shown.opened.trace is not None
     shown.buttons["html"].click()
-    assert 'download="sweep.html"' in shown.board.link.value
+    assert 'download="sweep.html"' in shown.table.link.value
     shown.close()
 
 
@@ -438,14 +433,14 @@ def test_one_image_of_a_batch(model: sv.Model) -> None:
     trace = sv.trace(
         model, "a fox", steps=2, images=2, guidance=CFG(3.0) + SAG(1.0), progress=False
     )
-    one = of_image(trace, 1)
+    one = trace.of_image(1)
     assert torch.equal(one[1].eps, trace[1].eps[1:])
     assert torch.equal(one.latents, trace.latents[1:])
 
 
 def test_every_trait_says_what_it_is(made: sv.Sweep) -> None:
     for name in Grid.options():
-        words = getattr(Grid, name).help
+        words = getattr(GridSettings, name).help
         assert "(" in words, name
         assert 20 < len(words) < 120, name
     assert isinstance(Grid(made).sheet, Sheet)

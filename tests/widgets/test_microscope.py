@@ -21,7 +21,7 @@ import sagviz as sv
 from sagviz import CFG, SAG, Microscope, Trace, image, measure
 from sagviz.errors import ArgumentError, SagvizError, TraceError
 from sagviz.sampling.attend import attend
-from sagviz.widgets.common import later
+from sagviz.widgets.common import worker
 from sagviz.widgets.microscope import surface
 
 STEPS = 6
@@ -58,7 +58,7 @@ def pictures(widget: Any) -> dict[str, bytes]:
 
 def cost(scope: Microscope) -> int:
     """The U-Net calls that are said under the controls."""
-    said = re.search(r"<b>(\d+) U-Net call", scope._cost.value)
+    said = re.search(r"<b>(\d+) U-Net call", scope.cost.value)
     assert said is not None
     return int(said[1])
 
@@ -73,17 +73,17 @@ def test_begins_as_the_run_itself(scope: Microscope, trace: Trace) -> None:
     assert torch.equal(scope.step.eps, trace[STEPS // 2].eps)
     assert cost(scope) == 0
     assert all(again.disabled for again in scope.controls.resets.values())
-    assert "no difference" in scope._results.value
+    assert "no difference" in scope.results.value
 
 
 @pytest.mark.parametrize("name", ["cfg_scale", "sag_scale"])
 def test_scale_needs_no_call_and_obeys_the_formula(
     scope: Microscope, trace: Trace, name: str
 ) -> None:
-    before = pictures(scope._results)
+    before = pictures(scope.results)
     with counted(scope.model.unet) as rows:
         setattr(scope, name, 1.7)
-    after, own = pictures(scope._results), trace[scope.index]
+    after, own = pictures(scope.results), trace[scope.index]
     assert rows == []
     assert cost(scope) == 0
     scales = {"cfg_scale": (1.7, 1.0), "sag_scale": (3.0, 1.7)}[name]
@@ -91,7 +91,7 @@ def test_scale_needs_no_call_and_obeys_the_formula(
     assert torch.allclose(scope.step.eps, want, atol=1e-5)
     assert after["under these settings"] != before["under these settings"]
     assert after["the run's own guided x̂₀"] == before["the run's own guided x̂₀"]
-    assert "1.7" in scope._formula.value
+    assert "1.7" in scope.formula.value
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_another_step_keeps_what_was_changed(scope: Microscope, trace: Trace) ->
 
 
 def test_images_of_a_batch(scope: Microscope, trace: Trace) -> None:
-    first = pictures(scope._panes)
+    first = pictures(scope.panes)
     scope.image = 1
-    second = pictures(scope._panes)
+    second = pictures(scope.panes)
     assert len(first) == len(second)
     assert all(first[name] != second[name] for name in first)
     assert torch.equal(scope.shown.x_t, trace[scope.index].x_t[1:])
@@ -201,35 +201,35 @@ def test_random_and_inverted_at_one_click(scope: Microscope) -> None:
 
 
 def test_predict_then_reveal(scope: Microscope) -> None:
-    plain, words = pictures(scope._panes), scope._story.value
+    plain, words = pictures(scope.panes), scope.words.value
     scope.hidden = True
-    covered = pictures(scope._panes)
+    covered = pictures(scope.panes)
     for name in plain:
         telling = name.startswith(("attention", "mask", "blurred", "degraded", "SAG"))
         flat = len(set(image.from_png(covered[name]).convert("L").tobytes())) == 1
         assert flat == telling, name
     assert "covers" in words
-    assert "covers" not in scope._story.value
-    scope.painting.cells = scope.attended
+    assert "covers" not in scope.words.value
+    scope.mask_tab.cells = scope.attended
     find(scope, "sag-reveal").click()
-    assert "<b>1.00</b>" in scope.painting.words.value
+    assert "<b>1.00</b>" in scope.mask_tab.words.value
     assert not scope.hidden
-    assert pictures(scope._panes) == plain
-    scope.painting.cells = 1 - scope.attended
-    assert "press Reveal" in scope.painting.revealed.value  # another guess: the old score is gone
-    scope.painting.reveal()
-    assert "<b>0.00</b>" in scope.painting.words.value
+    assert pictures(scope.panes) == plain
+    scope.mask_tab.cells = 1 - scope.attended
+    assert "press Reveal" in scope.mask_tab.revealed.value  # another guess: the old score is gone
+    scope.mask_tab.reveal()
+    assert "<b>0.00</b>" in scope.mask_tab.words.value
 
 
 def test_rectangles_paint_without_a_pointer(scope: Microscope) -> None:
-    for box, number in zip(scope.painting.boxes, (3, 4, 6, 7), strict=True):
+    for box, number in zip(scope.mask_tab.boxes, (3, 4, 6, 7), strict=True):
         box.value = number
     find(scope, "sag-paint-rectangle").click()
-    assert torch.equal(scope.painting.cells, square())
+    assert torch.equal(scope.mask_tab.cells, square())
     find(scope, "sag-use-what-is-painted").click()
     assert torch.equal(scope.mask, square())
     find(scope, "sag-erase-rectangle").click()
-    assert scope.painting.cells.sum() == 0
+    assert scope.mask_tab.cells.sum() == 0
 
 
 def test_go_on(scope: Microscope, trace: Trace) -> None:
@@ -243,20 +243,20 @@ def test_go_on(scope: Microscope, trace: Trace) -> None:
     assert all(map(same, scope.branched, want))
     assert scope.branched.pictures == want.pictures
     assert scope.branched.settings == want.settings
-    assert len(pictures(scope.going_on.end)) == 1
-    assert not scope.going_on.go.disabled
+    assert len(pictures(scope.branch_tab.end)) == 1
+    assert not scope.branch_tab.go.disabled
 
 
 def test_cancel_keeps_what_is_done(scope: Microscope) -> None:
     scope.index = 0
-    scope.going_on.bar.observe(lambda _: scope.going_on.cancel.click(), "value")
-    scope.going_on.start()
+    scope.branch_tab.bar.observe(lambda _: scope.branch_tab.cancel.click(), "value")
+    scope.branch_tab.start()
     assert scope.branched is not None
     assert 0 < len(scope.branched) < STEPS
     assert not scope.branched.pictures
-    assert "stopped after step" in scope.going_on.words.value
-    scope.going_on.bar.unobserve_all()
-    scope.going_on.start()
+    assert "stopped after step" in scope.branch_tab.words.value
+    scope.branch_tab.bar.unobserve_all()
+    scope.branch_tab.start()
     assert len(scope.branched) == STEPS
     open_(scope.model, scope.branched).close()
 
@@ -313,7 +313,7 @@ def test_extreme_settings_of_a_run(model: sv.Model) -> None:
     trace = sv.trace(model, "a fox", guidance=wild, steps=5, progress=False)
     scope = open_(model, trace, index=4)
     assert scope.guidance == wild
-    assert scope.limits()["cfg_scale"][1] == 25.0
+    assert scope.settings.traits()["cfg_scale"].max == 25.0
     scope.index = 0  # before SAG begins
     assert "sag" not in scope.step.terms
     assert not scope.notice.value
@@ -385,10 +385,10 @@ def test_close_closes_all(model: sv.Model, trace: Trace) -> None:
 def test_without_anywidget(model: sv.Model, trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surface, "anywidget", None)
     scope = open_(model, trace)
-    before = scope.painting.surface.value
+    before = scope.mask_tab.surface.value
     find(scope, "sag-paint-rectangle").click()
     assert "<img" in before
-    assert scope.painting.surface.value != before
+    assert scope.mask_tab.surface.value != before
     scope.close()
 
 
@@ -414,29 +414,29 @@ def find(scope: Microscope, name: str) -> Any:
 
 def test_place(scope: Microscope, trace: Trace) -> None:
     with counted(scope.model.unet) as rows:
-        scope.looking.surface.place = [5, 9]  # as a click does
+        scope.attention_tab.surface.place = [5, 9]  # as a click does
     assert scope.place == (5, 9)
     assert len(rows) == 1 == cost(scope)
     found = attend(scope.model, trace, scope.index, (5, 9))
     assert found.words is not None
-    assert scope.looking.found is not None
-    assert torch.equal(scope.looking.found.row, found.row)
-    assert [box.value for box in scope.looking.boxes] == [5, 9]
+    assert scope.attention_tab.found is not None
+    assert torch.equal(scope.attention_tab.found.row, found.row)
+    assert [box.value for box in scope.attention_tab.boxes] == [5, 9]
     # of the 8 x 8 grid's cell
     shares = dict(zip(found.names, found.words[0, :, 2, 4].tolist(), strict=True))
-    assert f"{shares['fox']:.1%}" in scope.looking.bars.value
+    assert f"{shares['fox']:.1%}" in scope.attention_tab.bars.value
     assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
-    assert len(pictures(scope.looking.map)) == 1
+    assert len(pictures(scope.attention_tab.map)) == 1
     with counted(scope.model.unet) as rows:
         scope.image = 1  # known already
         scope.cfg_scale = 2.0
     assert rows == []
-    scope.looking.boxes[0].value = 6
+    scope.attention_tab.boxes[0].value = 6
     assert scope.place == (6, 9)
     scope.layer = DOWN_LAYER
-    assert scope.looking.found.row.shape[1:] == (16, 16)
+    assert scope.attention_tab.found.row.shape[1:] == (16, 16)
     scope.place = ()
-    assert "choose a place" in scope.looking.map.value
+    assert "choose a place" in scope.attention_tab.map.value
 
 
 @pytest.mark.slow
@@ -449,15 +449,15 @@ def test_latency() -> None:
 
 
 def test_only_the_newest_wish_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(later, "has_kernel", lambda: True)
-    done, waiting = [], later.Later()
+    monkeypatch.setattr(worker, "has_kernel", lambda: True)
+    done, waiting = [], worker.Later()
     for number in range(5):
         waiting.do(lambda number=number: done.append(number))
         assert waiting.pending
-    time.sleep(3 * later.PAUSE)
+    time.sleep(3 * worker.PAUSE)
     assert done == [4]
     assert not waiting.pending
     waiting.do(lambda: done.append(5))
     waiting.forget()
-    time.sleep(2 * later.PAUSE)
+    time.sleep(2 * worker.PAUSE)
     assert done == [4]

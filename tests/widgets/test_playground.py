@@ -18,12 +18,13 @@ from PIL import Image
 import sagviz as sv
 from sagviz import CFG, SAG, cli
 from sagviz.errors import ArgumentError, SagvizError
-from sagviz.image import from_png, png_notes, to_png
+from sagviz.image import from_png, png_texts, to_png
 from sagviz.models import SCHEDULERS, make_scheduler
 from sagviz.sampling.prepare import describe
 from sagviz.widgets.playground import history, pictures
-from sagviz.widgets.playground.form import Form, scheduler_name
-from sagviz.widgets.playground.playground import Playground, read_settings
+from sagviz.widgets.playground.pictures import read_settings
+from sagviz.widgets.playground.playground import Playground
+from sagviz.widgets.playground.settings import FormSettings, scheduler_name
 
 
 @pytest.fixture
@@ -73,12 +74,14 @@ def test_every_setting_reaches_the_run(model: sv.Model) -> None:
         "DDIMScheduler",
         0.5,
     )
-    assert set(values) == set(Form.settings()) - {"randomize"}, "a setting that this test forgets"
+    assert set(values) == set(FormSettings.names()) - {"randomize"}, (
+        "a setting that this test forgets"
+    )
 
 
 def test_every_trait_says_its_unit_and_default() -> None:
-    for name in Form.settings():
-        words = getattr(Form, name).help
+    for name in FormSettings.names():
+        words = getattr(FormSettings, name).help
         assert "(" in words or name == "prompt", name
         assert 20 < len(words) < 120, name
 
@@ -92,7 +95,7 @@ def test_randomized_seed_is_drawn_shown_and_repeats_the_pictures(playground: Pla
 
 
 def test_reset_gives_the_initial_values_and_a_randomized_seed(playground: Playground) -> None:
-    initial = {name: getattr(playground, name) for name in Form.settings()}
+    initial = {name: getattr(playground, name) for name in FormSettings.names()}
     changed = {
         "prompt": "",
         "steps": 9,
@@ -104,7 +107,7 @@ def test_reset_gives_the_initial_values_and_a_randomized_seed(playground: Playgr
     }
     playground.set(changed)
     playground.buttons["reset"].click()
-    assert {name: getattr(playground, name) for name in Form.settings()} == {
+    assert {name: getattr(playground, name) for name in FormSettings.names()} == {
         **initial,
         "randomize": True,
     }
@@ -207,7 +210,7 @@ def test_upload_reads_the_files_of_both_ipywidgets(playground: Playground) -> No
     content = playground.history.runs[0].pictures[1]
     for value in ({"a.png": {"content": content}}, ({"content": memoryview(content)},)):
         playground.set({"prompt": "", "steps": 9})
-        playground._uploaded(value)
+        playground.load_files(value)
         assert (playground.prompt, playground.steps) == ("a fox", 3)
 
 
@@ -236,7 +239,7 @@ def test_cancel_ends_within_a_step_keeps_what_was_done_and_the_next_run_works(
     done = len(playground.traces[0])
     assert 0 < done == len(playground.traces[1]) < 500
     assert "stopped after" in playground.screen.status.value
-    assert json.loads(png_notes(playground.history.runs[0].pictures[1])["sagviz"])["steps"] == 999
+    assert json.loads(png_texts(playground.history.runs[0].pictures[1])["sagviz"])["steps"] == 999
     playground.steps = 2
     playground.buttons["run"].click()
     assert playground.worker.wait(30)

@@ -8,10 +8,12 @@ from typing import Any
 
 import ipywidgets as W
 import pytest
+import torch
 from tiny import is_one_sentence
 
 import sagviz as sv
 from sagviz import describe
+from sagviz.plot.panels import step_panel
 from sagviz.widgets import scrubber as module
 
 
@@ -130,3 +132,22 @@ def test_an_error_is_shown_and_the_next_step_works(
     assert "division by zero" in scrubber.notice.value
     scrubber.index = 2
     assert not scrubber.notice.value
+
+
+def test_a_hand_made_mask_without_attention_is_shown_plainly(
+    model: sv.Model, traces: tuple[sv.Trace, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The panes are chosen by their names, whichever of them a step has."""
+    monkeypatch.setattr(module, "anywidget", None)
+    mask = torch.zeros(traces[0][0].x_t.shape[2:])
+    mask[4:9, 4:9] = 1
+    branch = sv.branch(
+        model, traces[0], 2, guidance=sv.CFG(3.0) + sv.SAG(1.0), mask=mask, progress=False
+    )
+    assert branch[2].mask is not None
+    assert branch[2].attention is None
+    scrubber = sv.Scrubber(branch, index=2, panes=["x_t", "sag", "x0_guided"])
+    assert not scrubber.notice.value
+    shown = [panel.name for panel in step_panel(branch, 2).panels]
+    assert {"x_t", "sag", "x0_guided"} <= set(shown)
+    assert scrubber.stage.pictures.value.count("<img") == 3

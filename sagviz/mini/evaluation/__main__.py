@@ -1,4 +1,4 @@
-"""`python -m sagviz.mini.evaluation`."""
+"""`python -m sagviz.mini.evaluation`: measures the miniature."""
 
 from sagviz.mini.evaluation.evaluate import main
 

@@ -27,14 +27,16 @@ def label(guidance: Guidance | Term | None) -> str:
     if guidance is None:
         return "unguided"
     terms = guidance.terms if isinstance(guidance, Guidance) else (guidance,)
-    texts = []
-    for term in terms:
-        changed = [
-            f", {name} {f'{value:g}' if isinstance(value, float) else value}"
-            for name, value in term.changed_settings.items()
-        ]
-        texts.append(f"{term.title} {term.scale:g}" + "".join(changed))
-    return " + ".join(texts)
+    return " + ".join(map(_label, terms))
+
+
+def _label(term: Term) -> str:
+    """The interval comes last."""
+    changed = sorted(term.changed_settings.items(), key=lambda each: each[0] in ("start", "stop"))
+    numbers = [
+        f", {name} {f'{value:g}' if isinstance(value, float) else value}" for name, value in changed
+    ]
+    return f"{term.title} {term.scale:g}" + "".join(numbers)
 
 
 def tables(found: dict[str, Rows]) -> str:

@@ -1,5 +1,5 @@
-"""The pictures that are measured: made in joint passes, and kept in a folder so that no picture is
-made twice.
+"""The pictures that are measured: made in joint U-Net calls, and kept in a folder so that no
+picture is made twice.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sagviz.mini.world import BACKGROUNDS, NAMES, OBJECTS, RELATIONS, caption, scene
+from sagviz.mini.scenes import Label, scene
+from sagviz.mini.world import BACKGROUNDS, NAMES, OBJECTS, RELATIONS, caption
 
 
 def one_object_prompts(count: int) -> list[tuple[str, str | None]]:
@@ -25,7 +26,7 @@ def one_object_prompts(count: int) -> list[tuple[str, str | None]]:
 
 
 def two_object_prompts(count: int) -> list[tuple[tuple[str, str], str, str | None]]:
-    """`count` pairs drawn by lot, the four relations in turn, half of them on a named background."""
+    """`count` random pairs, the four relations in turn, half of them on a named background."""
     prompts, relations, colours = [], list(RELATIONS), list(BACKGROUNDS)
     for i in range(count):
         first, second = np.random.default_rng((4, i)).choice(NAMES, size=2, replace=False).tolist()
@@ -41,7 +42,7 @@ def two_object_prompts(count: int) -> list[tuple[tuple[str, str], str, str | Non
 
 def held_out(
     count: int, seed: int = 2, wanted: Callable[[str], bool] | None = None
-) -> tuple[np.ndarray, list[dict[str, object]]]:
+) -> tuple[np.ndarray, list[Label]]:
     """Renders that training has not seen: pixels (N, 64, 64, 3) and what is on them; only captions
     that are `wanted`.
     """
@@ -49,10 +50,8 @@ def held_out(
     scenes = list(
         itertools.islice((each for each in drawn if wanted is None or wanted(each.caption)), count)
     )
-    labels: list[dict[str, object]] = [
-        {k: v for k, v in vars(each).items() if k != "image"} for each in scenes
-    ]
-    return np.stack([np.asarray(each.image) for each in scenes]), labels
+    pixels = np.stack([np.asarray(each.image) for each in scenes])
+    return pixels, [each.label for each in scenes]
 
 
 def sheet_prompts() -> list[str]:

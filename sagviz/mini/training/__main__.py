@@ -1,4 +1,4 @@
-"""`python -m sagviz.mini.training`."""
+"""`python -m sagviz.mini.training`: trains the miniature."""
 
 from sagviz.mini.training.train import main
 

@@ -230,8 +230,8 @@ def held_out_error(denoiser: nn.Module, latents: Tensor, ids: Tensor) -> float:
 
 @torch.no_grad()
 def order_read(denoiser: nn.Module, latents: Tensor, ids: Tensor, swapped: Tensor) -> float:
-    """Share of the pairs (N, 4, 16, 16) whose noise is better told from their caption than from the
-    one that swaps the two.
+    """Share of the pairs (N, 4, 16, 16) whose noise is predicted better from their caption than
+    from the one that swaps the two.
 
     One half is what a denoiser reaches that does not read the order of the words. Taken at t = 900
     to 999: below, what is left of the picture shows where the objects are, and the caption's word
@@ -240,9 +240,9 @@ def order_read(denoiser: nn.Module, latents: Tensor, ids: Tensor, swapped: Tenso
     signal = build_scheduler().alphas_cumprod
     t = torch.linspace(900, 999, len(ids)).long()
     errors = []
-    for told in (ids, swapped):
+    for caption in (ids, swapped):
         torch.manual_seed(0)  # the same noise for both
-        errors.append(squared_errors(denoiser, latents.float(), t, told, signal))
+        errors.append(squared_errors(denoiser, latents.float(), t, caption, signal))
     return float((errors[0] < errors[1]).float().mean())
 
 

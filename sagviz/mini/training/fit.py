@@ -24,7 +24,7 @@ from sagviz.files import write_whole
 @dataclass(frozen=True)
 class Plan:
     """How long and how fast to train. `hold` is the fraction of the steps at full rate before the
-    cosine to zero.
+    cosine to zero; `autocast` computes in bfloat16, which is slow on CPUs that have no such unit.
     """
 
     steps: int
@@ -34,6 +34,7 @@ class Plan:
     weight_decay: float = 0.01
     ema: float = 0.0
     save_every: float = 120.0  # seconds
+    autocast: bool = True
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, plateau, cosine to zero."""
@@ -73,13 +74,8 @@ def fit(
         module.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay
     )
     average = deepcopy(module).requires_grad_(False) if plan.ema else module
-    start, spent = 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        module.load_state_dict(saved["module"])
-        average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        start, spent = saved["step"], saved["seconds"]
+    saved = Checkpoint(checkpoint, {"module": module, "average": average, "optimizer": optimizer})
+    start, spent = saved.load()
     clock, last_save, losses = time.monotonic(), time.monotonic(), []
     bar = tqdm(
         range(start, plan.steps),
@@ -91,31 +87,15 @@ def fit(
     for step in bar:
         rng = np.random.default_rng((seed, step))
         torch.manual_seed(int(rng.integers(2**31)))
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate_at(step)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=plan.autocast):
             loss = loss_at(rng)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
+        _descend(optimizer, loss, plan.rate_at(step))
         losses.append(loss.item())
         if plan.ema:
-            decay = min(plan.ema, (step + 1) / (step + 10))
-            with torch.no_grad():
-                for kept, new in zip(average.parameters(), module.parameters(), strict=True):
-                    kept.lerp_(new, 1 - decay)
-        ended = step + 1 == plan.steps
-        if ended or time.monotonic() - last_save > plan.save_every:
+            _follow(average, module, min(plan.ema, (step + 1) / (step + 10)))
+        if step + 1 == plan.steps or time.monotonic() - last_save > plan.save_every:
             seconds, last_save = spent + time.monotonic() - clock, time.monotonic()
-            networks = {"module": module.state_dict(), "average": average.state_dict()}
-            state = {
-                **networks,
-                "optimizer": optimizer.state_dict(),
-                "step": step + 1,
-                "seconds": seconds,
-            }
-            save_atomically(state, checkpoint)
+            saved.save(step + 1, seconds)
             line = {"step": step + 1, "seconds": round(seconds), "loss": float(np.mean(losses))}
             line |= measure(average) if measure else {}
             bar.set_postfix(line)
@@ -123,3 +103,41 @@ def fit(
                 log.write(json.dumps(line) + "\n")
             losses = []
     return average.eval()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file with the states of what is being trained, by name, and how far it is."""
+
+    path: Path
+    parts: dict[str, nn.Module | torch.optim.Optimizer]
+
+    def load(self) -> tuple[int, float]:
+        """Steps and seconds so far, the states put back; none where there is no file."""
+        if not self.path.exists():
+            return 0, 0.0
+        saved = torch.load(self.path, weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        return saved["step"], saved["seconds"]
+
+    def save(self, step: int, seconds: float) -> None:
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        save_atomically({**states, "step": step, "seconds": seconds}, self.path)
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+    """One step, gradients clipped at norm 1."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+        torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
+    optimizer.step()
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Move the average towards the trained weights."""
+    for kept, new in zip(average.parameters(), module.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)

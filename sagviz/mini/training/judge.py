@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sagviz.mini import WEIGHTS
+from sagviz.mini.scenes import Label
 from sagviz.mini.training.autoencoder import to_tensor
 from sagviz.mini.training.fit import Plan, fit
 from sagviz.mini.world import BACKGROUNDS, NAMES
@@ -124,12 +125,12 @@ def load_judge(folder: Path = WEIGHTS) -> Judge:
     return judge.eval()
 
 
-def to_targets(labels: Sequence[dict[str, object]]) -> tuple[Tensor, Tensor]:
-    """Labels of `train.render` to objects (N, 48) of 0 and 1, and background indices (N,)."""
+def to_targets(labels: Sequence[Label]) -> tuple[Tensor, Tensor]:
+    """Labels of scenes to objects (N, 48) of 0 and 1, and background indices (N,)."""
     objects = torch.tensor(
         [[float(name in label["objects"]) for name in NAMES] for label in labels]
-    )  # type: ignore[operator]
-    return objects, torch.tensor([COLOURS.index(str(label["background"])) for label in labels])
+    )
+    return objects, torch.tensor([COLOURS.index(label["background"]) for label in labels])
 
 
 def roughen(images: Tensor) -> Tensor:
@@ -144,9 +145,7 @@ def roughen(images: Tensor) -> Tensor:
     )
 
 
-def accuracy(
-    judge: Judge, pixels: np.ndarray, labels: Sequence[dict[str, object]]
-) -> dict[str, list[bool]]:
+def accuracy(judge: Judge, pixels: np.ndarray, labels: Sequence[Label]) -> dict[str, list[bool]]:
     """For each render: are exactly its objects the most likely ones, is its background right, and
     (of pairs) the relation?
     """
@@ -155,7 +154,7 @@ def accuracy(
     judge.train(learning)
     right: dict[str, list[bool]] = {"objects": [], "background": [], "relation": []}
     for row, (label, colour) in enumerate(zip(labels, verdict.colours(), strict=True)):
-        names = list(label["objects"])  # type: ignore[call-overload]
+        names = label["objects"]
         best = verdict.objects[row].topk(len(names)).indices.tolist()
         right["objects"].append({NAMES[index] for index in best} == set(names))
         right["background"].append(colour == label["background"])
@@ -166,8 +165,8 @@ def accuracy(
 
 def train(
     scenes: np.ndarray,
-    labels: Sequence[dict[str, object]],
-    held_out: tuple[np.ndarray, Sequence[dict[str, object]]],
+    labels: Sequence[Label],
+    held_out: tuple[np.ndarray, Sequence[Label]],
     plan: Plan,
     checkpoint: Path,
 ) -> Judge:

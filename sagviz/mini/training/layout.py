@@ -1,10 +1,10 @@
-"""The text encoder's first lesson: which object a caption puts where.
+"""The text encoder's first training: which object a caption puts where.
 
-The denoiser's error says little about the order of two objects: both orders cost nearly the same
-noise, and a text encoder that is trained by it alone ends up without the order. What a caption
-tells can be asked for directly, and in minutes: a layer of cross-attention, like those of the
-U-Net, asks each place of the picture which object stands there. From there on the denoiser's error
-keeps the order, where it counts at the times that decide it (`diffusion.emphasis`).
+The denoiser's error says little about the order of two objects: it is nearly the same for both
+orders, and a text encoder that is trained by it alone ends up without the order. It can be trained
+directly, and in minutes: a layer of cross-attention, like those of the U-Net, reads for each place
+of the picture which object stands there. From then on the denoiser's error keeps the order, where
+it counts at the times that decide it (`diffusion.emphasis`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel
 
+from sagviz.mini.scenes import Label
 from sagviz.mini.training.fit import Plan, fit
 from sagviz.mini.world import OBJECTS, OPPOSITES
 
@@ -27,21 +28,21 @@ EMPTY = len(OBJECTS)  # the class of a place without an object
 BATCH = 128
 
 
-def layouts(labels: Sequence[dict[str, object]]) -> Tensor:
+def layouts(labels: Sequence[Label]) -> Tensor:
     """What stands at each place of the scenes with these labels: numbers of objects or `EMPTY`, (N,
     5).
     """
     names, table = list(OBJECTS), torch.full((len(labels), len(PLACES)), EMPTY)
     for row, label in zip(table, labels, strict=True):
         relation = label["relation"]
-        places = ("middle",) if relation is None else (str(relation), OPPOSITES[str(relation)])
-        for name, place in zip(label["objects"], places, strict=True):  # type: ignore[call-overload]
+        places = ("middle",) if relation is None else (relation, OPPOSITES[relation])
+        for name, place in zip(label["objects"], places, strict=True):
             row[PLACES.index(place)] = names.index(name)
     return table
 
 
 class Layout(nn.Module):
-    """Reads off a told caption (B, 24, 128) what stands where: logits (B, 5, 49)."""
+    """Reads from an encoded caption (B, 24, 128) what stands where: logits (B, 5, 49)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -49,9 +50,9 @@ class Layout(nn.Module):
         self.attention = nn.MultiheadAttention(width, num_heads=4, batch_first=True)
         self.named = nn.Linear(width, EMPTY + 1)
 
-    def forward(self, told: Tensor) -> Tensor:
+    def forward(self, text: Tensor) -> Tensor:
         found, _ = self.attention(
-            self.places.expand(len(told), -1, -1), told, told, need_weights=False
+            self.places.expand(len(text), -1, -1), text, text, need_weights=False
         )
         return self.named(found)
 
@@ -64,11 +65,10 @@ def teach(
     plan: Plan,
     checkpoint: Path,
 ) -> None:
-    """Train the text encoder, in place, until a caption's layout can be read off what it says.
+    """Train the text encoder, in place, until a caption's layout can be read from its output.
 
-    What the encoder said of the words so far it should go on saying, so that a U-Net that knows it
-    understands it: the layout finds room in the tokens behind the caption's end, which have read
-    all of it.
+    Its output at the words is to stay as it was, so that a U-Net that was trained on it still fits:
+    the layout goes into the tokens after the caption's end, which have read all of it.
 
     Args:
         ids: captions, (N, 24).
@@ -76,19 +76,19 @@ def teach(
         held_out: captions and layouts for the log.
     """
     torch.manual_seed(0)
-    lesson, before = (
+    both, before = (
         nn.ModuleList([encoder, Layout(encoder.config.hidden_size)]),
         deepcopy(encoder).requires_grad_(False),
     )
 
     def read(captions: Tensor) -> tuple[Tensor, Tensor]:
-        said = encoder(captions).last_hidden_state
-        return said, lesson[1](said)
+        encoded = encoder(captions).last_hidden_state
+        return encoded, both[1](encoded)
 
     def loss_at(rng: np.random.Generator) -> Tensor:
         chosen = torch.from_numpy(rng.integers(len(ids), size=BATCH))
-        said, layout = read(ids[chosen])
-        changed = (said - before(ids[chosen]).last_hidden_state).float().square().mean(dim=2)
+        encoded, layout = read(ids[chosen])
+        changed = (encoded - before(ids[chosen]).last_hidden_state).float().square().mean(dim=2)
         words = ids[chosen] != encoder.config.eos_token_id
         return (
             F.cross_entropy(layout.float().flatten(0, 1), wanted[chosen].flatten())
@@ -103,4 +103,4 @@ def teach(
             )
         }
 
-    fit(lesson, loss_at, plan, checkpoint, measure=measure)
+    fit(both, loss_at, plan, checkpoint, measure=measure)

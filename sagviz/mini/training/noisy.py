@@ -11,15 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sagviz.mini.noisy import NoisyClassifier
+from sagviz.mini.scenes import Label
 from sagviz.mini.training.fit import Plan, fit
 from sagviz.mini.training.judge import to_targets
 
 BATCH = 128
-
-
 MEASURED = 400  # held-out latents in the log's measures
-
-
 MEASURED_AT = (100, 300, 500, 700, 900)
 
 
@@ -41,8 +38,8 @@ def accuracy(
 
 def train(
     latents: Tensor,
-    labels: Sequence[dict[str, object]],
-    held_out: tuple[Tensor, Sequence[dict[str, object]]],
+    labels: Sequence[Label],
+    held_out: tuple[Tensor, Sequence[Label]],
     signal: Tensor,
     plan: Plan,
     checkpoint: Path,

@@ -1,4 +1,5 @@
-"""Long work beside the notebook: one thread and a flag to stop it.
+"""Work beside the notebook: `Worker` for what takes long and can be stopped, `Later` for what a
+dragged slider sets off.
 
 A kernel handles no click while a cell of its main thread is busy, so that a Cancel button needs the
 work elsewhere.
@@ -11,6 +12,8 @@ import threading
 from collections.abc import Callable
 
 from sagviz.errors import SagvizError
+
+PAUSE = 0.15  # seconds without a newer wish before work begins
 
 
 class Worker:
@@ -68,6 +71,42 @@ class Worker:
             work()
         finally:
             self._at_work.release()
+
+
+class Later:
+    """Does the newest thing that it is given, in a thread, once nothing newer has come for a
+    moment: dragging a slider asks for many values and means the last one.
+
+    Without a kernel, in scripts and tests, it does each at once.
+    """
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits for its time."""
+        return self._timer is not None and not self._timer.finished.is_set()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Take the place of what was to be done; `work` has to show its own errors."""
+        self.forget()
+        if not has_kernel():
+            work()
+            return
+        self._timer = threading.Timer(PAUSE, self._begin, [work])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def forget(self) -> None:
+        """Do nothing of what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        if self._timer is not None and threading.current_thread() is self._timer:
+            self._timer = None
+            work()
 
 
 def has_kernel() -> bool:

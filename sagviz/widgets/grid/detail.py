@@ -5,50 +5,50 @@ words.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from html import escape
 from typing import Any
 
 import ipywidgets as W
 
-from sagviz.image import data_uri
-from sagviz.models import Model
+from sagviz.html import link, table
 from sagviz.plot.shots import MARKS, Shot, measure_words, shoot
-from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.sampling.loop import ended, walk_together
-from sagviz.sampling.memory_check import check_memory
-from sagviz.sampling.prepare import resume
 from sagviz.sweeps.layout import Crossing, Square
-from sagviz.sweeps.plan import Cell
-from sagviz.widgets.common.parts import Picture, button, close_all, column, flow
+from sagviz.widgets.common.controls import action_button
+from sagviz.widgets.common.layout import close_all, column, flow
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.picture import Picture
 from sagviz.widgets.scrubber import Scrubber
 
 LARGE = 384  # CSS pixels of a picture
 REMEMBERED = 4  # cells that were run with all their steps
 
 
-class Opened(W.VBox):
+class Detail(W.VBox):
     """What stands below the table.
+
+    Args:
+        notice: where errors are shown.
+        run_whole: makes the open cell with all its steps.
 
     Attributes:
         square: the square that is open, or `None`.
         trace: its trace, of this image alone, as far as it is done.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notice: Notice, run_whole: Callable[[], None]) -> None:
         self.square: Square | None = None
         self.trace: Trace | None = None
         self.whole: dict[str, Trace] = {}
-        self.again = button(
+        self.again = action_button(
+            notice,
             "Run this cell with all steps",
             "make the cell anew and keep every step, which opens the Scrubber",
+            run_whole,
         )
         self.again.add_class("sag-whole")
-        self.heading, self.body = (
-            W.HTML(),
-            W.VBox(layout=W.Layout(overflow="visible", width="100%")),
-        )
+        self.heading = W.HTML()
+        self.body = W.VBox(layout=W.Layout(overflow="visible", width="100%"))
         super().__init__(
             [self.heading, flow(self.again), self.body],
             layout=W.Layout(overflow="visible", grid_gap="8px"),
@@ -67,26 +67,19 @@ class Opened(W.VBox):
         self.clear()
         self.square = square
         shot = shoot(crossing.sweep, square)
-        told = (
-            ""
-            if shot.status == "done"
-            else ": ".join(filter(None, [MARKS[shot.status], shot.reason]))
-        )
-        self.heading.value = (
-            f"<h3>{escape(square.words)}</h3>{f'<p>{escape(told)}</p>' if told else ''}"
-        )
-        if shot.status == "done" and square.cell is not None:
-            self.trace = self.whole.get(square.name) or of_image(
-                crossing.sweep.store.load(square.cell.key), square.image
-            )
+        done = shot.status == "done"
+        state = "" if done else ": ".join(filter(None, [MARKS[shot.status], shot.reason]))
+        below = f"<p>{escape(state)}</p>" if state else ""
+        self.heading.value = f"<h3>{escape(square.words)}</h3>{below}"
+        if done and square.cell is not None:
+            stored = crossing.sweep.store.load(square.cell.key).of_image(square.image)
+            self.trace = self.whole.get(square.name, stored)
             self._present(crossing, square, shot, self.trace)
 
     def remember(self, square: Square, trace: Trace) -> None:
-        """Keep what `run_whole` gave of its cell, in place of the trace in the store."""
-        self.whole = {
-            **dict(list(self.whole.items())[1 - REMEMBERED :]),
-            square.name: of_image(trace, square.image),
-        }
+        """Keep the whole run of its cell, in place of the trace in the store."""
+        newest = list(self.whole.items())[1 - REMEMBERED :]
+        self.whole = {**dict(newest), square.name: trace.of_image(square.image)}
 
     def _present(self, crossing: Crossing, square: Square, shot: Shot, trace: Trace) -> None:
         self.again.layout.display = "none" if len(trace) == trace.evaluations else None
@@ -108,53 +101,16 @@ def settings_table(crossing: Crossing, square: Square, shot: Shot) -> str:
     """Settings and measures of a cell, and its picture as a file that carries them."""
     assert square.cell is not None, "only cells that are done have a table"
     shown = crossing.sweep.shown(square.cell)
-    rows = {crossing.axes[name].title: value for name, value in shown.items() if value is not None}
+    rows = {
+        crossing.axes[name].title: _words(value)
+        for name, value in shown.items()
+        if value is not None
+    }
     rows |= {measure_words(name): f"{value:.3g}" for name, value in shot.numbers.items()}
-    body = "".join(_row(name, value) for name, value in rows.items())
     file = f"sagviz-seed-{square.cell.settings.seed}-{square.cell.key[:8]}.png"
-    link = (
-        f'<a class="sag-link" download="{file}" href="{data_uri(shot.picture)}">Download'
-        " picture</a>"
-    )
-    return (
-        f'<table class="sag-settings"><tbody>{body}</tbody></table><p'
-        f' style="margin-top:8px">{link}</p>'
-    )
+    download = link(shot.picture, "image/png", file, "Download picture")
+    return f'{table(rows.items(), class_="sag-settings")}<p class="sag-download">{download}</p>'
 
 
-def _row(name: str, value: Any) -> str:
-    told = format(value, "g") if isinstance(value, float) else format(value) or "none"
-    return (
-        '<tr><th scope="row" style="text-align:left;padding:0 16px 0'
-        f' 0">{escape(name)}</th><td>{escape(told)}</td></tr>'
-    )
-
-
-def of_image(trace: Trace, image: int) -> Trace:
-    """The trace of one image of the batch."""
-    steps, pictures = (
-        tuple(step.of_image(image) for step in trace),
-        trace.pictures[image : image + 1],
-    )
-    return replace(trace, steps=steps, pictures=pictures)
-
-
-def run_whole(model: Model, cell: Cell, follow: Callable[[int, int], bool]) -> Trace:
-    """Run a cell again and keep all its steps.
-
-    Args:
-        follow: told after each step how many are done, of how many; whether to go on. What was done
-            is kept.
-    """
-    run = resume(model, cell.settings)
-    check_memory([run], [set(range(run.evaluations))])
-    steps: list[Step] = []
-    for (step,) in walk_together([run]):
-        assert step is not None, "a run of its own ends with its last step"
-        steps.append(step)
-        if not follow(len(steps), run.evaluations):
-            break
-    last = steps[-1].x_next
-    if len(steps) == run.evaluations and last is not None:
-        return ended(run, tuple(steps), last)
-    return Trace(run.settings, tuple(steps), run.evaluations, latent_rgb=model.latent_rgb)
+def _words(value: Any) -> str:
+    return format(value, "g") if isinstance(value, float) else format(value) or "none"

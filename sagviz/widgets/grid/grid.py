@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
 
-from sagviz.errors import ArgumentError, SagvizError
+from sagviz.errors import SagvizError
 from sagviz.image import to_png
 from sagviz.models import Model
-from sagviz.plot.shots import MARKS, Shot, reason_of, shoot
+from sagviz.plot.sheet import Sheet
+from sagviz.plot.shots import MARKS, Shot, shoot
+from sagviz.records.trace import Trace
 from sagviz.sweeps import Sweep
-from sagviz.sweeps.axes import fingerprint
-from sagviz.sweeps.plan import Cell
-from sagviz.sweeps.running import run
-from sagviz.widgets.common.parts import Whole, flow
-from sagviz.widgets.common.worker import Worker
-from sagviz.widgets.grid.axes import Crossed
-from sagviz.widgets.grid.detail import Opened, run_whole
-from sagviz.widgets.grid.table import board, described
-from sagviz.widgets.playground.pictures import duration
+from sagviz.sweeps.layout import Crossing, Square
+from sagviz.widgets.common.controls import action_button
+from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.view import View
+from sagviz.widgets.grid.detail import Detail
+from sagviz.widgets.grid.menus import Menus
+from sagviz.widgets.grid.settings import GridSettings
+from sagviz.widgets.grid.table import described, picture_table
+from sagviz.widgets.grid.work import Work
 
 STATES = {"done": "done", **MARKS}  # of cells, for people
 STILL = 60  # pictures where there are no widgets: notebooks carry every output
 
 
-class Grid(Crossed):
+class Grid(View):
     """The pictures of a sweep in rows and columns by any two of its settings, their values in words
     on the axes.
 
@@ -39,7 +42,15 @@ class Grid(Crossed):
     failed are marked; with a model they are made here, in a thread.
 
     Example:
-        grid = sv.Grid(sweep, model=model, rows="prompt", columns="cfg_scale", measure="sharpness")
+        >>> import sagviz as sv
+        >>> from sagviz import CFG, SAG
+        >>> model = sv.load()
+        >>> guidance = [CFG(3.0) + SAG(s) for s in (0.0, 1.0)]
+        >>> sweep = sv.sweep(model, "a fox", steps=2, guidance=guidance, progress=False)
+        >>> grid = sv.Grid(sweep, model=model, measure="sharpness", selected=(0, 1))
+        >>> grid.columns, grid.opened.trace.settings.guidance
+        ('sag_scale', CFG(3.0) + SAG(1.0))
+        >>> grid.close()
 
     Args:
         sweep: of `sv.sweep`, `sv.Sweep.open` or `sagviz.sweeps.begin`; it may still be running in
@@ -56,32 +67,40 @@ class Grid(Crossed):
         page: which part of the rows is shown where not all fit, from 0 (0).
         selected: (row, column) of the cell that is open, from 0, or () (()).
         batch: how many cells run in joint passes (1).
+        opened: the cell that is open, its `trace` among its parts.
 
     Raises:
         ArgumentError: an unknown option, setting or value, or a model with other weights.
     """
 
-    batch = Whole(
-        1,
-        min=1,
-        max=4096,
-        help="cells in joint passes: 1 shows each as it comes, more are quicker on a GPU (1)",
-    )
+    settings_type = GridSettings
+    settings: GridSettings
 
     def __init__(self, sweep: Sweep, model: Model | None = None, **options: Any) -> None:
-        self.worker = Worker()
         super().__init__(sweep, **options)
-        self.model: Model | None = None
-        self._use(model)
-        self._running: frozenset[str] = frozenset()
-        self._damaged: dict[str, str] = {}
-        self._drawn = self._began = 0.0
-        self._busy = self._done = False
+        self.sweep: Sweep = self.settings.sweep
+        self.work = Work(sweep, self.notice)
+        self.work.use(model)
+        self.worker = self.work.worker
+        self._drawn = 0.0
+        self._done = False
         self._build()
-        self._held = False
-        self.observe(self._open, "selected")
+        self.settings.observe(lambda _: self.refresh(), "revision")
+        self.settings.observe(lambda _: self._open(), "selected")
+        self.work.observe(lambda change: self._enable() if change.new else self._look(), "busy")
+        self.work.observe(lambda change: self._draw_again() if change.new else None, "running")
         self.refresh()
         self._open()
+
+    @property
+    def sheet(self) -> Sheet:
+        """What is shown, as a contact sheet."""
+        return self.settings.sheet
+
+    @property
+    def crossing(self) -> Crossing:
+        """Which cell stands where."""
+        return self.settings.crossing
 
     def run(self, model: Model | None = None) -> Sweep:
         """Make the missing cells, here and now. The Run button does the same beside the notebook.
@@ -89,29 +108,46 @@ class Grid(Crossed):
         Raises:
             ArgumentError: there is no model, or it has other weights than the sweep's.
         """
-        self._use(model)
-        self._start(self._make_missing, here=True)
+        self.work.use(model)
+        self._make(here=True)
         return self.sweep
 
-    def run_whole(self) -> None:
-        """Run the open cell again with all its steps, here and now, and open them in the Scrubber."""
-        self._start(self._make_whole, here=True)
+    def run_whole(self, *, here: bool = True) -> None:
+        """Run the open cell with all its steps, here and now, and open the Scrubber on them."""
+        square = self.opened.square
+        if square is None or square.cell is None:
+            raise SagvizError("no cell is open; choose one first")
+
+        def show(trace: Trace) -> None:
+            self.opened.remember(square, trace)
+            self.opened.show(self.crossing, square)
+
+        self.work.make_whole(square.cell, show, here=here)
 
     def refresh(self) -> None:
         """Look at the sweep again and show it."""
-        self._damaged = {}
+        self.work.damaged = {}
         self._look()
 
-    def _look(self) -> None:
-        self.offer_measures()
-        found = [self._status(cell)[0] for cell in self.sweep.cells]
-        told = ", ".join(
-            f"{found.count(name)} {words}" for name, words in STATES.items() if name in found
-        )
-        self.summary.value = f"<h3>Grid</h3><p>{len(found)} cells: {told}.</p>"
-        self._done = found.count("done") == len(found)
-        self._enable()
-        self._draw()
+    def read(self, names: Sequence[str]) -> dict[str, Shot]:
+        """The finished pictures among these squares in view, by `Square.name`, as the page asks for
+        them; cells that turn out to be damaged are marked.
+        """
+        wanted, found = set(names), dict[str, Shot]()
+        try:
+            for square in self._seen():
+                if square.name in wanted:
+                    shot = shoot(self.sweep, square)
+                    if shot.status == "done":
+                        found[square.name] = shot
+                    elif square.cell is not None:
+                        self.work.damaged[square.cell.key] = shot.reason
+            if len(found) < len(wanted):
+                self._draw()
+        # not `guarded`, which clears what is being said: the page asks at any time
+        except Exception as error:
+            self.notice.fail(error)
+        return found
 
     def to_png(self, path: str | Path) -> Path:
         """Write what is shown as one picture."""
@@ -131,207 +167,87 @@ class Grid(Crossed):
         super().close()
 
     def _build(self) -> None:
-        self.board = board(self._read, self._look)
-        self.board.observe(self._chosen, "chosen")
-        self.opened = Opened()
-        self.opened.again.on_click(lambda _: self._try(lambda: self._start(self._make_whole)))
+        self.menus = Menus(self.settings, self.notice)
+        self.table = picture_table(self.read, self._look)
+        self.table.observe(lambda change: self._choose(*change.new), "chosen")
+        self.opened = Detail(self.notice, lambda: self.run_whole(here=False))
+        make = partial(action_button, self.notice)
+        missing, stop = "make what is missing, what is in view first", self.worker.cancel
         self.buttons = {
-            "run": self._button(
-                "Run missing cells",
-                "make what is missing, what is in view first",
-                self._launch,
-                "primary",
-            ),
-            "cancel": self._button(
-                "Cancel", "stop after what is under way; what is done is kept", self.worker.cancel
-            ),
-            "look": self._button("Look again", "see what other processes have made", self.refresh),
-            "png": self._button(
-                "Download PNG", "the table as one picture", lambda: self._save("png")
-            ),
-            "html": self._button(
-                "Download HTML",
-                "the table as a page that needs nothing else",
-                lambda: self._save("html"),
+            "run": make("Run missing cells", missing, self._make, "primary"),
+            "cancel": make("Cancel", "stop after what is under way; what is done is kept", stop),
+            "look": make("Look again", "see what other processes have made", self.refresh),
+            "png": make("Download PNG", "the table as one picture", self._save_png),
+            "html": make(
+                "Download HTML", "the table as a page that needs nothing else", self._save_html
             ),
         }
-        self.summary, self.caption, self.status = W.HTML(), W.HTML(), W.HTML()
-        self.status.add_class("sag-status")
-        self.bar = W.IntProgress(min=0, max=1, layout=W.Layout(width="200px", height="12px"))
-        self.progress = flow(self.bar, self.status)
-        self.progress.layout.display = "none"
+        self.summary, self.caption = W.HTML(), W.HTML()
         buttons = flow(*self.buttons.values())
-        self.fill(
-            self.summary,
-            self.menus(),
-            buttons,
-            self.progress,
-            self.caption,
-            self.board,
-            self.opened,
+        parts = (self.menus, buttons, self.work.progress, self.caption, self.table, self.opened)
+        self.fill(self.summary, *parts)
+
+    def _make(self, *, here: bool = False) -> None:
+        seen = [square.cell for square in self._seen()]
+        self.work.make(seen, self.settings.batch, here=here)
+
+    def _look(self) -> None:
+        self.menus.show()
+        found = [self.work.status_of(cell)[0] for cell in self.sweep.cells]
+        counts = ", ".join(
+            f"{found.count(name)} {words}" for name, words in STATES.items() if name in found
         )
+        self.summary.value = f"<h3>Grid</h3><p>{len(found)} cells: {counts}.</p>"
+        self._done = found.count("done") == len(found)
+        self._enable()
+        self._draw()
 
     def _enable(self) -> None:
         """Which buttons can be pressed now."""
-        busy = self._busy
-        self.buttons["run"].disabled = busy or self.model is None or self._done
-        self.buttons["cancel"].disabled = not busy
-        self.opened.again.disabled = busy or self.model is None
+        idle = not self.work.busy and self.work.model is not None
+        self.buttons["run"].disabled = not idle or self._done
+        self.buttons["cancel"].disabled = not self.work.busy
+        self.opened.again.disabled = not idle
 
-    # The table
+    def _seen(self) -> list[Square]:
+        """The squares in view."""
+        window = self.sheet.window
+        return [
+            self.crossing.square(row, column) for row in window.rows for column in window.columns
+        ]
 
     def _draw(self) -> None:
         """The table as the sweep is now; pictures are read later, when they are looked at."""
         self._drawn = time.monotonic()
         sheet = self.sheet
         self.caption.value = f"<p>{escape(sheet.caption)}</p>"
-        self.board.show(sheet, described(sheet, lambda square: self._status(square.cell)))
+        self.table.show(sheet, described(sheet, lambda square: self.work.status_of(square.cell)))
         self._mark()
 
-    def _status(self, cell: Cell | None) -> tuple[str, str]:
-        """Of a cell, and why it failed."""
-        if cell is None:
-            return "absent", ""
-        if cell.key in self._running:
-            return "running", ""
-        if cell.key in self._damaged:
-            return "failed", self._damaged[cell.key]
-        status = self.sweep.status(cell)
-        return status, reason_of(self.sweep, cell) if status == "failed" else ""
+    def _draw_again(self) -> None:
+        """Unless the table was drawn a moment ago."""
+        if time.monotonic() - self._drawn > self.table.PAUSE:
+            self._draw()
 
-    def _read(self, names: Sequence[str]) -> dict[str, Shot]:
-        """The pictures that the page asks for; cells that turn out to be damaged are marked."""
-        wanted, found = set(names), dict[str, Shot]()
-        try:
-            window = self.sheet.window
-            squares = [
-                self.crossing.square(row, column)
-                for row in window.rows
-                for column in window.columns
-            ]
-            for square in squares:
-                if square.name in wanted:
-                    shot = shoot(self.sweep, square)
-                    if shot.status == "done":
-                        found[square.name] = shot
-                    elif square.cell is not None:
-                        self._damaged[square.cell.key] = shot.reason
-            if len(found) < len(wanted):
-                self._draw()
-        # not `guarded`, which clears what is being said: the page asks at any time
-        except Exception as error:
-            self.notice.fail(error)
-        return found
-
-    def _chosen(self, change: Any) -> None:
-        row, column = change.new
+    def _choose(self, row: int, column: int) -> None:
         if row >= 0:
-            self._try(lambda: self.set_trait("selected", (self.sheet.first + row, column)))
+            place = (self.sheet.first + row, column)
+            self.notice.attempt(lambda: setattr(self.settings, "selected", place))
 
     def _mark(self) -> None:
-        row, column = self.selected or (-1, -1)
+        row, column = self.settings.selected or (-1, -1)
         row -= self.sheet.first
-        self.board.chosen = [row, column] if row in range(len(self.sheet.window.rows)) else [-1, -1]
+        self.table.chosen = [row, column] if row in range(len(self.sheet.window.rows)) else [-1, -1]
 
-    def _open(self, _: object = None) -> None:
-        if self.selected and not self._held:
-            with self.guarded():
-                self.opened.show(self.crossing, self.crossing.square(*self.selected))
+    def _open(self) -> None:
+        if self.settings.selected:
+            with self.notice.guarded():
+                self.opened.show(self.crossing, self.crossing.square(*self.settings.selected))
                 self._enable()
         self._mark()
 
-    def _save(self, ending: str) -> None:
-        if ending == "png":
-            self.board.save("sweep.png", "image/png", to_png(self.sheet.picture()))
-        else:
-            self.board.save("sweep.html", "text/html", self.sheet.html().encode())
+    def _save_png(self) -> None:
+        self.table.save("sweep.png", "image/png", to_png(self.sheet.picture()))
 
-    # Work
-
-    def _use(self, model: Model | None) -> None:
-        if (
-            model is not None
-            and fingerprint(model, self.sweep.plan.guidance) != self.sweep.plan.weights
-        ):
-            raise ArgumentError(
-                f"{model.name} has other weights than {self.sweep.plan.model}, which this sweep is"
-                " of; load those"
-            )
-        self.model = model or self.model
-
-    def _launch(self) -> None:
-        self._start(self._make_missing)
-
-    def _start(self, work: Callable[[Model], None], *, here: bool = False) -> None:
-        """Do work that needs the model: here, or in the thread, which shows its errors."""
-        model = self.model
-        if model is None:
-            raise ArgumentError(
-                "there is no model to run cells with; give it to Grid(sweep, model=model) or to"
-                " grid.run(model)"
-            )
-        self.worker.start(lambda: self._work(lambda: work(model), here), here=here)
-
-    def _work(self, work: Callable[[], None], here: bool) -> None:
-        self._began, self._busy = time.monotonic(), True
-        self.progress.layout.display = None
-        self._enable()
-        try:
-            work()
-        except Exception as error:
-            if here:
-                raise
-            self.notice.fail(error)
-        finally:
-            self._busy, self._running = False, frozenset()
-            self._look()
-
-    def _make_missing(self, model: Model) -> None:
-        """Cell by cell, those in view first."""
-        self._damaged = {}
-        window = self.sheet.window
-        seen = {
-            self.crossing.square(row, column).cell
-            for row in window.rows
-            for column in window.columns
-        }
-        left = sorted(self.sweep.missing(), key=lambda cell: cell not in seen)
-        total = len(left)
-        self._await(left)
-        self._follow(0, total, "cells")
-        for done, cell in enumerate(
-            run(model, self.sweep.plan, self.sweep.store, tuple(left), batch=self.batch), 1
-        ):
-            left.remove(cell)
-            self._await(left)
-            if not self._follow(done, total, "cells"):
-                break
-
-    def _await(self, left: Sequence[Cell]) -> None:
-        """Mark what is under way, unless the table was drawn a moment ago."""
-        self._running = frozenset(cell.key for cell in left[: self.batch])
-        if time.monotonic() - self._drawn > self.board.PAUSE:
-            self._draw()
-
-    def _make_whole(self, model: Model) -> None:
-        square = self.opened.square
-        if square is None or square.cell is None:
-            raise SagvizError("no cell is open; choose one first")
-        trace = run_whole(
-            model, square.cell, lambda done, total: self._follow(done, total, "steps")
-        )
-        self.opened.remember(square, trace)
-        self.opened.show(self.crossing, square)
-
-    def _follow(self, done: int, total: int, unit: str) -> bool:
-        """Show how far the work is; whether to go on."""
-        spent, stopped = time.monotonic() - self._began, self.worker.stop.is_set()
-        self.bar.max, self.bar.value = max(1, total), done
-        if done == total:
-            told = f", {duration(spent)}"
-        elif stopped:
-            told = ", stopped"
-        else:
-            told = f", {duration(spent / done * (total - done))} left" if done else ""
-        self.status.value = f'<span role="status">{done} of {total} {unit}{told}</span>'
-        return not stopped
+    def _save_html(self) -> None:
+        self.table.save("sweep.html", "text/html", self.sheet.html().encode())

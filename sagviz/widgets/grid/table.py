@@ -4,28 +4,26 @@ at; else a plain table.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
 import traitlets
 
-from sagviz.image import data_uri
+from sagviz.html import data_uri, link
 from sagviz.plot.sheet import Sheet
 from sagviz.plot.shots import MARKS, Shot, is_tiny, number, thumbnail
 from sagviz.sweeps.layout import Square
-from sagviz.widgets.common.parts import button, flow, labelled
+from sagviz.widgets.common.controls import button, labelled
+from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.optional import anywidget
 
-anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None
 HERE = Path(__file__).parent
 
 
-class Table(traitlets.HasTraits):
-    """What both kinds of board share."""
+class TableTraits(traitlets.HasTraits):
+    """What both kinds of table share."""
 
     table = traitlets.Dict(help="labels and squares, without their pictures").tag(sync=True)
     chosen = traitlets.List(
@@ -61,7 +59,7 @@ def _described(square: Square, status: str, reason: str) -> dict[str, str]:
     }
 
 
-class PlainBoard(W.VBox, Table):
+class PlainTable(W.VBox, TableTraits):
     """The table as it is exported, and two menus to choose from it, for notebooks without
     anywidget.
     """
@@ -91,10 +89,7 @@ class PlainBoard(W.VBox, Table):
 
     def save(self, name: str, kind: str, content: bytes) -> None:
         """Offer a file behind a link."""
-        address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-        self.link.value = (
-            f'<a class="sag-link" download="{name}" href="{address}">Download {name}</a>'
-        )
+        self.link.value = link(content, kind, name, f"Download {name}")
 
     def _choose(self) -> None:
         self.chosen = [menu.value for menu in self.menus]
@@ -102,7 +97,7 @@ class PlainBoard(W.VBox, Table):
 
 if anywidget is not None:
 
-    class Board(anywidget.AnyWidget, Table):
+    class Table(anywidget.AnyWidget, TableTraits):
         """A table of buttons, each with its picture, which the page asks for when it comes into
         view.
         """
@@ -132,13 +127,8 @@ if anywidget is not None:
             if message.get("look"):
                 self._look()
             elif message.get("want"):
-                self.send(
-                    {
-                        "pictures": {
-                            name: _sent(shot) for name, shot in self._read(message["want"]).items()
-                        }
-                    }
-                )
+                found = self._read(message["want"])
+                self.send({"pictures": {name: _sent(shot) for name, shot in found.items()}})
 
 
 def _sent(shot: Shot) -> dict[str, Any]:
@@ -147,11 +137,13 @@ def _sent(shot: Shot) -> dict[str, Any]:
     return {"address": data_uri(small), "tiny": is_tiny(small), "numbers": numbers}
 
 
-def board(read: Callable[[Sequence[str]], dict[str, Shot]], look: Callable[[], None]) -> Any:
-    """A board of the kind that works here.
+def picture_table(
+    read: Callable[[Sequence[str]], dict[str, Shot]], look: Callable[[], None]
+) -> Any:
+    """A table of the kind that works here.
 
     Args:
         read: the finished squares among these, by `Square.name`.
         look: looks at the sweep again.
     """
-    return (PlainBoard if anywidget is None else Board)(read, look)
+    return (PlainTable if anywidget is None else Table)(read, look)

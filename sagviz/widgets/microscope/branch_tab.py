@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import ipywidgets as W
 
@@ -11,96 +11,88 @@ from sagviz import describe
 from sagviz.image import preview, to_png
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.sampling.loop import ended, walk_together
+from sagviz.sampling.collect import collect
+from sagviz.sampling.prepare import Run
 from sagviz.sampling.what_if import depart
-from sagviz.widgets.common.parts import Picture, button, flow
+from sagviz.widgets.common.controls import action_button, progress_bar
+from sagviz.widgets.common.layout import flow, text
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.picture import Picture
 from sagviz.widgets.common.worker import Worker
-
-if TYPE_CHECKING:
-    from sagviz.sampling.prepare import Run
-    from sagviz.widgets.microscope.microscope import Microscope
+from sagviz.widgets.microscope.settings import StepSettings
 
 
-class GoingOn(W.VBox):
-    """The tab of the Microscope that follows its settings to the end of the run."""
+class BranchTab(W.VBox):
+    """The tab of the Microscope that follows its settings to the end of the run.
 
-    def __init__(self, scope: Microscope) -> None:
-        self.scope, self.worker = scope, Worker()
-        height, width = scope.trace[0].x_t.shape[2:]
+    Attributes:
+        branch: the last branch, `None` before there is one.
+    """
+
+    def __init__(self, settings: StepSettings, notice: Notice) -> None:
+        self.settings, self.notice, self.worker = settings, notice, Worker()
+        self.branch: Trace | None = None
+        height, width = settings.grid
         self.own = Picture("The run's own end", 260, ratio=height / width)
         self.end = Picture("The end of the branch", 260, ratio=height / width)
         for picture in (self.own, self.end):
             picture.add_class("sag-end")
-        self.go = button(
-            "Go on from here", "run the remaining steps under these settings", "primary"
-        )
-        self.cancel = button("Cancel", "stop after this step and keep what is done")
+        words = "run the remaining steps under these settings"
+        self.go = action_button(notice, "Go on from here", words, self.start, "primary")
+        words = "stop after this step and keep what is done"
+        self.cancel = action_button(notice, "Cancel", words, self.worker.cancel)
         self.go.add_class("sag-go-on")
         self.cancel.add_class("sag-cancel")
         self.cancel.disabled = True
-        self.go.on_click(lambda _: self.start())
-        self.cancel.on_click(lambda _: self.worker.cancel())
-        self.bar = W.IntProgress(min=0, max=1, layout=W.Layout(width="200px", height="12px"))
-        self.words = W.HTML(
-            "<p>The steps before stay as they are; those from here on are made anew.</p>"
+        self.bar = progress_bar()
+        self.words = text(
+            "sag-branch-words",
+            "<p>The steps before stay as they are; those from here on are made anew.</p>",
         )
-        self.words.add_class("sag-branch-words")
         super().__init__(
             [flow(self.go, self.cancel, self.bar), self.words, flow(self.own, self.end)]
         )
 
     def start(self, *, here: bool = False) -> None:
         """Begin the branch, in a thread where there is a kernel, or do all of it here."""
-        with self.scope.guarded():
-            scope = self.scope
-            run, first = depart(
-                scope.model, scope.trace, scope.index, scope.guidance, scope.applied_mask
-            )
-            before = scope.trace.steps[: scope.index]
-            self.worker.start(lambda: self._show_errors(run, first, before, scope.image), here=here)
+        settings, trace, index = self.settings, self.settings.trace, self.settings.index
+        guidance, mask = settings.guidance, settings.applied_mask
+        run, first = depart(settings.model, trace, index, guidance, mask)
+        before, image = trace.steps[:index], settings.image
+        self.worker.start(lambda: self._work(run, first, before, image), here=here)
 
-    def _show_errors(self, run: Run, first: Step, before: tuple[Step, ...], image: int) -> None:
+    def _work(self, run: Run, first: Step, before: tuple[Step, ...], image: int) -> None:
+        """To the end, or to where it is cancelled."""
         self.go.disabled, self.cancel.disabled = True, False
+        self.bar.max, self.bar.value = run.evaluations - first.index, 0
         try:
-            self._walk(run, first, before, image)
+            (made,) = collect([run], firsts=[first], follow=self._follow)
+            self._present(replace(made, steps=(*before, *made.steps)), image)
         except Exception as error:
-            self.scope.notice.fail(error)
+            self.notice.fail(error)
         finally:
             self.go.disabled, self.cancel.disabled = False, True
 
-    def _walk(self, run: Run, first: Step, before: tuple[Step, ...], image: int) -> None:
-        """Step by step to the end, or to where it is cancelled."""
-        steps: list[Step] = []
-        self.bar.max, self.bar.value = run.evaluations - first.index, 0
-        for (step,) in walk_together([run], firsts=[first]):
-            assert step is not None, "a run of its own ends with its last step"
-            steps.append(step)
-            self.bar.value = len(steps)
-            if self.worker.stop.is_set():
-                break
-        last = steps[-1].x_next
-        assert last is not None, "a step that was walked has a next latent"
-        if steps[-1].index + 1 == run.evaluations:
-            made = ended(run, tuple(steps), last)
-        else:
-            made = Trace(run.settings, tuple(steps), run.evaluations)
-        self._present(replace(made, steps=(*before, *steps)), image)
+    def _follow(self, steps: Sequence[Step | None]) -> bool:
+        del steps
+        self.bar.value += 1
+        return not self.worker.stop.is_set()
 
-    def _present(self, trace: Trace, image: int) -> None:
+    def _present(self, branch: Trace, image: int) -> None:
         """Both ends; of a branch that was stopped, the prediction that it had reached."""
-        scope = self.scope
-        scope.branched = trace
-        self._show(self.own, scope.trace, image)
-        self._show(self.end, trace, image)
-        way = describe.of_guidance(trace.settings.guidance)
+        self.branch = branch
+        self._show(self.own, self.settings.trace, image)
+        self._show(self.end, branch, image)
+        way = describe.of_guidance(branch.settings.guidance)
         stopped = (
             ""
-            if trace.pictures
-            else f", stopped after step {trace[-1].index} of {trace.evaluations}"
+            if branch.pictures
+            else f", stopped after step {branch[-1].index} of {branch.evaluations}"
         )
-        mask = " with the hand-made mask" if trace[-1].hand_mask is not None else ""
+        mask = " with the hand-made mask" if branch[-1].hand_mask is not None else ""
         self.words.value = (
-            f'<p role="status">From step {trace.settings.branched_at} on: {way}{mask}{stopped}.</p>'
+            f'<p role="status">From step {branch.settings.branched_at} on:'
+            f" {way}{mask}{stopped}.</p>"
         )
 
     def _show(self, picture: Picture, trace: Trace, image: int) -> None:
@@ -108,5 +100,5 @@ class GoingOn(W.VBox):
         if trace.pictures:
             picture.show(trace.pictures[image], words)
             return
-        rough = preview(trace[-1].x0_guided, self.scope.model.latent_rgb)[image]
+        rough = preview(trace[-1].x0_guided, self.settings.model.latent_rgb)[image]
         picture.show(to_png(rough), f"{words}, preview of step {trace[-1].index}")

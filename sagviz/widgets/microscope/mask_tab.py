@@ -5,7 +5,6 @@ use it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import ipywidgets as W
 import torch
@@ -13,83 +12,88 @@ import traitlets
 from torch import Tensor
 
 from sagviz import measure
+from sagviz.guidance import SAG
+from sagviz.guidance.sag_mask import attended
 from sagviz.image import enlarge, preview, to_png
 from sagviz.plot.marks import overlap
-from sagviz.widgets.common.parts import Picture, button, column, flow, labelled, tip
+from sagviz.records.step import Step
+from sagviz.widgets.common.controls import action_button, checkbox, whole_box
+from sagviz.widgets.common.layout import column, flow, text
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.picture import Picture
+from sagviz.widgets.microscope.settings import StepSettings
 from sagviz.widgets.microscope.surface import surface
-
-if TYPE_CHECKING:
-    from sagviz.widgets.microscope.microscope import Microscope
 
 LEGEND = "orange: only painted; blue: only Mₜ; green: both"
 
 
-class Painting(W.VBox):
+class MaskTab(W.VBox):
     """The tab of the Microscope where a mask is painted, guessed with, and used."""
 
-    def __init__(self, scope: Microscope) -> None:
-        self.scope = scope
-        self.height, self.width = scope.trace[0].x_t.shape[2:]
-        self.surface = surface("paint", self.height, self.width)
-        self.revealed = Picture("", 260, ratio=self.height / self.width, sharp=True)
-        self.words = W.HTML("<p>Paint where you expect the mask, then reveal it.</p>")
-        self.words.add_class("sag-overlap-words")
+    def __init__(self, settings: StepSettings, notice: Notice) -> None:
+        self.settings, self.notice = settings, notice
+        self._step: Step | None = None
+        self._compared: Tensor | None = None  # the attention whose mask was revealed
+        height, width = settings.grid
+        self.surface = surface("paint", height, width)
+        self.revealed = Picture("", 260, ratio=height / width, sharp=True)
+        words = "<p>Paint where you expect the mask, then reveal it.</p>"
+        self.words = text("sag-overlap-words", words)
         self.surface.observe(lambda _: self.forget(), "painted")
-        super().__init__(
-            [flow(self.surface, self.revealed, column(*self._controls(), width="260px"))]
-        )
+        self._make_controls()
+        side = column(*self._arranged(), width="260px")
+        super().__init__([flow(self.surface, self.revealed, side)])
         self.forget()
 
     @property
     def cells(self) -> Tensor:
         """What is painted, (H, W) of 0 and 1."""
-        return torch.tensor([float(cell) for cell in self.surface.painted]).reshape(
-            self.height, self.width
-        )
+        cells = torch.tensor([float(cell) for cell in self.surface.painted])
+        return cells.reshape(self.settings.grid)
 
     @cells.setter
     def cells(self, cells: Tensor) -> None:
         self.surface.painted = "".join(str(int(cell)) for cell in cells.flatten())
 
-    def refresh(self) -> None:
+    def show(self, step: Step) -> None:
         """Show the step's prediction under the brush; what was revealed of another step is covered
         again.
         """
-        step, trace = self.scope.shown, self.scope.trace
-        assert trace.latent_rgb is not None, "the Microscope sees to it"
+        self._step = step
         self.surface.alt = f"prediction x̂₀ at step {step.index} in grey, to paint on"
         # so that paint is seen on any picture
-        grey = preview(step.x0_hat, trace.latent_rgb)[0].convert("L")
+        grey = preview(step.x0_hat, self.settings.latent_rgb)[0].convert("L")
         self.surface.picture = to_png(enlarge(grey, 128))
         if self._compared is not step.attention:
             self.forget()
 
     def forget(self) -> None:
         """Cover the overlap: it is no longer that of what is painted."""
-        self._compared: Tensor | None = None
+        self._compared = None
         self.revealed.clear("press Reveal")
 
     def reveal(self) -> None:
         """Show map and mask again, and how far the painted cells overlap with the attention's own
         mask.
         """
-        own = self.scope.attended
+        own = None if self._step is None else attention_mask(self._step)
         if own is None:
             self.words.value = "<p>There is no mask: let SAG act at this step first.</p>"
             return
-        self.scope.hidden = False
-        self._compared = self.scope.shown.attention
+        self.settings.hidden = False
+        assert self._step is not None, "the mask is the step's"
+        self._compared = self._step.attention
         share, both = measure.iou(self.cells, own), overlap(self.cells, own)
         self.revealed.show(to_png(both), f"overlap with Mₜ: {LEGEND}")
         score = (
-            "both are empty"
+            "Both are empty"
             if share != share
-            else f"intersection over union (IoU) is <b>{share:.2f}</b>"
+            else f"Intersection over union (IoU) is <b>{share:.2f}</b>"
         )
-        self.words.value = f"<p>{score[0].upper()}{score[1:]} ({LEGEND}).</p>"
+        self.words.value = f"<p>{score} ({LEGEND}).</p>"
 
     def _fill(self, value: float) -> None:
-        self.cells = torch.full((self.height, self.width), value)
+        self.cells = torch.full(self.settings.grid, value)
 
     def _rectangle(self, value: float) -> None:
         top, left, height, width = (box.value for box in self.boxes)
@@ -98,92 +102,61 @@ class Painting(W.VBox):
         self.cells = cells
 
     def _use(self, mask: Tensor | None, source: str = "attention") -> None:
-        scope = self.scope
-        with scope.guarded():
-            with scope.held():
-                scope.mask, scope.mask_source = mask, source
-            scope.refresh()
+        with self.settings.together():
+            self.settings.mask, self.settings.mask_source = mask, source
 
-    def _controls(self) -> list[W.Widget]:
-        limits = {
-            "row": self.height,
-            "column": self.width,
-            "rows": self.height,
-            "columns": self.width,
+    def _make_controls(self) -> None:
+        height, width = self.settings.grid
+        ends = {
+            "row": (0, height),
+            "column": (0, width),
+            "rows": (1, height),
+            "columns": (1, width),
         }
         self.boxes = [
-            labelled(
-                W.BoundedIntText(
-                    description=name, value=int(name[-1] == "s"), min=int(name[-1] == "s"), max=most
-                ),
-                name,
-                "170px",
-            )
-            for name, most in limits.items()
+            whole_box(name, name, low, high, "170px") for name, (low, high) in ends.items()
         ]
-        self.hide = _checkbox("cover map and mask", "guess first: Reveal uncovers them")
-        traitlets.link((self.scope, "hidden"), (self.hide, "value"))
-        self.brush = labelled(
-            W.BoundedIntText(description="brush", value=1, min=1, max=9),
-            "side of the brush in cells",
-            "170px",
-        )
-        self.eraser = _checkbox("erase", "take away instead of painting")
+        self.brush = whole_box("brush", "side of the brush in cells", 1, 9, "170px")
+        self.eraser = checkbox("erase", "take away instead of painting")
+        self.hide = checkbox("cover map and mask", "guess first: Reveal uncovers them")
+        traitlets.link((self.settings, "hidden"), (self.hide, "value"))
         traitlets.link((self.brush, "value"), (self.surface, "brush"))
         traitlets.link((self.eraser, "value"), (self.surface, "erase"))
+
+    def _arranged(self) -> list[W.Widget]:
+        make, use = self._button, self._use
+        these, cost = "the cells of these rows and columns", "1 U-Net call"
+        reveal = make("Reveal", "uncover the mask and compare", self.reveal, "primary")
+        clear = make("Clear", "paint nothing", lambda: self._fill(0))
+        paint = make("Paint rectangle", f"paint {these}", lambda: self._rectangle(1))
+        erase = make("Erase rectangle", f"erase {these}", lambda: self._rectangle(0))
+        words = f"blur these cells; {cost}"
+        painted = make("Use what is painted", words, lambda: use(self.cells), "primary")
+        words = f"as many cells as Mₜ has; {cost}"
+        random = make("Random, equal area", words, lambda: use(None, "random"))
+        words = f"as many cells, the least attended; {cost}"
+        inverted = make("Inverted, equal area", words, lambda: use(None, "inverted"))
+        own = make("Mₜ again", "the attention's own mask", lambda: use(None))
         return [
-            flow(
-                self.hide,
-                self._button("Reveal", "uncover the mask and compare", self.reveal, "primary"),
-            ),
-            flow(
-                self.brush,
-                self.eraser,
-                self._button("Clear", "paint nothing", lambda: self._fill(0)),
-            ),
+            flow(self.hide, reveal),
+            flow(self.brush, self.eraser, clear),
             flow(*self.boxes),
-            flow(
-                self._button(
-                    "Paint rectangle",
-                    "paint the cells of these rows and columns",
-                    lambda: self._rectangle(1),
-                ),
-                self._button(
-                    "Erase rectangle",
-                    "erase the cells of these rows and columns",
-                    lambda: self._rectangle(0),
-                ),
-            ),
-            flow(
-                self._button(
-                    "Use what is painted",
-                    "blur these cells; 1 U-Net call",
-                    lambda: self._use(self.cells),
-                    "primary",
-                ),
-                self._button(
-                    "Random, equal area",
-                    "as many cells as Mₜ has; 1 U-Net call",
-                    lambda: self._use(None, "random"),
-                ),
-                self._button(
-                    "Inverted, equal area",
-                    "as many cells, the least attended; 1 U-Net call",
-                    lambda: self._use(None, "inverted"),
-                ),
-                self._button("Mₜ again", "the attention's own mask", lambda: self._use(None)),
-            ),
+            flow(paint, erase),
+            flow(painted, random, inverted, own),
             self.words,
         ]
 
-    def _button(self, label: str, words: str, deed: Callable[[], None], look: str = "") -> W.Button:
-        made = button(label, words, look)
-        made.on_click(lambda _: deed())
+    def _button(
+        self, label: str, words: str, action: Callable[[], None], look: str = ""
+    ) -> W.Button:
+        made = action_button(self.notice, label, words, action, look)
         made.add_class(f"sag-{label.split(',')[0].lower().replace(' ', '-')}")
         return made
 
 
-def _checkbox(label: str, words: str) -> W.Checkbox:
-    made = tip(W.Checkbox(description=label, indent=False), words)
-    made.layout.width, made.layout.margin = "auto", "0"
-    return made
+def attention_mask(step: Step) -> Tensor | None:
+    """The attention's own mask at the first image, (H, W), whatever mask the step used."""
+    sag, (height, width) = step.guidance.get(SAG), step.x_t.shape[2:]
+    if step.attention is None or sag is None:
+        return None
+    return attended(step.attention, sag.threshold, (height, width))[0, 0]

@@ -4,8 +4,7 @@ guidance that they stand for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,20 +16,11 @@ from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import CFG, MASK_SOURCES, SAG, Guidance, Term
 from sagviz.models import Model
 from sagviz.records.trace import Trace
-from sagviz.widgets.common.parts import Amount, Choice, View, Whole
+from sagviz.widgets.common.settings import WidgetSettings
+from sagviz.widgets.common.traits import Amount, Choice, Whole
 
-SCALES = {name: kind.scale_range for name, kind in Term.kinds.items()}
-
-RANGES = {
-    **{f"{name}_scale": span for name, span in SCALES.items()},
-    "threshold": (0.0, 3.0),
-    "blur_sigma": (0.0, 3.0),
-}
+SWITCHED: tuple[type[Term], ...] = (CFG, SAG)  # terms that can be added to a run
 OF_SAG = ("threshold", "blur_sigma", "blur_kernel", "mask_source", "layer", "heads")
-# of terms that act where the run has them
-OTHERS = tuple(f"{name}_scale" for name in SCALES if name not in ("cfg", "sag"))
-# what a step of the run has its own value of
-OWN = ("use_cfg", "use_sag", "cfg_scale", "sag_scale", *OTHERS, *OF_SAG, "mask")
 LIGHT = 5_000_000  # parameters of a decoder that is quick on any machine
 
 
@@ -49,8 +39,29 @@ class Mask(traitlets.TraitType):  # not subscriptable in Colab's traitlets
         return cells.float()
 
 
-class Dials(View):
-    """Base of the Microscope: its traits. A subclass says in `refresh` what a change of them does."""
+def scale_name(kind: type[Term]) -> str:
+    """Of the setting that is a term's scale."""
+    return f"{kind.name}_scale"
+
+
+def scale_trait(kind: type[Term]) -> Amount:
+    """The setting itself."""
+    words = f"{kind.title}'s scale {kind.symbol}: {kind.scale_help}; no U-Net call"
+    return Amount(0.0, min=kind.scale_range[0], max=kind.scale_range[1], help=words)
+
+
+class StepSettings(WidgetSettings):
+    """What may be set at a step. Each term of the run has its scale here, `NAME_scale`, with the
+    range that its class gives, widened where the run went beyond.
+
+    Attributes:
+        kinds: CFG and SAG, which can be switched on, and the other terms of the run.
+        latent_rgb: the colours of latents; an interrupted run has none of its own.
+    """
+
+    widget = "Microscope"
+    derived = ("index", "use_cfg", "use_sag", "cfg_scale", "sag_scale", *OF_SAG, "mask", "decoded")
+    uncounted = ("place",)
 
     index = Whole(
         0, min=0, max=99_999, help="position of the step in the trace, from 0 (the middle one)"
@@ -62,46 +73,13 @@ class Dials(View):
     use_sag = traitlets.Bool(
         help="whether SAG acts; what the run has not costs 1 or 2 U-Net calls (as the run)"
     )
-    cfg_scale = Amount(
-        min=-100,
-        max=1000,
-        help="CFG's scale w: 0 ignores the prompt, 1 is the plain prediction; no U-Net call",
-    )
-    sag_scale = Amount(
-        min=-100, max=1000, help="SAG's scale s, the paper's: 0 is off; no U-Net call"
-    )
-    pag_scale = Amount(
-        0.0,
-        min=-100,
-        max=1000,
-        help="PAG's scale s, where the run has PAG: 0 is off; no U-Net call",
-    )
-    seg_scale = Amount(
-        0.0,
-        min=-100,
-        max=1000,
-        help="SEG's scale s, where the run has SEG: 0 is off; no U-Net call",
-    )
-    cg_scale = Amount(
-        0.0, min=-100, max=1000, help="CG's scale s, where the run has CG: 0 is off; no U-Net call"
-    )
-    apg_scale = Amount(
-        0.0,
-        min=-100,
-        max=1000,
-        help="APG's scale w, where the run has APG: 0 is off; no U-Net call",
-    )
-    rescale_scale = Amount(
-        0.0,
-        min=-100,
-        max=1000,
-        help="Rescale's share φ, where the run has Rescale: 0 is off; no U-Net call",
-    )
+    cfg_scale = scale_trait(CFG)
+    sag_scale = scale_trait(SAG)
     threshold = Amount(
-        1.0, min=-1, max=99_999, help="threshold ψ in units of the mean attention; 1 U-Net call"
+        1.0, min=0, max=3, help="threshold ψ in units of the mean attention; 1 U-Net call"
     )
     blur_sigma = Amount(
-        1.0, min=0, max=1000, help="standard deviation of the blur in latent cells; 1 U-Net call"
+        1.0, min=0, max=3, help="standard deviation of the blur in latent cells; 1 U-Net call"
     )
     blur_kernel: Any = traitlets.Int(
         None, allow_none=True, help="taps of the blur, odd, or None for 2⌈4σ⌉ + 1; 1 U-Net call"
@@ -134,102 +112,58 @@ class Dials(View):
     def __init__(self, model: Model, trace: Trace, **options: Any) -> None:
         if not len(trace):
             raise TraceError("this trace holds no step to look at; run at least one")
-        if trace.latent_rgb is None:  # an interrupted run has no colours of its own
-            trace = replace(trace, latent_rgb=model.latent_rgb)
-        self.model, self.trace = model, trace
-        self._held = 1  # refreshes are held back while it is above 0
+        rgb = model.latent_rgb if trace.latent_rgb is None else trace.latent_rgb
+        self.model, self.trace, self.latent_rgb = model, replace(trace, latent_rgb=rgb), rgb
+        every = [type(term) for at in range(len(trace)) for term in self.own_guidance(at).terms]
+        self.kinds = tuple(dict.fromkeys((*SWITCHED, *every)))
+        self.add_traits(**self._bounded())
         index = options.get("index", len(trace) // 2)
         own = self.own(index) if isinstance(index, int) and 0 <= index < len(trace) else {}
-        decoder = (
-            sum(weights.numel() for weights in model.networks["vae"].parameters())
-            if "vae" in model.networks
-            else 0
-        )
-        super().__init__(**{"index": index, "decoded": decoder < LIGHT, **own, **options})
+        super().__init__(**{"index": index, "decoded": _is_quick(model), **own, **options})
 
-    @traitlets.validate(
-        "index",
-        "image",
-        "cfg_scale",
-        "sag_scale",
-        *OTHERS,
-        "threshold",
-        "blur_sigma",
-        "place",
-        "mask",
-    )
-    def _in_range(self, proposal: Any) -> Any:
-        name, value = proposal["trait"].name, proposal["value"]
-        rows, _, height, width = self.trace[0].x_t.shape
-        if name == "mask" and value is not None and value.shape != (height, width):
-            raise ArgumentError(
-                f"mask has the shape {tuple(value.shape)}; this latent has (H, W) = ({height},"
-                f" {width})"
-            )
-        if (
-            name == "place"
-            and value
-            and not (len(value) == 2 and 0 <= value[0] < height and 0 <= value[1] < width)
-        ):
-            raise ArgumentError(
-                f"place is {value!r}; give (row, column) up to ({height - 1}, {width - 1}), or ()"
-                " for none"
-            )
-        low, high = {
-            "index": (0, len(self.trace) - 1),
-            "image": (0, rows - 1),
-            **self.limits(),
-        }.get(name, (None, None))
-        if low is not None and not low <= value <= high:
-            raise ArgumentError(f"{name} is {value:g}; give a number from {low:g} to {high:g}")
-        return value
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the latent in cells."""
+        height, width = self.trace[0].x_t.shape[2:]
+        return height, width
+
+    def own_guidance(self, index: int) -> Guidance:
+        """The guidance of the run, or of the one that it left, at a step."""
+        settings = self.trace.settings
+        while settings.before is not None and self.trace[index].index < (settings.branched_at or 0):
+            settings = settings.before
+        return settings.guidance
 
     def own(self, index: int) -> dict[str, Any]:
-        """The settings that the run itself had at a step, by trait."""
-        guidance, step = self._own_guidance(index), self.trace[index]
-        cfg, sag = guidance.get(CFG) or CFG(3.0), guidance.get(SAG) or self.model.sag()
+        """The settings that the run itself had at a step, by name."""
+        guidance, step = self.own_guidance(index), self.trace[index]
+        terms = {kind: self._term(guidance, kind) for kind in self.kinds}
+        sag = terms[SAG]
         # no map exceeds its number of cells, so that this stands for infinity
         cells = float(step.x_t[0, 0].numel())
         return {
-            "use_cfg": guidance.get(CFG) is not None,
-            "use_sag": guidance.get(SAG) is not None,
-            "cfg_scale": float(cfg.scale),
-            "sag_scale": float(sag.scale),
-            "threshold": max(-1.0, min(float(sag.threshold), cells)),
-            "blur_sigma": float(sag.blur_sigma),
-            "blur_kernel": sag.blur_kernel,
-            "mask_source": sag.mask_source,
-            "layer": sag.layer,
-            "heads": sag.heads,
-            "mask": None if step.hand_mask is None else step.hand_mask[0, 0],
+            **{f"use_{kind.name}": guidance.get(kind) is not None for kind in SWITCHED},
             **{
-                name: float(term.scale) if (term := guidance.get(_term_of(name))) else 0.0
-                for name in OTHERS
+                scale_name(kind): float(term.scale) if term else 0.0 for kind, term in terms.items()
             },
+            **{name: getattr(sag, name) for name in OF_SAG},
+            "threshold": max(-1.0, min(float(sag.threshold), cells)),
+            "mask": None if step.hand_mask is None else step.hand_mask[0, 0],
         }
 
     @property
     def guidance(self) -> Guidance:
-        """The guidance that the controls stand for; what they leave alone is the run's own."""
-        own, guidance = self.own(self.index), self._own_guidance(self.index)
+        """The guidance that the settings stand for; what they leave alone is the run's own."""
+        own, guidance = self.own(self.index), self.own_guidance(self.index)
         changed = {name: getattr(self, name) for name in OF_SAG if getattr(self, name) != own[name]}
-        cfg = replace(guidance.get(CFG) or CFG(3.0), scale=self.cfg_scale)
-        sag = replace(guidance.get(SAG) or self.model.sag(), scale=self.sag_scale, **changed)
-        others = [
-            replace(guidance.get(_term_of(name)), scale=getattr(self, name))
-            for name in self.others(self.index)
+        terms = [
+            self._term(guidance, kind) for kind in SWITCHED if getattr(self, f"use_{kind.name}")
         ]
+        terms += [term for term in guidance.terms if type(term) not in SWITCHED]
+        scaled = [replace(term, scale=getattr(self, term.scale_name)) for term in terms]
         return Guidance(
-            ((cfg,) if self.use_cfg else ()) + ((sag,) if self.use_sag else ()) + tuple(others)
+            tuple(replace(term, **changed) if type(term) is SAG else term for term in scaled)
         ).applicable
-
-    def others(self, index: int) -> list[str]:
-        """The scales of the terms beside CFG and SAG that the run has at a step, in their order."""
-        return [
-            f"{term.name}_scale"
-            for term in self._own_guidance(index).terms
-            if f"{term.name}_scale" in OTHERS
-        ]
 
     @property
     def applied_mask(self) -> Tensor | None:
@@ -237,55 +171,68 @@ class Dials(View):
         return self.mask if self.use_sag else None
 
     def reset(self, *names: str) -> None:
-        """Set these traits, or all of them, to the run's own values."""
+        """Set these settings, or all of them, to the run's own values."""
         own = self.own(self.index)
-        with self.held():
-            for name in names or OWN:
+        self._take(own, names or [*own])
+
+    def adjust(self, name: str, before: Any) -> None:
+        """Settings that were the run's own at the last step are its own at this one; another layer
+        may have other heads, so that a choice of heads is given up for all.
+        """
+        if name == "layer":
+            self.heads = None
+        elif name == "index":
+            was, own = self.own(before), self.own(self.index)
+            self._take(own, [each for each in own if same(getattr(self, each), was[each])])
+
+    def _take(self, own: dict[str, Any], names: Sequence[str]) -> None:
+        with self.together():
+            for name in names:
                 setattr(self, name, own[name])
-        self.refresh()
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Changes in this block do not refresh."""
-        self._held += 1
-        try:
-            yield
-        finally:
-            self._held -= 1
-
-    def refresh(self) -> None:
-        """Show the step under the present settings."""
-        raise NotImplementedError
-
-    def limits(self) -> dict[str, tuple[float, float]]:
-        """Ends of the sliders, widened where the run went beyond."""
-        every = [self.own(index) for index in (0, len(self.trace) - 1)]
-        return {
-            name: (
-                min(low, *(own[name] for own in every)),
-                max(high, *(own[name] for own in every)),
+    @traitlets.validate("place")
+    def _inside(self, proposal: Any) -> Any:
+        value, (height, width) = proposal["value"], self.grid
+        if value and not (len(value) == 2 and 0 <= value[0] < height and 0 <= value[1] < width):
+            raise ArgumentError(
+                f"place is {value!r}; give (row, column) up to ({height - 1}, {width - 1}), or ()"
+                " for none"
             )
-            for name, (low, high) in RANGES.items()
+        return value
+
+    @traitlets.validate("mask")
+    def _fits(self, proposal: Any) -> Any:
+        value = proposal["value"]
+        if value is not None and tuple(value.shape) != self.grid:
+            raise ArgumentError(
+                f"mask has the shape {tuple(value.shape)}; this latent has (H, W) = {self.grid}"
+            )
+        return value
+
+    def _term(self, guidance: Guidance, kind: type[Term]) -> Any:
+        """The term of that kind; one that can be switched on always has one."""
+        usual = {CFG: CFG(3.0), SAG: self.model.sag()}
+        return guidance.get(kind) or usual.get(kind)
+
+    def _bounded(self) -> dict[str, traitlets.TraitType]:
+        """The settings that are numbers, within the bounds of this very run."""
+        every = [self.own(at) for at in range(len(self.trace))]
+        scales = {scale_name(kind): scale_trait(kind) for kind in self.kinds}
+        traits: dict[str, Any] = {**self.class_traits(), **scales}
+        bounds = {"index": (0, len(self.trace) - 1), "image": (0, len(self.trace[0].x_t) - 1)}
+        for name in (*scales, "threshold", "blur_sigma"):
+            values = [own[name] for own in every]
+            bounds[name] = (min(traits[name].min, *values), max(traits[name].max, *values))
+        return {
+            name: type(traits[name])(low, min=low, max=high, help=traits[name].help)
+            for name, (low, high) in bounds.items()
         }
 
-    def _own_guidance(self, index: int) -> Guidance:
-        """The guidance of the run, or of the one that it left, at a step."""
-        settings = self.trace.settings
-        while settings.before is not None and self.trace[index].index < (settings.branched_at or 0):
-            settings = settings.before
-        return settings.guidance
 
-    def _follow(self, before: int) -> None:
-        """Settings that were the run's own at the last step are its own at this one."""
-        was, own = self.own(before), self.own(self.index)
-        with self.held():
-            for name in OWN:
-                if same(getattr(self, name), was[name]):
-                    setattr(self, name, own[name])
-
-
-def _term_of(scale: str) -> str:
-    return scale.removesuffix("_scale")
+def _is_quick(model: Model) -> bool:
+    """Whether its decoder is."""
+    vae = model.networks["vae"].parameters() if "vae" in model.networks else ()
+    return sum(weights.numel() for weights in vae) < LIGHT
 
 
 def same(a: Any, b: Any) -> bool:

@@ -4,8 +4,6 @@ elsewhere it only shows both.
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,8 @@ import ipywidgets as W
 import traitlets
 
 from sagviz.plot.marks import marked
-from sagviz.widgets.common.parts import image_tag
-
-# the controls beside it do the same
-anywidget: Any = import_module("anywidget") if find_spec("anywidget") else None
+from sagviz.widgets.common.optional import anywidget
+from sagviz.widgets.common.picture import image_tag
 
 HINTS = {
     "point": "Click a place, or move it with the arrow keys.",
@@ -56,12 +52,10 @@ class PlainSurface(W.HTML, Marks):
 
     def _draw(self, _: object) -> None:
         if self.picture != EMPTY:
-            content = marked(
-                self.picture, (self.rows, self.columns), tuple(self.place), self.painted
-            )
-            self.value = image_tag(
-                content, self.alt, "width:100%;display:block;image-rendering:pixelated"
-            )
+            size, place = (self.rows, self.columns), tuple(self.place)
+            content = marked(self.picture, size, place, self.painted)
+            style = "width:100%;display:block;image-rendering:pixelated"
+            self.value = image_tag(content, self.alt, style)
 
 
 if anywidget is not None:

@@ -1,300 +1,81 @@
-"""The settings of a run as traits with controls: filled by hand, from an example, or from what a
-run recorded.
-"""
+"""The form of the Playground: controls of its settings, and the table of examples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from html import escape
-from typing import Any
 
 import ipywidgets as W
-import traitlets
 
-from sagviz.checks import MAX_STEPS
-from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG, SAG, Guidance
-from sagviz.models import SCHEDULERS, Model, make_scheduler
-from sagviz.records.settings import Settings
-from sagviz.sampling.prepare import Run, describe, prepare
-from sagviz.widgets.common.parts import Amount, Choice, View, Whole, button, flow
+from sagviz.widgets.common.controls import action_button, control
+from sagviz.widgets.common.layout import flow, stack
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.playground.settings import FormSettings
 
-Example = Mapping[str, Any]  # names and values of settings
-
-MINIATURE: tuple[Example, ...] = (
-    {"prompt": "a fox on a blue background", "seed": 7},
-    {"prompt": "a penguin on a yellow background", "seed": 11},
-    {"prompt": "a rocket on a black background", "seed": 3, "cfg_scale": 5.0},
-    {"prompt": "a cat left of a cake on a pink background", "seed": 5, "sag_scale": 0.5},
-    {"prompt": "", "seed": 21},
-)
-ANY_MODEL: tuple[Example, ...] = (
-    {"prompt": "a photograph of an astronaut riding a horse", "seed": 7},
-    {"prompt": "a corgi in a field of sunflowers, oil painting", "seed": 11},
-    {"prompt": "a bowl of fruit on a wooden table, studio light", "seed": 3, "cfg_scale": 5.0},
-    {"prompt": "portrait of an old fisherman, film photograph", "seed": 5, "sag_scale": 0.5},
-    {"prompt": "", "seed": 21},
-)
-PIXELS: tuple[Example, ...] = (
-    {"seed": 7},
-    {"seed": 11},
-    {"seed": 3, "sag_scale": 0.5},
-    {"seed": 5, "steps": 100},
-)
-BEST: Example = {"cfg_scale": 10.0, "sag_scale": 1.0, "steps": 200}
 WITHOUT_PROMPT = (
     "This model was trained without text: it reads no prompt, the seed decides, and there is no"
     " text guidance."
 )
 
 
-class Form(View):
-    """The settings; `Playground` runs them. Every trait may be given by keyword, and set later."""
-
-    prompt = traitlets.Unicode(
-        "",
-        help="What to draw, in words. May be empty: then the seed decides. Capitals do not matter.",
-    )
-    steps = Whole(
-        50,
-        min=1,
-        max=MAX_STEPS,
-        help="How many steps to the picture, 1 to 999 (50). More is slower; 200 for quality.",
-    )
-    cfg_scale = Amount(
-        3.0,
-        min=0.0,
-        max=10.0,
-        help=(
-            "Text guidance (CFG) w, 0 to 10 (3). 0 ignores the prompt, 1 follows it plainly, more"
-            " insists."
-        ),
-    )
-    sag_scale = Amount(
-        1.0,
-        min=-0.5,
-        max=2.0,
-        help=(
-            "Self-attention guidance (SAG) s, -0.5 to 2 (1). 0 is off, below 0 makes pictures"
-            " worse."
-        ),
-    )
-    seed = Whole(
-        0,
-        min=0,
-        max=2**32 - 1,
-        help="Which noise to start from, 0 to 4294967295 (0). The same seed, the same picture.",
-    )
-    randomize = traitlets.Bool(
-        False, help="Draw a new seed for each run (no). The seed that was used stays in the box."
-    )
-    negative_prompt = traitlets.Unicode(
-        "", help="What not to draw, in words (nothing). It acts through text guidance."
-    )
-    height = Whole(512, min=8, max=4096, help="Height of the picture in pixels (the model's own).")
-    width = Whole(512, min=8, max=4096, help="Width of the picture in pixels (the model's own).")
-    scheduler = Choice(
-        ("", *SCHEDULERS), "", help="The rule that takes a step, by name (the model's own)."
-    )
-    eta = Amount(
-        0.0,
-        min=0.0,
-        max=1.0,
-        help="Fresh noise in each DDIM step, 0 (none) to 1 (as much as DDPM) (0).",
-    )
-    threshold = Amount(
-        1.0,
-        min=-1.0,
-        max=10.0,
-        help=(
-            "SAG's threshold for the mask, in units of the mean attention (1). -1 masks everything."
-        ),
-    )
-    blur_sigma = Amount(
-        1.0, min=0.0, max=10.0, help="SAG's blur, standard deviation in latent pixels, 0 to 10 (1)."
-    )
-    examples = traitlets.Tuple(
-        help="Rows of the table of examples, each a dict of settings (some for the model)."
-    )
-
-    def __init__(self, model: Model, **options: Any) -> None:
-        self.model = model
-        height, width = model.default_size
-        examples = (
-            MINIATURE if model.name == "miniature" else ANY_MODEL if model.reads_text else PIXELS
-        )
-        own = {
-            "height": height,
-            "width": width,
-            "examples": examples,
-            "blur_sigma": model.sag().blur_sigma,
-        }
-        super().__init__(**{**own, **options})
-        self._initial = {name: getattr(self, name) for name in self.settings()}
-
-    @traitlets.validate("examples")
-    def _check_examples(self, proposal: Any) -> tuple[Example, ...]:
-        for example in proposal.value:
-            unknown = (
-                set(example) - set(self.settings())
-                if isinstance(example, Mapping)
-                else {repr(example)}
-            )
-            if unknown:
-                raise ArgumentError(
-                    f"an example holds {', '.join(unknown)}; give dicts with any of"
-                    f" {', '.join(self.settings())}"
-                )
-        return tuple(proposal.value)
-
-    @classmethod
-    def settings(cls) -> list[str]:
-        """Names of the traits that are settings of a run, and `randomize`."""
-        return [name for name in Form.options() if name != "examples"]
-
-    def reset(self) -> None:
-        """All settings to their initial values, but for the seed, which is drawn for each run from
-        now on.
-        """
-        self.set({**self._initial, "randomize": True})
-
-    def set(self, values: Example) -> None:
-        """Set several settings."""
-        with self.hold_trait_notifications():
-            for name, value in values.items():
-                setattr(self, name, value)
-
-    def prepare(self) -> tuple[Run, Run]:
-        """The two runs, (cfg, cfg_sag), ready to start; draws the seed where it is not fixed, and
-        shows it.
-
-        A model that reads no prompt has (plain, sag).
-        """
-        options: dict[str, Any] = {
-            "negative_prompt": self.negative_prompt,
-            "steps": self.steps,
-            "seed": None if self.randomize else self.seed,
-            "size": (self.height, self.width),
-            "scheduler": self.scheduler or None,
-            "eta": self.eta,
-        }
-        cfg = Guidance((CFG(self.cfg_scale),) if self.model.reads_text else ())
-        sag = self.model.sag(self.sag_scale, threshold=self.threshold, blur_sigma=self.blur_sigma)
-        with_sag = prepare(self.model, self.prompt, guidance=cfg + sag, **options)
-        self.seed = options["seed"] = with_sag.settings.seed
-        return prepare(self.model, self.prompt, guidance=cfg, **options), with_sag
-
-    def restore(self, settings: Settings) -> list[str]:
-        """Set the form to what a run recorded; a sentence for each thing that it has no place for."""
-        cfg, sag = settings.guidance.get(CFG), settings.guidance.get(SAG)
-        names = ("prompt", "negative_prompt", "steps", "seed", "eta")
-        values: dict[str, Any] = {name: getattr(settings, name) for name in names}
-        values |= {"randomize": False, "height": settings.size[0], "width": settings.size[1]}
-        values |= {"cfg_scale": cfg.scale if cfg else 1.0} if self.model.reads_text else {}
-        values |= {"sag_scale": sag.scale if sag else 0.0}
-        if sag:
-            values |= {"threshold": sag.threshold, "blur_sigma": sag.blur_sigma}
-        name = scheduler_name(self.model, settings.scheduler)
-        self.set({**values, "scheduler": name or ""})
-        lost = (
-            []
-            if name is not None
-            else [f"no scheduler here is the {settings.scheduler['class']} of that run"]
-        )
-        if sag and sag != self.model.sag(
-            sag.scale, threshold=sag.threshold, blur_sigma=sag.blur_sigma
-        ):
-            lost.append(f"that run had {sag!r}: the form sets its scale, threshold and blur only")
-        others = [repr(term) for term in settings.guidance.terms if term.name not in ("cfg", "sag")]
-        if others:
-            lost.append(f"that run also had {' + '.join(others)}, for which the form has no place")
-        if settings.model != self.model.name:
-            lost.append(f"that run was made by {settings.model}, this is {self.model.name}")
-        return lost
-
-    def controls(self) -> W.Widget:
-        """The settings that everyone needs, in one column; a model that reads no prompt has a
-        sentence in its place.
-        """
-        reads = self.model.reads_text
-        return W.VBox(
-            [
-                self.control("prompt", "Prompt") if reads else W.HTML(f"<p>{WITHOUT_PROMPT}</p>"),
-                self.control("steps", "Steps"),
-                *([self.control("cfg_scale", "Text guidance", 0.1)] if reads else []),
-                self.control("sag_scale", "SAG scale", 0.05),
-                flow(
-                    self.control("seed", "Seed", slider=False),
-                    self.control("randomize", "randomize"),
-                ),
-            ],
-            layout=W.Layout(overflow="visible", grid_gap="6px"),
-        )
-
-    def advanced(self) -> W.Widget:
-        """The other settings, behind a closed door."""
-        unit = self.model.size_unit
-        parts = [
-            *([self.control("negative_prompt", "Not to draw")] if self.model.reads_text else []),
-            self.control("height", "Height", unit, slider=False),
-            self.control("width", "Width", unit, slider=False),
-            self.control("scheduler", "Scheduler", names={"": "the model's own"}),
-            self.control("eta", "Eta", 0.05),
-            self.control("threshold", "SAG threshold", 0.05),
-            self.control("blur_sigma", "SAG blur", 0.1),
-        ]
-        door = W.Accordion(
-            [W.VBox(parts, layout=W.Layout(overflow="visible", grid_gap="6px"))],
-            selected_index=None,
-        )
-        door.set_title(0, "More settings")
-        return door
-
-    def table(self) -> W.Widget:
-        """The examples: a click on a row's prompt fills the form."""
-        heads = {
-            "seed": "seed",
-            "steps": "steps",
-            "cfg_scale": "text guidance",
-            "sag_scale": "SAG scale",
-        }
-        if not self.model.reads_text:
-            del heads["cfg_scale"]
-        rows = [
-            _row("Example prompt" if self.model.reads_text else "Example", tuple(heads.values()))
-        ]
-        for example in self.examples:
-            shown = {**self._initial, **example}
-            choose = button(
-                shown["prompt"] or "(no prompt: the seed decides)", "fill the form with this row"
-            )
-            choose.on_click(
-                lambda _, example=example: self.set(
-                    {**self._initial, "randomize": False, **example}
-                )
-            )
-            rows.append(_row(choose, [f"{shown[name]:g}" for name in heads]))
-        made = W.VBox(rows)
-        made.add_class("sag-examples")
-        return made
-
-
-def scheduler_name(model: Model, wanted: Mapping[str, Any]) -> str | None:
-    """Under which name `make_scheduler` makes a recorded scheduler: "" for the model's own, `None`
-    where there is none.
+def controls(settings: FormSettings) -> W.Widget:
+    """The settings that everyone needs, in one column; a model that reads no prompt has a sentence
+    in its place.
     """
-    return next(
-        (
-            name
-            for name in ("", *SCHEDULERS)
-            if describe(make_scheduler(model, name or None)) == dict(wanted)
-        ),
-        None,
+    reads, make = settings.model.reads_text, partial(control, settings)
+    return stack(
+        make("prompt", "Prompt") if reads else W.HTML(f"<p>{WITHOUT_PROMPT}</p>"),
+        make("steps", "Steps"),
+        *([make("cfg_scale", "Text guidance", 0.1)] if reads else []),
+        make("sag_scale", "SAG scale", 0.05),
+        flow(make("seed", "Seed", slider=False), make("randomize", "randomize")),
     )
 
 
-def _row(first: str | W.Widget, rest: Sequence[str]) -> W.Widget:
-    head = W.HTML(f"<b>{escape(first)}</b>") if isinstance(first, str) else first
+def advanced(settings: FormSettings) -> W.Widget:
+    """The other settings, folded away."""
+    unit, make = settings.model.size_unit, partial(control, settings)
+    parts = stack(
+        *([make("negative_prompt", "Not to draw")] if settings.model.reads_text else []),
+        make("height", "Height", unit, slider=False),
+        make("width", "Width", unit, slider=False),
+        make("scheduler", "Scheduler", names={"": "the model's own"}),
+        make("eta", "Eta", 0.05),
+        make("threshold", "SAG threshold", 0.05),
+        make("blur_sigma", "SAG blur", 0.1),
+    )
+    folded = W.Accordion([parts], selected_index=None)
+    folded.set_title(0, "More settings")
+    return folded
+
+
+def examples(settings: FormSettings, notice: Notice) -> W.Widget:
+    """The table of examples: a click on a row's prompt fills the form."""
+    reads = settings.model.reads_text
+    heads = {
+        "seed": "seed",
+        "steps": "steps",
+        **({"cfg_scale": "text guidance"} if reads else {}),
+        "sag_scale": "SAG scale",
+    }
+    title = W.HTML(f"<b>{'Example prompt' if reads else 'Example'}</b>")
+    rows = [_row(title, [*heads.values()])]
+    for example in settings.examples:
+        values = {**settings.initial, "randomize": False, **example}
+        choose = action_button(
+            notice,
+            values["prompt"] or "(no prompt: the seed decides)",
+            "fill the form with this row",
+            partial(settings.set, values),
+        )
+        rows.append(_row(choose, [f"{values[name]:g}" for name in heads]))
+    made = W.VBox(rows)
+    made.add_class("sag-examples")
+    return made
+
+
+def _row(head: W.Widget, rest: Sequence[str]) -> W.Widget:
     head.layout.flex = "1 1 200px"
     cells = "".join(f"<span>{escape(cell)}</span>" for cell in rest)
     return W.HBox([head, W.HTML(f'<div class="sag-cells">{cells}</div>')])

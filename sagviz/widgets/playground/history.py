@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from html import escape
 
 import ipywidgets as W
 
-from sagviz.widgets.common.parts import button, flow, image_tag
+from sagviz.widgets.common.controls import action_button
+from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.picture import image_tag
 from sagviz.widgets.playground.pictures import Made
 
 LENGTH = 8  # runs
@@ -20,14 +24,14 @@ class History(W.VBox):
     in memory.
 
     Args:
+        notice: where errors are shown.
         pick: what to do with the run that is clicked.
     """
 
-    def __init__(self, pick: Callable[[Made], None]) -> None:
+    def __init__(self, notice: Notice, pick: Callable[[Made], None]) -> None:
         self.runs: deque[Made] = deque(maxlen=LENGTH)
-        self.places = [_Place() for _ in range(LENGTH)]
-        for number, place in enumerate(self.places):
-            place.again.on_click(lambda _, number=number: pick(self.runs[number]))
+        self.places = [_Place(notice, partial(self._pick, number)) for number in range(LENGTH)]
+        self.pick = pick
         super().__init__([W.HTML("<h3>Last runs</h3>"), flow(*self.places, name="sag-history")])
         self._show()
 
@@ -41,6 +45,9 @@ class History(W.VBox):
                 self.runs[number] = run.thinned
         self._show()
 
+    def _pick(self, number: int) -> None:
+        self.pick(self.runs[number])
+
     def _show(self) -> None:
         self.layout.display = "flex" if self.runs else "none"
         for number, place in enumerate(self.places):
@@ -52,9 +59,10 @@ class History(W.VBox):
 class _Place(W.VBox):
     """Two small pictures and a button."""
 
-    def __init__(self) -> None:
+    def __init__(self, notice: Notice, pick: Callable[[], None]) -> None:
         self.thumbnails = W.HTML()
-        self.again = button("Show again", "show this run and fill the form with its settings")
+        words = "show this run and fill the form with its settings"
+        self.again = action_button(notice, "Show again", words, pick)
         super().__init__([self.thumbnails, self.again])
         self.add_class("sag-run")
 

@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as W
 
+from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG
-from sagviz.image import data_uri, preview, to_jpeg, to_png
+from sagviz.html import link
+from sagviz.image import png_texts, preview, to_jpeg, to_png
 from sagviz.models import Model
+from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.widgets.common.parts import Picture, flow
+from sagviz.widgets.common.controls import progress_bar
+from sagviz.widgets.common.layout import flow, stack, text
+from sagviz.widgets.common.picture import Picture
+from sagviz.widgets.common.time_left import time_left
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,22 +86,11 @@ class Screen(W.VBox):
         names = NAMES if model.reads_text else WITHOUT_TEXT
         self.pictures = [Picture(name, ratio=height / width) for name in names]
         self.links = [W.HTML() for _ in names]
-        self.bar = W.IntProgress(
-            min=0, max=1, layout=W.Layout(width="100%", height="10px", margin="0")
-        )
-        self.status = W.HTML()
-        self.status.add_class("sag-status")
+        self.bar, self.status = progress_bar("100%", "10px"), text("sag-status")
         sides = []
-        for picture, link in zip(self.pictures, self.links, strict=True):
+        for picture, place in zip(self.pictures, self.links, strict=True):
             picture.layout.width = "100%"
-            sides.append(
-                W.VBox(
-                    [picture, link],
-                    layout=W.Layout(
-                        flex="1 1 180px", max_width="320px", overflow="visible", grid_gap="6px"
-                    ),
-                )
-            )
+            sides.append(stack(picture, place, flex="1 1 180px", max_width="320px"))
         super().__init__(
             [flow(*sides), self.bar, self.status],
             layout=W.Layout(overflow="visible", grid_gap="6px"),
@@ -106,8 +101,8 @@ class Screen(W.VBox):
         """Ready for a run that begins now."""
         self.began, self.last = time.monotonic(), 0.0
         self.bar.value, self.status.value = 0, "ready"
-        for link in self.links:
-            link.value = '<span class="sag-link sag-quiet">no picture yet</span>'
+        for place in self.links:
+            place.value = '<span class="sag-link sag-quiet">no picture yet</span>'
 
     def follow(self, steps: Sequence[Step], total: int) -> None:
         """Show the step that both runs have come to, unless the last one was shown a moment ago."""
@@ -116,30 +111,22 @@ class Screen(W.VBox):
             return
         self.last = now
         self.bar.max, self.bar.value = total, done
-        self.status.value = (
-            f"step {done} of {total}, {duration((now - self.began) / done * (total - done))} left"
-        )
+        self.status.value = f"step {done} of {total}, {time_left(now - self.began, done, total)}"
         for picture, step in zip(self.pictures, steps, strict=True):
             picture.show(to_jpeg(rough(step, self.model)), f"preview at step {done} of {total}")
 
     def present(self, made: Made) -> None:
         """Show what a run left."""
-        for name, picture, link, content in zip(
-            made.names, self.pictures, self.links, made.pictures, strict=True
-        ):
+        first = made.traces[0]
+        parts = zip(made.names, self.pictures, self.links, made.pictures, strict=True)
+        for name, picture, place, content in parts:
             picture.show(content, made.words)
-            file = (
-                f"sagviz-seed-{made.traces[0].settings.seed}-{name.lower().replace(' + ', '-')}.png"
-            )
-            words = escape(f"Download the {name} picture", quote=True)
-            link.value = (
-                f'<a class="sag-link" download="{file}" href="{data_uri(content)}"'
-                f' aria-label="{words}">Download PNG</a>'
-            )
-        self.bar.max, self.bar.value = (
-            made.traces[0].evaluations,
-            len(made.traces[0]) or made.traces[0].evaluations,
-        )
+            kind = name.lower().replace(" + ", "-")
+            file = f"sagviz-seed-{first.settings.seed}-{kind}.png"
+            label = {"aria-label": f"Download the {name} picture"}
+            place.value = link(content, "image/png", file, "Download PNG", **label)
+        self.bar.max = first.evaluations
+        self.bar.value = len(first) or first.evaluations
         self.status.value = f'<span role="status">{escape(made.words)}</span>'
 
 
@@ -164,12 +151,16 @@ def in_words(trace: Trace) -> str:
     )
 
 
-def duration(seconds: float) -> str:
-    """In the unit that one would say."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+def read_settings(content: bytes) -> Settings:
+    """The settings inside a PNG.
+
+    Raises:
+        ArgumentError: it is no picture, or has none.
+    """
+    try:
+        return Settings.from_json(json.loads(png_texts(content)["sagviz"]))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            "this file holds no settings of sagviz; give a PNG that was downloaded here or that"
+            " sagviz generate made"
+        ) from error

@@ -4,29 +4,30 @@ step as they are computed.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
 import ipywidgets as W
-from torch import Tensor
 
 from sagviz import plot
-from sagviz.errors import ArgumentError, SagvizError
-from sagviz.image import png_notes
+from sagviz.errors import SagvizError, Unfinished
 from sagviz.models import Model
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.sampling.loop import ended, walk_together
-from sagviz.sampling.memory_check import check_memory
+from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import Run
-from sagviz.widgets.common.parts import close_all, column, flow, tip
+from sagviz.widgets.common.controls import action_button, tip
+from sagviz.widgets.common.layout import close_all, column, flow
+from sagviz.widgets.common.view import View
 from sagviz.widgets.common.worker import Worker
-from sagviz.widgets.playground.form import BEST, Form
+from sagviz.widgets.microscope.microscope import Microscope
+from sagviz.widgets.playground import form
 from sagviz.widgets.playground.history import History
-from sagviz.widgets.playground.pictures import Made, Screen
+from sagviz.widgets.playground.pictures import Made, Screen, read_settings
+from sagviz.widgets.playground.settings import BEST, Example, FormSettings
 
 PURPOSE = (
     "The same prompt and the same noise twice: with text guidance (CFG), and with self-attention"
@@ -37,13 +38,22 @@ WITHOUT_TEXT = (
 )
 
 
-class Playground(Form):
+class Playground(View):
     """Make pictures: the same prompt and noise with text guidance alone (CFG) and with
     self-attention guidance added.
 
     Shows each step as it is computed. Cancel works meanwhile and keeps what was done. The last runs
     stay as small pictures; each picture can be downloaded with its settings inside, and loading
     such a file sets the form.
+
+    Example:
+        >>> import sagviz as sv
+        >>> playground = sv.Playground(sv.load(), prompt="a fox", steps=2)
+        >>> playground.sag_scale = 0.5
+        >>> cfg, cfg_sag = playground.run()
+        >>> cfg_sag.settings.guidance
+        CFG(3.0) + SAG(0.5)
+        >>> playground.close()
 
     Args:
         model: from `load`.
@@ -53,39 +63,54 @@ class Playground(Form):
         traces: (cfg, cfg_sag) of the run that is shown; of a cancelled run the steps so far.
     """
 
+    settings_type = FormSettings
+    settings: FormSettings
+
     def __init__(self, model: Model, **options: Any) -> None:
         super().__init__(model, **options)
+        self.model = model
         self.traces: tuple[Trace, ...] = ()
         self.worker = Worker()
         self.screen = Screen(model)
-        self.history = History(lambda made: self._try(lambda: self.show(made)))
+        self.history = History(self.notice, self.show)
         self.more = W.VBox()
+        make = partial(action_button, self.notice)
+        stop = "stop after this step and keep what is done"
+        again = "all settings to their initial values, and a new seed for each run"
+        best = "text guidance 10, SAG scale 1, 200 steps"
+        look = "open the Microscope on the run that is shown"
         self.buttons = {
-            "run": self._button("Run", "make both pictures", self._launch, "primary"),
-            "cancel": self._button(
-                "Cancel", "stop after this step and keep what is done", self.worker.cancel
-            ),
-            "reset": self._button(
-                "Reset",
-                "all settings to their initial values, and a new seed for each run",
-                self.reset,
-            ),
-            "best": self._button(
-                "Article's best", "text guidance 10, SAG scale 1, 200 steps", lambda: self.set(BEST)
-            ),
-            "explain": self._button(
-                "Explain this", "open the Microscope on the run that is shown", self.explain
-            ),
+            "run": make("Run", "make both pictures", self._launch, "primary"),
+            "cancel": make("Cancel", stop, self.worker.cancel),
+            "reset": make("Reset", again, self.reset),
+            "best": make("Article's best", best, lambda: self.set(BEST)),
+            "explain": make("Explain this", look, self.explain),
         }
         self.upload = W.FileUpload(
             accept=".png", description="Load settings from a PNG", layout=W.Layout(width="auto")
         )
         tip(self.upload, "a picture that was downloaded here, or that sagviz generate made")
         self.upload.observe(
-            lambda change: self._try(lambda: self._uploaded(change["new"])), "value"
+            lambda change: self.notice.attempt(lambda: self.load_files(change["new"])), "value"
         )
         self._arrange()
         self._set_running(False)
+
+    def set(self, values: Example) -> None:
+        """Set several settings."""
+        self.settings.set(values)
+
+    def reset(self) -> None:
+        """All settings to their initial values, but for the seed, which is drawn for each run from
+        now on.
+        """
+        self.settings.reset()
+
+    def prepare(self) -> tuple[Run, Run]:
+        """The two runs, (cfg, cfg_sag), ready to start; draws the seed where it is not fixed, and
+        shows it. A model that reads no prompt has (plain, sag).
+        """
+        return self.settings.prepare()
 
     def run(self) -> tuple[Trace, ...]:
         """Run with the settings of the form, here and now: (cfg, cfg_sag). The Run button does the
@@ -112,13 +137,16 @@ class Playground(Form):
         """
         self._restore(read_settings(content))
 
+    def load_files(self, value: Any) -> None:
+        """Load what an upload button holds: ipywidgets 7 has a dict of files by name, 8 a tuple."""
+        for file in list(value.values() if isinstance(value, dict) else value):
+            self.load(bytes(file["content"]))
+
     def explain(self) -> None:
         """Open the Microscope on the run that is shown, below."""
         self._check_idle()
         if not self.traces or not len(self.traces[-1]):
             raise SagvizError("there are no steps to explain; press Run first")
-        from sagviz.widgets.microscope.microscope import Microscope
-
         close_all(self.more.children)
         self.more.children = (Microscope(self.model, self.traces[-1]),)
 
@@ -131,13 +159,10 @@ class Playground(Form):
 
     def _arrange(self) -> None:
         reads = self.model.reads_text
-        main = flow(
-            *(
-                self.buttons[name]
-                for name in ("run", "cancel", "reset", *(["best"] if reads else []))
-            )
-        )
+        names = ("run", "cancel", "reset", *(["best"] if reads else []))
+        main = flow(*(self.buttons[name] for name in names))
         after = flow(self.buttons["explain"], self.upload)
+        folded = form.advanced(self.settings)
         model = escape(repr(self.model).strip("<>"))
         self.fill(
             W.HTML(
@@ -145,10 +170,10 @@ class Playground(Form):
                 f" class='sag-quiet'>{model}.</span></p>"
             ),
             flow(
-                column(self.controls(), main, self.advanced(), width="320px"),
+                column(form.controls(self.settings), main, folded, width="320px"),
                 column(self.screen, after, width="400px"),
             ),
-            self.table(),
+            form.examples(self.settings, self.notice),
             self.history,
             self.more,
         )
@@ -163,9 +188,7 @@ class Playground(Form):
 
     def _ready(self) -> tuple[Run, Run]:
         self._check_idle()
-        runs = self.prepare()
-        check_memory(runs, [set(range(run.evaluations)) for run in runs])
-        return runs
+        return self.prepare()
 
     def _launch(self) -> None:
         runs = self._ready()
@@ -178,75 +201,38 @@ class Playground(Form):
             self.notice.fail(error)
 
     def _run(self, runs: tuple[Run, Run]) -> None:
-        """Walk both runs in lockstep and show them; stopped or not, what was done is kept."""
+        """Both runs in lockstep; stopped or not, what was done is kept. The run with SAG goes
+        first: it bears the cost of what they share.
+        """
+
+        def follow(steps: Sequence[Step | None]) -> bool:
+            self.screen.follow([step for step in reversed(steps) if step], runs[0].evaluations)
+            return not self.worker.stop.is_set()
+
         self._set_running(True)
         self.screen.clear()
-        records: tuple[list[Step], ...] = ([], [])
         try:
-            for steps in _pairs(runs):
-                for own, step in zip(records, steps, strict=True):
-                    own.append(step)
-                self.screen.follow(steps, runs[0].evaluations)
-                if self.worker.stop.is_set():
-                    break
+            self._keep(collect(runs[::-1], follow=follow)[::-1])
+        except BaseException as error:
+            if isinstance(error, Unfinished):
+                self._keep(error.traces[::-1])
+            raise
         finally:
-            try:
-                self._keep(runs, records)
-            finally:
-                self._set_running(False)
+            self._set_running(False)
 
-    def _keep(self, runs: tuple[Run, Run], records: tuple[list[Step], ...]) -> None:
-        pairs = list(zip(runs, map(tuple, records), strict=True))
-        if not records[0]:
-            return
-        if len(records[0]) == runs[0].evaluations:
-            traces = [ended(run, steps, _last(steps)) for run, steps in pairs]
-        else:
-            traces = [Trace(run.settings, steps, run.evaluations) for run, steps in pairs]
-        made = Made.of(traces, self.model)
-        self.history.add(made)
-        self._present(made)
+    def _keep(self, traces: Sequence[Trace]) -> None:
+        if traces and len(traces[0]):
+            made = Made.of(traces, self.model)
+            self.history.add(made)
+            self._present(made)
 
     def _present(self, made: Made) -> None:
         self.traces = made.traces
         self.screen.present(made)
 
     def _restore(self, settings: Settings) -> None:
-        lost = self.restore(settings)
+        lost = self.settings.restore(settings)
         if lost:
             self.notice.warn(*lost)
         else:
             self.notice.say("The form has the settings of that picture; Run makes it again.")
-
-    def _uploaded(self, value: Any) -> None:
-        """ipywidgets 7 gives a dict of files by name, 8 a tuple."""
-        for file in list(value.values() if isinstance(value, dict) else value):
-            self.load(bytes(file["content"]))
-
-
-def _pairs(runs: tuple[Run, Run]) -> Iterator[list[Step]]:
-    """The steps of both runs in lockstep. The run with SAG goes first: it bears the cost of what
-    they share.
-    """
-    for pair in walk_together(runs[::-1]):
-        yield [step for step in reversed(pair) if step is not None]
-
-
-def _last(steps: tuple[Step, ...]) -> Tensor:
-    assert steps[-1].x_next is not None, "a step that was walked has a next latent"
-    return steps[-1].x_next
-
-
-def read_settings(content: bytes) -> Settings:
-    """The settings inside a PNG.
-
-    Raises:
-        ArgumentError: it is no picture, or has none.
-    """
-    try:
-        return Settings.from_json(json.loads(png_notes(content)["sagviz"]))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ArgumentError(
-            "this file holds no settings of sagviz; give a PNG that was downloaded here or that"
-            " sagviz generate made"
-        ) from error

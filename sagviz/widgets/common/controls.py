@@ -1,0 +1,163 @@
+"""Labelled controls with a tooltip, and the control of a setting, tied to it both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as W
+import traitlets
+
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.traits import DECIMALS, Amount, Choice, Whole
+
+NOTHING: Mapping[Any, str] = {}
+LABEL = "110px"  # width of the words before a control, so that controls in a column stand in line
+
+
+def css_class(name: str) -> str:
+    """The class on the page of the control of a setting."""
+    return f"sag-{name.replace('_', '-')}"
+
+
+def tip(widget: W.DOMWidget, words: str) -> W.DOMWidget:
+    """Give a widget a tooltip; ipywidgets 7 has another name for it."""
+    setattr(widget, "tooltip" if widget.has_trait("tooltip") else "description_tooltip", words)
+    return widget
+
+
+def labelled(widget: W.DOMWidget, words: str, width: str = "100%") -> W.DOMWidget:
+    """Tooltip and size of a control whose label is its description."""
+    widget.style.description_width = LABEL
+    widget.layout.width, widget.layout.max_width = width, "100%"
+    widget.layout.margin = "0"
+    return tip(widget, words)
+
+
+def checkbox(label: str, words: str, value: bool = False) -> W.Checkbox:
+    """A box to tick, as wide as its label."""
+    made = tip(W.Checkbox(description=label, value=value, indent=False), words)
+    made.layout.width, made.layout.margin = "auto", "0"
+    return made
+
+
+def whole_box(label: str, words: str, low: int, high: int, width: str) -> W.BoundedIntText:
+    """A box for a whole number from `low`, which it begins with, to `high`."""
+    box = W.BoundedIntText(description=label, value=low, min=low, max=high)
+    return labelled(box, words, width)
+
+
+def button(label: str, words: str, look: str = "") -> W.Button:
+    """A button with words on it; `look` is ipywidgets' button_style."""
+    made = W.Button(description=label, tooltip=words, button_style=look)
+    made.layout.width, made.layout.margin = "auto", "0"
+    return made
+
+
+def action_button(
+    notice: Notice, label: str, words: str, action: Callable[[], object], look: str = ""
+) -> W.Button:
+    """A button that does something; errors are shown in the notice."""
+    made = button(label, words, look)
+    made.on_click(lambda _: notice.attempt(action))
+    return made
+
+
+def progress_bar(width: str = "200px", height: str = "12px", total: int = 1) -> W.IntProgress:
+    """How far something is, of `total`."""
+    layout = W.Layout(width=width, height=height, margin="0" if width == "100%" else None)
+    return W.IntProgress(min=0, max=total, layout=layout)
+
+
+class Number(W.HBox):
+    """A number box with its label, and beside it a slider that is kept equal.
+
+    ipywidgets' sliders have no accessible name; the box has one, and takes any value that the
+    slider takes.
+    """
+
+    value = traitlets.Union(
+        [traitlets.Int(), traitlets.Float()], help="the number, in the unit that the tooltip says"
+    )
+
+    def __init__(
+        self,
+        label: str,
+        value: float,
+        low: float,
+        high: float,
+        step: float = 1,
+        *,
+        words: str = "",
+        slider: bool = True,
+    ) -> None:
+        whole = isinstance(value, int) and isinstance(step, int)
+        limits = {"min": low, "max": high, "step": step, "value": value}
+        self.box = (W.BoundedIntText if whole else W.BoundedFloatText)(description=label, **limits)
+        labelled(self.box, words, "210px").layout.flex = "0 0 auto"
+        parts = [self.box]
+        if slider:
+            room = W.Layout(
+                flex="1 1 100px", min_width="100px", max_width="300px", width="auto", margin="0"
+            )
+            self.slider = (W.IntSlider if whole else W.FloatSlider)(
+                readout=False, layout=room, **limits
+            )
+            parts.append(tip(self.slider, f"{label}: {words}"))
+        width = "100%" if slider else "auto"
+        super().__init__(
+            parts, value=value, layout=W.Layout(flex_flow="row wrap", width=width, margin="0")
+        )
+        for part in parts:
+            traitlets.link((self, "value"), (part, "value"))
+        self.add_class("sag-number")
+
+    @traitlets.validate("value")
+    def _rounded(self, proposal: Any) -> float:
+        """Without the last bits that a page adds."""
+        return round(proposal.value, DECIMALS)
+
+
+def number_of(
+    settings: traitlets.HasTraits, name: str, label: str, step: float = 1, *, slider: bool = True
+) -> Number:
+    """Box and slider of a setting that is a number; its help is the tooltip."""
+    trait: Any = settings.traits()[name]
+    value = getattr(settings, name)
+    made = Number(label, value, trait.min, trait.max, step, words=trait.help, slider=slider)
+    made.add_class(css_class(name))
+    return made
+
+
+def control(
+    settings: traitlets.HasTraits,
+    name: str,
+    label: str,
+    step: float = 1,
+    *,
+    slider: bool = True,
+    names: Mapping[Any, str] = NOTHING,
+) -> W.DOMWidget:
+    """The control of a setting, linked both ways: its help is the tooltip, its class on the page
+    is `sag-NAME`.
+
+    Args:
+        label: a word or two.
+        step: of a number.
+        slider: whether a number has one beside its box.
+        names: what the values of a choice are called, where they do not speak for themselves.
+    """
+    trait, value = settings.traits()[name], getattr(settings, name)
+    if isinstance(trait, Amount | Whole):
+        made: W.DOMWidget = number_of(settings, name, label, step, slider=slider)
+    elif isinstance(trait, Choice):
+        options = [(names.get(each, str(each)), each) for each in trait.values or ()]
+        made = labelled(W.Dropdown(description=label, options=options, value=value), trait.help)
+    elif isinstance(trait, traitlets.Bool):
+        made = checkbox(label, trait.help, value)
+    else:
+        plain = W.Text(description=label, value=value, continuous_update=False)
+        made = labelled(plain, trait.help)
+    traitlets.link((settings, name), (made, "value"))
+    made.add_class(css_class(name))
+    return made

@@ -1,0 +1,42 @@
+"""Kinds of traits that refuse with a sentence: what was given, what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import traitlets
+
+from sagviz.checks import check_number, check_whole
+from sagviz.errors import ArgumentError
+
+# of numbers in controls: a slider of the page makes 0.9999999999999998 of 1 as soon as it is shown
+DECIMALS = 6
+
+
+class Amount(traitlets.Float):
+    """A number from `min` to `max`, to six decimals."""
+
+    def validate(self, _obj: Any, value: Any) -> float:
+        check_number(str(self.name), value, self.min, self.max)
+        # as its control rounds it, which would else set it a second time
+        return round(float(value), DECIMALS)
+
+
+class Whole(traitlets.Int):
+    """A whole number from `min` to `max`."""
+
+    def validate(self, _obj: Any, value: Any) -> int:
+        check_whole(str(self.name), value, self.min, self.max)
+        return int(value)
+
+
+class Choice(traitlets.Enum):
+    """One of a few values."""
+
+    def validate(self, _obj: Any, value: Any) -> Any:
+        allowed = self.values or ()
+        if value not in allowed:
+            raise ArgumentError(
+                f"{self.name} is {value!r}; give one of {', '.join(map(repr, allowed))}"
+            )
+        return value

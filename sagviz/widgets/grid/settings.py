@@ -1,0 +1,123 @@
+"""What the Grid shows of a sweep: settings on its axes, values of the others, and a measure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import traitlets
+
+from sagviz.errors import ArgumentError
+from sagviz.plot.sheet import Sheet, Window
+from sagviz.sweeps import Sweep
+from sagviz.sweeps.layout import Crossing, cross
+from sagviz.widgets.common.settings import WidgetSettings
+from sagviz.widgets.common.traits import Whole
+
+LAYOUT = ("rows", "columns", "fixed")  # what decides which cell stands where
+
+
+class GridSettings(WidgetSettings):
+    """Two settings of a sweep crossed, and which part of that is looked at."""
+
+    widget = "Grid"
+    uncounted = ("selected", "batch")
+
+    rows: Any = traitlets.Unicode(
+        None, allow_none=True, help="setting that changes from row to row, '' for one row (chosen)"
+    )
+    columns: Any = traitlets.Unicode(
+        None, allow_none=True, help="setting that changes across, '' for one column (chosen)"
+    )
+    fixed: Any = traitlets.Dict(
+        help="values of the settings that are on neither axis, by name (the first ones)"
+    )
+    measure = traitlets.Unicode("", help="measure under each picture, '' for none (none)")
+    page = Whole(
+        0, min=0, max=99_999, help="which part of the rows is shown where not all fit, from 0 (0)"
+    )
+    selected: Any = traitlets.Tuple(
+        help="(row, column) of the cell that is open, from 0, or () for none (none)"
+    )
+    batch = Whole(
+        1,
+        min=1,
+        max=4096,
+        help="cells in joint passes: 1 shows each as it comes, more are quicker on a GPU (1)",
+    )
+
+    def __init__(self, sweep: Sweep, **options: Any) -> None:
+        self.sweep = sweep
+        self._crossing: Crossing | None = None
+        self._crossed: object = None  # what `_crossing` is of
+        super().__init__(**options)
+        page, selected = self.page, self.selected
+        self.adjust("rows", None)
+        self.page, self.selected = page, selected
+
+    @property
+    def crossing(self) -> Crossing:
+        """Which cell stands where."""
+        wanted = (self.rows, self.columns, self.fixed)
+        if self._crossing is None or wanted != self._crossed:
+            self._crossing, self._crossed = cross(self.sweep, *wanted), wanted
+        return self._crossing
+
+    @property
+    def sheet(self) -> Sheet:
+        """What is shown, as a contact sheet."""
+        first = self.page * Window(self.crossing.shape).height
+        return Sheet(self.crossing, self.measure, first)
+
+    @property
+    def last_page(self) -> int:
+        """Number of the last page, from 0."""
+        return (self.crossing.shape[0] - 1) // Window(self.crossing.shape).height
+
+    @property
+    def known_measures(self) -> list[str]:
+        """The measures of the first cell that is done; none where nothing is."""
+        for cell in self.sweep.cells:
+            if self.sweep.status(cell) == "done":
+                return list(next(self.sweep.store.measures([cell.key]))[0])
+        return []
+
+    def adjust(self, name: str, before: Any) -> None:
+        """The setting that one axis takes from the other is given the other's in exchange."""
+        if name in LAYOUT:
+            if self.rows and self.rows == self.columns and before is not None:
+                setattr(self, "columns" if name == "rows" else "rows", before)
+            self.rows, self.columns = self.crossing.rows, self.crossing.columns
+            self.page, self.selected = 0, ()
+
+    @traitlets.validate(*LAYOUT)
+    def _known(self, proposal: Any) -> Any:
+        name, value = proposal["trait"].name, proposal["value"]
+        if value is not None:
+            cross(self.sweep, **{name: value})
+        return value
+
+    @traitlets.validate("measure")
+    def _measured(self, proposal: Any) -> str:
+        name, known = proposal["value"], self.known_measures if proposal["value"] else []
+        if known and name not in known:
+            raise ArgumentError(
+                f"measure is {name!r}; the cells have {', '.join(known)}; '' is none"
+            )
+        return name
+
+    @traitlets.validate("page")
+    def _there(self, proposal: Any) -> int:
+        page = proposal["value"]
+        if page > self.last_page:
+            raise ArgumentError(f"page is {page}; there are {self.last_page + 1}, counted from 0")
+        return page
+
+    @traitlets.validate("selected")
+    def _inside(self, proposal: Any) -> tuple[int, ...]:
+        place, (rows, columns) = proposal["value"], self.crossing.shape
+        if place and not (len(place) == 2 and 0 <= place[0] < rows and 0 <= place[1] < columns):
+            raise ArgumentError(
+                f"selected is {place!r}; give (row, column) up to ({rows - 1}, {columns - 1}), or"
+                " () for none"
+            )
+        return place
