@@ -145,7 +145,7 @@ def test_a_long_prompt_warns_and_goes_on(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "sagviz.cli",
+        "sagviz",
         "generate",
         "fox " * 500,
         "--steps",
