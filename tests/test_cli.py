@@ -1,4 +1,4 @@
-"""The command line: the same names as in Python, one sentence for what goes wrong, and status 2."""
+"""The command line: the same names as in Python, one sentence for a fault, exit status 2."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_long_prompt_warns_and_goes_on(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "sagviz.cli",
+        "sagviz",
         "generate",
         "fox " * 500,
         "--steps",

@@ -1,5 +1,5 @@
-"""A run in words, computed from its numbers: the sentences about a step, and what people are told
-of each quantity.
+"""A run in words, computed from its numbers: the sentences about a step, and the words for each
+quantity.
 """
 
 from sagviz.describe.quantities import NEAR as NEAR

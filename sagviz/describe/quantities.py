@@ -1,5 +1,5 @@
-"""What people are told of each quantity of a step: its name, letter and title, and what its picture
-shows. Plots and player take all of it from here.
+"""The words for each quantity of a step: its name, letter and title, and what its picture shows.
+Plots and player take all of them from here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NEAR = 0.1
 
 @dataclass(frozen=True)
 class Quantity:
-    """What people are told of one quantity.
+    """The words for one quantity.
 
     Attributes:
         name: in code, mostly the attribute of `Step`.
