@@ -1,4 +1,4 @@
-"""The command line: the same names as in Python, one sentence for what goes wrong, and status 2."""
+"""The command line: the same names as in Python, one sentence for a fault, exit status 2."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 from sagviz.checks import check_number, check_steps, names_arguments
 from sagviz.errors import ReportError
 from sagviz.guidance import CFG, SAG, Guidance
+from sagviz.mini import NAME
 from sagviz.models import Model
 from sagviz.models.load import load
 
@@ -40,7 +41,7 @@ class Parameters:
         terms: guidance beside CFG and SAG, as `Guidance.to_json` gives it.
     """
 
-    model: str = "miniature"
+    model: str = NAME
     prompt: str = "a fox on a blue background"
     negative_prompt: str = ""
     seed: int = 7

@@ -304,7 +304,7 @@ def test_apg_that_does_nothing_is_cfg(model: sv.Model, v_model: sv.Model, predic
 
 def test_apg_at_eta_0_is_at_right_angles_to_the_prediction(model: sv.Model) -> None:
     for step in run(model, APG(6.0, momentum=0.0, norm_threshold=INF)):
-        term, x0 = step.guidance.get("apg"), step.level.x0(step.x_t, step.out_cond)
+        term, x0 = step.guidance.get(APG), step.level.x0(step.x_t, step.out_cond)
         assert abs(measure.cosine(term.direction(step), x0)) < 1e-4
         along = replace(term, eta=1.0).direction(step) - term.direction(step)
         assert abs(abs(measure.cosine(along, x0)) - 1) < 1e-4
@@ -312,7 +312,7 @@ def test_apg_at_eta_0_is_at_right_angles_to_the_prediction(model: sv.Model) -> N
 
 def test_apg_clips_each_image_at_the_norm(model: sv.Model) -> None:
     for step in run(model, APG(3.0, eta=1.0, momentum=0.0), images=2):
-        term = step.guidance.get("apg")
+        term = step.guidance.get(APG)
         own = term.average(step).flatten(1).norm(dim=1)
         between = float(own.mean())
         lengths = replace(term, norm_threshold=between).direction(step).flatten(1).norm(dim=1)
@@ -329,7 +329,7 @@ def test_apg_is_that_of_diffusers_on_clean_predictions(
 ) -> None:
     """Its function is the paper's, though its guider gives it noises."""
     trace = run(model, APG(7.0, **settings), images=2)
-    term = trace[0].guidance.get("apg")
+    term = trace[0].guidance.get(APG)
     buffer = MomentumBuffer(term.momentum)
     for step in trace:
         told, plain = (step.level.x0(step.x_t, out) for out in (step.out_cond, step.out_uncond))
@@ -403,7 +403,7 @@ def test_the_running_average_begins_with_the_interval(model: sv.Model) -> None:
     trace = run(model, CFG(2.0) + APG(3.0, start=0.4))
     assert ["apg_before" not in step.kept for step in trace] == [True, True, True, False, False]
     torch.testing.assert_close(
-        trace[3].kept["apg_before"], trace[2].guidance.get("apg").average(trace[2]), rtol=0, atol=0
+        trace[3].kept["apg_before"], trace[2].guidance.get(APG).average(trace[2]), rtol=0, atol=0
     )
 
 
@@ -548,7 +548,7 @@ def test_a_change_costs_what_it_needs_and_is_exact(
         step = sv.what_if(network, trace, 3, guidance=guidance)
     assert calls == rows
     assert (step.forwards, step.samples) == (len(rows), sum(rows))
-    known = {"apg_before": trace[3].kept["apg_before"]} if guidance.get("apg") else {}
+    known = {"apg_before": trace[3].kept["apg_before"]} if guidance.get(APG) else {}
     anew = begin(
         resume(network, replace(trace.settings, guidance=guidance)), 3, trace[3].x_t, known
     )
@@ -658,7 +658,7 @@ def test_the_equivalent_cfg_scale_is_that_of_the_sum(model: sv.Model) -> None:
     ("make", "hint"),
     [
         (lambda: PAG(1.0, layers=()), "layers"),
-        (lambda: PAG(1.0, layers=3), "layers"),
+        (lambda: PAG(1.0, layers=3), "layers"),  # type: ignore[arg-type]
         (lambda: SEG(1.0, layers=("",)), "layers"),
         (lambda: PAG(1.0, start=-1), "start"),
         (lambda: SEG(1.0, blur_sigma=-1.0), "blur_sigma"),
@@ -791,9 +791,7 @@ def test_the_miniature_is_guided_by_its_classifier() -> None:
 )
 def test_the_code_of_a_guidance_makes_it(guidance: Any) -> None:
     names = {kind.__name__: kind for kind in Term.kinds.values()}
-    assert as_guidance(eval(repr(as_guidance(guidance)), dict(names))) == as_guidance(
-        guidance
-    )
+    assert as_guidance(eval(repr(as_guidance(guidance)), dict(names))) == as_guidance(guidance)
     assert eval(repr(guidance), {**names, "inf": INF}) == guidance
 
 

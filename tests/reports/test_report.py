@@ -6,7 +6,6 @@ import ast
 import inspect
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,12 +14,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
 import pytest
 import torch
-from playwright.sync_api import Page, sync_playwright
+from driver import chromium
+from playwright.sync_api import Page
 from tiny import is_one_sentence
 from torch import Tensor
 
@@ -33,13 +34,6 @@ from sagviz.reports.page import markdown_with_math
 from sagviz.reports.report import NOTEBOOK
 
 SIZE = 0.125  # a global of this module that a class uses
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +50,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A page in Chromium whose network is off."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    assert program, "no Chromium on PATH: make chromium installs it"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        context = browser.new_context(offline=True)
-        yield context.new_page()
-        browser.close()
+    with chromium() as browser:
+        yield browser.new_context(offline=True).new_page()
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,7 +120,7 @@ def test_shift_tab_shows_each_parameter() -> None:
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_runs(
-    given: dict[str, object], hint: str, tmp_path: Path
+    given: dict[str, Any], hint: str, tmp_path: Path
 ) -> None:
     with pytest.raises(sv.SagvizError, match=re.escape(hint)) as error:
         sv.report(tmp_path / "a.html", **given)

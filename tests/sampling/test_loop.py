@@ -33,7 +33,7 @@ from torch.utils._pytree import tree_leaves
 
 import sagviz as sv
 from sagviz import CFG, SAG
-from sagviz.errors import ArgumentError, Interrupted, RunError, SagvizError
+from sagviz.errors import ArgumentError, Interrupted, RunError, SagvizError, Unfinished
 from sagviz.models import SCHEDULERS, StableDiffusion
 from sagviz.sampling import memory_check
 
@@ -463,6 +463,7 @@ def test_nothing_stays_after_a_pass_that_breaks_and_the_steps_so_far_are_kept(
     with BreaksAt(model, call, error), pytest.raises((RunError, Interrupted)) as stopped:
         run(model)
     assert isinstance(stopped.value, KeyboardInterrupt) or stopped.value.__cause__ is error
+    assert isinstance(stopped.value, Unfinished)
     partial = stopped.value.trace
     whole = run(model)
     assert len(partial) == (call - 1) // 2
@@ -478,7 +479,7 @@ def test_a_picture_that_cannot_be_decoded_leaves_the_whole_trace(
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(type(model), "decode", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt) as stopped:
+        with pytest.raises(Interrupted) as stopped:
             run(model)
     assert identical(stopped.value.trace, run(model))
 

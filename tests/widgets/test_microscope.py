@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -439,6 +440,7 @@ def test_place(scope: Microscope, trace: Trace) -> None:
     assert "choose a place" in scope.attention_tab.map.value
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_latency() -> None:
     """Twice the aims, in this process's own time, which a busy machine lengthens less; the
@@ -450,9 +452,10 @@ def test_latency() -> None:
 
 def test_only_the_newest_wish_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "has_kernel", lambda: True)
-    done, waiting = [], worker.Later()
+    done: list[int] = []
+    waiting = worker.Later()
     for number in range(5):
-        waiting.do(lambda number=number: done.append(number))
+        waiting.do(partial(done.append, number))
         assert waiting.pending
     time.sleep(3 * worker.PAUSE)
     assert done == [4]
