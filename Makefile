@@ -1,13 +1,17 @@
-# make demo    a report as HTML, from nothing but Python
-# make lab     JupyterLab on the notebooks
-# make test    all checks, as CI runs them
-# make lint    ruff and mypy only
-# make bench   how long things take, beside diffusers, bare passes and a bare picture
-# make render  the README's pictures and the notebooks' outputs, made again
-# make clean   removes what these made, virtual environments included
-# PYTHON=python3.12 make ... takes another interpreter than python3.
+# make demo       a report as HTML, from nothing but Python
+# make lab        JupyterLab on the notebooks
+# make test       all checks, as CI runs them
+# make test-fast  the tests that are neither slow nor in a browser: under 3 minutes
+# make lint       ruff and mypy only
+# make api        the reference of all public names, as pages in build/api
+# make bench      how long things take, beside diffusers, bare passes and a bare picture
+# make render     the README's pictures and the notebooks' outputs, made again
+# make clean      removes what these made, virtual environments included
+# make help       these lines
+# PYTHON=python3.12 make ... takes another interpreter than python3; WORKERS=1 make test runs one test at a time.
 
 PYTHON ?= python3
+WORKERS ?= logical
 BIN := .venv/bin
 COLAB := .venv-colab/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -16,12 +20,12 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo lab render bench test test-colab lint chromium clean
+.PHONY: demo lab render bench test test-fast test-colab lint api chromium clean help
 
 # Tests must neither reach for a hub nor for a display.
-test test-colab bench: export HF_HUB_OFFLINE := 1
-test test-colab bench: export TRANSFORMERS_OFFLINE := 1
-test test-colab bench: export MPLBACKEND := Agg
+test test-fast test-colab bench: export HF_HUB_OFFLINE := 1
+test test-fast test-colab bench: export TRANSFORMERS_OFFLINE := 1
+test test-fast test-colab bench: export MPLBACKEND := Agg
 
 apt = $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(1)
 # Debian's python3 comes without ensurepip, and venv needs it.
@@ -37,19 +41,28 @@ render: .venv/.dev chromium
 	$(BIN)/python docs/render.py
 	$(BIN)/python docs/screenshots.py
 
-bench: export PYTHONPATH := tests:tests/browser
+bench: export PYTHONPATH := tests
 bench: .venv/.dev chromium
 	for table in engine microscope browser; do $(BIN)/python -W ignore tests/benchmarks/$$table.py || exit 1; done
 
-# Colab's set comes first, so that the line that counts all tests is the last one.
-test: lint chromium
-	$(MAKE) test-colab
-	$(BIN)/pytest
+# A file's tests stay on one worker; tests/conftest.py says what else keeps together.
+pytest = $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
+# Colab's set comes first, beside the linters, so that the line that counts all tests is the last one.
+test: .venv/.dev chromium
+	$(MAKE) test-colab & $(MAKE) lint; lint=$$?; wait $$! && exit $$lint
+	$(pytest)
+
+test-fast: .venv/.dev
+	$(pytest) -m "not slow and not browser"
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+api: .venv/.dev
+	$(BIN)/python docs/api.py build/api
 
 # The wheel as a user gets it, among Colab's versions; installed again each time because its version number stays the same.
 # No tests/conftest.py: it is made for the other environment.
@@ -72,6 +85,9 @@ chromium:
 
 $(BIN)/python $(COLAB)/python:
 	$(call venv,$(@D:/bin=))
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 clean:
 	rm -rf .venv .venv-colab build dist .mypy_cache .pytest_cache .ruff_cache report.html report.ipynb

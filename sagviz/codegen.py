@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sagviz.guidance import CG, Guidance, Term
+from sagviz.mini import NAME
 from sagviz.models import SCHEDULERS, Model, make_scheduler
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
@@ -75,13 +76,13 @@ def _used(trace: Trace, step: Step) -> list[Guidance]:
 def _classifier(model: Model, trace: Trace, step: Step) -> list[str]:
     """CG's classifier, which only the miniature brings along."""
     needed = any(guidance.get(CG) is not None for guidance in _used(trace, step))
-    own = needed and model.name != "miniature"
+    own = needed and model.name != NAME
     return ["model.classifier = classifier  # yours"] if own else []
 
 
 def _load(model: Model) -> str:
     """The call of `load`; a pipeline that a notebook made itself is called `pipe`."""
-    if model.name == "miniature":
+    if model.name == NAME:
         return "sv.load()"
     if "/" not in model.name and not Path(model.name).exists():
         return f"sv.load(pipe)  # your {model.name}"

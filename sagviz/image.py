@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -114,7 +114,7 @@ def enlarge(image: Image.Image, side: int) -> Image.Image:
 
 def heat_map(
     values: Tensor, low: float, high: float, colours: str = MAP_COLOURS
-) -> np.ndarray[Any, Any]:
+) -> NDArray[np.uint8]:
     """(h, w) to RGB uint8 (h, w, 3); the scale is given, so that maps can be compared."""
     scaled = (values.float().numpy() - low) / (high - low or 1)
     coloured = matplotlib.colormaps[colours](scaled.clip(0, 1))

@@ -1,26 +1,55 @@
-"""Fixtures of all tests: tiny random models, and no network."""
+"""Fixtures of all tests: tiny random models, no network, and who runs beside whom."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import socket
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported
+os.environ["OMP_NUM_THREADS"] = "1"  # of kernels and other processes, too: the networks are tiny
 
 import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from side_by_side import machine
 from tiny import FAMILIES, build_pipe, quiet
 
 import sagviz as sv
 
 torch.set_num_threads(1)  # the networks are too small to be worth a second thread
+
+BROWSER = Path(__file__).parent / "browser"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers the tests of a file stay together, all browser tests in one group, and
+    the groups that take long begin first.
+    """
+    long: Counter[str] = Counter()
+    for item in items:
+        in_browser = BROWSER in item.path.parents
+        if in_browser:
+            item.add_marker("browser")
+        group = "browser" if in_browser else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+        long[group] += in_browser or item.get_closest_marker("slow") is not None
+    items.sort(key=lambda item: -long[next(item.iter_markers("xdist_group")).args[0]])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """With several workers, a test that is marked `alone` has the machine for itself."""
+    several = hasattr(item.config, "workerinput")
+    with machine(item.get_closest_marker("alone") is not None) if several else nullcontext():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The command line: the same names as in Python, one sentence for what goes wrong, exit status 2."""
+"""The command line: the same names as in Python, one sentence for a fault, exit status 2."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 import sagviz as sv
-from sagviz import CFG, SAG
+from sagviz import CFG, PAG, SAG, SEG, Rescale
 from sagviz.cli import main
+from sagviz.guidance import Guidance
 
 
 def test_generate_makes_the_picture_that_trace_makes(
@@ -144,7 +145,7 @@ def test_a_long_prompt_warns_and_goes_on(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "sagviz.cli",
+        "sagviz",
         "generate",
         "fox " * 500,
         "--steps",
@@ -157,3 +158,38 @@ def test_a_long_prompt_warns_and_goes_on(tmp_path: Path) -> None:
     assert "these words were cut: fox fox" in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "a.png").exists()
+
+
+def test_the_command_line_adds_terms(tmp_path: Path) -> None:
+    out = tmp_path / "fox.png"
+    flags = ["--pag-scale", "1.5", "--seg-scale", "0.5", "--rescale", "0.7", "--sag-scale", "0"]
+    assert main(["generate", "a fox", "--seed", "3", "--steps", "2", *flags, "-o", str(out)]) == 0
+    wanted = CFG(3.0) + SAG(0.0) + PAG(1.5) + SEG(0.5) + Rescale(0.7)
+    expected = sv.trace(sv.load(), "a fox", seed=3, steps=2, guidance=wanted, progress=False)
+    with Image.open(out) as picture:
+        assert picture.tobytes() == expected.image.tobytes()
+        assert Guidance.from_json(json.loads(picture.info["sagviz"])["guidance"]) == wanted
+
+
+def test_every_term_that_needs_a_scale_alone_has_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    """In both commands, and none where more is needed."""
+    for command in ("generate", "report"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        shown = capsys.readouterr().out
+        for name in ("cfg", "sag", "pag", "seg", "apg", "rescale"):
+            assert shown.count(f"--{name}-scale {name.upper()}") <= 2
+            assert f"--{name}-scale" in shown
+        assert "--cg-scale" not in shown
+
+
+def test_importing_the_command_line_is_light() -> None:
+    code = "import sys, sagviz.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_python_m_sagviz() -> None:
+    command = [sys.executable, "-m", "sagviz", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "generate | report | sweep | show | estimate" in done.stdout

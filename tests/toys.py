@@ -41,3 +41,16 @@ class Mirror(Term):
     def in_noise(self, step: StepView) -> Tensor:
         mirrored = step.level.eps(step.x_t.flip(-1), step.kept["out_mirror"])
         return step.eps_base - mirrored.flip(-1)
+
+
+@dataclass(frozen=True, repr=False)
+class Constant(Term):
+    """A constant direction that says all that people see of it."""
+
+    name: ClassVar[str] = "constant"
+    title: ClassVar[str] = "Constant push"
+    formula: ClassVar[str] = "1_k + ε(xₜ) · 0"
+    scale_range: ClassVar[tuple[float, float]] = (-2.0, 3.0)
+
+    def in_noise(self, step: StepView) -> Tensor:
+        return torch.full_like(step.x_t, 0.1)

@@ -41,7 +41,7 @@ class Capture:
 
     Args:
         layers: self-attention layers, "mid", a dotted path, several of them, or "all";
-            `sagviz.attention.read.layers` lists them.
+            `sagviz.attention.layers.layers` lists them.
         what: one or several of "mass" (A_t: what each cell receives, its mean is 1), "row" (what
             the cell at `place` gives to each cell, summing to 1), "maps" (all of it, cell by cell:
             N^2 numbers) and "words" (what each cell gives to each word of the prompt, by the

@@ -15,12 +15,12 @@ from sagviz.attention.words import Word
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Captured:
-    """What was read at one layer in one step: float32, `None` where it was not asked for.
+    """What was read at one layer in one step: float32, `None` where it was not wanted.
 
     With `per_head` each tensor has the heads as a dimension after the first.
 
     Attributes:
-        layer: the name that it was asked by.
+        layer: the name that the `Capture` gave it.
         mass: A_t, (B, h, w): what each cell receives from all; its mean is 1.
         row: (B, h, w): what the cell at `place` gives to each; it sums to 1.
         maps: (B, N, N): what each cell (second dimension) gives to each (third), row by row of the

@@ -100,7 +100,7 @@ def _attach(
 def _mixed(
     attn: Any, hidden: Tensor, time: Tensor | None, change: Perturbation, size: tuple[int, int]
 ) -> Tensor:
-    """(B, N, channels): the values, each cell's own, or mixed as blurred queries ask for them."""
+    """(B, N, channels): the values, each cell's own, or mixed by blurred queries."""
     values = attn.to_v(normed(attn, hidden, time))
     if change.blur_sigma is None:
         return values

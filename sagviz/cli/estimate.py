@@ -7,6 +7,7 @@ from typing import Any
 
 from sagviz.cli.flags import PURPOSES
 from sagviz.guidance import CFG, SAG
+from sagviz.mini import NAME
 from sagviz.models.load import load
 from sagviz.sampling.estimate import estimate
 
@@ -21,7 +22,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "estimate", help="tell the memory of a run without making it", description=ABOUT
     )
-    parser.add_argument("model", nargs="?", default="miniature", help=PURPOSES["model"])
+    parser.add_argument("model", nargs="?", default=NAME, help=PURPOSES["model"])
     parser.add_argument(
         "--dtype", default="float16", help="'float16', 'bfloat16' or 'float32' (float16)"
     )

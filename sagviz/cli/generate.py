@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
     parameters = Parameters.checked(settings(arguments))
     model = parameters.load()
     given = parameters.settings(model)
-    beside = given.pop("terms") + terms(arguments)
-    guidance = as_guidance(given.pop("cfg")) + given.pop("sag") + beside
+    more = given.pop("terms") + terms(arguments)
+    guidance = as_guidance(given.pop("cfg")) + given.pop("sag") + more
     made = trace(model, guidance=guidance, images=arguments.images, keep=[], **given)
     notes = {"sagviz": json.dumps(made.settings.to_json())}
     for number, picture in enumerate(made.images):

@@ -10,6 +10,7 @@ from typing import Any
 
 from sagviz.cli.flags import PURPOSES
 from sagviz.guidance import CFG, Guidance
+from sagviz.mini import NAME
 from sagviz.models import Model
 from sagviz.models.load import load
 from sagviz.sweeps import Sweep, cluster, pool, sweep
@@ -43,7 +44,7 @@ def add(commands: Any) -> None:
     axis("--blur-sigma", float, None, PURPOSES["blur_sigma"])
     axis("--schedulers", str, "", PURPOSES["scheduler"])
     parser.add_argument("--negative-prompt", default="", help=PURPOSES["negative_prompt"])
-    parser.add_argument("--model", default="miniature", help=PURPOSES["model"])
+    parser.add_argument("--model", default=NAME, help=PURPOSES["model"])
     parser.add_argument(
         "--images", type=int, default=1, help="how many in each cell; image i uses seed + i (1)"
     )

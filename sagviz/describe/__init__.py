@@ -1,9 +1,10 @@
-"""A run in words, computed from its numbers: the sentences about a step, and what people are told
-of each quantity.
+"""A run in words, computed from its numbers: the sentences about a step, and the words for each
+quantity.
 """
 
 from sagviz.describe.quantities import NEAR as NEAR
 from sagviz.describe.quantities import QUANTITIES as QUANTITIES
+from sagviz.describe.quantities import facts as facts
 from sagviz.describe.quantities import near as near
 from sagviz.describe.quantities import of_panes as of_panes
 from sagviz.describe.quantities import push_title as push_title

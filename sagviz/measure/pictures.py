@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -74,10 +73,10 @@ def of_picture(picture: Image.Image) -> dict[str, float]:
     }
 
 
-def _pixels(picture: Image.Image) -> np.ndarray[Any, Any]:
+def _pixels(picture: Image.Image) -> NDArray[np.float64]:
     """(H, W, 3), 0..1."""
     return np.asarray(picture.convert("RGB")).astype(np.float64) / 255
 
 
-def _luma(picture: Image.Image) -> np.ndarray[Any, Any]:
+def _luma(picture: Image.Image) -> NDArray[np.float64]:
     return _pixels(picture) @ LUMA

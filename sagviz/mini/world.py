@@ -146,7 +146,7 @@ def caption(
     sizes: tuple[str, ...] | None = None,
 ) -> str:
     """What a person would type: 'a small cat above a rocket on a green background'. A size is ''
-    where none is said.
+    where none is given.
     """
     sized = [
         f"{size} {name}".strip()
@@ -165,7 +165,7 @@ def reworded(
     background: str | None,
     sizes: tuple[str, ...],
 ) -> str:
-    """The same said in other words, of those that people use: 'tiny cat on top of rocket, against a
+    """The same in other words, of those that people use: 'tiny cat on top of rocket, against a
     gray background.'.
     """
     said = tuple(pick(rng, SIZES[size]) if size else "" for size in sizes)

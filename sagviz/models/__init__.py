@@ -1,5 +1,5 @@
-"""The one door to third-party models: `load` finds one, and `Model` is all that the rest of sagviz
-sees of it.
+"""Third-party models, opened here alone: `load` finds one, and `Model` is all that the rest of
+sagviz sees of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`load`: the one door to third-party models."""
+"""`load`: a folder, a name on the hub or a pipeline in memory, opened as a `Model`."""
 
 from __future__ import annotations
 

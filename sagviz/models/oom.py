@@ -1,5 +1,5 @@
-"""Out of memory: recognized whatever torch calls it, its memory freed, and said in a sentence that
-tells what to lower.
+"""Out of memory: recognized whatever torch calls it, the memory freed, and explained in a sentence
+with what to lower.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIGNS = (  # where torch has no class for it, or an older one
 
 
 class InMemory(Protocol):
-    """What the sentences say of a model."""
+    """What the sentences need of a model."""
 
     unet: nn.Module
 
@@ -48,7 +48,7 @@ def is_shortage(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
-def let_go(error: BaseException) -> None:
+def free_memory(error: BaseException) -> None:
     """Free what the frames of an error hold, activations above all, and give the GPU's spare blocks
     back.
 
@@ -67,7 +67,7 @@ def explained(sentence: Callable[[], str]) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, SagvizError) or not is_shortage(error):
             raise
-        let_go(error)
+        free_memory(error)
         raise OutOfMemoryError(sentence()) from error
 
 

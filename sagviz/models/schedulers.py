@@ -64,28 +64,28 @@ def _named(model: Model, name: str) -> Any:
     kind, options = SCHEDULERS[name]
     config = dict(model.scheduler.config)
     config.pop("use_karras_sigmas", None)
-    if not model.bounded:  # but DDIM and DDPM clip where nothing is said
+    if not model.bounded:  # but DDIM and DDPM clip by default
         config.setdefault("clip_sample", False)
     if config.get("variance_type") in LEARNED:
         del config["variance_type"]  # then DDPM takes its own, the smaller of the two fixed ones
     return _class(kind).from_config(config, **options)
 
 
-def check_scheduler(model: Model, planner: Any, *, warns: bool = True) -> None:
+def check_scheduler(model: Model, scheduler: Any, *, warns: bool = True) -> None:
     """Refuse a scheduler that needs what guidance does not have, and warn of one that leaves the
     model's noise schedule.
 
     Raises:
         ArgumentError: it takes the variance from the network.
     """
-    kind = type(planner).__name__
-    if planner.config.get("variance_type") in LEARNED:
+    kind = type(scheduler).__name__
+    if scheduler.config.get("variance_type") in LEARNED:
         raise ArgumentError(
             f"this {kind} takes the noise of its steps from the network"
-            f" (variance_type {planner.config.variance_type!r}), which has no guided form; give"
+            f" (variance_type {scheduler.config.variance_type!r}), which has no guided form; give"
             " scheduler='ddpm', which fixes it, or 'ddim'"
         )
-    if warns and model.scheduler.config.get(ZERO_SNR) and not _has_zero_snr(type(planner)):
+    if warns and model.scheduler.config.get(ZERO_SNR) and not _has_zero_snr(type(scheduler)):
         able = [name for name, (other, _) in SCHEDULERS.items() if _has_zero_snr(_class(other))]
         warn(
             f"{model.name} was trained with zero terminal SNR, which {kind} does not have:"

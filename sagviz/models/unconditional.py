@@ -31,8 +31,8 @@ class Pixels(Model):
     """A `UNet2DModel` with the scheduler of a DDPM or DDIM pipeline, for colour or grey pictures.
 
     A scheduler that clips the clean picture (`clip_sample`) does so in its own step; x0_hat of the
-    records is what the network said, unclipped. Of a network that predicts its variance too, the
-    noise alone is used.
+    records is what the network predicted, unclipped. Of a network that predicts its variance too,
+    the noise alone is used.
     """
 
     title: ClassVar[str] = "unconditional models of pixels"

@@ -17,7 +17,7 @@ from sagviz.checks import format_dtype
 from sagviz.errors import NotFiniteError, warn
 from sagviz.models.memory import in_tiles
 from sagviz.models.offload import execution_device
-from sagviz.models.oom import is_shortage, let_go
+from sagviz.models.oom import free_memory, is_shortage
 
 # pixels of the largest picture that is decoded in one piece, where there is memory: 2048 x 1024
 WHOLE = 2**21
@@ -49,8 +49,8 @@ def overflows(vae: Any) -> bool:
     diffusers takes a configuration that says nothing, as that of Stable Diffusion 1.x does, for a
     yes; those do not overflow.
     """
-    said = "force_upcast" not in vae.config.get("_use_default_values", ())
-    return vae.dtype == torch.float16 and said and bool(vae.config.get("force_upcast"))
+    stated = "force_upcast" not in vae.config.get("_use_default_values", ())
+    return vae.dtype == torch.float16 and stated and bool(vae.config.get("force_upcast"))
 
 
 def _finite(vae: Any, row: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def _pixels(vae: Any, row: Tensor) -> Tensor:
         except Exception as error:
             if not is_shortage(error):
                 raise
-            let_go(error)
+            free_memory(error)
         warn("the picture was decoded in tiles, for want of memory")
     with _tiling(vae):
         return decode()

@@ -106,8 +106,9 @@ def cost(step: Step) -> int:
 
 
 def colours(trace: Trace, traces: Sequence[Trace]) -> Tensor:
-    """One map from latents to colours for all runs of a model: the last finished run's. A run that
-    nothing finished beside shows its first three channels."""
+    """One map from latents to colours for all runs of a model: the last finished run's. Where none
+    is finished, a run shows its first three channels.
+    """
     same = [
         other.latent_rgb
         for other in (trace, *traces)

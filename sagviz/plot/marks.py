@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sagviz.image import from_png, to_png
 
-# Okabe & Ito's orange, sky blue and bluish green: told apart by all readers.
+# Okabe & Ito's orange, sky blue and bluish green: distinct for all readers.
 ONLY_FIRST, ONLY_SECOND, BOTH, NEITHER = (
     (230, 159, 0),
     (86, 180, 233),

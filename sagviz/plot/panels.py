@@ -51,8 +51,8 @@ def step_panel(trace: Trace, step: int | Step, model: Model | None = None) -> Pa
 def _panel(name: str, pictures: StepPictures) -> Panel:
     quantity = QUANTITIES[name]
     scale = f"; colours from 0 to {pictures.highest:.1f}" if name == "attention" else ""
-    words = f"{quantity.details(pictures.step)}{scale}"
-    return Panel(pictures.of(name), quantity.title, words, name)
+    words = quantity.details.format(**describe.facts(pictures.step))
+    return Panel(pictures.of(name), quantity.title, f"{words}{scale}", name)
 
 
 def _term_panel(kind: type[Term], term: Tensor, size: tuple[int, int]) -> Panel:

@@ -5,6 +5,8 @@ tensors in its boxes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +19,10 @@ from torch import Tensor
 from sagviz import measure
 from sagviz.errors import TraceError
 from sagviz.guidance import CFG, SAG
-from sagviz.image import heat_map, to_images
+from sagviz.image import to_images
 from sagviz.models import Model
 from sagviz.plot.display import Drawing, bare
-from sagviz.plot.pictures import over, show, spotlight, top
+from sagviz.plot.pictures import StepPictures, top
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -59,10 +61,10 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
         'Diagram of step 1: the U-Net predicts noise and attentio'
     """
     step = trace[step] if isinstance(step, int) else step
-    if step.eps_degraded is None:
+    if step.eps_degraded is None or step.attention is None:
         raise TraceError(
-            f"SAG does not act at step {step.index} of this trace; choose a step inside its window,"
-            " in a run with SAG"
+            f"SAG does not act at step {step.index} of this trace, or reads no attention there;"
+            " choose a step inside its window, in a run with SAG"
         )
     boxes = _boxes(trace, step, model)
     figure = Figure(figsize=(13.0, 5.3))
@@ -82,75 +84,39 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
 
 
 def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
-    sag, mask, attention, blurred = (
-        step.guidance.get(SAG),
-        step.mask,
-        step.attention,
-        step.x0_blurred,
-    )
-    degraded, eps_degraded = step.x_degraded, step.eps_degraded
-    assert sag and mask is not None and attention is not None and blurred is not None
-    assert degraded is not None and eps_degraded is not None
-    clean = show(step.x0_hat, trace, model)
+    sag, x0_blurred, eps_degraded = step.guidance.get(SAG), step.x0_blurred, step.eps_degraded
+    assert sag is not None and x0_blurred is not None and eps_degraded is not None
+    pictures = StepPictures(trace, step, model, top(trace))
+    blurred = pictures.latent(x0_blurred)
     scales = " + ".join(f"{term.scale:g} {term.title}" for term in step.guidance.terms)
+    covered = f"$A_t>{sag.threshold:g}$: {measure.coverage(step):.0%}"
+    clean_is, blur = r"$(x_t-\sigma\,\epsilon)/\alpha$", f"Gaussian blur, σ = {sag.blur_sigma:g}"
+    eps, eps_d, guided = r"$\epsilon(x_t)$", r"$\epsilon(\hat x_t)$", r"$\tilde\epsilon\;\to$"
     boxes = {
-        "x_t": Box(0.95, TOP, "$x_t$", f"noise σ = {step.sigma:.2f}", show(step.x_t, trace, model)),
+        "x_t": Box(0.95, TOP, "$x_t$", f"noise σ = {step.sigma:.2f}", pictures.of("x_t")),
         "unet": Box(2.8, TOP, "U-Net", "first pass"),
-        "eps": Box(4.65, TOP, r"$\epsilon(x_t)$", "predicted noise", _noise(step.eps_base)),
-        "x0": Box(6.5, TOP, r"$\hat x_0$", r"$(x_t-\sigma\,\epsilon)/\alpha$", clean),
-        "blur": Box(
-            8.35,
-            TOP,
-            r"$\tilde x_0$",
-            f"Gaussian blur, σ = {sag.blur_sigma:g}",
-            show(blurred, trace, model),
-        ),
-        "A": Box(
-            2.8,
-            BOTTOM,
-            "$A_t$",
-            "attention received",
-            over(clean, heat_map(attention[0], 0, top(trace))),
-        ),
-        "M": Box(
-            4.65,
-            BOTTOM,
-            "$M_t$",
-            f"$A_t>{sag.threshold:g}$: {measure.coverage(step):.0%}",
-            spotlight(clean, mask[0]),
-        ),
-        "x_d": Box(6.5, BOTTOM, r"$\hat x_t$", "blurred, same noise", show(degraded, trace, model)),
+        "eps": Box(4.65, TOP, eps, "predicted noise", _noise(step.eps_base)),
+        "x0": Box(6.5, TOP, r"$\hat x_0$", clean_is, pictures.clean),
+        "blur": Box(8.35, TOP, r"$\tilde x_0$", blur, blurred),
+        "A": Box(2.8, BOTTOM, "$A_t$", "attention received", pictures.of("attention")),
+        "M": Box(4.65, BOTTOM, "$M_t$", covered, pictures.of("mask")),
+        "x_d": Box(6.5, BOTTOM, r"$\hat x_t$", "blurred, same noise", pictures.of("x_degraded")),
         "unet2": Box(8.35, BOTTOM, "U-Net", "second pass"),
-        "eps_d": Box(
-            10.2, BOTTOM, r"$\epsilon(\hat x_t)$", "the worse prediction", _noise(eps_degraded)
-        ),
+        "eps_d": Box(10.2, BOTTOM, eps_d, "the worse prediction", _noise(eps_degraded)),
         "guided": Box(
-            12.05,
-            MIDDLE,
-            r"$\tilde\epsilon\;\to$ guided $\hat x_0$",
-            scales,
-            show(step.x0_guided, trace, model),
+            12.05, MIDDLE, rf"{guided} guided $\hat x_0$", scales, pictures.of("x0_guided")
         ),
     }
     if step.eps_cond is not None and step.guidance.get(CFG) is not None:
-        boxes["eps_c"] = Box(
-            10.2, TOP, r"$\epsilon(x_t,c)$", "with the prompt", _noise(step.eps_cond)
-        )
+        given = r"$\epsilon(x_t,c)$"
+        boxes["eps_c"] = Box(10.2, TOP, given, "with the prompt", _noise(step.eps_cond))
     return boxes
 
 
 def _arrows(step: Step) -> list[tuple[str, str, str]]:
     """(from, to, leaves by): a chain to the right, with turns downwards."""
-    chain = [
-        ("x_t", "unet"),
-        ("unet", "eps"),
-        ("eps", "x0"),
-        ("x0", "blur"),
-        ("A", "M"),
-        ("M", "x_d"),
-    ]
-    chain += [("x_d", "unet2"), ("unet2", "eps_d"), ("eps_d", "guided")]
-    arrows = [(start, end, "right") for start, end in chain]
+    chains = (("x_t", "unet", "eps", "x0", "blur"), ("A", "M", "x_d", "unet2", "eps_d", "guided"))
+    arrows = [(*pair, "right") for chain in chains for pair in pairwise(chain)]
     arrows += [("unet", "A", "down"), ("blur", "x_d", "down"), ("eps", "guided", "over")]
     if step.guidance.get(CFG) is not None:
         arrows.append(("eps_c", "guided", "right"))
@@ -165,35 +131,19 @@ def _noise(eps: Tensor) -> Image.Image:
 
 def _draw(axes: Axes, box: Box) -> None:
     left, low = box.x - SIDE / 2, box.y - SIDE / 2
+    below = low - 0.07
     if box.image is None:
+        below = low + 0.05
         style = "round,pad=0,rounding_size=0.12"
-        axes.add_patch(
-            FancyBboxPatch(
-                (left, low + 0.2),
-                SIDE,
-                SIDE - 0.4,
-                boxstyle=style,
-                facecolor="#e8eef5",
-                edgecolor="#44546a",
-            )
-        )
-        axes.text(
-            box.x,
-            box.y,
-            box.title,
-            ha="center",
-            va="center",
-            fontsize=16,
-            weight="bold",
-            color="#1f2d3d",
-        )
-        axes.text(box.x, low + 0.05, box.note, ha="center", va="top", fontsize=12, color="#333333")
-        return
-    axes.imshow(
-        box.image, extent=(left, left + SIDE, low, low + SIDE), interpolation="nearest", zorder=2
-    )
-    axes.text(box.x, low + SIDE + 0.07, box.title, ha="center", va="bottom", fontsize=17)
-    axes.text(box.x, low - 0.07, box.note, ha="center", va="top", fontsize=12, color="#333333")
+        look: dict[str, Any] = {"boxstyle": style, "facecolor": "#e8eef5", "edgecolor": "#44546a"}
+        axes.add_patch(FancyBboxPatch((left, low + 0.2), SIDE, SIDE - 0.4, **look))
+        inside: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 16, "weight": "bold"}
+        axes.text(box.x, box.y, box.title, color="#1f2d3d", **inside)
+    else:
+        extent = (left, left + SIDE, low, low + SIDE)
+        axes.imshow(box.image, extent=extent, interpolation="nearest", zorder=2)
+        axes.text(box.x, low + SIDE + 0.07, box.title, ha="center", va="bottom", fontsize=17)
+    axes.text(box.x, below, box.note, ha="center", va="top", fontsize=12, color="#333333")
 
 
 def _arrow(axes: Axes, start: Box, end: Box, side: str) -> None:
@@ -206,12 +156,11 @@ def _arrow(axes: Axes, start: Box, end: Box, side: str) -> None:
     else:
         tail, head = (start.x + 0.35, start.y - half - 0.34), (end.x - half - gap, end.y)
         colour, bend = SAG.colour, "arc3,rad=0.12"
-    arrow = {
+    arrow: dict[str, Any] = {
         "arrowstyle": "-|>",
         "color": colour,
         "linewidth": 1.6,
         "connectionstyle": bend,
-        "shrinkA": 0,
-        "shrinkB": 0,
     }
+    arrow |= {"shrinkA": 0, "shrinkB": 0}
     axes.annotate("", xy=head, xytext=tail, arrowprops=arrow, zorder=3)

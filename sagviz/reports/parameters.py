@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sagviz.checks import check_number, check_steps
+from sagviz.checks import check_number, check_steps, names_arguments
 from sagviz.errors import ReportError
 from sagviz.guidance import CFG, SAG, Guidance
+from sagviz.mini import NAME
 from sagviz.models import Model
 from sagviz.models.load import load
 
@@ -41,7 +41,7 @@ class Parameters:
         terms: guidance beside CFG and SAG, as `Guidance.to_json` gives it.
     """
 
-    model: str = "miniature"
+    model: str = NAME
     prompt: str = "a fox on a blue background"
     negative_prompt: str = ""
     seed: int = 7
@@ -110,15 +110,10 @@ class Parameters:
         """Parameters from names and values.
 
         Raises:
-            ReportError: an unknown name, with the nearest known one, or a value of another type.
+            ArgumentError: an unknown name, or a number out of range.
+            ReportError: a value of another type.
         """
-        known = [each.name for each in fields(Parameters)]
-        for name in given:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-                raise ReportError(f"the report has no parameter {name!r}; {hint}")
-        return Parameters(**given)  # type: ignore[arg-type]
+        return names_arguments()(Parameters)(**given)  # type: ignore[arg-type]
 
     @staticmethod
     def from_namespace(namespace: Mapping[str, object]) -> Parameters:

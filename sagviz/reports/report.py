@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from sagviz.checks import names_arguments
 from sagviz.errors import ReportError
 from sagviz.files import save
 from sagviz.guidance import Guidance, Term, as_guidance
@@ -21,6 +22,7 @@ PLACES = (PACKAGE / "report.ipynb", PACKAGE.parent / "notebooks" / "report.ipynb
 NOTEBOOK = next((path for path in PLACES if path.exists()), PLACES[0])
 
 
+@names_arguments()
 def report(
     out: str | Path,
     *,
@@ -59,7 +61,7 @@ def report(
     Raises:
         ReportError: a parameter is of a wrong type, or `out` cannot be written, before anything
             runs; or the run failed.
-        ArgumentError: a number is out of range, before anything runs.
+        ArgumentError: a number is out of range, or a name unknown, before anything runs.
 
     Example:
         >>> import tempfile

@@ -138,7 +138,7 @@ def test_heads_kept_apart_average_to_the_mean(model: sv.Model) -> None:
 
 
 def test_only_the_chosen_steps_are_read(model: sv.Model) -> None:
-    trace = run(model, Capture(steps=range(1, 5, 2)), steps=5)
+    trace = run(model, Capture(steps=(1, 3)), steps=5)
     assert [bool(step.captured) for step in trace] == [False, True, False, True, False]
 
 

@@ -5,6 +5,7 @@ left behind.
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def test_the_layer_gives_out_its_values(unet: nn.Module, x: Tensor) -> None:
             predict(unet, x)
     finally:
         handle.remove()
-    (hidden, out), weights = seen[0], attn
+    (hidden, out), weights = seen[0], cast(Any, attn)
     torch.testing.assert_close(
         out[2], weights.to_out[0](weights.to_v(hidden[2])), rtol=0, atol=1e-6
     )

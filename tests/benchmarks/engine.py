@@ -116,7 +116,7 @@ class Bench:
         self.settings: dict[str, Any] = {"steps": steps, "noise": self.noise, "progress": False}
 
     def row(self, *cells: Any, note: str = "") -> None:
-        row(self.name, *cells, note=note)
+        row(self.name, *cells, note=note)  # type: ignore[misc]
 
     def theirs(self, cfg: float, sag: float | None) -> np.ndarray[Any, Any]:
         """diffusers' picture, (H, W, 3) from 0 to 1."""

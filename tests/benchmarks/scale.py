@@ -32,6 +32,14 @@ PROMPTS = ["a fox on a blue background", "a cat", "an owl", "a tree"]
 SUMS = [CFG(1 + w / 10) + SAG(s / 10) for w in range(10) for s in range(10)]
 
 
+class Full(Memory):
+    """A store that has every cell already."""
+
+    def holds(self, key: str) -> bool:
+        del key
+        return True
+
+
 def planned(model: sv.Model, count: int, store: Path | None = None, steps: int = 50) -> sv.Sweep:
     """A sweep of that many cells, a multiple of 400."""
     return begin(model, PROMPTS, seeds=range(count // 400), steps=steps, guidance=SUMS, store=store)

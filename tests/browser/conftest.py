@@ -1,4 +1,8 @@
-"""A real JupyterLab and a real Chromium. They are a must: where one is missing, the tests fail."""
+"""A real JupyterLab and a real Chromium. They are a must: where one is missing, the tests fail.
+
+They end with the last test of this folder: an open browser's event loop is in the way of
+papermill's.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +14,20 @@ from driver import VIEWPORT, Notebook, Opener, chromium, jupyter, new_notebook
 from playwright.sync_api import Browser, BrowserContext
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder bear the mark, and come last: an open browser's event loop is in the
-    way of papermill's.
-    """
-    for item in items:
-        if _is_here(item):
-            item.add_marker("browser")
-    items.sort(key=_is_here)
-
-
-def _is_here(item: pytest.Item) -> bool:
-    return Path(__file__).parent in item.path.parents
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport=VIEWPORT, accept_downloads=True)
     yield context
     context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """(address, root folder) of a JupyterLab that only these tests use."""
     with jupyter(tmp_path_factory.mktemp("lab")) as lab:

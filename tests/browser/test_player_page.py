@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from driver import serious_faults
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, Page
 
 import sagviz as sv
 from sagviz import CFG, SAG, describe, measure
@@ -45,9 +45,10 @@ class Reader:
         dark: bool = False,
         player: bool = True,
     ) -> None:
-        scheme = {"color_scheme": "dark" if dark else "light"}
         self.context = browser.new_context(
-            offline=True, viewport={"width": width, "height": 900}, **scheme
+            offline=True,
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
         )
         self.page: Page = self.context.new_page()
         self.faults: list[str] = []
@@ -56,11 +57,15 @@ class Reader:
             lambda message: self.faults.append(message.text) if message.type == "error" else None,
         )
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.faults.append("a dialog"), dialog.dismiss()))
+        self.page.on("dialog", self._dismiss)
         self.page.on("request", lambda request: self._note(request.url, file))
         self.page.goto(file.as_uri())
         if player:
             self.page.locator(".sagviz-player").first.wait_for()
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.faults.append("a dialog")
+        dialog.dismiss()
 
     def _note(self, address: str, file: Path) -> None:
         if address != file.as_uri() and not address.startswith("data:"):
@@ -260,7 +265,10 @@ def test_one_scale_of_colours_unless_the_reader_asks(
     traces: tuple[sv.Trace, ...], reader: Opener
 ) -> None:
     shown = reader(traces[1])
-    legends = {(shown.go(index), shown.text(".pane.attention .legend"))[1] for index in range(5)}
+    legends = set()
+    for index in range(5):
+        shown.go(index)
+        legends.add(shown.text(".pane.attention .legend"))
     assert len(legends) == 1
     shown.page.get_by_text("Choose pictures").click()
     shown.page.get_by_label("colour scale of this step alone").check()

@@ -126,6 +126,7 @@ def test_reset_and_an_example_fill_the_form(notebook: Notebook) -> None:
     ]
 
 
+@pytest.mark.alone
 def test_run_shows_each_step_and_cancel_frees_the_kernel(notebook: Notebook) -> None:
     """The time from the click to the end of the run, measured in the kernel, against that of a step
     plus 200 ms.

@@ -30,10 +30,11 @@ def test_versions_are_colabs(pin: str) -> None:
     assert wanted.specifier.contains(version(wanted.name))  # 2.13.0+cpu is a 2.13.0
 
 
-def test_package_is_the_wheel_and_brings_the_notebook(tmp_path: Path) -> None:
+def test_package_is_the_wheel_and_brings_the_notebook_and_its_types(tmp_path: Path) -> None:
     folder = Path(python("import sagviz; print(sagviz.__path__[0])", tmp_path))
     assert "site-packages" in folder.parts
     assert (folder / "report.ipynb").read_bytes() == NOTEBOOK.read_bytes()
+    assert (folder / "py.typed").exists()
 
 
 def test_import_stays_light(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from sagviz.guidance import MASK_SOURCES, Guidance
 OTHERS = tuple(MASK_SOURCES)[1:]
 
 
-def guidance(source: str = "attention", **changes: float) -> Guidance:
+def guidance(source: str = "attention", **changes: Any) -> Guidance:
     return CFG(3.0) + SAG(1.0, mask_source=source, **changes)
 
 
@@ -92,7 +93,7 @@ def test_a_random_mask_belongs_to_the_image_and_the_step(
     """Image i of a batch has the mask of its own seed; steps differ; a run repeated, alone or
     loaded, has the same.
     """
-    options = {
+    options: dict[str, Any] = {
         "seed": 5,
         "steps": 4,
         "size": (32, 48),

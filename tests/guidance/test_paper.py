@@ -103,8 +103,8 @@ def alpha_bars(config: Any, exploding: bool) -> list[float]:
     2305.08891 where it says so.
     """
     power = {"linear": 1, "scaled_linear": 2}[config["beta_schedule"]]
-    ends = (config[end] ** (1 / power) for end in ("beta_start", "beta_end"))
-    roots = (1 - torch.linspace(*ends, 1000, dtype=torch.float64) ** power).cumprod(0).sqrt()
+    first, last = (config[end] ** (1 / power) for end in ("beta_start", "beta_end"))
+    roots = (1 - torch.linspace(first, last, 1000, dtype=torch.float64) ** power).cumprod(0).sqrt()
     if config.get("rescale_betas_zero_snr"):
         roots = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
         roots[-1] = 2.0**-12 if exploding else 0.0  # sigma = b / a must be finite

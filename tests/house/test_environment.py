@@ -2,7 +2,6 @@
 it declares.
 """
 
-import ast
 import re
 import sys
 from pathlib import Path
@@ -12,13 +11,13 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from sources import PACKAGE, ROOT, home, imports, modules
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # pytest brings it where Python has none
 
-ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # of conda-forge's
@@ -136,22 +135,28 @@ def test_dev_holds_every_other_extra() -> None:
     assert own.extras == EXTRAS.keys() - {"dev"}
 
 
-def imported(source: str) -> set[str]:
-    """Top-level names of all that a module imports, wherever in the file."""
-    nodes = list(ast.walk(ast.parse(source)))
-    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    froms = [
-        node.module
-        for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level
-    ]
-    return {name.split(".")[0] for name in plain + froms}
-
-
 def test_imports_are_declared() -> None:
     """What another package happens to bring along today may be gone tomorrow."""
     names = {
-        name for path in (ROOT / "sagviz").rglob("*.py") for name in imported(path.read_text())
+        name.split(".")[0]
+        for module, path in modules(PACKAGE).items()
+        for name in imports(path.read_text(), home(module, path.name == "__init__.py"))
     }
     third_party = names - sys.stdlib_module_names - {"sagviz"}
     assert {canonicalize_name(IMPORT_NAMES.get(name, name)) for name in third_party} <= USED.keys()
+
+
+def test_a_commit_runs_what_make_lint_runs() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    hooks = [hook["entry"] for repo in config["repos"] for hook in repo["hooks"]]
+    (recipe,) = re.findall(
+        r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    assert hooks == [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()]
+
+
+def test_make_help_has_each_target() -> None:
+    text = (ROOT / "Makefile").read_text()
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    told = re.findall(r"^# make (\S+) ", text.split("\n\n")[0], re.MULTILINE)
+    assert set(told) == set(targets.split()) - {"chromium", "test-colab"}  # of `make test`

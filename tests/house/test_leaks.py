@@ -7,6 +7,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,11 @@ class OnDevice(TorchDispatchMode):
         key = storage._cdata
         if key not in self.there:
             self.there.add(key)
-            self.made[key] = (
-                weakref.ref(storage, lambda _: (self.there.remove(key), self.made.pop(key))),
-                storage.nbytes(),
-            )
+            self.made[key] = weakref.ref(storage, partial(self.forget, key)), storage.nbytes()
+
+    def forget(self, key: int, _: object) -> None:
+        self.there.remove(key)
+        del self.made[key]
 
 
 @pytest.mark.parametrize("layer", ["mid", DOWN_LAYER])

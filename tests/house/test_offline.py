@@ -67,7 +67,7 @@ def test_commands_stay_on_the_machine(
 ) -> None:
     env, log = guarded
     subprocess.run(
-        [sys.executable, "-m", "sagviz.cli", *command],
+        [sys.executable, "-m", "sagviz", *command],
         env=env,
         cwd=tmp_path,
         check=True,

@@ -108,7 +108,7 @@ def test_the_margin_is_the_nearest_cell_to_the_threshold() -> None:
         level=NoiseLevel(1, 0.5, 0.5),
         guidance=SAG(1.0) + CFG(0),
         x_t=noise(),
-        attention=attention,
+        kept={"attention": attention},
     )
     assert margin(step) == pytest.approx(0.004, rel=1e-3)
     assert undecided(step) == 0.25
@@ -162,8 +162,7 @@ def test_a_known_projection() -> None:
         x_t=torch.zeros_like(d),
         out_uncond=torch.zeros_like(d),
         out_cond=d,
-        out_degraded=-(d / 2 + side),
-        attention=torch.ones(1, 16, 16),
+        kept={"out_degraded": -(d / 2 + side), "attention": torch.ones(1, 16, 16)},
     )
     assert equivalent_cfg(step) == pytest.approx(3 + 2 / 2, abs=1e-5)
 
@@ -185,8 +184,14 @@ def test_two_equal_branches_have_no_direction() -> None:
 def test_zero_terminal_snr_keeps_the_equivalent_scale() -> None:
     """At alpha = 0 the noises of both branches coincide, the outputs of a v-model do not."""
     level = NoiseLevel(999, 0.0, 1.0, "v_prediction")
-    outputs = {"out_uncond": noise(seed=1), "out_cond": noise(seed=2)}
-    step = Step(index=0, level=level, guidance=Guidance((CFG(4.0),)), x_t=noise(), **outputs)
+    step = Step(
+        index=0,
+        level=level,
+        guidance=Guidance((CFG(4.0),)),
+        x_t=noise(),
+        out_uncond=noise(seed=1),
+        out_cond=noise(seed=2),
+    )
     assert rms(step.terms["cfg"]) == 0
     assert equivalent_cfg(step) == pytest.approx(4, abs=1e-5)
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
+from sagviz.mini.scenes import Label
 from sagviz.mini.training.diffusion import Denoiser, build_tokenizer, tokenize
 from sagviz.mini.training.fit import Plan
 from sagviz.mini.training.layout import EMPTY, PLACES, layouts, teach
@@ -25,22 +26,30 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
     return build_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
+def label(*objects: str, relation: str | None = None) -> Label:
+    """What a layout reads of a scene."""
+    return {
+        "caption": "",
+        "objects": objects,
+        "sizes": [""] * len(objects),
+        "background": "red",
+        "relation": relation,
+    }
+
+
 def test_a_layout_says_the_same_of_both_wordings() -> None:
     """ "a cat left of a dog" and "a dog right of a cat" are one scene; one object stands in the
     middle.
     """
     for relation, opposite in OPPOSITES.items():
         one, other = layouts(
-            [
-                {"objects": ("cat", "dog"), "relation": relation},
-                {"objects": ("dog", "cat"), "relation": opposite},
-            ]
+            [label("cat", "dog", relation=relation), label("dog", "cat", relation=opposite)]
         )
         assert torch.equal(one, other)
         assert one[PLACES.index(relation)] == NAMES.index("cat")
         assert one[PLACES.index(opposite)] == NAMES.index("dog")
         assert (one == EMPTY).sum() == 3
-    (alone,) = layouts([{"objects": ("owl",), "relation": None}])
+    (alone,) = layouts([label("owl")])
     assert alone[PLACES.index("middle")] == NAMES.index("owl")
     assert (alone == EMPTY).sum() == 4
 
@@ -52,7 +61,7 @@ def test_a_lesson_is_learned_and_the_words_go_on_saying_what_they_said(
     caption's end.
     """
     captions = tokenize(tokenizer, [caption((name,)) for name in NAMES[:4]])
-    wanted = layouts([{"objects": (name,), "relation": None} for name in NAMES[:4]])
+    wanted = layouts([label(name) for name in NAMES[:4]])
     torch.manual_seed(0)
     taught = Denoiser(len(tokenizer)).text_encoder
     before = deepcopy(taught)

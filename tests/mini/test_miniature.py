@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,12 +150,12 @@ def test_two_objects_stand_as_the_prompt_says(mini: sv.Model, tmp_path: Path) ->
 def test_the_article_s_claim_holds_that_cfg_brings_the_prompt_out(mini: sv.Model) -> None:
     """At scale 0 the prompt has no effect, and the unconditional picture comes out."""
     noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(4))
-    run = {"steps": 4, "noise": noise, "progress": False}
-    ignored = [
+    run: dict[str, Any] = {"steps": 4, "noise": noise, "progress": False}
+    fox, car = (
         sv.trace(mini, prompt, guidance=CFG(0.0), **run).latents for prompt in ("a fox", "a car")
-    ]
-    assert torch.equal(*ignored)
-    heard = [
+    )
+    assert torch.equal(fox, car)
+    fox, car = (
         sv.trace(mini, prompt, guidance=CFG(3.0), **run).latents for prompt in ("a fox", "a car")
-    ]
-    assert not torch.allclose(*heard, atol=0.1)
+    )
+    assert not torch.allclose(fox, car, atol=0.1)

@@ -9,12 +9,12 @@ import torch
 
 from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.guidance.cg import slope
-from sagviz.mini import noisy
+from sagviz.mini.noisy import NoisyClassifier
 from sagviz.mini.scenes import Label
+from sagviz.mini.training import noisy
 from sagviz.mini.training.diffusion import build_scheduler
 from sagviz.mini.training.fit import Plan
 from sagviz.mini.training.judge import to_targets
-from sagviz.mini.training.noisy import accuracy, train
 
 
 @pytest.mark.parametrize(("t", "place"), [(10, 0), (500, 7), (990, 47)])
@@ -24,7 +24,7 @@ def test_the_slope_is_that_of_the_log_probability(t: int, place: int) -> None:
     """
     torch.manual_seed(0)
     classifier, level = (
-        noisy.NoisyClassifier().double(),
+        NoisyClassifier().double(),
         NoiseLevel(t=t, alpha=0.6, sigma=0.8, prediction="epsilon"),
     )
     x_t, towards = torch.randn(2, 3, 4, 16, 16, dtype=torch.float64)
@@ -51,7 +51,7 @@ def test_it_learns_to_tell_two_latents_apart(tmp_path: Path) -> None:
         for i in range(40)
     ]
     signal = build_scheduler().alphas_cumprod
-    classifier = train(
+    classifier = noisy.train(
         latents,
         labels,
         (latents, labels),
@@ -59,5 +59,5 @@ def test_it_learns_to_tell_two_latents_apart(tmp_path: Path) -> None:
         Plan(steps=15, rate=2e-3, warmup=3, autocast=False),
         tmp_path / "noisy.pt",
     )
-    right = accuracy(classifier, latents, to_targets(labels)[0], signal)
+    right = noisy.accuracy(classifier, latents, to_targets(labels)[0], signal)
     assert sum(right["t=300"]) == 40

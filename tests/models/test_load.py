@@ -7,7 +7,7 @@ import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from tiny import is_one_sentence, noise, residue
 
 import sagviz as sv
 from sagviz.errors import ArgumentError, ModelError, SagvizError
+from sagviz.mini import NAME
 from sagviz.models import SCHEDULERS, make_scheduler
 
 
@@ -42,6 +43,12 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 
 # Opening.
+
+
+def test_the_miniature_has_a_name() -> None:
+    named, usual = sv.load("miniature"), sv.load()
+    assert (named.name, named.origin) == (usual.name, usual.origin) == (NAME, usual.origin)
+    assert named.classifier is not None
 
 
 def test_a_folder_gives_diffusers_own_classes_ready_to_run(
@@ -213,7 +220,7 @@ def test_five_hundred_words_warn_in_one_sentence(model: sv.Model) -> None:
     with pytest.warns(sv.SagvizWarning, match="cut") as caught:
         sv.trace(model, "fox " * 500, steps=1, progress=False)
     (warning,) = caught
-    assert is_one_sentence(warning.message)
+    assert is_one_sentence(str(warning.message))
     assert len(str(warning.message)) < 400
 
 
@@ -313,7 +320,7 @@ def test_a_scheduler_by_name_has_the_models_schedule(
     made = make_scheduler(model, name)
     assert type(made) is kind
     assert made is not model.scheduler
-    assert torch.equal(made.alphas_cumprod, model.scheduler.alphas_cumprod)
+    assert torch.equal(cast(Any, made).alphas_cumprod, model.scheduler.alphas_cumprod)
 
 
 def test_a_scheduler_at_hand_is_copied(model: sv.Model) -> None:

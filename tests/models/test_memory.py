@@ -25,6 +25,9 @@ def numbers() -> Tensor:
     return torch.zeros(1000)
 
 
+GIVEN = numbers()
+
+
 @pytest.mark.parametrize(
     ("call", "arrays"),
     [
@@ -42,9 +45,6 @@ def numbers() -> Tensor:
 def test_what_lives_at_once_is_counted(call: Any, arrays: int) -> None:
     """Views, in-place operations and what was there before cost nothing."""
     assert peak(call) == arrays * NUMBERS
-
-
-GIVEN = numbers()
 
 
 def test_what_has_gone_is_not_counted_any_more() -> None:
@@ -176,11 +176,12 @@ def test_a_peak_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """And another one where anything differs that decides it."""
     found, unet, made = Footprint(), build_unet(), []
     real = UNet2DConditionModel.from_config.__func__
-    monkeypatch.setattr(
-        UNet2DConditionModel,
-        "from_config",
-        classmethod(lambda *args: made.append(args) or real(*args)),
-    )
+
+    def counted(*args: Any) -> Any:
+        made.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(UNet2DConditionModel, "from_config", classmethod(counted))
     for rows in (1, 2, 1, 2):
         found.unet(StableDiffusion, unet, torch.float32, rows=rows, latent=LATENT, tokens=TOKENS)
     assert len(made) == 2

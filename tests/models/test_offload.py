@@ -49,7 +49,7 @@ class Traveller(nn.Module):
             [torch.empty(0, device="meta") if self.place.type == "meta" else torch.empty(0)]
         )
 
-    def to(self, place: Any) -> Any:
+    def to(self, place: Any) -> Any:  # type: ignore[override]
         self.place, self.moves = torch.device(place), self.moves + 1
         return self
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,9 +52,11 @@ def synthetic(steps: int, shape: tuple[int, int, int], grid: int = 8) -> sv.Trac
             x_t=noise(),
             out_uncond=noise(),
             out_cond=noise(),
-            out_degraded=noise(),
+            kept={
+                "out_degraded": noise(),
+                "attention": torch.rand((1, grid, grid), generator=draw) * 2,
+            },
             x_next=noise(),
-            attention=torch.rand((1, grid, grid), generator=draw) * 2,
         )
 
     height, width = 8 * shape[1], 8 * shape[2]
@@ -146,7 +149,7 @@ def test_one_image_of_a_batch(model: sv.Model) -> None:
     ("traces_", "path"), [([], "a.html"), (None, "a.txt"), (None, "no/such/folder/a.html")]
 )
 def test_what_cannot_be_shown_is_said(
-    traces_: object, path: str, traces: tuple[sv.Trace, ...], tmp_path: Path
+    traces_: Any, path: str, traces: tuple[sv.Trace, ...], tmp_path: Path
 ) -> None:
     with pytest.raises(sv.SagvizError) as error:
         page(traces[0] if traces_ is None else traces_, tmp_path / path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.lines import Line2D
 from tiny import is_one_sentence
 
 import sagviz as sv
@@ -68,8 +69,8 @@ def test_the_mask_picture_is_the_mask(traces: tuple[sv.Trace, ...], model: sv.Mo
     }
     clean, shown = panels["prediction x̂₀"], panels["mask Mₜ"]
     factor = shown.shape[0] // clean.shape[0]
-    inside = step.mask[0, 0].bool().numpy().repeat(shown.shape[0] // step.mask.shape[2], 0)  # type: ignore[index, union-attr]
-    inside = inside.repeat(shown.shape[1] // step.mask.shape[3], 1)  # type: ignore[union-attr]
+    inside = step.mask[0, 0].bool().numpy().repeat(shown.shape[0] // step.mask.shape[2], 0)
+    inside = inside.repeat(shown.shape[1] // step.mask.shape[3], 1)
     assert 0 < inside.mean() < 1
     large = clean.repeat(factor, 0).repeat(factor, 1)
     assert np.array_equal(shown[inside], large[inside])
@@ -80,7 +81,7 @@ def test_colours_have_one_scale_for_all_steps(
     traces: tuple[sv.Trace, ...], model: sv.Model
 ) -> None:
     scale = {
-        re.search(r"colours from 0 to ([\d.]+)", panel.words)[1]  # type: ignore[index]
+        re.search(r"colours from 0 to ([\d.]+)", panel.words)[1]
         for index in range(4)
         for panel in plot.step_panel(traces[2], index, model).panels
         if panel.title.startswith("attention")
@@ -113,14 +114,18 @@ def test_a_strip_has_a_row_for_each_quantity(traces: tuple[sv.Trace, ...], model
     assert plot.film_strip(traces[2], model, count=2).columns == ("step 0", "step 3")
 
 
+def heights(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_ydata(), dtype=float)
+
+
 def test_curves_are_the_measures(traces: tuple[sv.Trace, ...]) -> None:
     drawing = plot.guidance_curves(traces[2])
     lengths, angle, share = [figure.axes[0] for figure in drawing.figures]
     rows = [measure.of_step(step) for step in traces[2]]
     assert [line.get_label() for line in lengths.lines] == ["CFG", "SAG"]
-    np.testing.assert_allclose(lengths.lines[1].get_ydata(), [row["sag"] for row in rows])
-    np.testing.assert_allclose(angle.lines[-1].get_ydata(), [row["cosine"] for row in rows])
-    np.testing.assert_allclose(share.lines[0].get_ydata(), [row["coverage"] for row in rows])
+    np.testing.assert_allclose(heights(lengths.lines[1]), [row["sag"] for row in rows])
+    np.testing.assert_allclose(heights(angle.lines[-1]), [row["cosine"] for row in rows])
+    np.testing.assert_allclose(heights(share.lines[0]), [row["coverage"] for row in rows])
     assert f"{min(row['coverage'] for row in rows):.2f}" in drawing.words
 
 

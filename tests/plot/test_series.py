@@ -53,5 +53,5 @@ def test_lines_and_dots_are_the_numbers() -> None:
 def test_lines_refuse_a_line_of_another_length(place: str) -> None:
     series = {"y": {"law": [1.0, 2.0]}, "dots": {}} | {place: {"short": [1.0]}}
     with pytest.raises(sv.SagvizError, match="'short' has 1 values for 2 places") as error:
-        plot.lines([0, 1], xlabel="t", title="a", **series)  # type: ignore[arg-type]
+        plot.lines([0, 1], xlabel="t", title="a", **series)
     assert is_one_sentence(error.value)

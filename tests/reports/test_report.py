@@ -1,33 +1,39 @@
-"""The report: parameters are checked before anything runs, and the page needs nothing but itself."""
+"""The report: parameters are checked before anything runs; the page needs nothing but itself."""
 
 from __future__ import annotations
 
 import ast
+import inspect
+import json
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
 import pytest
-from playwright.sync_api import Page, sync_playwright
+import torch
+from driver import chromium
+from playwright.sync_api import Page
 from tiny import is_one_sentence
+from torch import Tensor
 
 import sagviz as sv
-from sagviz.reports.report import NOTEBOOK, Parameters, markdown_with_math
+from sagviz import PAG
+from sagviz.guidance import Term
+from sagviz.guidance.views import StepView
+from sagviz.reports import Parameters
+from sagviz.reports.page import markdown_with_math
+from sagviz.reports.report import NOTEBOOK
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+SIZE = 0.125  # a global of this module that a class uses
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +50,20 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A page in Chromium whose network is off."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    assert program, "no Chromium on PATH: make chromium installs it"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        context = browser.new_context(offline=True)
-        yield context.new_page()
-        browser.close()
+    with chromium() as browser:
+        yield browser.new_context(offline=True).new_page()
+
+
+@dataclass(frozen=True, repr=False)
+class Ramp(Term):
+    """A direction that grows from left to right."""
+
+    name = "ramp"
+    title = "Ramp of one\u2019s own"
+    lean: float = 1.0
+
+    def in_noise(self, step: StepView) -> Tensor:
+        return SIZE * self.lean * torch.linspace(0, 1, step.x_t.shape[-1]).expand_as(step.x_t)
 
 
 def injected(**extra: object) -> dict[str, object]:
@@ -74,19 +87,26 @@ def test_the_notebooks_parameters_are_the_codes() -> None:
         name: (found["inferred_type_name"], ast.literal_eval(found["default"]))
         for name, found in seen.items()
     }
-    types = {
-        field.name: "None" if "|" in str(field.type) else field.type for field in fields(Parameters)
-    }
+    types = {"float | None": "None", "list[dict[str, Any]]": "list"}
     assert written == {
-        field.name: (types[field.name], field.default) for field in fields(Parameters)
+        field.name: (types.get(str(field.type), field.type), getattr(Parameters(), field.name))
+        for field in fields(Parameters)
     }
+
+
+def test_shift_tab_shows_each_parameter() -> None:
+    shown = inspect.signature(sv.report).parameters
+    own = {field.name: getattr(Parameters(), field.name) for field in fields(Parameters)}
+    assert list(shown) == ["out", "progress", *own]
+    assert {name: shown[name].default for name in own} == {**own, "terms": None}
+    assert all(each.kind is not each.VAR_KEYWORD for each in shown.values())
 
 
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
         ({"sag_scal": 1.0}, "sag_scale"),
-        ({"zzz": 1}, "there are model, prompt"),
+        ({"zzz": 1}, "model, prompt"),
         ({"seed": "seven"}, "of type int"),
         ({"steps": 50.0}, "of type int"),
         ({"prompt": 3}, "of type str"),
@@ -100,13 +120,61 @@ def test_the_notebooks_parameters_are_the_codes() -> None:
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_runs(
-    given: dict[str, object], hint: str, tmp_path: Path
+    given: dict[str, Any], hint: str, tmp_path: Path
 ) -> None:
     with pytest.raises(sv.SagvizError, match=re.escape(hint)) as error:
         sv.report(tmp_path / "a.html", **given)
     assert is_one_sentence(error.value)
     with pytest.raises(sv.SagvizError, match=re.escape(hint)):
         Parameters.from_namespace(injected(**given))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"terms": [3]}, "terms"),
+        ({"terms": [{"scale": 1.0}]}, "terms"),
+        ({"terms": [{"kind": "nosuch", "scale": 1.0}]}, "nosuch"),
+        ({"terms": [{"kind": "sag", "scale": 1.0}]}, "a term twice"),
+    ],
+)
+def test_the_notebook_refuses_what_the_signature_would(given: dict[str, object], hint: str) -> None:
+    with pytest.raises(sv.SagvizError, match=re.escape(hint)) as error:
+        Parameters.from_namespace(injected(**given))
+    assert is_one_sentence(error.value)
+
+
+def test_terms_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(sv.SagvizError, match="give None"):
+        sv.report(tmp_path / "a.html", terms="pag")  # type: ignore[arg-type]
+
+
+def test_terms_come_as_papermill_hands_them_over() -> None:
+    sum_ = PAG(2.0, layers=("mid",)) + Ramp(0.5)
+    given = json.loads(json.dumps(sum_.to_json()))
+    assert Parameters.from_namespace(injected(terms=given)).others == sum_
+
+
+@pytest.mark.slow
+def test_a_term_of_ones_own_reaches_the_page(tmp_path: Path) -> None:
+    """Its class is in this file, which the report's kernel cannot import."""
+    page = sv.report(tmp_path / "ramp.html", steps=6, terms=PAG(1.0) + Ramp(0.5))
+    html, notebook = page.read_text(), page.with_suffix(".ipynb").read_text()
+    assert "CFG 3 + SAG 1 + PAG 1 + Ramp of one\u2019s own 0.5" in html
+    assert "Ramp(0.5)" in html
+    assert tempfile.gettempdir() not in notebook
+    assert "terms.pkl" not in notebook
+    assert str(tmp_path) not in notebook
+
+
+def test_a_class_that_cannot_be_handed_over_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ramp, "lock", threading.Lock(), raising=False)
+    with pytest.raises(sv.SagvizError, match="Ramp cannot be handed") as error:
+        sv.report(tmp_path / "a.html", steps=2, terms=Ramp(0.5))
+    assert is_one_sentence(error.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -130,7 +198,7 @@ def test_what_stops_the_run_is_said_in_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "code", "said"),
-    [(["-p", "steps", "2"], 0, ""), (["-p", "nosuch", "1"], 1, "no parameter 'nosuch'")],
+    [(["-p", "steps", "2"], 0, ""), (["-p", "nosuch", "1"], 1, "no argument 'nosuch'")],
 )
 def test_plain_papermill_works_and_refuses_too(
     extra: list[str], code: int, said: str, tmp_path: Path

@@ -12,7 +12,7 @@ from tiny import counted, difference, is_one_sentence, margin
 
 import sagviz as sv
 from sagviz import CFG, SAG
-from sagviz.errors import ArgumentError
+from sagviz.errors import ArgumentError, Interrupted
 from sagviz.models import SCHEDULERS
 from sagviz.sampling.collect import collect
 from sagviz.sampling.lockstep import lockstep
@@ -80,7 +80,11 @@ def test_runs_of_every_kind_go_together_as_they_go_alone(
 
 
 def test_a_v_model_goes_together(v_model: sv.Model) -> None:
-    each = [{"guidance": CFG(3.0)}, {"guidance": BOTH}, {"guidance": CFG(1.0) + SAG(0.3)}]
+    each: list[dict[str, Any]] = [
+        {"guidance": CFG(3.0)},
+        {"guidance": BOTH},
+        {"guidance": CFG(1.0) + SAG(0.3)},
+    ]
     assert max(map(distance, together(v_model, *each), alone(v_model, *each))) < 1e-4
 
 
@@ -176,7 +180,7 @@ def test_what_stops_them_carries_what_all_have(
         return plain(*args, **kwargs)
 
     monkeypatch.setattr(model.unet, "forward", breaks)
-    with pytest.raises(KeyboardInterrupt) as stopped:
+    with pytest.raises(Interrupted) as stopped:
         together(model, {}, {"seed": 1})
     assert [len(trace) for trace in stopped.value.traces] == [2, 2]
     assert stopped.value.trace is stopped.value.traces[0]

@@ -33,7 +33,7 @@ from torch.utils._pytree import tree_leaves
 
 import sagviz as sv
 from sagviz import CFG, SAG
-from sagviz.errors import ArgumentError, Interrupted, RunError, SagvizError
+from sagviz.errors import ArgumentError, Interrupted, RunError, SagvizError, Unfinished
 from sagviz.models import SCHEDULERS, StableDiffusion
 from sagviz.sampling import memory_check
 
@@ -330,17 +330,9 @@ def test_records_are_float32_whatever_the_models_precision(folder: Path, model: 
     half = sv.load(folder, dtype="bfloat16")
     trace = run(half)
     for step in trace:
-        for name in (
-            "x_t",
-            "out_uncond",
-            "out_cond",
-            "out_degraded",
-            "attention",
-            "x_next",
-            "x_degraded",
-            "eps",
-        ):
-            assert getattr(step, name).dtype == torch.float32, name
+        assert {"out_uncond", "out_cond", "kept.out_degraded"} < step.tensors.keys()
+        for name, value in {**step.tensors, "x̂ₜ": step.x_degraded, "ε̃": step.eps}.items():
+            assert value.dtype == torch.float32, name
         assert step.x0_blurred.bfloat16().float().ne(step.x0_blurred).any()
     for step, after in pairwise(trace):  # DDIM by hand, from the records
         assert difference(after.x_t, after.alpha * step.x0_guided + after.sigma * step.eps) < 1e-5
@@ -471,6 +463,7 @@ def test_nothing_stays_after_a_pass_that_breaks_and_the_steps_so_far_are_kept(
     with BreaksAt(model, call, error), pytest.raises((RunError, Interrupted)) as stopped:
         run(model)
     assert isinstance(stopped.value, KeyboardInterrupt) or stopped.value.__cause__ is error
+    assert isinstance(stopped.value, Unfinished)
     partial = stopped.value.trace
     whole = run(model)
     assert len(partial) == (call - 1) // 2
@@ -486,7 +479,7 @@ def test_a_picture_that_cannot_be_decoded_leaves_the_whole_trace(
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(type(model), "decode", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt) as stopped:
+        with pytest.raises(Interrupted) as stopped:
             run(model)
     assert identical(stopped.value.trace, run(model))
 

@@ -40,7 +40,9 @@ from sagviz.guidance import Guidance
 PROMPT = "a fox on a blue background"
 STEPS = 6
 BOUND = 1e-5
-INTEGER_TIMES = {  # the schedulers that diffusers' SAG accepts
+INTEGER_TIMES: dict[
+    str, tuple[Any, dict[str, Any]]
+] = {  # the schedulers that diffusers' SAG accepts
     "ddim": (DDIMScheduler, {}),
     "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
     "dpm++ 2m": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),

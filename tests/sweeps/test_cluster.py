@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster, WorkerPlugin
+from distributed.utils import get_mp_context
 
 import sagviz as sv
 from sagviz import CFG, SAG
@@ -159,14 +160,23 @@ def test_each_process_has_a_gpu_of_its_own() -> None:
 # A Dask cluster
 
 
+LIBRARIES = ["distributed", "sagviz.models", "sagviz.sweeps.workers", "diffusers.pipelines"]
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    """Two workers of one thread, each in a process that is replaced when it dies."""
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    """Two workers of one thread, each in a process that is replaced when it dies.
+
+    They are forked from a process that has the libraries in memory, so that a death costs no
+    import.
+    """
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(LIBRARIES)
+        with (
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
 
 
 def dashboard(client: Client) -> str:

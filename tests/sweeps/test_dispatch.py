@@ -109,7 +109,7 @@ def test_a_stop_cancels_what_waits(model: sv.Model, tmp_path: Path) -> None:
     with Watched() as executor:
         making = laid.run(model, batch=1, executor=executor)
         next(making)
-        making.close()
+        making.close()  # type: ignore[attr-defined]
     assert sum(future.cancelled() for future in executor.futures) >= 5
     assert 1 <= len(list(laid)) <= 3
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ import torch
 import sagviz as sv
 from sagviz import CFG
 from sagviz.guidance import Term, as_guidance
+from sagviz.guidance.views import StepView
 from sagviz.sweeps import begin
 from sagviz.sweeps.labels import axes_of
 from sagviz.sweeps.layout import cross
@@ -21,20 +24,20 @@ from sagviz.sweeps.layout import cross
 class Toy(Term):
     """A constant direction."""
 
-    name = "toy"
-    field_titles = {"tilt": "tilt τ"}  # noqa: RUF012
+    name: ClassVar[str] = "toy"
+    field_titles: ClassVar[Mapping[str, str]] = {"tilt": "tilt τ"}
 
     tilt: float | None = None
 
-    def in_noise(self, step: object) -> torch.Tensor:
-        return torch.ones_like(step.x_t)  # type: ignore[attr-defined]
+    def in_noise(self, step: StepView) -> torch.Tensor:
+        return torch.ones_like(step.x_t)
 
 
 @dataclass(frozen=True, repr=False)
 class ToyTwin(Toy):
     """One whose name begins with that of another."""
 
-    name = "toy_twin"
+    name: ClassVar[str] = "toy_twin"
 
 
 def test_it_is_an_axis_a_column_and_a_setting_to_select_by(model: sv.Model, tmp_path: Path) -> None:

@@ -486,13 +486,14 @@ def test_a_batch_that_is_too_large_is_made_one_by_one(
 def test_an_interrupt_leaves_everything_whole(
     model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, saved = Folder.save, list[str]()
+    save, saved = Folder.save, 0
 
     def interrupted(self: Folder, key: str, trace: sv.Trace) -> None:
-        if len(saved) == 3:
+        nonlocal saved
+        if saved == 3:
             raise KeyboardInterrupt
         save(self, key, trace)
-        saved.append(key)
+        saved += 1
 
     monkeypatch.setattr(Folder, "save", interrupted)
     with pytest.raises(Interrupted) as stop:

@@ -180,9 +180,13 @@ def test_worker_does_one_thing_at_a_time() -> None:
 
 def test_worker_works_here_where_there_is_no_kernel_and_is_free_after_an_error() -> None:
     worker, threads = Worker(), []
+
+    def fails() -> None:
+        raise ZeroDivisionError
+
     worker.start(lambda: threads.append(threading.current_thread()))
     with pytest.raises(ZeroDivisionError):
-        worker.start(lambda: 1 / 0 and None, here=True)
+        worker.start(fails, here=True)
     assert threads == [threading.current_thread()]
     assert not worker.busy
 

@@ -320,7 +320,7 @@ def test_menus_and_traits_are_one(made: sv.Sweep) -> None:
 def test_a_cell_opens_large_or_with_its_steps(made: sv.Sweep, model: sv.Model) -> None:
     shown = Grid(made, model=model, selected=(1, 2))
     assert shown.opened.trace is not None
-    assert shown.opened.trace.settings == shown.crossing.square(1, 2).cell.settings  # type: ignore[union-attr]
+    assert shown.opened.trace.settings == shown.crossing.square(1, 2).cell.settings
     assert "CFG scale" in shown.opened.body.children[0].children[1].children[0].value
     shown.run_whole()
     (scrubber,) = shown.opened.body.children

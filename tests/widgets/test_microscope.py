@@ -9,6 +9,7 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -437,6 +438,7 @@ def test_place(scope: Microscope, trace: Trace) -> None:
     assert "choose a place" in scope.attention_tab.map.value
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_latency() -> None:
     """Twice the aims, in this process's own time, which a busy machine lengthens less; the
@@ -448,9 +450,10 @@ def test_latency() -> None:
 
 def test_only_the_newest_wish_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "has_kernel", lambda: True)
-    done, waiting = [], worker.Later()
+    done: list[int] = []
+    waiting = worker.Later()
     for number in range(5):
-        waiting.do(lambda number=number: done.append(number))
+        waiting.do(partial(done.append, number))
         assert waiting.pending
     time.sleep(3 * worker.PAUSE)
     assert done == [4]

@@ -10,6 +10,7 @@ import traitlets
 from sagviz.checks import MAX_STEPS
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, SAG, Guidance
+from sagviz.mini import NAME
 from sagviz.models import SCHEDULERS, Model, make_scheduler
 from sagviz.records.settings import Settings
 from sagviz.sampling.prepare import Run, describe, prepare
@@ -116,9 +117,7 @@ class FormSettings(WidgetSettings):
     def __init__(self, model: Model, **options: Any) -> None:
         self.model = model
         height, width = model.default_size
-        examples = (
-            MINIATURE if model.name == "miniature" else ANY_MODEL if model.reads_text else PIXELS
-        )
+        examples = MINIATURE if model.name == NAME else ANY_MODEL if model.reads_text else PIXELS
         own = {
             "height": height,
             "width": width,

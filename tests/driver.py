@@ -19,13 +19,20 @@ from typing import Any
 
 import nbformat
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    ViewportSize,
+    sync_playwright,
+)
 
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync --disable-dev-shm-usage"
 )
-VIEWPORT = {"width": 1280, "height": 1000}
+VIEWPORT: ViewportSize = {"width": 1280, "height": 1000}
 FOLDERS = {
     "JUPYTER_CONFIG_DIR": "config",
     "JUPYTER_DATA_DIR": "data",
@@ -48,7 +55,8 @@ class Notebook:
         """Add a cell, run it to its end, fail on an error; the cell's output."""
         number: int = self.page.evaluate(
             """async code => {
-                const notebook = jupyterapp.shell.currentWidget.content, cells = notebook.model.sharedModel;
+                const notebook = jupyterapp.shell.currentWidget.content;
+                const cells = notebook.model.sharedModel;
                 const number = cells.cells.length;
                 cells.insertCell(number, {cell_type: 'code', source: code});
                 notebook.activeCellIndex = number;
@@ -59,7 +67,8 @@ class Notebook:
         )
         self.page.wait_for_function(
             """number => { const cell = jupyterapp.shell.currentWidget.content.widgets[number];
-                return cell && cell.model.executionCount !== null && cell.model.executionState !== 'running'; }""",
+                return cell && cell.model.executionCount !== null
+                    && cell.model.executionState !== 'running'; }""",
             arg=number,
             timeout=timeout * 1000,
         )
