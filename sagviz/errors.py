@@ -101,7 +101,7 @@ class SagvizWarning(UserWarning):
         >>> import warnings, sagviz as sv
         >>> with warnings.catch_warnings(record=True) as caught:
         ...     warnings.simplefilter("always")
-        ...     trace = sv.trace(sv.load(), "a unicorn", steps=1, progress=False)
+        ...     trace = sv.trace(sv.load(), "a zeppelin", steps=1, progress=False)
         >>> [each.category.__name__ for each in caught]
         ['SagvizWarning']
     """
