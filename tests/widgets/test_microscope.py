@@ -312,7 +312,8 @@ def test_extreme_settings_of_a_run(model: sv.Model) -> None:
     trace = sv.trace(model, "a fox", guidance=wild, steps=5, progress=False)
     scope = open_(model, trace, index=4)
     assert scope.guidance == wild
-    assert scope.settings.traits()["cfg_scale"].max == 25.0
+    scale: Any = scope.settings.traits()["cfg_scale"]
+    assert scale.max == 25.0
     scope.index = 0  # before SAG begins
     assert "sag" not in scope.step.terms
     assert not scope.notice.value
