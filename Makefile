@@ -45,8 +45,8 @@ bench: export PYTHONPATH := tests
 bench: .venv/.dev chromium
 	for table in engine microscope browser; do $(BIN)/python -W ignore tests/benchmarks/$$table.py || exit 1; done
 
-# A file's tests stay on one worker; tests/conftest.py says what else keeps together.
-pytest = $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# A file's tests stay on one worker; the files that take long begin first (tests/conftest.py).
+pytest = $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Colab's set comes first, beside the linters, so that the line that counts all tests is the last one.
 test: .venv/.dev chromium

@@ -29,20 +29,18 @@ torch.set_num_threads(1)  # the networks are too small to be worth a second thre
 BROWSER = Path(__file__).parent / "browser"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """All tests of the browser's folder are marked so."""
+    if BROWSER in item.path.parents:
+        item.add_marker("browser")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers the tests of a file stay together, all browser tests in one group, and
-    the groups that take long begin first.
-    """
-    long: Counter[str] = Counter()
-    for item in items:
-        in_browser = BROWSER in item.path.parents
-        if in_browser:
-            item.add_marker("browser")
-        group = "browser" if in_browser else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-        long[group] += in_browser or item.get_closest_marker("slow") is not None
-    items.sort(key=lambda item: -long[next(item.iter_markers("xdist_group")).args[0]])
+    """The files that take long begin first: several workers share the files between them."""
+    long = Counter(
+        item.path for item in items if {"browser", "slow"} & {m.name for m in item.iter_markers()}
+    )
+    items.sort(key=lambda item: -long[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
