@@ -11,7 +11,16 @@ from typing import Any
 
 
 class SagvizError(Exception):
-    """Root of everything that sagviz raises on purpose."""
+    """Root of everything that sagviz raises on purpose.
+
+    Example:
+        >>> import sagviz as sv
+        >>> try:
+        ...     sv.trace(sv.load(), "a fox", steps=0)
+        ... except sv.SagvizError as error:
+        ...     print(error)
+        steps is 0; give a whole number from 1 to 999
+    """
 
 
 class ArgumentError(SagvizError, ValueError):
@@ -86,7 +95,16 @@ def stopped(error: BaseException, what: str) -> BaseException:
 
 
 class SagvizWarning(UserWarning):
-    """Something was ignored or cut off, and the run goes on."""
+    """Something was ignored or cut off, and the run goes on.
+
+    Example:
+        >>> import warnings, sagviz as sv
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     trace = sv.trace(sv.load(), "a zeppelin", steps=1, progress=False)
+        >>> [each.category.__name__ for each in caught]
+        ['SagvizWarning']
+    """
 
 
 def warn(message: str) -> None:

@@ -29,6 +29,7 @@ torch.set_num_threads(1)  # the networks are too small to be worth a second thre
 BROWSER = Path(__file__).parent / "browser"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers the tests of a file stay together, all browser tests in one group, and
     the groups that take long begin first.

@@ -31,7 +31,8 @@ OWNERS = {
     "nbconvert": {"reports"},
     "nbformat": {"reports"},
     "matplotlib": {"image", "plot", "mini.training.curves", "mini.evaluation"},
-    "PIL": {"image", "plot", "mini"},
+    # Its Image is the type of every picture.
+    "PIL": {"image", "plot", "mini", "records", "models", "measure", "sweeps", "widgets"},
 }
 HEAVY = ("torch", "diffusers", "transformers", "matplotlib")
 

@@ -10,8 +10,8 @@ MODULES = {"sv": "sagviz", "sv.plot": "sagviz.plot", "sv.measure": "sagviz.measu
 
 
 def names_of(module: ModuleType) -> list[str]:
-    """What a module offers, modules aside: its `__all__`, else what it binds."""
-    bound = getattr(module, "__all__", None) or [name for name in vars(module) if name[0] != "_"]
+    """What a module offers to `dir`, modules aside."""
+    bound = [name for name in dir(module) if name[0] != "_"]
     return [name for name in bound if not ismodule(getattr(module, name))]
 
 

@@ -81,7 +81,7 @@ def logged(work: Callable[[], object], log: Path) -> Callable[[], object]:
         with log.open("a") as file:
             file.write(f"{os.getpid()} {key}\n")
 
-    plain, Folder.save = Folder.save, save  # type: ignore[method-assign]
+    plain, Folder.save = Folder.save, save  # type: ignore[method-assign, assignment]
     return work
 
 

@@ -98,7 +98,7 @@ def test_the_player_has_a_pane_a_slider_and_a_colour(trace: sv.Trace, toy: Term)
     data = pack([trace], 10**7)
     (own,) = [term for term in data["runs"][0]["terms"] if term["name"] == toy.name]
     assert (own["title"], own["scale"], own["low"], own["high"]) == (toy.title, 0.5, 0.0, 10.0)
-    assert own["colour"] == toy.colour
+    assert data["hues"][toy.name] == toy.colour
     assert toy.name in dict(data["panes"])
     assert toy.name in sv.Scrubber(trace).choices
 

@@ -44,7 +44,14 @@ def add_settings(parser: argparse.ArgumentParser, skip: Sequence[str] = ()) -> N
         flag = f"--{kind.name.replace('_', '-')}-scale"
         text = _escaped(f"{kind.title}: {kind.scale_help} (0.0)")
         parser.add_argument(
-            flag, type=float, action=_Scale, const=kind, dest="terms", default=[], help=text
+            flag,
+            type=float,
+            action=_Scale,
+            const=kind,
+            dest="terms",
+            default=[],
+            metavar="SCALE",
+            help=text,
         )
 
 

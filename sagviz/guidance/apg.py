@@ -43,6 +43,11 @@ class APG(Term):
             implementations quote them).
         start, stop: the interval in which it acts, see `Term`; the running average begins anew with
             it.
+
+    Example:
+        >>> from sagviz import APG
+        >>> APG(3.0, eta=1.0, norm_threshold=float("inf"), momentum=0.0)  # this is CFG(3.0)
+        APG(3.0, eta=1.0, norm_threshold=float('inf'), momentum=0.0)
     """
 
     name: ClassVar[str] = "apg"

@@ -1,12 +1,12 @@
 r"""The guidance terms as settings: small frozen records that add up, `CFG(3.0) + SAG(1.0)`.
 
 The guided noise is :math:`\tilde\epsilon = \epsilon_{base} + \sum_k s_k \cdot term_k`. Each class
-is one term: its direction, unscaled, made of the predictions that a step holds; which predictions
-those are; and its name, symbol and colour wherever people meet it.
+is one term: its direction, the predictions that it is made of, and how people meet it.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -20,7 +20,7 @@ from sagviz.checks import check_number
 from sagviz.errors import ArgumentError
 from sagviz.guidance.views import ModelView, StepView, UNetRequest
 
-SPARE_COLOURS = ("#8C564B", "#17BECF", "#BCBD22", "#7F7F7F", "#E377C2")  # of terms that name none
+SPARE_COLOURS = ("#8C564B", "#17BECF", "#BCBD22", "#7F7F7F", "#E377C2")
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,10 +39,8 @@ class Term:
 
     Attributes:
         name: in sums, files and columns, such as "sag"; that of one of ours is refused.
-        title: for people, such as "SAG" (the class's name).
-        symbol: of the scale ("s").
-        formula: of the direction, in Unicode ("Δ").
-        colour: in all figures, "#rrggbb" (one of a few spare ones).
+        title: for people ("SAG"; the class's name); symbol: of the scale ("s"); formula: of the
+            direction, in Unicode ("Δ"); colour: in figures, "#rrggbb" (one of a few spare ones).
         scale_range, scale_step: of the scale's slider ((0, 10), 0.1); runs may go beyond.
         scale_help: what the scale means, for a tooltip.
         field_titles: what its other fields are called, where their names do not say it.
@@ -88,9 +86,9 @@ class Term:
 
     def __repr__(self) -> str:
         """The code that makes it: the scale, and what differs from the defaults."""
-        changed = [f"{name}={value!r}" for name, value in self.changed_settings.items()]
-        arguments = ", ".join([repr(float(self.scale)), *changed])
-        return f"{type(self).__name__}({arguments})".replace("=inf", "=float('inf')")
+        changed = (f", {name}={value!r}" for name, value in self.changed_settings.items())
+        code = f"{type(self).__name__}({float(self.scale)!r}{''.join(changed)})"
+        return code.replace("=inf", "=float('inf')")
 
     def __add__(self, other: Term | Guidance) -> Guidance:
         return Guidance((self,)) + other
@@ -139,10 +137,9 @@ class Term:
         """Whether the first pass has left what the term needs of it."""
         return all(name in step.kept for name in self.reads)
 
-    def request(self, step: StepView) -> UNetRequest | None:
+    def request(self, step: StepView) -> UNetRequest | None:  # noqa: ARG002
         """What the step still lacks for this term of the U-Net's outputs."""
-        del step  # a plain term is made of the branches
-        return None
+        return None  # a plain term is made of the branches
 
     def compute(self, step: StepView, model: ModelView) -> dict[str, Tensor]:
         """What the step still lacks that is not the U-Net's, by the name it is kept under."""
@@ -164,9 +161,8 @@ class Term:
 
     def kept_numbers(self, shape: tuple[int, int, int]) -> int:
         """How many numbers a step keeps for it at the most, for one latent (C, H, W)."""
-        channels, height, width = shape
-        maps = len(self.reads)
-        return ((len(self.keeps) - maps) * channels + maps) * height * width
+        maps, (channels, *sides) = len(self.reads), shape
+        return ((len(self.keeps) - maps) * channels + maps) * math.prod(sides)
 
     def in_noise(self, step: StepView) -> Tensor:
         """The unscaled direction, as a difference of noises, (B, C, H, W)."""
@@ -231,16 +227,13 @@ class Guidance:
 
     @property
     def needs_both_branches(self) -> bool:
-        """Whether some term compares with and without the prompt. Then guidance starts from the
-        branch without it, else from the only one.
-        """
+        """Whether guidance starts from the branch without the prompt, else from the only one."""
         return any(term.needs_both_branches for term in self.terms)
 
     @property
     def applicable(self) -> Guidance:
         """Without the terms that need another one which is not there."""
-        names = {term.name for term in self.terms}
-        return Guidance(tuple(term for term in self.terms if names.issuperset(term.requires)))
+        return Guidance(tuple(term for term in self.terms if all(map(self.get, term.requires))))
 
     def at(self, fraction: float) -> Guidance:
         """The terms that act in evaluation i of n, `fraction` being i / n."""
@@ -257,12 +250,11 @@ class Guidance:
         Raises:
             ArgumentError: a term is of a kind that is not defined here.
         """
-        for term in terms:
-            if term["kind"] not in Term.kinds:
-                raise ArgumentError(
-                    f"there is no guidance term {term['kind']!r} here; define its class first, as"
-                    f" where it was made; known are {', '.join(Term.kinds)}"
-                )
-        given = [{name: v for name, v in term.items() if name != "kind"} for term in terms]
-        kinds = [Term.kinds[term["kind"]] for term in terms]
-        return Guidance(tuple(kind(**own) for kind, own in zip(kinds, given, strict=True)))
+        unknown = [term["kind"] for term in terms if term["kind"] not in Term.kinds]
+        if unknown:
+            raise ArgumentError(
+                f"there is no guidance term {unknown[0]!r} here; define its class first, as where"
+                f" it was made; known are {', '.join(Term.kinds)}"
+            )
+        made = [dict(term) for term in terms]
+        return Guidance(tuple(Term.kinds[own.pop("kind")](**own) for own in made))

@@ -30,6 +30,13 @@ class CG(Term):
         scale: s; 0 is off, 1 is Bayes' rule, negative moves away from the class.
         label: y, a word of the classifier's vocabulary, `model.classifier.labels`.
         start, stop: the interval in which it acts, see `Term`.
+
+    Example:
+        >>> import sagviz as sv
+        >>> guidance = sv.CG(10.0, "fox")
+        >>> trace = sv.trace(sv.load(), steps=2, guidance=guidance, progress=False)
+        >>> trace[0].guidance, trace.forwards
+        (CG(10.0, label='fox'), 2)
     """
 
     name: ClassVar[str] = "cg"

@@ -24,6 +24,11 @@ class PAG(Perturbed):
         layers: "mid", all self-attention layers of the middle block; or the dotted path of a layer,
             or of a block for all of its layers; or a tuple of such.
         start, stop: the interval in which it acts, see `Term`.
+
+    Example:
+        >>> from sagviz import CFG, PAG
+        >>> CFG(3.0) + PAG(2.0, layers="up_blocks.0")
+        CFG(3.0) + PAG(2.0, layers='up_blocks.0')
     """
 
     name: ClassVar[str] = "pag"

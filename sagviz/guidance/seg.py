@@ -31,6 +31,11 @@ class SEG(Perturbed):
         blur_sigma: standard deviation in cells of the layer's grid: 0 blurs nothing, inf makes all
             queries their mean.
         start, stop: the interval in which it acts, see `Term`.
+
+    Example:
+        >>> from sagviz import CFG, SEG
+        >>> CFG(3.0) + SEG(3.0, blur_sigma=10.0)
+        CFG(3.0) + SEG(3.0, blur_sigma=10.0)
     """
 
     name: ClassVar[str] = "seg"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 from PIL import Image
@@ -56,13 +56,7 @@ class Scene:
     @property
     def label(self) -> Label:
         """All but the picture."""
-        return {
-            "caption": self.caption,
-            "objects": self.objects,
-            "sizes": self.sizes,
-            "background": self.background,
-            "relation": self.relation,
-        }
+        return cast(Label, {name: getattr(self, name) for name in Label.__annotations__})
 
 
 @cache

@@ -67,7 +67,7 @@ def steps(
         ...     if step.sigma < 0.8:
         ...         break
         >>> step.index, round(step.sigma, 2)
-        (4, 0.69)
+        (6, 0.69)
     """
     run = prepare(
         model,

@@ -1,4 +1,4 @@
-"""The Grid in a real page: crossed, opened by mouse and keyboard, filled in, cancelled, downloaded."""
+"""The Grid in a real page: crossed, opened by mouse and keys, filled in, cancelled, downloaded."""
 
 from __future__ import annotations
 
@@ -141,8 +141,9 @@ def test_downloads(notebook: Notebook, tmp_path: Path) -> None:
         press(notebook, "Download PNG")
     download.value.save_as(tmp_path / "sweep.png")
     sent = (tmp_path / "sweep.png").read_bytes()
-    told = "__import__('base64').b64encode(__import__('sagviz.image').image.to_png(grid.sheet.picture())).decode()"
-    assert from_png(sent).tobytes() == from_png(base64.b64decode(notebook.value(told))).tobytes()
+    notebook.run("from base64 import b64encode\nfrom sagviz.image import to_png")
+    shown = base64.b64decode(notebook.value("b64encode(to_png(grid.sheet.picture())).decode()"))
+    assert from_png(sent).tobytes() == from_png(shown).tobytes()
     with page.expect_download() as download:
         press(notebook, "Download HTML")
     download.value.save_as(tmp_path / "sweep.html")
@@ -180,8 +181,11 @@ def test_narrow_pages_scroll_inside_the_table(notebook: Notebook) -> None:
     page.set_viewport_size({"width": 640, "height": 900})
     page.wait_for_timeout(400)
     overflow = page.evaluate(
-        """() => { const view = document.querySelector('.sag-view'), edge = view.parentElement.getBoundingClientRect().right;
-            return [...view.querySelectorAll('*')].filter(part => !part.closest('.sag-board, .sagviz'))
+        """() => {
+            const view = document.querySelector('.sag-view');
+            const edge = view.parentElement.getBoundingClientRect().right;
+            return [...view.querySelectorAll('*')]
+                .filter(part => !part.closest('.sag-board, .sagviz'))
                 .filter(part => part.getBoundingClientRect().right > edge + 1)
                 .map(part => part.tagName + '.' + part.className); }"""
     )

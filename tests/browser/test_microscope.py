@@ -10,7 +10,10 @@ import torch; torch.set_num_threads(1)
 import sagviz as sv
 from sagviz import CFG, SAG
 model = sv.load()
-trace = sv.trace(model, "a fox on a blue background", seed=7, steps=12, guidance=CFG(3.0) + SAG(1.0), progress=False)
+guidance = CFG(3.0) + SAG(1.0)
+trace = sv.trace(
+    model, "a fox on a blue background", seed=7, steps=12, guidance=guidance, progress=False
+)
 """
 OPEN = "scope = sv.Microscope(model, trace)\nscope"
 CHANGED = '.sag-results img[alt^="under these settings"]'
@@ -184,9 +187,12 @@ def test_nothing_is_cut_off_and_axe_is_content(notebook: Notebook, width: int) -
         page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
     page.wait_for_timeout(500)
     wide = page.evaluate(
-        """() => { const view = document.querySelector('.sag-view'), edge = view.getBoundingClientRect().right + 1;
+        """() => {
+            const view = document.querySelector('.sag-view');
+            const edge = view.getBoundingClientRect().right + 1;
             return [...view.querySelectorAll('img, input, button, select, canvas, p')]
-                .filter(e => e.offsetParent && e.getBoundingClientRect().right > edge).map(e => e.outerHTML.slice(0, 120)); }"""
+                .filter(e => e.offsetParent && e.getBoundingClientRect().right > edge)
+                .map(e => e.outerHTML.slice(0, 120)); }"""
     )
     assert wide == []
     for name in ("Look from a place", "Paint the mask", "Go on from here", "As code"):

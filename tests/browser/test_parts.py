@@ -104,8 +104,11 @@ def test_narrow_pages_wrap(notebook: Notebook) -> None:
     page.set_viewport_size({"width": 640, "height": 900})
     page.wait_for_timeout(300)
     overflow = page.evaluate(
-        """() => { const view = document.querySelector('.sag-view'), edge = view.parentElement.getBoundingClientRect().right;
-            return [...view.querySelectorAll('*')].filter(part => part.getBoundingClientRect().right > edge + 1)
+        """() => {
+            const view = document.querySelector('.sag-view');
+            const edge = view.parentElement.getBoundingClientRect().right;
+            return [...view.querySelectorAll('*')]
+                .filter(part => part.getBoundingClientRect().right > edge + 1)
                 .map(part => part.className); }"""
     )
     assert overflow == []

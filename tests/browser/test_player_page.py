@@ -135,9 +135,11 @@ def test_the_frame_that_answers_a_key_shows_the_step(
     shown = reader(traces[1])
     shown.page.evaluate("""() => {
             const player = document.querySelector('.sagviz-player');
-            const drawn = () => [...player.querySelectorAll('canvas')].map((canvas) => canvas.toDataURL()).join();
+            const canvases = () => [...player.querySelectorAll('canvas')];
+            const drawn = () => canvases().map((canvas) => canvas.toDataURL()).join();
             window.addEventListener('keydown', () => { window.before = drawn(); }, true);
-            player.addEventListener('keydown', () => { window.changed = drawn() !== window.before; });
+            const compare = () => { window.changed = drawn() !== window.before; };
+            player.addEventListener('keydown', compare);
         }""")
     shown.page.focus(".step")
     shown.page.keyboard.press("ArrowRight")

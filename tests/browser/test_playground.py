@@ -238,8 +238,11 @@ def test_narrow_pages_wrap(notebook: Notebook) -> None:
     page.set_viewport_size({"width": 700, "height": 1000})
     page.wait_for_timeout(400)
     overflow = page.evaluate(
-        """() => { const view = document.querySelector('.sag-view'), edge = view.parentElement.getBoundingClientRect().right;
-            return [...view.querySelectorAll('*')].filter(part => part.getBoundingClientRect().right > edge + 1)
+        """() => {
+            const view = document.querySelector('.sag-view');
+            const edge = view.parentElement.getBoundingClientRect().right;
+            return [...view.querySelectorAll('*')]
+                .filter(part => part.getBoundingClientRect().right > edge + 1)
                 .map(part => part.tagName + '.' + part.className); }"""
     )
     assert overflow == []

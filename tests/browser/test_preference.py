@@ -9,7 +9,10 @@ import torch
 torch.set_num_threads(1)
 import sagviz as sv
 model = sv.load()
-pairs = [sv.compare(model, "a fox on a blue background", seed=seed, steps=4, progress=False) for seed in range(4)]
+pairs = [
+    sv.compare(model, "a fox on a blue background", seed=seed, steps=4, progress=False)
+    for seed in range(4)
+]
 vote = sv.Preference(pairs, path="votes.json")
 vote
 """

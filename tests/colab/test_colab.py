@@ -72,11 +72,14 @@ from IPython.core.formatters import DisplayFormatter
 model = sv.load()
 pair = sv.compare(model, "a fox on a blue background", seed=7, steps=3, progress=False)
 MAKE = {
-    "Playground": lambda: sv.Playground(model, prompt="a fox on a blue background", seed=7, steps=3),
+    "Playground": lambda: sv.Playground(model, prompt="a fox", seed=7, steps=3),
     "Preference": lambda: sv.Preference([pair]),
     "Scrubber": lambda: sv.Scrubber(pair[1]),
     "Microscope": lambda: sv.Microscope(model, pair[1]),
-    "Grid": lambda: sv.Grid(sv.sweep(model, ["a fox", "a cat"], seeds=[1, 2], steps=[1, 2], progress=False), measure="sharpness"),
+    "Grid": lambda: sv.Grid(
+        sv.sweep(model, ["a fox", "a cat"], seeds=[1, 2], steps=[1, 2], progress=False),
+        measure="sharpness",
+    ),
 }
 
 def parts(widget):
@@ -84,8 +87,10 @@ def parts(widget):
     for child in getattr(widget, "children", ()):
         yield from parts(child)
 
+NUMBERS = ("IntSlider", "FloatSlider", "BoundedIntText", "BoundedFloatText")
+
 def move(part):
-    if isinstance(part, (ipywidgets.IntSlider, ipywidgets.FloatSlider, ipywidgets.BoundedIntText, ipywidgets.BoundedFloatText)):
+    if isinstance(part, tuple(getattr(ipywidgets, name) for name in NUMBERS)):
         old, part.value = part.value, min(part.max, part.value + part.step)
         part.value = old
     elif isinstance(part, ipywidgets.Checkbox):

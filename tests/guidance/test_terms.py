@@ -152,9 +152,9 @@ class Truth:
             elif isinstance(term, SEG):
                 eps = eps + s * slope * (told - self.out(x, t, self.prompt, float(term.blur_sigma)))
             elif isinstance(term, CG):
-                eps = eps - s * b * self.model.classifier.slope(
-                    x, t, self.model.classifier.labels.index(term.label)
-                )
+                classifier = self.model.classifier
+                assert isinstance(classifier, Toy)
+                eps = eps - s * b * classifier.slope(x, t, classifier.labels.index(term.label))
             elif isinstance(term, Rescale):
                 guided = plain + self.guidance.get("cfg").scale * (told - plain)
                 ratio = [
@@ -470,7 +470,7 @@ def test_runs_with_other_averages_part(model: sv.Model) -> None:
 
 
 def test_runs_with_one_average_stay_together(model: sv.Model) -> None:
-    """What is carried over is shared as the latents are: the second run pays only where it differs."""
+    """What is carried over is shared as the latents are: the second run pays where it differs."""
     runs = [
         prepare(model, PROMPT, guidance=APG(5.0) + PAG(s, start=0.6), steps=5, seed=3)
         for s in (1.0, 2.0)
@@ -577,7 +577,7 @@ def test_nothing_changed_is_the_step_itself(network: sv.Model, trace: sv.Trace) 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++ 2m"])
 def test_branches_are_exact(network: sv.Model, scheduler: str) -> None:
-    """Unchanged they are the run, from the start a run of its own; the running average goes along."""
+    """Unchanged they are the run, from the start a run of its own; the average goes along."""
     old = run(network, ALL, scheduler=scheduler)
     assert torch.equal(sv.branch(network, old, 3, progress=False).latents, old.latents)
     other = changed(apg=APG(4.0, momentum=-0.3), pag=PAG(0.2))

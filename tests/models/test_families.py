@@ -53,6 +53,7 @@ from sagviz.errors import ArgumentError, ModelError
 from sagviz.guidance import Guidance
 from sagviz.image import preview
 from sagviz.models import SDXL, Model, Pixels, StableDiffusion, make_scheduler
+from sagviz.models.sdxl import SDXLConditioning
 from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.widgets.playground.form import WITHOUT_PROMPT
 
@@ -469,6 +470,7 @@ def test_sdxl_is_told_what_its_pipeline_tells_it(
     ids = pipe._get_add_time_ids((height, width), (0, 0), (height, width), torch.float32, 24)
     for told, vector, given in ((text, pooled, prompt), (none, no_pooled, None)):
         found = model.embed(given, size=size)
+        assert isinstance(found, SDXLConditioning)
         assert torch.equal(found.text, told)
         assert torch.equal(found.pooled, vector)
         assert torch.equal(found.time_ids, ids)
@@ -478,8 +480,10 @@ def test_sdxl_is_told_what_its_pipeline_tells_it(
 def test_sdxl_encodes_the_empty_text_where_the_pipeline_does(families: Open) -> None:
     pipe = build_sdxl(families("sdxl").folder / "words", force_zeros_for_empty_prompt=False)
     model = sv.load(pipe)
-    assert torch.equal(model.embed(None).text, model.embed("").text)
-    assert torch.equal(model.embed(None).pooled, pipe.encode_prompt("")[3])
+    found = model.embed(None)
+    assert isinstance(found, SDXLConditioning)
+    assert torch.equal(found.text, model.embed("").text)
+    assert torch.equal(found.pooled, pipe.encode_prompt("")[3])
 
 
 def test_each_row_is_told_its_own(sdxl: Model) -> None:
@@ -834,7 +838,7 @@ def test_the_playground_and_the_microscope(family: Family) -> None:
     labels = {getattr(widget, "description", "") for widget in everything(playground)}
     assert ({"Prompt", "Text guidance", "Not to draw"} <= labels) == model.reads_text
     assert model.reads_text or not {"Prompt", "Text guidance", "Not to draw"} & labels
-    assert playground.restore(with_sag.settings) == []
+    assert playground.settings.restore(with_sag.settings) == []
     playground.explain()
     scope = playground.more.children[0]
     assert not scope.notice.value

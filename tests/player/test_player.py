@@ -224,10 +224,11 @@ def test_a_sweep_that_cannot_be_shown_says_why(model: sv.Model, tmp_path: Path) 
     done = sweep(model, steps=1, progress=False)
     assert done.to_html(tmp_path / "a.html").exists()
     empty = Sweep(done.plan, Memory())
-    for made, options, hint in (
+    cases: list[tuple[Sweep, dict[str, Any], str]] = [
         (done, {"columns": "colour"}, "this sweep has prompt"),
         (empty, {}, "no cell of this sweep is done"),
-    ):
+    ]
+    for made, options, hint in cases:
         with pytest.raises(sv.SagvizError, match=hint) as error:
             made.to_html(tmp_path / "b.html", **options)
         assert is_one_sentence(error.value)

@@ -145,7 +145,7 @@ def test_what_differs_is_not_shared(model: sv.Model, other: dict[str, Any]) -> N
 
 
 def test_hand_made_masks_are_each_runs_own(model: sv.Model) -> None:
-    """Two runs from one noise that differ in the mask only must not share their degraded latents."""
+    """Two runs from one noise that differ in the mask only must not share degraded latents."""
     (run,) = runs_of(model, {})
     height, width = run.start.shape[2:]
     masks = [torch.zeros(1, 1, height, width), torch.ones(1, 1, height, width)]

@@ -109,7 +109,7 @@ def test_a_stop_cancels_what_waits(model: sv.Model, tmp_path: Path) -> None:
     with Watched() as executor:
         making = laid.run(model, batch=1, executor=executor)
         next(making)
-        making.close()  # type: ignore[attr-defined]
+        making.close()
     assert sum(future.cancelled() for future in executor.futures) >= 5
     assert 1 <= len(list(laid)) <= 3
 
@@ -172,7 +172,7 @@ class OneWorker(Executor):
         if any(cell.settings.seed == 1 for cell in task.cells):
             lost, self.waiting = self.waiting, []
             for each in lost:
-                each.set_exception(KilledWorker("cell", None, 0))  # type: ignore[arg-type]
+                each.set_exception(KilledWorker("cell", None, 0))
         elif future in self.waiting:
             call(task)
             self.waiting.remove(future)
@@ -201,7 +201,8 @@ def test_what_workers_cannot_do_is_refused(
     with ThreadPoolExecutor(1) as executor:
         for store in ({}, {"store": "memory://runs"}):
             assert "give store= a folder" in refused(model, executor, **store)
-        for unknown in (sv.load(pipe), sv.load(folder, classifier=lambda *_: None)):
+        foreign: Any = lambda *_: None  # noqa: E731
+        for unknown in (sv.load(pipe), sv.load(folder, classifier=foreign)):
             assert "save_pretrained(folder) and give sv.load(folder)" in refused(
                 unknown, executor, store=tmp_path
             )

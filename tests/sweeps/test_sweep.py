@@ -212,7 +212,7 @@ def test_cells_are_found_by_their_settings(model: sv.Model) -> None:
 
 def test_questions_about_settings_make_no_cells(model: sv.Model) -> None:
     """Of a million cells all would take half a minute and half a gigabyte."""
-    guidance = [None, CFG(2.0), CFG(2.0) + SAG(1.0, threshold=0.9), CFG(3.0) + SAG(0.5)]
+    guidance: list[Any] = [None, CFG(2.0), CFG(2.0) + SAG(1.0, threshold=0.9), CFG(3.0) + SAG(0.5)]
     laid = begin(
         model,
         ["a fox", "a cat"],
@@ -240,7 +240,7 @@ def test_questions_about_settings_make_no_cells(model: sv.Model) -> None:
 
 
 def test_the_table_has_settings_and_measures(model: sv.Model) -> None:
-    guidance = [
+    guidance: list[Any] = [
         None,
         CFG(2.0),
         CFG(2.0) + SAG(1.0, threshold=0.9),

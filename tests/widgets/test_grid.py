@@ -121,11 +121,11 @@ def test_settings_of_terms_in_words(model: sv.Model) -> None:
     assert [axes["sag_threshold"].label(value) for value in axes["sag_threshold"].values] == [
         f"SAG threshold ψ {x}" for x in (1, 1.5)
     ]
-    assert [axes["sag_blur_kernel"].label(value) for value in (3, "automatic")] == [
+    assert [axes["sag_blur_kernel"].label(value) for value in (3, "unset")] == [
         "SAG blur taps 3",
-        "SAG blur taps automatic",
+        "SAG blur taps unset",
     ]
-    assert axes["sag_heads"].values == ("all", (0,))
+    assert axes["sag_heads"].values == ("unset", (0,))
     assert crossing.columns == "guidance"
     assert len(set(crossing.labels("guidance"))) == 4, "equal in their scales, and yet told apart"
 

@@ -7,6 +7,7 @@ import html
 import re
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -51,10 +52,7 @@ def open_(model: sv.Model, trace: Trace, **options: Any) -> Microscope:
 def pictures(widget: Any) -> dict[str, bytes]:
     """The pictures on a page by their alt texts' first part."""
     found = re.findall(r'<img src="data:image/\w+;base64,([^"]+)" alt="([^"]*)"', widget.value)
-    return {
-        html.unescape(alt).partition(":")[0]: image.base64.b64decode(content)
-        for content, alt in found
-    }
+    return {html.unescape(alt).partition(":")[0]: b64decode(content) for content, alt in found}
 
 
 def cost(scope: Microscope) -> int:
@@ -314,7 +312,8 @@ def test_extreme_settings_of_a_run(model: sv.Model) -> None:
     trace = sv.trace(model, "a fox", guidance=wild, steps=5, progress=False)
     scope = open_(model, trace, index=4)
     assert scope.guidance == wild
-    assert scope.settings.traits()["cfg_scale"].max == 25.0
+    scale: Any = scope.settings.traits()["cfg_scale"]
+    assert scale.max == 25.0
     scope.index = 0  # before SAG begins
     assert "sag" not in scope.step.terms
     assert not scope.notice.value

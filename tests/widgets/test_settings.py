@@ -39,6 +39,7 @@ class Pair(View):
     """Two numbers."""
 
     settings_type = PairSettings
+    settings: PairSettings
 
     def __init__(self, most: int, *, words: str = "", **options: Any) -> None:
         super().__init__(most, **options)

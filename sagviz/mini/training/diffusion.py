@@ -198,9 +198,7 @@ def train(
             half[t] * squared_errors(denoiser, scenes[0][chosen].float(), t, ids, signal)
         ).mean()
 
-    trained = fit(denoiser, loss_at, plan, checkpoint, measure=measure)
-    assert isinstance(trained, Denoiser)
-    return trained
+    return fit(denoiser, loss_at, plan, checkpoint, measure=measure)
 
 
 def emphasis(signal: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sagviz.files import write_whole
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,14 @@ def save_atomically(content: object, path: Path) -> None:
 
 
 def fit(
-    module: nn.Module,
+    module: M,
     loss_at: Callable[[np.random.Generator], Tensor],
     plan: Plan,
     checkpoint: Path,
     *,
     seed: int = 0,
-    measure: Callable[[nn.Module], dict[str, float]] | None = None,
-) -> nn.Module:
+    measure: Callable[[M], dict[str, float]] | None = None,
+) -> M:
     """Train `module` to the end of the plan and return it (its moving average where the plan asks
     for one).
 

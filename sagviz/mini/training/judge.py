@@ -186,10 +186,7 @@ def train(
             verdict.backgrounds, truth[1][chosen]
         )
 
-    def measure(module: nn.Module) -> dict[str, float]:
-        assert isinstance(module, Judge)
+    def measure(module: Judge) -> dict[str, float]:
         return {key: float(np.mean(hits)) for key, hits in accuracy(module, *held_out).items()}
 
-    trained = fit(judge, loss_at, plan, checkpoint, measure=measure)
-    assert isinstance(trained, Judge)
-    return trained
+    return fit(judge, loss_at, plan, checkpoint, measure=measure)

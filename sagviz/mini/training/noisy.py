@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from sagviz.mini.noisy import NoisyClassifier
@@ -65,13 +65,10 @@ def train(
             shares[chosen],
         )
 
-    def measure(module: nn.Module) -> dict[str, float]:
-        assert isinstance(module, NoisyClassifier)
+    def measure(module: NoisyClassifier) -> dict[str, float]:
         found = accuracy(
             module, held_out[0][:MEASURED].float(), to_targets(held_out[1][:MEASURED])[0], signal
         )
         return {time: float(np.mean(hits)) for time, hits in found.items()}
 
-    trained = fit(classifier, loss_at, plan, checkpoint, measure=measure)
-    assert isinstance(trained, NoisyClassifier)
-    return trained
+    return fit(classifier, loss_at, plan, checkpoint, measure=measure)
