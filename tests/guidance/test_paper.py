@@ -342,6 +342,7 @@ def test_a_step_of_every_family_is_the_papers(
     check(trace, paper.run(start))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize(("images", "cells"), [(1, (16, 16)), (2, (16, 24))], ids=str)

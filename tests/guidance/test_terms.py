@@ -228,6 +228,7 @@ SUMS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "euler"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("guidance", SUMS, ids=repr)

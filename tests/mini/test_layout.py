@@ -13,6 +13,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from sagviz.mini.scenes import Label
+from sagviz.mini.training import layout
 from sagviz.mini.training.diffusion import Denoiser, build_tokenizer, tokenize
 from sagviz.mini.training.fit import Plan
 from sagviz.mini.training.layout import EMPTY, PLACES, layouts, teach
@@ -55,11 +56,12 @@ def test_a_layout_says_the_same_of_both_wordings() -> None:
 
 
 def test_a_lesson_is_learned_and_the_words_go_on_saying_what_they_said(
-    tokenizer: CLIPTokenizer, tmp_path: Path
+    tokenizer: CLIPTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of four objects alone: to learn the order of two takes minutes. What is new stands behind the
-    caption's end.
+    """Of four objects alone, in batches for four: to learn the order of two takes minutes. What is
+    new stands behind the caption's end.
     """
+    monkeypatch.setattr(layout, "BATCH", 16)
     captions = tokenize(tokenizer, [caption((name,)) for name in NAMES[:4]])
     wanted = layouts([label(name) for name in NAMES[:4]])
     torch.manual_seed(0)

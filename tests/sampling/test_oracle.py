@@ -109,6 +109,7 @@ def ours(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize("cells", [(16, 16), (16, 24)], ids=str)
 @pytest.mark.parametrize("scheduler", INTEGER_TIMES)
@@ -140,6 +141,7 @@ def test_a_run_is_that_of_diffusers(
     assert difference(trace.latents, expected) < BOUND
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm++ 2m", "euler"])
 @pytest.mark.parametrize(
     "layers", ["mid", DOWN_LAYER, ("mid", DOWN_LAYER)], ids=["mid", "down", "both"]
