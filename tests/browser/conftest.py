@@ -1,7 +1,7 @@
 """A real JupyterLab and a real Chromium. They are a must: where one is missing, the tests fail.
 
-They end with the last test of this folder: an open browser's event loop is in the way of
-papermill's.
+They end with the last test of a file: an open browser's event loop is in the way of papermill's,
+and of another browser's.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from driver import VIEWPORT, Notebook, Opener, chromium, jupyter, new_notebook
 from playwright.sync_api import Browser, BrowserContext
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport=VIEWPORT, accept_downloads=True)
     yield context
     context.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """(address, root folder) of a JupyterLab that only these tests use."""
     with jupyter(tmp_path_factory.mktemp("lab")) as lab:
