@@ -70,7 +70,7 @@ import ipywidgets, sagviz as sv
 from IPython.core.formatters import DisplayFormatter
 
 model = sv.load()
-pair = sv.compare(model, "a fox on a blue background", seed=7, steps=3, progress=False)
+pair = sv.compare(model, "a fox", seed=7, steps=3, progress=False)
 MAKE = {
     "Playground": lambda: sv.Playground(model, prompt="a fox", seed=7, steps=3),
     "Preference": lambda: sv.Preference([pair]),
