@@ -108,7 +108,7 @@ if NAME == "Playground":
     widget.buttons["run"].click()
     assert widget.notice.value == "", widget.notice.value
     assert [trace.pictures for trace in widget.traces] == [trace.pictures for trace in pair]
-    widget._uploaded({"fox.png": {"content": widget.history.runs[0].pictures[1]}})
+    widget.load_files({"fox.png": {"content": widget.history.runs[0].pictures[1]}})
     assert "Run makes it again" in widget.notice.value
 if NAME == "Preference":
     widget.typed.value = "l"
