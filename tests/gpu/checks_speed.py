@@ -1,0 +1,246 @@
+"""How fast: the engine beside bare passes and diffusers, and what it makes the device wait for."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionSAGPipeline
+from gpu.families import NAMES
+from gpu.rows import Row, needs_cuda, row
+from gpu.stage import MIB, PROMPT, Stage, both, run
+from tiny import NO_SAFETY, quiet
+from torch.profiler import ProfilerActivity, profile
+
+import sagviz as sv
+from sagviz import CFG, SAG
+from sagviz.guidance import Guidance
+from sagviz.sampling.collect import collect
+from sagviz.sampling.prepare import prepare
+
+WAITS = ("cudaStreamSynchronize", "cudaEventSynchronize")
+SCALES = [(w, s) for w in (1.5, 3.0, 5.0, 7.5) for s in (0.25, 0.5, 0.75, 1.0)]
+
+
+def engine(stage: Stage) -> Iterator[Row]:
+    """A step of CFG + SAG with all its records, over the same U-Net calls alone."""
+    for family, images in (("sd15", 1), ("sd15", 4), ("miniature", 1)):
+        model = stage.model(family, torch.float32 if family == "miniature" else stage.short)
+        steps = stage.choose(8, 3)
+        ours, bare = stage.medians(
+            stage.choose(5, 2), lambda: _steps(model, steps, images), _bare(model, steps, images)
+        )
+        yield row(
+            f"{NAMES[family]}: a step of {images} pictures with all records, over bare U-Net calls",
+            f"{ours / bare:.3f}",
+            "<= 1.05",
+            None if stage.toy else ours / bare <= 1.05,
+            f"{1e3 * ours / steps:.1f} ms and {1e3 * bare / steps:.1f} ms a step",
+            ratio=ours / bare,
+        )
+
+
+def _steps(model: sv.Model, steps: int, images: int) -> list[sv.Step]:
+    return run(model, steps=steps, images=images)
+
+
+def _bare(model: sv.Model, steps: int, images: int) -> Any:
+    """The U-Net calls of those steps, on inputs that are there already."""
+    text = model.embed(PROMPT).expand(2 * images).text
+    noise = run(model, steps=1, images=images)[0].x_t.to(model.device, model.dtype)
+    both_rows, t = noise.repeat(2, 1, 1, 1), torch.full((2 * images,), 500, device=model.device)
+
+    @torch.no_grad()
+    def calls() -> None:
+        for _ in range(steps):
+            model.unet(both_rows, t, encoder_hidden_states=text)
+            model.unet(noise, t[:images], encoder_hidden_states=text[:images])
+
+    return calls
+
+
+def waits(stage: Stage) -> Iterator[Row]:
+    """What a step makes the host wait for, by torch's profiler, and where it is in the code."""
+    aim = "1 wait, 1 copy to the host"
+    for family in ("miniature", "sd15"):
+        what = f"{NAMES[family]}: waits for the device in a step, copies from and to it"
+        if not stage.cuda:
+            yield needs_cuda(what, aim)
+            continue
+        model = stage.model(family, torch.float32 if family == "miniature" else torch.float16)
+        run(model, steps=2)
+        few, many = (_events(model, steps) for steps in (2, 4))
+        a_step = {name: (many[name] - few[name]) / 2 for name in many}
+        synced = sum(a_step.get(name, 0) for name in WAITS)
+        back, there = (_sum(a_step, f"Memcpy {way}") for way in ("DtoH", "HtoD"))
+        yield row(
+            what,
+            f"{synced:g} waits, {back:g} copies to the host, {there:g} to the device",
+            aim,
+            synced <= 1 and back <= 1,
+            "waits are at " + ", ".join(_places(model)),
+            waits=synced,
+            to_host=back,
+            to_device=there,
+        )
+
+
+def _sum(counts: dict[str, float], start: str) -> float:
+    return sum(number for name, number in counts.items() if name.startswith(start))
+
+
+def _events(model: sv.Model, steps: int) -> Counter[str]:
+    """How often each thing happens in so many steps after the first."""
+    going = iter(sv.steps(model, PROMPT, guidance=both(model), steps=10, seed=7))
+    next(going)
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        for _ in range(steps):
+            next(going)
+    return Counter({each.key: each.count for each in seen.key_averages()})
+
+
+def _places(model: sv.Model) -> list[str]:
+    """The lines of code that wait in one step, as torch's own debug mode tells."""
+    going = iter(sv.steps(model, PROMPT, guidance=both(model), steps=10, seed=7))
+    next(going)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            next(going)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    found = Counter(f"{'/'.join(Path(w.filename).parts[-2:])}:{w.lineno}" for w in caught)
+    return [f"{place} ({count} x)" for place, count in found.items()]
+
+
+class Peers:
+    """diffusers' two pipelines on the networks of a model."""
+
+    def __init__(self, model: sv.Model, steps: int) -> None:
+        names = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+        parts = {name: getattr(model, name) for name in names}
+        kinds = (StableDiffusionPipeline, StableDiffusionSAGPipeline)
+        self.pipes = [quiet(kind(**parts, **NO_SAFETY)) for kind in kinds]
+        height, width = model.default_size
+        noise = torch.randn(
+            1, *model.latent_shape((height, width)), generator=torch.Generator().manual_seed(7)
+        )
+        self.options = {
+            "num_inference_steps": steps,
+            "latents": noise.to(model.device, model.dtype),
+            "height": height,
+            "width": width,
+        }
+
+    def make(self, cfg: float, sag: float | None = None) -> Any:
+        extra = {} if sag is None else {"sag_scale": sag}
+        pipe = self.pipes[sag is not None]
+        return pipe(PROMPT, guidance_scale=cfg, **self.options, **extra).images[0]
+
+
+def beside_diffusers(stage: Stage) -> Iterator[Row]:
+    """`compare` and a 4 x 4 grid of scales, beside diffusers in the same run."""
+    for family in ("sd15", "miniature"):
+        model = stage.model(family, torch.float32 if family == "miniature" else stage.short)
+        steps = stage.choose(6 if family == "sd15" else 20, 2)
+        peers = Peers(model, steps)
+        ours, theirs = stage.medians(
+            stage.choose(3, 1),
+            lambda: sv.compare(model, PROMPT, cfg=3, sag=1, seed=7, steps=steps, progress=False),
+            lambda: (peers.make(3.0), peers.make(3.0, 1.0)),
+        )
+        yield _faster(stage, f"{NAMES[family]}: compare, {steps} steps", theirs, ours, 1.2)
+    model, steps = stage.miniature(), stage.choose(10, 2)
+    yield from _grids(stage, model, steps, Peers(model, steps))
+
+
+def _grids(stage: Stage, model: sv.Model, steps: int, peers: Peers) -> Iterator[Row]:
+    scales = SCALES if not stage.toy else SCALES[:2]
+    guidances: list[Guidance] = [CFG(w) + SAG(s) for w, s in scales]
+
+    def joint() -> object:
+        runs = [prepare(model, PROMPT, guidance=g, steps=steps, seed=7) for g in guidances]
+        return collect(runs, keep=steps)
+
+    def sweep() -> object:
+        return sv.sweep(
+            model, PROMPT, seeds=7, steps=steps, guidance=list(guidances), progress=False
+        )
+
+    joined, swept, theirs = stage.medians(
+        stage.choose(2, 1), joint, sweep, lambda: [peers.make(w, s) for w, s in scales]
+    )
+    size = f"{len(scales)} scales, {steps} steps"
+    yield _faster(stage, f"miniature: {size}, traces in lockstep", theirs, joined, 2)
+    yield _faster(stage, f"miniature: {size}, `sweep` with its measures", theirs, swept, 2)
+
+
+def _faster(stage: Stage, what: str, theirs: float, ours: float, aim: float) -> Row:
+    return row(
+        f"{what}, beside diffusers' pipelines",
+        f"{theirs / ours:.2f} x faster",
+        f">= {aim}",
+        None if stage.toy else theirs / ours >= aim,
+        f"{1e3 * ours:,.0f} ms beside {1e3 * theirs:,.0f} ms",
+        ratio=theirs / ours,
+    )
+
+
+def preview(stage: Stage) -> Iterator[Row]:
+    """A run in the Playground, pictures on the screen, over the same run without it."""
+    for family in ("sd15", "miniature"):
+        model = stage.model(family, torch.float32 if family == "miniature" else stage.short)
+        steps = stage.choose(20, 3)
+        playground = sv.Playground(model, prompt=PROMPT, steps=steps, seed=7)
+        bare = {"cfg": 3, "sag": 1, "seed": 7, "steps": steps, "progress": False}
+        shown, hidden = stage.medians(
+            stage.choose(2, 1), playground.run, lambda: sv.compare(model, PROMPT, **bare)
+        )
+        pair = [trace[-1] for trace in playground.traces]
+        start = time.perf_counter()
+        for _ in range(5):
+            playground.screen.last = 0.0
+            playground.screen.follow(pair, steps)
+        one = (time.perf_counter() - start) / 5
+        playground.close()
+        yield row(
+            f"{NAMES[family]}: a run of {steps} steps in the Playground, over `compare`",
+            f"{shown / hidden:.2f}",
+            "<= 1.25",
+            None if stage.toy else shown / hidden <= 1.25,
+            f"{1e3 * shown / steps:.1f} ms and {1e3 * hidden / steps:.1f} ms a step; one preview of"
+            f" both pictures {1e3 * one:.1f} ms, 15 a second at most",
+            ratio=shown / hidden,
+            preview_ms=1e3 * one,
+        )
+
+
+def all_layers(stage: Stage) -> Iterator[Row]:
+    """Attention of every layer, and to each word: its cost in time and memory."""
+    model, steps = stage.model("sd15", stage.short), stage.choose(3, 2)
+    read = sv.Capture("all", ("mass", "words"))
+
+    def captured() -> list[sv.Step]:
+        return run(model, steps=steps, capture=read)
+
+    found = captured()[-1].captured
+    right = all(abs(float(each.mass.mean()) - 1) < 1e-3 for each in found.values())
+    slow, quick = stage.medians(stage.choose(2, 1), captured, lambda: run(model, steps=steps))
+    memory = ""
+    if stage.cuda:
+        more = stage.peak(captured) - stage.peak(lambda: run(model, steps=steps))
+        memory = f"; {more / MIB:.0f} MiB more at the peak"
+    yield row(
+        f"{NAMES['sd15']}: attention of all {len(found)} layers, mass and words",
+        f"{slow / quick:.2f} x the time of a step",
+        "maps whose mean is 1",
+        right,
+        f"{1e3 * slow / steps:.0f} ms and {1e3 * quick / steps:.0f} ms a step{memory}",
+        ratio=slow / quick,
+    )
