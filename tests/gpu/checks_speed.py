@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionSAGPipeline
 from gpu.families import NAMES
 from gpu.rows import Row, needs_cuda, row
-from gpu.stage import MIB, PROMPT, Stage, both, run
+from gpu.stage import MIB, PROMPT, Stage, both, in_turn, run
 from tiny import NO_SAFETY, quiet
 from torch.profiler import ProfilerActivity, profile
 
@@ -31,9 +32,12 @@ def engine(stage: Stage) -> Iterator[Row]:
     """A step of CFG + SAG with all its records, over the same U-Net calls alone."""
     for family, images in (("sd15", 1), ("sd15", 4), ("miniature", 1)):
         model = stage.model(family, torch.float32 if family == "miniature" else stage.short)
-        steps = stage.choose(8, 3)
-        ours, bare = stage.medians(
-            stage.choose(5, 2), lambda: _steps(model, steps, images), _bare(model, steps, images)
+        steps = stage.choose(8, 2)
+        calls = _bare(model, steps, images)
+        ours, bare = in_turn(
+            stage.choose(5, 1),
+            partial(_steps, stage, model, steps, images),
+            partial(stage.seconds, calls),
         )
         yield row(
             f"{NAMES[family]}: a step of {images} pictures with all records, over bare U-Net calls",
@@ -45,8 +49,13 @@ def engine(stage: Stage) -> Iterator[Row]:
         )
 
 
-def _steps(model: sv.Model, steps: int, images: int) -> list[sv.Step]:
-    return run(model, steps=steps, images=images)
+def _steps(stage: Stage, model: sv.Model, steps: int, images: int) -> float:
+    """Seconds of so many steps after the first."""
+    going = iter(
+        sv.steps(model, PROMPT, guidance=both(model), steps=steps + 1, images=images, seed=7)
+    )
+    next(going)
+    return stage.seconds(lambda: list(going))
 
 
 def _bare(model: sv.Model, steps: int, images: int) -> Any:
@@ -115,7 +124,8 @@ def _places(model: sv.Model) -> list[str]:
             next(going)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    found = Counter(f"{'/'.join(Path(w.filename).parts[-2:])}:{w.lineno}" for w in caught)
+    waiting = [each for each in caught if "called a synchronizing" in str(each.message)]
+    found = Counter(f"{'/'.join(Path(w.filename).parts[-2:])}:{w.lineno}" for w in waiting)
     return [f"{place} ({count} x)" for place, count in found.items()]
 
 
@@ -146,18 +156,21 @@ class Peers:
 
 def beside_diffusers(stage: Stage) -> Iterator[Row]:
     """`compare` and a 4 x 4 grid of scales, beside diffusers in the same run."""
-    for family in ("sd15", "miniature"):
-        model = stage.model(family, torch.float32 if family == "miniature" else stage.short)
-        steps = stage.choose(6 if family == "sd15" else 20, 2)
-        peers = Peers(model, steps)
-        ours, theirs = stage.medians(
-            stage.choose(3, 1),
-            lambda: sv.compare(model, PROMPT, cfg=3, sag=1, seed=7, steps=steps, progress=False),
-            lambda: (peers.make(3.0), peers.make(3.0, 1.0)),
-        )
-        yield _faster(stage, f"{NAMES[family]}: compare, {steps} steps", theirs, ours, 1.2)
-    model, steps = stage.miniature(), stage.choose(10, 2)
+    model, steps = stage.miniature(), stage.choose(10, 1)
     yield from _grids(stage, model, steps, Peers(model, steps))
+    yield _compare(stage, "miniature", stage.choose(20, 2))
+    yield _compare(stage, "sd15", stage.choose(6, 2))
+
+
+def _compare(stage: Stage, family: str, steps: int) -> Row:
+    model = stage.model(family, torch.float32 if family == "miniature" else stage.short)
+    peers = Peers(model, steps)
+    ours, theirs = stage.medians(
+        stage.choose(3, 1),
+        lambda: sv.compare(model, PROMPT, cfg=3, sag=1, seed=7, steps=steps, progress=False),
+        lambda: (peers.make(3.0), peers.make(3.0, 1.0)),
+    )
+    return _faster(stage, f"{NAMES[family]}: compare, {steps} steps", theirs, ours, 1.2)
 
 
 def _grids(stage: Stage, model: sv.Model, steps: int, peers: Peers) -> Iterator[Row]:
@@ -194,31 +207,39 @@ def _faster(stage: Stage, what: str, theirs: float, ours: float, aim: float) -> 
 
 def preview(stage: Stage) -> Iterator[Row]:
     """A run in the Playground, pictures on the screen, over the same run without it."""
-    for family in ("sd15", "miniature"):
-        model = stage.model(family, torch.float32 if family == "miniature" else stage.short)
-        steps = stage.choose(20, 3)
-        playground = sv.Playground(model, prompt=PROMPT, steps=steps, seed=7)
-        bare = {"cfg": 3, "sag": 1, "seed": 7, "steps": steps, "progress": False}
-        shown, hidden = stage.medians(
-            stage.choose(2, 1), playground.run, lambda: sv.compare(model, PROMPT, **bare)
-        )
-        pair = [trace[-1] for trace in playground.traces]
-        start = time.perf_counter()
-        for _ in range(5):
-            playground.screen.last = 0.0
-            playground.screen.follow(pair, steps)
-        one = (time.perf_counter() - start) / 5
-        playground.close()
-        yield row(
-            f"{NAMES[family]}: a run of {steps} steps in the Playground, over `compare`",
-            f"{shown / hidden:.2f}",
-            "<= 1.25",
-            None if stage.toy else shown / hidden <= 1.25,
-            f"{1e3 * shown / steps:.1f} ms and {1e3 * hidden / steps:.1f} ms a step; one preview of"
-            f" both pictures {1e3 * one:.1f} ms, 15 a second at most",
-            ratio=shown / hidden,
-            preview_ms=1e3 * one,
-        )
+    yield _preview(stage, "sd15", stage.choose(20, 2))
+    yield _preview(stage, "miniature", stage.choose(20, 2))
+
+
+def _preview(stage: Stage, family: str, steps: int) -> Row:
+    model = stage.model(family, torch.float32 if family == "miniature" else stage.short)
+    playground = sv.Playground(model, prompt=PROMPT, steps=steps, seed=7)
+    shown, hidden = stage.medians(
+        stage.choose(2, 1),
+        playground.run,
+        lambda: sv.compare(model, PROMPT, cfg=3, sag=1, seed=7, steps=steps, progress=False),
+    )
+    one = _one_preview(playground, steps)
+    playground.close()
+    return row(
+        f"{NAMES[family]}: a run of {steps} steps in the Playground, over `compare`",
+        f"{shown / hidden:.2f}",
+        "<= 1.25",
+        None if stage.toy else shown / hidden <= 1.25,
+        f"{1e3 * shown / steps:.1f} ms and {1e3 * hidden / steps:.1f} ms a step; one preview of"
+        f" both pictures {1e3 * one:.1f} ms, 15 a second at most",
+        ratio=shown / hidden,
+        preview_ms=1e3 * one,
+    )
+
+
+def _one_preview(playground: sv.Playground, steps: int) -> float:
+    """Seconds that it takes to show both pictures of a step."""
+    pair, start = [trace[-1] for trace in playground.traces], time.perf_counter()
+    for _ in range(5):
+        playground.screen.last = 0.0  # the last preview was long ago
+        playground.screen.follow(pair, steps)
+    return (time.perf_counter() - start) / 5
 
 
 def all_layers(stage: Stage) -> Iterator[Row]:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the hub's client is imported
 os.environ.setdefault("MPLBACKEND", "Agg")
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' own modules
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package in this checkout
 
 import diffusers
 import torch
@@ -30,6 +30,7 @@ from gpu.checks_same import FAMILY_CHECKS
 from gpu.rows import Report, Row
 from gpu.stage import Stage
 
+ROOT = Path(__file__).resolve().parents[2]
 Check = Callable[[Stage], Iterator[Row]]
 CHECKS: dict[str, Check] = {  # in the order of their weight, as long as one model serves several
     "miniature": FAMILY_CHECKS["miniature"],

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +105,7 @@ class Stage:
 
     def medians(self, repeats: int, *actions: Callable[[], Any]) -> list[float]:
         """Seconds of each action, which take turns after one round that does not count."""
-        times: list[list[float]] = [[] for _ in actions]
-        for turn in range(repeats + 1):
-            for own, action in zip(times, actions, strict=True):
-                taken = self.seconds(action)
-                if turn:
-                    own.append(taken)
-        return [statistics.median(own) for own in times]
+        return in_turn(repeats, *(partial(self.seconds, action) for action in actions))
 
     def allocated(self) -> int:
         return torch.cuda.memory_allocated() if self.cuda else 0
@@ -122,6 +117,12 @@ class Stage:
         action()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated()
+
+
+def in_turn(repeats: int, *timers: Callable[[], float]) -> list[float]:
+    """The median of each, of `repeats` rounds after one that does not count."""
+    times = [[timer() for timer in timers] for _ in range(repeats + 1)]
+    return [statistics.median(own) for own in zip(*times[1:], strict=True)]
 
 
 def both(model: sv.Model) -> Guidance:

@@ -1,0 +1,20 @@
+"""The proof itself, on the CPU and tiny networks: what it says is so, or needs a GPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from gpu.prove import CHECKS, main
+
+COMPILED = "compiled"  # a compiled U-Net is not captured: known, and said in the proof
+
+
+@pytest.mark.slow
+def test_each_line_holds_or_needs_a_gpu(tmp_path: Path) -> None:
+    report = main(["--device", "cpu", "--toy", "--out", str(tmp_path)])
+    assert {each.check for each in report.rows} == set(CHECKS)
+    assert [each for each in report.rows if not each.is_fine and each.check != COMPILED] == []
+    assert json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert "| sdxl | SDXL: start noise" in (tmp_path / "gpu.md").read_text()
