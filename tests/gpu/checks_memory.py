@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,7 @@ def _told(what: str, found: int, told: int) -> Row:
 
 
 @contextmanager
-def _fraction(size: int) -> Iterator[None]:
+def _fraction(size: int, _: object = None) -> Iterator[None]:
     """Torch may take so much of the card, and no more."""
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, size / total))
@@ -106,20 +106,20 @@ def _fraction(size: int) -> Iterator[None]:
 
 
 @contextmanager
-def _ballast(size: int) -> Iterator[None]:
-    """So much of the card is free or torch's own, and something else has the rest."""
-    torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info()
-    blocks = torch.empty(max(0, free + torch.cuda.memory_allocated() - size), dtype=torch.uint8)
-    blocks = blocks[:0] if blocks.numel() == 0 else torch.empty_like(blocks, device="cuda")
+def _ballast(size: int, model: sv.Model) -> Iterator[None]:
+    """So much of the card is free or the model's, and something else has the rest."""
+    rest = torch.empty((free_bytes(model) or 0) - size, dtype=torch.uint8, device="cuda")
     try:
         yield
     finally:
-        del blocks
+        del rest
         torch.cuda.empty_cache()
 
 
-WAYS = {"a memory fraction": _fraction, "the rest of the card taken": _ballast}
+WAYS: dict[str, Callable[[int, sv.Model], AbstractContextManager[None]]] = {
+    "a memory fraction": _fraction,
+    "the rest of the card taken": _ballast,
+}
 
 
 def refusal(stage: Stage) -> Iterator[Row]:
@@ -135,7 +135,7 @@ def refusal(stage: Stage) -> Iterator[Row]:
         fitting = int(0.7 * (gib * GIB - weights) / image)
         for way, limited in WAYS.items():
             stage.clean()
-            with limited(gib * GIB):
+            with limited(gib * GIB, model):
                 room = free_bytes(model) or 0
                 ends = [_attempt(stage, model, images) for images in (large, fitting)]
             yield row(
@@ -182,7 +182,7 @@ def broken_off(stage: Stage) -> Iterator[Row]:
     before, said, there = stage.allocated(), "nothing was raised", -1
     breaks = Breaks(stage, model, 3)
     try:
-        with _fraction(8 * GIB) if stage.cuda else heard():
+        with _fraction(8 * GIB) if stage.cuda else nullcontext():
             run(model)
     except OutOfMemoryError as error:
         stage.clean()

@@ -25,7 +25,7 @@ import diffusers
 import torch
 import transformers
 from diffusers.utils import logging
-from gpu import checks_memory, checks_speed, checks_ways
+from gpu import checks_memory, checks_peers, checks_speed, checks_ways
 from gpu.checks_same import FAMILY_CHECKS
 from gpu.rows import Report, Row
 from gpu.stage import Stage
@@ -41,7 +41,7 @@ CHECKS: dict[str, Check] = {  # in the order of their weight, as long as one mod
     "engine": checks_speed.engine,
     "overflow": checks_memory.overflow,
     "refusal": checks_memory.refusal,
-    "compare": checks_speed.beside_diffusers,
+    "compare": checks_peers.beside_diffusers,
     "all-layers": checks_speed.all_layers,
     "preview": checks_speed.preview,
     "memory-sd15": partial(checks_memory.estimates, family="sd15"),
