@@ -91,21 +91,17 @@ def processes(stage: Stage) -> Iterator[Row]:
 
 def dask(stage: Stage) -> Iterator[Row]:
     """A worker of Dask on this device."""
-    yield _apart(stage, "a Dask worker", _dask(apart=not stage.toy))
+    yield _apart(stage, "a Dask worker", _dask())
 
 
 @contextmanager
-def _dask(apart: bool) -> Iterator[Executor]:
-    """One worker, in a process of its own or in a thread of this one."""
+def _dask() -> Iterator[Executor]:
+    """One worker, in a process of its own."""
     from distributed import Client, LocalCluster
 
     with (
         LocalCluster(
-            n_workers=1,
-            processes=apart,
-            threads_per_worker=1,
-            dashboard_address=":0",
-            memory_limit=0,
+            n_workers=1, threads_per_worker=1, dashboard_address=":0", memory_limit=0
         ) as cluster,
         Client(cluster) as client,
     ):
