@@ -9,12 +9,14 @@ import pytest
 from gpu.prove import CHECKS, main
 
 COMPILED = "compiled"  # a compiled U-Net is not captured: known, and said in the proof
+DASK = "dask"  # cannot be started under the tests' guard of the network; tests/sweeps has it
 
 
 @pytest.mark.slow
 def test_each_line_holds_or_needs_a_gpu(tmp_path: Path) -> None:
-    report = main(["--device", "cpu", "--toy", "--out", str(tmp_path)])
-    assert {each.check for each in report.rows} == set(CHECKS)
+    names = [name for name in CHECKS if name != DASK]
+    report = main(["--device", "cpu", "--toy", "--out", str(tmp_path), "--only", *names])
+    assert {each.check for each in report.rows} == set(names)
     assert [each for each in report.rows if not each.is_fine and each.check != COMPILED] == []
     assert json.loads((tmp_path / "gpu.json").read_text())["rows"]
     assert "| sdxl | SDXL: start noise" in (tmp_path / "gpu.md").read_text()
