@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sagviz.attention.layers import find_layer, grid_of, self_attentions
-from sagviz.attention.read import inputs_of, normed, queries_and_keys
+from sagviz.attention.read import inputs_of, normed, queries_and_keys, rows_of, spans
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,15 @@ def _attach(
 
     def see(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = inputs_of(args, kwargs)
-        time = None if given.get("temb") is None else given["temb"][rows]
-        found[:] = [_mixed(attn, given["hidden_states"][rows], time, change, size)]
+        time = None if given.get("temb") is None else rows_of(given["temb"], rows)
+        found[:] = [_mixed(attn, rows_of(given["hidden_states"], rows), time, change, size)]
 
     def put(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        mixed = found.pop().to(args[0].dtype)
-        return (args[0].index_copy(0, torch.tensor(rows, device=mixed.device), mixed), *args[1:])
+        mixed, changed = found.pop(), args[0].clone()
+        parts = spans(rows)
+        for part, own in zip(parts, mixed.split([p.stop - p.start for p in parts]), strict=True):
+            changed[part] = own
+        return (changed, *args[1:])
 
     return attn.register_forward_pre_hook(see, with_kwargs=True), attn.to_out[
         0
@@ -118,12 +124,13 @@ def blur_queries(q: Tensor, grid: tuple[int, int], sigma: float) -> Tensor:
     """
     if sigma > 4 * max(grid):  # the slowest wave that the grid holds is down to exp(-79)
         return q.float().mean(dim=2, keepdim=True).expand_as(q).to(q.dtype)
-    rows, columns = (smoothing(cells, sigma).to(q.device) for cells in grid)
+    rows, columns = (smoothing(cells, sigma, q.device) for cells in grid)
     cells = q.float().unflatten(2, grid)
     return torch.einsum("yi,xj,bnijd->bnyxd", rows, columns, cells).flatten(2, 3).to(q.dtype)
 
 
-def smoothing(cells: int, sigma: float) -> Tensor:
+@lru_cache(maxsize=64)
+def smoothing(cells: int, sigma: float, device: torch.device = CPU) -> Tensor:
     """The blur of a row of cells as a matrix (cells, cells), whose rows sum to 1.
 
     At the borders the row goes on as in a mirror, the last cell twice, so that the blur keeps the
@@ -134,6 +141,7 @@ def smoothing(cells: int, sigma: float) -> Tensor:
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
     place = (torch.arange(cells)[:, None] + offsets) % (2 * cells)
     mirrored = torch.minimum(place, 2 * cells - 1 - place)
-    return torch.zeros(cells, cells).scatter_add(
+    blur = torch.zeros(cells, cells).scatter_add(
         1, mirrored, (weights / weights.sum()).expand(cells, -1)
     )
+    return blur.to(device)

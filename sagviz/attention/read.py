@@ -102,6 +102,23 @@ def capture(
         yield found
 
 
+def rows_of(x: Tensor, rows: Sequence[int]) -> Tensor:
+    """These rows of a batch, taken by slices: a list of them would be copied to the device, which
+    waits.
+    """
+    parts = [x[part] for part in spans(rows)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def spans(rows: Sequence[int]) -> list[slice]:
+    """Rows as slices, in their order."""
+    starts = [at for at in range(len(rows)) if at == 0 or rows[at] != rows[at - 1] + 1]
+    return [
+        slice(rows[start], rows[end - 1] + 1)
+        for start, end in zip(starts, [*starts[1:], len(rows)], strict=True)
+    ]
+
+
 def inputs_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What an attention layer of diffusers was called with, by name."""
     return {**dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)), **kwargs}
@@ -117,21 +134,21 @@ def _read(
     attn: Any, reading: Reading, rows: list[int], size: tuple[int, int], given: dict[str, Any]
 ) -> Tensor:
     """One reading of a layer's input: (B, ...), or (B, heads, ...) with the heads kept apart."""
-    hidden = given["hidden_states"][rows]
+    hidden = rows_of(given["hidden_states"], rows)
     text, time = (
-        None if part is None else part[rows]
+        None if part is None else rows_of(part, rows)
         for part in (given.get("encoder_hidden_states"), given.get("temb"))
     )
     q, k = queries_and_keys(attn, hidden, text, time)
     if reading.heads is not None:
-        q, k = q[:, list(reading.heads)], k[:, list(reading.heads)]
+        q, k = (torch.stack([part[:, head] for head in reading.heads], dim=1) for part in (q, k))
     grid = grid_of(q.shape[2], size)
     if reading.kind == "mass":
         received = mass_per_head(q, k, attn.scale).unflatten(2, grid)
         return received if reading.per_head else received.mean(dim=1)
     if reading.place is not None:
         y, x = cell_of(reading.place, size, grid)
-        q = q[:, :, [y * grid[1] + x]]
+        q = q[:, :, y * grid[1] + x, None]
     given_away = _probabilities(q, k, attn.scale, reading.per_head)
     if reading.kind == "maps":
         return given_away

@@ -144,13 +144,17 @@ def _captured(run: Run) -> int:
 
 def free_bytes(model: Model) -> int | None:
     """Bytes of a GPU that are free, that torch keeps for itself, or that this model's networks
-    hold.
+    hold; no more than `torch.cuda.set_per_process_memory_fraction` allows this process.
     """
     device = model.device
     if device.type != "cuda":
         return None
-    free, _ = torch.cuda.mem_get_info(device)
-    spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free, total = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device)
+    if hasattr(torch.cuda, "get_per_process_memory_fraction"):  # older ones do not tell
+        allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+        free = min(free, max(0, allowed - reserved))
+    spare = reserved - torch.cuda.memory_allocated(device)
     held = [
         part
         for network in model.networks.values()

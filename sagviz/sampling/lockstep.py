@@ -97,7 +97,7 @@ def begin(run: Run, index: int, x_t: Tensor, carried: Mapping[str, Tensor] = NOT
     names = {name for term in guidance.terms for name in term.keeps}
     kept = {name: value for name, value in carried.items() if name in names}
     if run.hand_mask is not None:
-        kept[HAND_MASK] = run.hand_mask.to(x_t.device)
+        kept[HAND_MASK] = run.hand_mask
     level, seed = run.levels[index], run.settings.seed
     return Step(index=index, level=level, guidance=guidance, x_t=x_t, kept=kept, seed=seed)
 

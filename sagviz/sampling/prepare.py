@@ -48,7 +48,7 @@ class Run:
         levels: the noise level of each evaluation.
         times: the scheduler's timesteps; `device_times`: the same as a tensor for the U-Net.
         start: the noisy latent to begin with, (B, C, H, W) on the CPU.
-        hand_mask: a hand-made mask for all steps, (B, 1, H, W).
+        hand_mask: a hand-made mask for all steps, (B, 1, H, W), on the model's device.
         capture: what is read of the attention; `words`: the tokens of each word of the prompt,
             where attention to words is captured.
     """

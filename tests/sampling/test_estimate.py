@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError, ModelError
 from sagviz.models.offload import visit_in_turn
 from sagviz.sampling import memory_check
+from sagviz.sampling.estimate import free_bytes
 
 BOTH = CFG(3.0) + SAG(1.0)
 GIB = 2**30
@@ -156,3 +158,23 @@ def test_runs_in_lockstep_are_counted_together(
 def test_the_cpu_does_not_say_what_is_free(model: sv.Model) -> None:
     assert sv.estimate(model).room is None
     assert "free there" not in str(sv.estimate(model))
+
+
+@pytest.mark.parametrize(
+    ("fraction", "free"), [(1.0, 60), (0.5, 30), (0.1, 0), (None, 60)], ids=str
+)
+def test_the_room_is_no_more_than_the_process_may_take(
+    monkeypatch: pytest.MonkeyPatch, fraction: float | None, free: int
+) -> None:
+    """Of a card of 100, 60 are free, and torch has 20, of which 15 are in use."""
+    card = {"mem_get_info": (60, 100), "memory_reserved": 20, "memory_allocated": 15}
+    for name, value in card.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    if fraction is None:
+        monkeypatch.delattr(torch.cuda, "get_per_process_memory_fraction", raising=False)
+    else:
+        monkeypatch.setattr(
+            torch.cuda, "get_per_process_memory_fraction", lambda _: fraction, raising=False
+        )
+    on_gpu: Any = SimpleNamespace(device=torch.device("cuda"), networks={})
+    assert free_bytes(on_gpu) == free + 5

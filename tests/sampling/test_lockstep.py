@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import torch
 from tiny import counted, difference, is_one_sentence, margin
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError, Interrupted
+from sagviz.guidance import PAG, SEG
 from sagviz.models import SCHEDULERS
 from sagviz.sampling.collect import collect
-from sagviz.sampling.lockstep import lockstep
+from sagviz.sampling.lockstep import begin, lockstep
 from sagviz.sampling.prepare import Run, prepare
+from sagviz.sampling.unet_calls import UNetCalls
 
 BOTH = CFG(3.0) + SAG(1.0)
 
@@ -196,3 +199,34 @@ def test_what_cannot_go_together_is_refused(model: sv.Model, each: list[dict[str
 def test_two_models_are_refused(model: sv.Model, folder: Path) -> None:
     with pytest.raises(ArgumentError, match="2 models"):
         collect([*runs_of(model, {}), *runs_of(sv.load(folder), {})])
+
+
+class Waits(TorchDispatchMode):
+    """Operations that make a GPU wait: numbers that Python asks for or gives, rows by lists."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "lift_fresh", "index.Tensor", "is_nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        self.found += [str(func)] * any(f"aten.{name}" in str(func) for name in self.NAMES)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("prompt", ["a fox", ""])
+def test_the_device_is_not_waited_for_before_the_records_go_to_the_host(
+    model: sv.Model, prompt: str
+) -> None:
+    guidance = CFG(3.0) + SAG(1.0, heads=(0, 2)) + PAG(1.0) + SEG(1.0)
+    read = sv.Capture("all", ("mass", "row", "words"), heads=(1, 2), place=(3, 4))
+    given = {"prompt": prompt, "guidance": guidance, "images": 2, "capture": read}
+    runs = runs_of(model, given, {**given, "seed": 5, "guidance": CFG(2.0) + SAG(1.0)})
+    calls = UNetCalls(model)
+    calls.complete(runs, [begin(run, 0, run.start) for run in runs])  # texts, blurs: once a run
+    with Waits() as waits:
+        steps = calls.complete(runs, [begin(run, 1, run.start) for run in runs])
+        assert steps[0].output.shape == runs[0].start.shape
+    assert not waits.found
