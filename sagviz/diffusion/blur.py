@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -24,9 +25,15 @@ def gaussian_blur(x: Tensor, sigma: float, kernel: int | None = None) -> Tensor:
     if sigma == 0 or taps == 1:
         return x
     half, channels = taps // 2, x.shape[1]
-    offsets = torch.arange(-half, half + 1, device=x.device, dtype=x.dtype)
-    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    weights = (weights / weights.sum()).expand(channels, 1, taps)
+    weights = _weights(sigma, taps, x.device, x.dtype).expand(channels, 1, taps)
     padded = F.pad(x, (half,) * 4, mode="reflect")
     rows = F.conv2d(padded, weights[:, :, None, :], groups=channels)
     return F.conv2d(rows, weights[:, :, :, None], groups=channels)
+
+
+@lru_cache(maxsize=64)
+def _weights(sigma: float, taps: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The taps of the blur, which sum to 1. A run needs them in every step."""
+    offsets = torch.arange(-(taps // 2), taps // 2 + 1, device=device, dtype=dtype)
+    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    return weights / weights.sum()

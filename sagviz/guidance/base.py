@@ -10,6 +10,7 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar, overload
 
 import torch
@@ -108,7 +109,7 @@ class Term:
         usual = {each.name: each.default for each in fields(self) if each.name != "scale"}
         return {k: v for k, v in self.settings().items() if k in usual and v != usual[k]}
 
-    @property
+    @cached_property
     def without_scale(self) -> Term:
         """The term without all that its predictions do not depend on."""
         return replace(self, scale=0.0, start=0.0, stop=1.0)

@@ -13,7 +13,7 @@ from sagviz.diffusion.seeds import generator
 from sagviz.errors import ArgumentError
 from sagviz.guidance.sag import HAND_MASK
 from sagviz.records.step import Step
-from sagviz.sampling.nan_check import check_finite
+from sagviz.sampling.nan_check import not_finite
 from sagviz.sampling.prepare import Run
 from sagviz.sampling.unet_calls import UNetCalls
 
@@ -68,8 +68,10 @@ def _evaluate(calls: UNetCalls, going: Sequence[Going]) -> tuple[dict[int, Step]
     further: list[Going] = []
     for each, step, (x_next, carried) in zip(going, steps, _advanced(going, steps), strict=True):
         run, index = each.run, step.index + 1
-        record = records[each.place] = to_host(replace(step, x_next=x_next), each.x_t)
-        check_finite(run, record)
+        record, finite = to_host(replace(step, x_next=x_next), each.x_t)
+        records[each.place] = record
+        if not finite:
+            raise not_finite(run, record)
         if index < run.evaluations and record.x_next is not None:
             following = begin(run, index, x_next, carried)
             further.append(Going(each.place, run, following, record.x_next))
@@ -107,23 +109,25 @@ def advance(run: Run, step: Step) -> Tensor:
     settings, extra = run.settings, dict[str, Any]()
     if "eta" in run.step_options:
         extra["eta"] = settings.eta
-    if "generator" in run.step_options:
+    # DDIM draws no noise where eta is 0.
+    if "generator" in run.step_options and extra.get("eta") != 0:
         # The noise of a stochastic step comes from (seed of the image, index): branches reuse it.
         seeds = range(settings.seed, settings.seed + settings.images)
         extra["generator"] = [generator(seed, step.index) for seed in seeds]
     return run.scheduler.step(step.output, run.times[step.index], step.x_t, **extra).prev_sample
 
 
-def to_host(step: Step, x_t: Tensor) -> Step:
+def to_host(step: Step, x_t: Tensor) -> tuple[Step, bool]:
     """The step with its tensors on the CPU, moved in one copy: one synchronization a step. `x_t` is
-    already there.
+    already there. And whether all that was moved is finite, x_next of a broken x_t not being so.
     """
     parts = {name: part for name, part in step.tensors.items() if name != "x_t"}
     flat = torch.cat([part.to(step.x_t.device).flatten() for part in parts.values()])
-    pieces = flat.to("cpu", copy=True).split([part.numel() for part in parts.values()])
+    here = flat.to("cpu", copy=True)
+    pieces = here.split([part.numel() for part in parts.values()])
     moved = zip(parts.items(), pieces, strict=True)
     shaped = {name: piece.view(part.shape) for (name, part), piece in moved}
-    return step.with_tensors({"x_t": x_t, **shaped})
+    return step.with_tensors({"x_t": x_t, **shaped}), bool(here.isfinite().all())
 
 
 def check_alike(runs: Sequence[Run]) -> None:

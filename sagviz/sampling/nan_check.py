@@ -13,18 +13,14 @@ LARGEST_HALF = 65504  # of float16
 GROWN = 30.0  # times the noise level: latents so large come from too much guidance
 
 
-def check_finite(run: Run, step: Step) -> None:
-    """Look at a step's tensors where they are on the CPU already, so that the device is not waited
-    for.
-
-    Raises:
-        NotFiniteError: names the first that is not finite; the step is its attribute `step`.
+def not_finite(run: Run, step: Step) -> NotFiniteError:
+    """The error for a step, on the CPU, which holds NaN or infinity: it names the first tensor that
+    does; the step is its attribute `step`.
     """
-    for name, value in step.tensors.items():
-        if not value.isfinite().all():
-            error = NotFiniteError(_sentence(run, step, name.removeprefix("kept."), value))
-            error.step = step
-            raise error
+    name, value = next(each for each in step.tensors.items() if not each[1].isfinite().all())
+    error = NotFiniteError(_sentence(run, step, name.removeprefix("kept."), value))
+    error.step = step
+    return error
 
 
 def _sentence(run: Run, step: Step, name: str, value: Tensor) -> str:

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from sagviz.attention.perturb import Perturbation, perturb
 from sagviz.attention.read import Reading, capture
+from sagviz.guidance import Term
 from sagviz.models import Conditioning, Model
 from sagviz.records.step import Step
 from sagviz.sampling.prepare import Run
@@ -50,6 +52,8 @@ class UNetCalls:
         done = []
         for step in steps:
             for term in step.guidance.terms:
+                if type(term).compute is Term.compute:
+                    continue
                 lacks = tuple(name for name in term.keeps if name not in step.kept)
                 key = (term.without_scale, id(step.x_t), step.level, lacks)
                 if key not in known:
@@ -83,19 +87,20 @@ class UNetCalls:
     def _call(self, group: Sequence[UNetInput]) -> dict[Hashable, UNetResult]:
         """One U-Net call, and what is read of the rows of each input."""
         sizes = [len(each.x) for each in group]
+        ends = list(accumulate(sizes))
         x = torch.cat([each.x for each in group])
         t = torch.cat([each.t.expand(len(each.x)) for each in group])
         height, width = x.shape[2:]
         texts = [self._embed(each.text, height, width).expand(len(each.x)) for each in group]
-        places = [rows.tolist() for rows in torch.arange(len(x)).split(sizes)]
         wanted, changed = dict[Reading, list[int]](), dict[Perturbation, list[int]]()
-        for each, rows in zip(group, places, strict=True):
+        for each, size, end in zip(group, sizes, ends, strict=True):
+            rows = range(end - size, end)
             for reading in each.readings:
                 wanted.setdefault(reading, []).extend(rows)
             if each.perturbation is not None:
                 changed.setdefault(each.perturbation, []).extend(rows)
-        unet, size = self.model.unet, (height, width)
-        with self.model.lock, perturb(unet, changed, size), capture(unet, wanted, size) as read:
+        unet, cells = self.model.unet, (height, width)
+        with self.model.lock, perturb(unet, changed, cells), capture(unet, wanted, cells) as read:
             outputs = self.model.predict(x, t, Conditioning.joined(texts)).split(sizes)
         results = {
             each.key: UNetResult(output, int(place == 0), len(output))
