@@ -39,12 +39,16 @@ def from_images(images: Image.Image | Sequence[Image.Image]) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def to_png(image: Image.Image, notes: dict[str, str] | None = None) -> bytes:
-    """PNG bytes; `notes` go into the file's text chunks."""
+def to_png(
+    image: Image.Image, notes: dict[str, str] | None = None, *, quick: bool = False
+) -> bytes:
+    """PNG bytes; `notes` go into the file's text chunks. `quick` takes half the time or less, for a
+    tenth more bytes.
+    """
     info = PngInfo()
     for key, value in (notes or {}).items():
         info.add_itxt(key, value)
-    return _encoded(image, "PNG", pnginfo=info)
+    return _encoded(image, "PNG", pnginfo=info, compress_level=1 if quick else 6)
 
 
 def to_jpeg(image: Image.Image) -> bytes:

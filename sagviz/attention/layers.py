@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from sagviz.attention.compiled import plain
 from sagviz.errors import ArgumentError
 
 
@@ -40,7 +41,7 @@ def layers(unet: nn.Module, size: tuple[int, int]) -> dict[str, Layer]:
         >>> [layer.grid for layer in layers(sv.load().unet, (16, 16)).values()]
         [(8, 8), (8, 8), (8, 8), (8, 8)]
     """
-    grids, modules = _grids(unet, size), dict(unet.named_modules())
+    grids, modules = _grids(unet, size), dict(plain(unet).named_modules())
     order = {block: place for place, block in enumerate(grids)}
     found = {
         name: ".".join(name.split(".")[: 1 if name.startswith("mid") else 2])
@@ -54,7 +55,7 @@ def layers(unet: nn.Module, size: tuple[int, int]) -> dict[str, Layer]:
 
 def self_attentions(unet: nn.Module) -> list[str]:
     """The dotted paths of all self-attention layers."""
-    return [name for name, module in unet.named_modules() if _is_self(module)]
+    return [name for name, module in plain(unet).named_modules() if _is_self(module)]
 
 
 def path_of(unet: nn.Module, layer: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from sagviz.attention.compiled import plain
 from sagviz.checks import format_dtype
 from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Classifier
@@ -108,7 +109,7 @@ def _from_pipeline(
 ) -> Model:
     name, parts = type(pipe).__name__, dict(getattr(pipe, "components", {}))
     present = [part for part, found in parts.items() if found is not None]
-    unet = [kind.__name__ for kind in type(parts.get("unet")).__mro__]
+    unet = [kind.__name__ for kind in type(plain(parts.get("unet"))).__mro__]
     family = family_of(name, f"{name} has no", present, unet)
     if device is not None or dtype is not None:
         raise ArgumentError(

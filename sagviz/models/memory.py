@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from sagviz.attention.compiled import plain
 from sagviz.models.conditioning import Conditioning
 
 TILE = 64  # side of a decoder's tile, in latent cells
@@ -182,7 +183,7 @@ def in_tiles(vae: Any) -> dict[str, Any]:
 def _on_meta(network: Any, dtype: torch.dtype) -> Any:
     """The like of a network without weights."""
     with torch.device("meta"):
-        return nn.Module.to(type(network).from_config(network.config), dtype).eval()
+        return nn.Module.to(type(plain(network)).from_config(network.config), dtype).eval()
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -10,6 +10,8 @@ from accelerate.hooks import ModelHook, add_hook_to_module
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
+from sagviz.attention.compiled import plain
+
 
 def execution_device(network: nn.Module) -> torch.device:
     """The device that a network's inputs have to be on.
@@ -33,6 +35,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
     """A network's state, with weights that are on the meta device between two calls taken from
     where hooks keep them.
     """
+    network = plain(network)
     state: dict[str, Tensor] = network.state_dict()
     for path, module in network.named_modules():
         for hook in _hooks(module):
@@ -50,14 +53,16 @@ def _of_hook(module: nn.Module) -> Any:
     for hook in _hooks(module):
         if getattr(hook, "execution_device", None) is not None:
             return hook.execution_device
-    registry = getattr(module, "_diffusers_hook", None)
+    registry = vars(module).get("_diffusers_hook")
     group = None if registry is None else registry.get_hook("group_offloading")
     return getattr(getattr(group, "config", None), "onload_device", None)
 
 
 def _hooks(module: nn.Module) -> Iterator[Any]:
-    """accelerate's hooks on a module; a `SequentialHook` holds several."""
-    outer = getattr(module, "_hf_hook", None)
+    """accelerate's hooks on a module; a `SequentialHook` holds several. A module is slow to say
+    that it lacks an attribute, and a network has a thousand of them.
+    """
+    outer = vars(module).get("_hf_hook")
     yield from getattr(outer, "hooks", (outer,) if outer is not None else ())
 
 

@@ -46,7 +46,8 @@ class Kept:
             return replace(self.unfinished(), latent_rgb=model.latent_rgb)
         pictures = model.decode(self.last)
         rgb = model.colours(self.last, pictures)
-        return replace(self.unfinished(), pictures=tuple(map(to_png, pictures)), latent_rgb=rgb)
+        pngs = tuple(to_png(picture, quick=True) for picture in pictures)
+        return replace(self.unfinished(), pictures=pngs, latent_rgb=rgb)
 
     def unfinished(self) -> Trace:
         """The steps alone, for which nothing has to be computed."""

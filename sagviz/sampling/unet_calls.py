@@ -11,6 +11,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from sagviz.attention.compiled import is_compiled, uncompiled
 from sagviz.attention.perturb import Perturbation, perturb
 from sagviz.attention.read import Reading, capture
 from sagviz.guidance import Term
@@ -32,6 +33,7 @@ class UNetCalls:
 
     def __init__(self, model: Model, max_rows: int | None = None) -> None:
         self.model, self.max_rows = model, max_rows
+        self._compiled = is_compiled(model.unet)
         self._embeddings: dict[tuple[str | None, int, int], Conditioning] = {}
 
     @torch.no_grad()
@@ -100,7 +102,13 @@ class UNetCalls:
             if each.perturbation is not None:
                 changed.setdefault(each.perturbation, []).extend(rows)
         unet, cells = self.model.unet, (height, width)
-        with self.model.lock, perturb(unet, changed, cells), capture(unet, wanted, cells) as read:
+        eager = uncompiled(self._compiled and bool(wanted or changed))
+        with (
+            self.model.lock,
+            perturb(unet, changed, cells),
+            capture(unet, wanted, cells) as read,
+            eager,
+        ):
             outputs = self.model.predict(x, t, Conditioning.joined(texts)).split(sizes)
         results = {
             each.key: UNetResult(output, int(place == 0), len(output))
