@@ -30,7 +30,7 @@ def same(stage: Stage, family: str) -> Iterator[Row]:
     yield row(
         f"{name}: start noise on both devices", "equal" if equal else "differs", "equal", equal
     )
-    yield _beside(name, _tf32(), ours, cpu, options["steps"])
+    yield _beside(name, _tf32(), ours, cpu, options["steps"], aim=not stage.cuda)
     again = torch.equal(final(run(model, **options)), final(ours))
     yield row(
         f"{name}: two float32 runs on {stage.device}",
@@ -40,7 +40,7 @@ def same(stage: Stage, family: str) -> Iterator[Row]:
     )
     if stage.cuda:
         with without_tf32():
-            yield _beside(name, "no TF32", run(model, **options), cpu, options["steps"])
+            yield _beside(name, "no TF32", run(model, **options), cpu, options["steps"], aim=True)
     del cpu, ours
     stage.clean()
     for dtype in (torch.float16, torch.bfloat16):
@@ -55,9 +55,11 @@ def _tf32() -> str:
 
 
 def _beside(
-    name: str, how: str, ours: Sequence[sv.Step], cpu: Sequence[sv.Step], steps: int
+    name: str, how: str, ours: Sequence[sv.Step], cpu: Sequence[sv.Step], steps: int, *, aim: bool
 ) -> Row:
-    """The last latents beside the CPU's."""
+    """The last latents beside the CPU's. Ten bits of a number, as TF32 has, are no float32: what it
+    costs is said, and has no aim.
+    """
     apart = difference(final(ours), final(cpu))
     flips = sum(int((a.mask != b.mask).sum()) for a, b in zip(ours, cpu, strict=True))
     first = difference(ours[0].out_base, cpu[0].out_base)
@@ -65,8 +67,8 @@ def _beside(
         f"{name}: float32 latents after {steps} steps, largest difference from the CPU's over their"
         f" RMS ({how})",
         f"{apart:.1e}",
-        "<= 1e-3",
-        apart <= 1e-3,
+        "<= 1e-3" if aim else "",
+        apart <= 1e-3 if aim else None,
         f"first U-Net output {first:.1e}; {flips} mask cells differ; smallest margin of a mask"
         f" {margin(cpu):.1e}",
         difference=apart,
