@@ -162,8 +162,8 @@ class Term:
 
     def kept_numbers(self, shape: tuple[int, int, int]) -> int:
         """How many numbers a step keeps for it at the most, for one latent (C, H, W)."""
-        maps, (channels, *sides) = len(self.reads), shape
-        return ((len(self.keeps) - maps) * channels + maps) * math.prod(sides)
+        maps = len(self.reads)
+        return ((len(self.keeps) - maps) * shape[0] + maps) * math.prod(shape[1:])
 
     def in_noise(self, step: StepView) -> Tensor:
         """The unscaled direction, as a difference of noises, (B, C, H, W)."""
@@ -238,8 +238,7 @@ class Guidance:
 
     def at(self, fraction: float) -> Guidance:
         """The terms that act in evaluation i of n, `fraction` being i / n."""
-        acting = (term for term in self.terms if term.start <= fraction < term.stop)
-        return Guidance(tuple(acting)).applicable
+        return Guidance(tuple(t for t in self.terms if t.start <= fraction < t.stop)).applicable
 
     def to_json(self) -> list[dict[str, Any]]:
         return [{"kind": term.name, **term.settings()} for term in self.terms]
@@ -257,5 +256,5 @@ class Guidance:
                 f"there is no guidance term {unknown[0]!r} here; define its class first, as where"
                 f" it was made; known are {', '.join(Term.kinds)}"
             )
-        made = [dict(term) for term in terms]
+        made = (dict(term) for term in terms)
         return Guidance(tuple(Term.kinds[own.pop("kind")](**own) for own in made))
