@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from sagviz.attention.layers import cell_of, find_cross, find_layer, grid_of
 
-SCORES = 2**18  # probabilities at a time, 1 MiB: a map of N x N is never held whole
+# probabilities at a time: a map of N x N is never held whole. A CPU is fast where they fit its
+# cache, a GPU where few kernels are launched.
+SCORES, GPU_SCORES = 2**18, 2**24  # 1 MiB, 64 MiB
 KINDS = ("mass", "row", "maps", "words")
 
 
@@ -55,7 +57,8 @@ def mass_per_head(q: Tensor, k: Tensor, scale: float) -> Tensor:
     some heads at a time.
     """
     tokens = k.shape[2]
-    together, queries = max(1, SCORES // tokens**2), max(1, SCORES // tokens)
+    scores = SCORES if k.device.type == "cpu" else GPU_SCORES
+    together, queries = max(1, scores // tokens**2), max(1, scores // tokens)
     masses: list[Tensor] = []
     for some_q, some_k in zip(
         q.flatten(0, 1).split(together), k.flatten(0, 1).split(together), strict=True

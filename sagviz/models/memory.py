@@ -4,8 +4,8 @@ device, storages counted.
 Meta tensors have shapes and no numbers, so that a U-Net of SDXL's size is followed in seconds, in
 no memory. What is counted is what torch's allocator is asked for. Attention counts as its fused
 kernels do it, without the N x N map; PyTorch takes one of them for every layer of Stable Diffusion
-on CUDA and on the CPU. Not counted: CUDA's own context (some 0.4 GiB), the workspaces of cuDNN, and
-gaps between allocations.
+on CUDA and on the CPU. Not counted: CUDA's own context (some 0.4 GiB), the workspaces of cuDNN,
+which matter where a picture is decoded (`WORKSPACES`), and gaps between allocations.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sagviz.attention.compiled import plain
 from sagviz.models.conditioning import Conditioning
 
 TILE = 64  # side of a decoder's tile, in latent cells
+WORKSPACES = 1.55  # a decoder's peak with the workspaces of cuDNN, over that without (docs/gpu.md)
 
 
 class Live(TorchDispatchMode):

@@ -20,7 +20,7 @@ from sagviz import image
 from sagviz.errors import warn
 from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
-from sagviz.models.memory import weight_bytes
+from sagviz.models.memory import WORKSPACES, weight_bytes
 from sagviz.models.offload import execution_device
 from sagviz.models.oom import explained, too_much_to_decode
 from sagviz.models.vae import decoded, encoded, overflows
@@ -93,11 +93,15 @@ class StableDiffusion(Model):
         return Conditioning(torch.empty(1, tokens, config["cross_attention_dim"]))
 
     def decoding_bytes(self, latent: tuple[int, int, int], tiled: bool = False) -> int:
-        """A VAE that is put in float32 grows by its weights in float16."""
+        """A VAE that is put in float32 grows by its weights in float16. A model that is not on the
+        CPU counts as on a GPU.
+        """
         whole = overflows(self.vae)
         dtype = torch.float32 if whole else self.vae.dtype
         shape = (self.vae.config.latent_channels, *latent[1:])
         peak = self.footprint.decoder(self.vae, dtype, latent=shape, tiled=tiled)
+        if self.device.type != "cpu":
+            peak = round(WORKSPACES * peak)
         return peak + (weight_bytes(self.vae) if whole else 0)
 
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:

@@ -152,7 +152,8 @@ def free_bytes(model: Model) -> int | None:
     free, total = torch.cuda.mem_get_info(device)
     reserved = torch.cuda.memory_reserved(device)
     if hasattr(torch.cuda, "get_per_process_memory_fraction"):  # older ones do not tell
-        allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+        index = torch.cuda.current_device() if device.index is None else device.index
+        allowed = int(torch.cuda.get_per_process_memory_fraction(index) * total)
         free = min(free, max(0, allowed - reserved))
     spare = reserved - torch.cuda.memory_allocated(device)
     held = [
@@ -187,8 +188,9 @@ def estimate(
     once are counted: some seconds for SDXL, no memory, no GPU. A model that was loaded with
     `device="meta"` has read its configuration alone.
 
-    Attention counts as PyTorch's fused kernels take it, without its N x N map. CUDA's own context
-    (some 0.4 GiB), the workspaces of cuDNN and gaps between allocations come on top.
+    Attention counts as PyTorch's fused kernels take it, without its N x N map. For a GPU, decoding
+    counts with the workspaces of cuDNN, as measured in docs/gpu.md. CUDA's own context (some 0.4
+    GiB) and gaps between allocations come on top.
 
     Args:
         model: from `load`.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from gpu.families import build
 from gpu.rows import Row, row
-from gpu.stage import Stage, final, run
+from gpu.stage import Stage, final, run, without_tf32
 from tiny import difference
 
 import sagviz as sv
@@ -36,7 +36,8 @@ def layouts(stage: Stage) -> Iterator[Row]:
         ("channels_last", last),
         ("attention slicing", lambda model: model.unet.set_attention_slice(1)),
     ):
-        yield _changed(f"miniature, {name}", stage.miniature(), change)
+        with without_tf32():  # each way rounds otherwise, and with ten bits visibly so
+            yield _changed(f"miniature, {name}", stage.miniature(), change)
 
 
 def compiled(stage: Stage) -> Iterator[Row]:

@@ -170,11 +170,12 @@ def test_the_room_is_no_more_than_the_process_may_take(
     card = {"mem_get_info": (60, 100), "memory_reserved": 20, "memory_allocated": 15}
     for name, value in card.items():
         monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     if fraction is None:
         monkeypatch.delattr(torch.cuda, "get_per_process_memory_fraction", raising=False)
     else:
         monkeypatch.setattr(
-            torch.cuda, "get_per_process_memory_fraction", lambda _: fraction, raising=False
-        )
+            torch.cuda, "get_per_process_memory_fraction", {0: fraction}.__getitem__, raising=False
+        )  # it takes no device without a number
     on_gpu: Any = SimpleNamespace(device=torch.device("cuda"), networks={})
     assert free_bytes(on_gpu) == free + 5
