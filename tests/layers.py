@@ -6,6 +6,7 @@ The rows are those of ARCHITECTURE.md, read from there.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -153,3 +154,14 @@ def loaded(code: str, path: Path, names: tuple[str, ...] = HEAVY) -> list[str]:
         command, env=environment, cwd=path, capture_output=True, text=True, check=True
     )
     return done.stdout.split()
+
+
+def body_lines(file: Path) -> dict[str, int]:
+    """How many lines each function of a file has, docstring aside."""
+    text = file.read_text()
+    functions = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.FunctionDef)]
+    bodies = {each.name: each.body[bool(ast.get_docstring(each)) :] for each in functions}
+    return {
+        name: sum(len((ast.get_source_segment(text, each) or "").splitlines()) for each in body)
+        for name, body in bodies.items()
+    }

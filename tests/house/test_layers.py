@@ -12,6 +12,7 @@ from layers import (
     ROWS,
     arrows,
     between_packages,
+    body_lines,
     circle,
     faults,
     loaded,
@@ -46,6 +47,13 @@ def test_every_row_is_a_package_that_exists() -> None:
 
 def test_no_file_is_long() -> None:
     assert long_files(PACKAGE) == {}
+
+
+def test_the_loop_reads_aloud() -> None:
+    """One run and many are one loop: it and what it calls in its file have 15 lines at most."""
+    found = body_lines(PACKAGE / "sampling" / "lockstep.py")
+    assert "lockstep" in found
+    assert {name: lines for name, lines in found.items() if lines > 15} == {}
 
 
 def test_import_stays_light() -> None:
