@@ -26,11 +26,8 @@ def check_number(
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         raise ArgumentError(f"{name} is {value!r}; give a number")
     if not low <= value <= high or (finite and math.isinf(value)):
-        span = (
-            f"from {low:g} to {high:g}"
-            if math.isfinite(low) or math.isfinite(high)
-            else "that is finite"
-        )
+        bounded = math.isfinite(low) or math.isfinite(high)
+        span = f"from {low:g} to {high:g}" if bounded else "that is finite"
         raise ArgumentError(f"{name} is {value!r}; give a number {span}")
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sagviz.guidance import CG, Guidance, Term
 from sagviz.mini import NAME
-from sagviz.models import SCHEDULERS, Model, make_scheduler
+from sagviz.models import Model
+from sagviz.models.schedulers import scheduler_name
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -158,12 +159,8 @@ def _options(model: Model, settings: Settings) -> list[str]:
 
 def _scheduler(model: Model, wanted: dict[str, Any]) -> list[str]:
     """The scheduler by name where it has one; nothing where it is the model's own."""
-    for name in (None, *SCHEDULERS):
-        made = make_scheduler(model, name)
-        same = all(made.config.get(key) == value for key, value in wanted.items() if key != "class")
-        if same and type(made).__name__ == wanted["class"]:
-            return [f"scheduler={name!r}"] if name else []
-    return [f"scheduler={wanted!r}"]
+    name = scheduler_name(model, wanted)
+    return [] if name == "" else [f"scheduler={name or wanted!r}"]
 
 
 def _step(trace: Trace, step: Step) -> list[str]:

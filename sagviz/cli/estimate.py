@@ -38,12 +38,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the estimate."""
-    print(
-        estimate(
-            load(arguments.model, device="meta", dtype=arguments.dtype),
-            guidance=CFG(3.0) + SAG(1.0),
-            images=arguments.images,
-            size=None if arguments.size is None else tuple(arguments.size),
-            steps=arguments.steps,
-        )
-    )
+    model = load(arguments.model, device="meta", dtype=arguments.dtype)
+    size = None if arguments.size is None else tuple(arguments.size)
+    counts = {name: getattr(arguments, name) for name in ("images", "steps")}
+    print(estimate(model, guidance=CFG(3.0) + SAG(1.0), size=size, **counts))

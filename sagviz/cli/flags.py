@@ -36,10 +36,8 @@ def add_settings(parser: argparse.ArgumentParser, skip: Sequence[str] = ()) -> N
     for field in fields(Parameters):
         if field.name in PURPOSES and field.name not in skip:
             flag = f"--{field.name.replace('_', '-')}"
-            text = f"{PURPOSES[field.name]} ({field.default!r})"
-            parser.add_argument(
-                flag, type=KINDS[str(field.type)], default=field.default, help=_escaped(text)
-            )
+            value, text = field.default, _escaped(f"{PURPOSES[field.name]} ({field.default!r})")
+            parser.add_argument(flag, type=KINDS[str(field.type)], default=value, help=text)
     for kind in _other_terms():
         flag = f"--{kind.name.replace('_', '-')}-scale"
         text = _escaped(f"{kind.title}: {kind.scale_help} (0.0)")
@@ -68,15 +66,8 @@ def terms(arguments: argparse.Namespace) -> Guidance:
 class _Scale(argparse.Action):
     """Adds a term's class, its `const`, and the scale to what was given before."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        del parser, option_string
-        namespace.terms = [*namespace.terms, (self.const, values)]
+    def __call__(self, _: Any, namespace: argparse.Namespace, scale: Any, __: Any = None) -> None:
+        namespace.terms = [*namespace.terms, (self.const, scale)]
 
 
 def _other_terms() -> Iterable[type[Term]]:

@@ -13,7 +13,7 @@ from sagviz.guidance import CFG, Guidance
 from sagviz.mini import NAME
 from sagviz.models import Model
 from sagviz.models.load import load
-from sagviz.sweeps import Sweep, cluster, pool, sweep
+from sagviz.sweeps import cluster, pool, sweep
 from sagviz.sweeps.fsspec_store import store_at
 
 CFG_SCALE = 3.0
@@ -81,7 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
             executor=executor,
             **{name: getattr(arguments, name) for name in GIVEN},
         )
-    _tell_failures(made)
+    for cell, reason in made.failed.items():
+        settings = ", ".join(f"{name} {value!r}" for name, value in made.shown(cell).items())
+        print(f"sagviz: failed: {settings}: {reason}", file=sys.stderr)
     print(store_at(arguments.store).write("table.csv", made.table().to_csv(index=False).encode()))
     return 1 if made.failed else 0
 
@@ -101,9 +103,3 @@ def _guidance(model: Model, arguments: argparse.Namespace) -> list[Guidance]:
         cfg + model.sag(sag, threshold=psi, **({} if sigma is None else {"blur_sigma": sigma}))
         for cfg, sag, psi, sigma in scales
     ]
-
-
-def _tell_failures(made: Sweep) -> None:
-    for cell, reason in made.failed.items():
-        settings = ", ".join(f"{name} {value!r}" for name, value in made.shown(cell).items())
-        print(f"sagviz: failed: {settings}: {reason}", file=sys.stderr)

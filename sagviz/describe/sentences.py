@@ -49,11 +49,9 @@ def of_step(step: Step, evaluations: int) -> str:
 def _where(step: Step, evaluations: int) -> str:
     place = {0: ", the first", evaluations - 1: ", the last"}.get(step.index, "")
     noise = (step.sigma / step.level.norm) ** 2  # share of the variance, the clean latent's being 1
-    amount = (
-        f"noise is still {noise:.0%} of the latent"
-        if noise >= 0.005
-        else "hardly any noise is left"
-    )
+    amount = "hardly any noise is left"
+    if noise >= 0.005:
+        amount = f"noise is still {noise:.0%} of the latent"
     return f"Step {step.index} of {evaluations}{place}: {amount}."
 
 

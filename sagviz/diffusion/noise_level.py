@@ -79,30 +79,23 @@ def noise_levels(scheduler: Any) -> list[NoiseLevel]:
         )
     times = scheduler.timesteps.tolist()
     if is_variance_exploding(scheduler):
-        return [
-            NoiseLevel(t, 1.0, _sigma(scheduler, index), prediction)
-            for index, t in enumerate(times)
-        ]
-    # here `sigmas` are the ratios sigma / alpha, and not those of `timesteps`
-    if scheduler.config.get("use_karras_sigmas"):
-        ratios = [float(ratio) for ratio, _ in zip(scheduler.sigmas, times, strict=False)]
-        return [
-            NoiseLevel(t, 1 / math.hypot(1, r), r / math.hypot(1, r), prediction)
-            for t, r in zip(times, ratios, strict=True)
-        ]
-    # DPM++ with leading spacing begins its 999 steps one beyond
-    last = len(scheduler.alphas_cumprod) - 1
-    bars = [float(scheduler.alphas_cumprod[min(int(t), last)]) for t in times]
-    if prediction == "epsilon" and 0.0 in bars:
-        raise ArgumentError(
-            "this schedule begins at zero terminal SNR, where a prediction of the noise tells"
-            " nothing of the picture; give a scheduler without rescale_betas_zero_snr, or a model"
-            " that predicts v"
-        )
-    return [
-        NoiseLevel(t, math.sqrt(bar), math.sqrt(1 - bar), prediction)
-        for t, bar in zip(times, bars, strict=True)
-    ]
+        pairs = [(1.0, _sigma(scheduler, index)) for index in range(len(times))]
+    elif scheduler.config.get("use_karras_sigmas"):
+        # here `sigmas` are the ratios sigma / alpha, and not those of `timesteps`
+        ratios = [float(ratio) for ratio in scheduler.sigmas[: len(times)]]
+        pairs = [(1 / math.hypot(1, ratio), ratio / math.hypot(1, ratio)) for ratio in ratios]
+    else:
+        # DPM++ with leading spacing begins its 999 steps one beyond
+        last = len(scheduler.alphas_cumprod) - 1
+        bars = [float(scheduler.alphas_cumprod[min(int(t), last)]) for t in times]
+        if prediction == "epsilon" and 0.0 in bars:
+            raise ArgumentError(
+                "this schedule begins at zero terminal SNR, where a prediction of the noise tells"
+                " nothing of the picture; give a scheduler without rescale_betas_zero_snr, or a"
+                " model that predicts v"
+            )
+        pairs = [(math.sqrt(bar), math.sqrt(1 - bar)) for bar in bars]
+    return [NoiseLevel(t, *pair, prediction) for t, pair in zip(times, pairs, strict=True)]
 
 
 def _sigma(scheduler: Any, index: int) -> float:

@@ -12,9 +12,7 @@ def generator(*entropy: int) -> torch.Generator:
     """A CPU generator: seeded plainly by one number, as users of diffusers expect, or by several
     mixed.
     """
-    state = (
-        entropy[0]
-        if len(entropy) == 1
-        else int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
-    )
-    return torch.Generator().manual_seed(state)
+    if len(entropy) == 1:
+        return torch.Generator().manual_seed(entropy[0])
+    (state,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state))

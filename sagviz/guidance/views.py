@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -12,45 +12,54 @@ from sagviz.attention.perturb import Perturbation
 from sagviz.diffusion.noise_level import NoiseLevel
 
 
-class StepView(Protocol):
-    """A step of a run, as terms see it; `records.Step` is one. Latents are (B, C, H, W), float32.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StepView:
+    r"""A step of a run, as terms see it; `records.Step` is one. Latents are (B, C, H, W), float32.
 
     Attributes:
-        index: number of the evaluation, from 0; `level`: its time and amplitudes.
+        index: number of the evaluation, from 0.
+        level: its time and amplitudes.
         guidance: the terms that act here, a `Guidance`.
         x_t: the noisy latent.
-        out_base: the network's output that guidance starts from: unconditional under CFG, else the
-            only one; `eps_base`, `x0_hat`: the noise and the clean latent that it implies.
-        out_conditional: the output given the prompt, or the only one.
-        out_uncond, out_cond: the outputs of the two branches, `None` for one that was not needed.
-        kept: what the step keeps for its terms, by name.
+        out_uncond, out_cond: the network's own outputs (epsilon, v or x_0) for x_t, `None` for a
+            branch that was not needed.
+        kept: what the step keeps for its terms, by name: of SAG "attention", "out_degraded" and
+            "hand_mask", of PAG "out_pag" ...
         seed: of the first image; image i of the batch has seed + i.
     """
 
+    index: int
+    level: NoiseLevel
+    guidance: Any
+    x_t: Tensor
+    out_uncond: Tensor | None = None
+    out_cond: Tensor | None = None
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    seed: int = 0
+
     @property
-    def index(self) -> int: ...
+    def out_base(self) -> Tensor:
+        """The output that guidance starts from: the unconditional one, or the only one."""
+        base = self.out_cond if self.out_uncond is None else self.out_uncond
+        assert base is not None, "a step without any prediction"
+        return base
+
     @property
-    def level(self) -> NoiseLevel: ...
+    def out_conditional(self) -> Tensor:
+        """The output given the prompt, or the only one."""
+        return self.out_base if self.out_cond is None else self.out_cond
+
     @property
-    def guidance(self) -> Any: ...
+    def eps_base(self) -> Tensor:
+        """The noise that guidance starts from: unconditional under CFG or APG, else that of the
+        single branch.
+        """
+        return self.level.eps(self.x_t, self.out_base)
+
     @property
-    def x_t(self) -> Tensor: ...
-    @property
-    def out_base(self) -> Tensor: ...
-    @property
-    def out_conditional(self) -> Tensor: ...
-    @property
-    def out_uncond(self) -> Tensor | None: ...
-    @property
-    def out_cond(self) -> Tensor | None: ...
-    @property
-    def eps_base(self) -> Tensor: ...
-    @property
-    def x0_hat(self) -> Tensor: ...
-    @property
-    def kept(self) -> Mapping[str, Tensor]: ...
-    @property
-    def seed(self) -> int: ...
+    def x0_hat(self) -> Tensor:
+        r""":math:`\hat x_0 = (x_t - \sigma \epsilon_{base})/\alpha` (eq. 2)."""
+        return self.level.x0(self.x_t, self.out_base)
 
 
 class Classifier(Protocol):

@@ -56,16 +56,13 @@ class Result:
         if self.share is None or self.interval is None:
             return f"{counts} Nobody chose, so there is no share."
         low, high = self.interval
-        apart = (
-            "50 % is outside: more than chance."
-            if low > 0.5 or high < 0.5
-            else "50 % is inside: it may be chance."
-        )
+        inside = low <= 0.5 <= high
+        chance = "inside: it may be chance" if inside else "outside: more than chance"
         share = (
             f"{100 * self.share:.0f} % of the choices (95 % interval {100 * low:.0f} to"
             f" {100 * high:.0f} %)"
         )
-        return f"{counts} {self.names[1]} was preferred in {share}. {apart}"
+        return f"{counts} {self.names[1]} was preferred in {share}. 50 % is {chance}."
 
 
 @dataclass(frozen=True)

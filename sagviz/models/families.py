@@ -50,7 +50,7 @@ def family_of(name: str, lacks: str, parts: Collection[str], unet: Collection[st
     return family
 
 
-def check_networks(model: Model) -> None:
+def checked(model: Model) -> Model:
     """Refuse networks that do not fit each other, or that SAG cannot use.
 
     Raises:
@@ -59,6 +59,7 @@ def check_networks(model: Model) -> None:
     reason = model.misfit()
     if reason is not None:
         raise unsupported(reason)
+    return model
 
 
 def unsupported(reason: str) -> ModelError:

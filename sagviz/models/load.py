@@ -14,7 +14,7 @@ from sagviz.guidance import Classifier
 from sagviz.mini import NAME, WEIGHTS
 from sagviz.mini.noisy import FILE, NoisyClassifier, load_noisy_classifier
 from sagviz.models.base import Model
-from sagviz.models.families import check_networks, family_of
+from sagviz.models.families import checked, family_of
 from sagviz.models.hub import first_sentence, read_index, read_parts
 from sagviz.models.offload import visit_in_turn
 from sagviz.models.origin import Origin
@@ -99,9 +99,7 @@ def _from_folder(
     family = family_of(folder, lacks, present, index["unet"][1:] if "unet" in present else [])
     parts = read_parts(folder, index, family.PARTS, dtype, weights=device.type != "meta")
     name = NAME if source is None else folder
-    model = family(name, config=index, classifier=classifier, **parts)
-    check_networks(model)
-    return model
+    return checked(family(name, config=index, classifier=classifier, **parts))
 
 
 def _from_pipeline(
@@ -122,9 +120,7 @@ def _from_pipeline(
             " offload=True"
         )
     own = {part: parts[part] for part in family.PARTS}
-    model = family(name, config=dict(pipe.config), classifier=classifier, **own)
-    check_networks(model)
-    return model
+    return checked(family(name, config=dict(pipe.config), classifier=classifier, **own))
 
 
 def _best_device() -> str:

@@ -92,9 +92,8 @@ class Visit(ModelHook):
             torch.cuda.empty_cache()
         if not _is_at(module, self.execution_device):
             module.to(self.execution_device)
-        return send_to_device(args, self.execution_device), send_to_device(
-            kwargs, self.execution_device
-        )
+        moved: tuple[Any, Any] = send_to_device((args, kwargs), self.execution_device)
+        return moved
 
 
 def visit_in_turn(networks: Sequence[nn.Module], place: torch.device) -> None:

@@ -5,6 +5,7 @@ schedule.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from sagviz.errors import ArgumentError, warn
@@ -92,6 +93,18 @@ def check_scheduler(model: Model, scheduler: Any, *, warns: bool = True) -> None
             " it starts from less noise than the model knows, and pictures turn grey;"
             f" {', '.join(able)} have it"
         )
+
+
+def scheduler_name(model: Model, wanted: Mapping[str, Any]) -> str | None:
+    """Under which name `make_scheduler` makes a recorded scheduler: "" for the model's own, `None`
+    where there is none.
+    """
+    for name in ("", *SCHEDULERS):
+        made = make_scheduler(model, name or None)
+        same = all(made.config.get(key) == value for key, value in wanted.items() if key != "class")
+        if same and type(made).__name__ == wanted["class"]:
+            return name
+    return None
 
 
 def _class(kind: str) -> Any:

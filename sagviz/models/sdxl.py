@@ -59,12 +59,9 @@ class SDXL(StableDiffusion):
     tokenizer_2: Any
 
     def misfit(self) -> str | None:
-        return super().misfit() or self._misfit_of_sizes()
-
-    def _misfit_of_sizes(self) -> str | None:
         vector = self.text_encoder_2.config.projection_dim
-        if vector == _pooled_width(self.unet.config):
-            return None
+        if (reason := super().misfit()) or vector == _pooled_width(self.unet.config):
+            return reason
         return (
             f"the U-Net of {self.name} wants other numbers than size and crop, as SDXL's refiner"
             " does"

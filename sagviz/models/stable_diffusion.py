@@ -42,24 +42,21 @@ class StableDiffusion(Model):
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     def misfit(self) -> str | None:
-        return super().misfit() or self._misfit_of_channels() or self._misfit_of_addition()
-
-    def _misfit_of_channels(self) -> str | None:
+        if (reason := super().misfit()) is not None:
+            return reason
         given, channels = self.vae.config.latent_channels, self.unet.config.in_channels
-        if channels == given:
-            return None
-        return (
-            f"the U-Net of {self.name} takes {channels} channels and its autoencoder has {given}:"
-            " it wants a picture beside the noise, as models for inpainting and editing do"
-        )
-
-    def _misfit_of_addition(self) -> str | None:
+        if channels != given:
+            return (
+                f"the U-Net of {self.name} takes {channels} channels and its autoencoder has"
+                f" {given}: it wants a picture beside the noise, as models for inpainting and"
+                " editing do"
+            )
         kind = self.unet.config.get("addition_embed_type")
-        if kind == self.addition:
-            return None
-        sdxl = "it is SDXL's, and lacks the second text encoder"
-        hint = sdxl if kind == "text_time" else f"it wants {kind!r} added"
-        return f"the U-Net of {self.name} does not fit the other parts: {hint}"
+        if kind != self.addition:
+            sdxl = "it is SDXL's, and lacks the second text encoder"
+            hint = sdxl if kind == "text_time" else f"it wants {kind!r} added"
+            return f"the U-Net of {self.name} does not fit the other parts: {hint}"
+        return None
 
     def check_prompt(self, prompt: str) -> None:
         length = self.tokenizer.model_max_length

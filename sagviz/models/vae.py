@@ -95,15 +95,9 @@ def _pixels(vae: Any, row: Tensor) -> Tensor:
                 raise
             free_memory(error)
         warn("the picture was decoded in tiles, for want of memory")
-    with _tiling(vae):
-        return decode()
-
-
-@contextmanager
-def _tiling(vae: Any) -> Iterator[None]:
     before = in_tiles(vae)
     try:
-        yield
+        return decode()
     finally:
         for name, value in before.items():
             setattr(vae, name, value)

@@ -38,13 +38,8 @@ class Plane:
         """Little-endian, and of even length, so that the next plane starts where 16 bits may."""
         most = 2**self.bits - 1
         share = (self.values[position] - self.low) / (self.high - self.low)
-        whole = (
-            (share.clamp(0, 1) * most)
-            .round()
-            .numpy()
-            .astype("u1" if self.bits == 8 else "<u2")
-            .tobytes()
-        )
+        levels = (share.clamp(0, 1) * most).round().numpy()
+        whole = levels.astype("u1" if self.bits == 8 else "<u2").tobytes()
         return whole + b"\0" * (len(whole) % 2)
 
 
@@ -109,12 +104,11 @@ def colours(trace: Trace, traces: Sequence[Trace]) -> Tensor:
     """One map from latents to colours for all runs of a model: the last finished run's. Where none
     is finished, a run shows its first three channels.
     """
-    same = [
+    found = [
         other.latent_rgb
         for other in (trace, *traces)
-        if other.settings.model == trace.settings.model
+        if other.settings.model == trace.settings.model and other.latent_rgb is not None
     ]
-    found = [rgb for rgb in same if rgb is not None]
     if found:
         return found[-1]
     channels = trace[0].x_t.shape[1]

@@ -67,7 +67,9 @@ def _tags(
     runs = []
     for number, place in enumerate(done):
         trace = sweep.store.load(sweep.cells[place].key)
-        tags[place] = _tag(number, picture(trace, 256), words[place])
+        shown = img(picture(trace, 256) or "", words[place])
+        button = f'<button type="button" value="{number}" aria-pressed="false">'
+        tags[place] = f"{button}{shown}</button>"
         runs.append(pack([trace], max_bytes // len(done)))
     return tags, runs
 
@@ -75,11 +77,6 @@ def _tags(
 def _words(values: dict[str, Any], names: Sequence[str]) -> str:
     """`seed 7, sag scale 0.5`."""
     return ", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names) or "run"
-
-
-def _tag(number: int, source: str | None, words: str) -> str:
-    shown = img(source or "", words)
-    return f'<button type="button" value="{number}" aria-pressed="false">{shown}</button>'
 
 
 def _table(values: list[dict[str, Any]], tags: list[str], across: str, down: Sequence[str]) -> str:

@@ -61,9 +61,8 @@ def place_map(found: Captured, clean: Image.Image, image: int = 0) -> Panel:
     most = float(row.max())
     words = (
         f"Where the cell in the frame attends to: the brightest cell gets {most:.1%} of its"
-        " attention, an even share is"
+        f" attention, an even share is {1 / row.numel():.1%}"
     )
-    words = f"{words} {1 / row.numel():.1%}"
     return Panel(over(clean, heat_map(row, 0, most)), "where it attends to", words, "row")
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -40,12 +39,6 @@ def png(figure: Figure, dpi: int) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
-
-
-def bare(axes: Axes) -> Axes:
-    """Axes for a picture: no ticks, no frame."""
-    axes.set_axis_off()
-    return axes
 
 
 @dataclass(frozen=True)
@@ -114,7 +107,8 @@ class Panels:
         for axes, panel in zip(
             figure.subplots(1, count, squeeze=False)[0], self.panels, strict=True
         ):
-            bare(axes).imshow(panel.image, interpolation="nearest")
+            axes.set_axis_off()
+            axes.imshow(panel.image, interpolation="nearest")
             axes.set_title(panel.title, fontsize=11)
         return figure
 
@@ -208,9 +202,8 @@ class Drawing:
     def _one(self, figure: Figure) -> str:
         width = f"width:{round(figure.get_size_inches()[0] * 96)}px"
         most = f"max-width:max(100%,{self.min_width}px)"
-        picture = img(
-            png(figure, 144), self.words, style=f"{width};{most};height:auto;display:block"
-        )
+        style = f"{width};{most};height:auto;display:block"
+        picture = img(png(figure, 144), self.words, style=style)
         # what scrolls must be reachable by keyboard
         focus = ' tabindex="0" role="group"' if self.min_width else ""
         return f'<div style="overflow-x:auto;max-width:100%"{focus}>{picture}</div>'

@@ -86,15 +86,10 @@ def formula(step: Step, image: int = 0) -> Formula:
     name = "unconditional" if unconditional else "conditional"
     symbol = in_html("ε(xₜ)" if unconditional else "ε(xₜ, c)")
     directions = step.terms
-    parts = [Part(name, symbol, 1.0, measure.rms(step.eps_base[rows]))] + [
-        Part(
-            term.name,
-            in_html(term.formula_at(step)),
-            term.scale,
-            measure.rms(directions[term.name][rows]),
-        )
-        for term in step.guidance.terms
-    ]
+    parts = [Part(name, symbol, 1.0, measure.rms(step.eps_base[rows]))]
+    for term in step.guidance.terms:
+        length = measure.rms(directions[term.name][rows])
+        parts.append(Part(term.name, in_html(term.formula_at(step)), term.scale, length))
     return Formula(tuple(parts), measure.rms(step.eps[rows]))
 
 

@@ -9,12 +9,10 @@ from torch import Tensor
 from sagviz.image import from_png, to_png
 
 # Okabe & Ito's orange, sky blue and bluish green: distinct for all readers.
-ONLY_FIRST, ONLY_SECOND, BOTH, NEITHER = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (235, 235, 235),
-)
+ONLY_FIRST = (230, 159, 0)
+ONLY_SECOND = (86, 180, 233)
+BOTH = (0, 158, 115)
+NEITHER = (235, 235, 235)
 SIDE = 512  # pixels of the picture that is drawn on
 OPACITY = 153  # of 255
 

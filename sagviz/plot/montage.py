@@ -44,11 +44,8 @@ def montage(
         caption: above everything.
     """
     width, height = size
-    side = (
-        min(SIDE, round(max(map(len, rows), default=0) * LETTER_WIDTH * LETTERS) + GAP)
-        if any(rows)
-        else 0
-    )
+    longest = max(map(len, rows), default=0)
+    side = min(SIDE, round(longest * LETTER_WIDTH * LETTERS) + GAP) if longest else 0
     heads = [_wrapped(words, width, LETTERS) for words in columns]
     room = side + len(columns) * (width + GAP)
     above = _wrapped(caption, room, LETTERS)

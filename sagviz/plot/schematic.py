@@ -21,7 +21,7 @@ from sagviz.errors import TraceError
 from sagviz.guidance import CFG, SAG
 from sagviz.image import to_images
 from sagviz.models import Model
-from sagviz.plot.display import Drawing, bare
+from sagviz.plot.display import Drawing
 from sagviz.plot.pictures import StepPictures, top
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -68,7 +68,8 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
         )
     boxes = _boxes(trace, step, model)
     figure = Figure(figsize=(13.0, 5.3))
-    axes = bare(figure.add_axes((0, 0, 1, 1)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
     axes.set(xlim=(0, 13.0), ylim=(0, 5.3))
     for box in boxes.values():
         _draw(axes, box)

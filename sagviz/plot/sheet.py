@@ -118,10 +118,11 @@ class Sheet:
 
     def _repr_html_(self) -> str:
         shots, window, crossing = self.shots(), self.window, self.crossing
+        size = crossing.sweep.plan.size
         columns = crossing.labels(crossing.columns)
         names = crossing.labels(crossing.rows)
         rows = [
-            (names[place], [self._cell(square, shot) for square, shot in row])
+            (names[place], [shot.html(square, self.measure, size) for square, shot in row])
             for place, row in zip(window.rows, shots, strict=True)
         ]
         table = grid(
@@ -137,9 +138,6 @@ class Sheet:
             '<div style="overflow-x:auto;max-width:100%" tabindex="0" role="group"'
             f' aria-label="pictures of the sweep">{table}</div>{_failed(shots)}</div>'
         )
-
-    def _cell(self, square: Square, shot: Shot) -> str:
-        return shot.html(square, self.measure, self.crossing.sweep.plan.size)
 
     def html(self) -> str:
         """A page of its own: no script, nothing that is fetched."""

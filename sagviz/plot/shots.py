@@ -75,9 +75,9 @@ def shoot(sweep: Sweep, square: Square) -> Shot:
     """Read a square from the store; a damaged cell counts as failed."""
     if square.cell is None:
         return Shot("absent")
-    status = sweep.status(square.cell)
+    status, reason = status_of(sweep, square.cell)
     if status != "done":
-        return Shot(status, reason_of(sweep, square.cell) if status == "failed" else "")
+        return Shot(status, reason)
     try:
         trace = sweep.store.load(square.cell.key)
     except TraceError as error:
@@ -85,10 +85,11 @@ def shoot(sweep: Sweep, square: Square) -> Shot:
     return Shot("done", "", trace.pictures[square.image], measures(trace)[square.image])
 
 
-def reason_of(sweep: Sweep, cell: Cell) -> str:
-    """Why a cell failed, as far as it is known."""
-    failure = sweep.store.failure(cell.key)
-    return failure.error if failure else ""
+def status_of(sweep: Sweep, cell: Cell) -> tuple[str, str]:
+    """How far a cell is, and why it failed, as far as that is known."""
+    status = sweep.status(cell)
+    failure = sweep.store.failure(cell.key) if status == "failed" else None
+    return status, failure.error if failure else ""
 
 
 def thumbnail(picture: bytes, longest: int = LONGEST) -> bytes:

@@ -32,26 +32,15 @@ def trial(trace: Trace, own: Step, changed: Step, model: Model | None = None) ->
     apart = magnitude(changed.x0_guided - own.x0_guided, size)
     most = float(apart.max())
     where = f"at most {most:.2f} latent units apart" if most else "no difference"
+    sides = [("own", "the run's own guided x̂₀", own)]
+    sides.append(("x0_guided", "under these settings", changed))
     panels = [
-        Panel(
-            show(own.x0_guided, trace, None),
-            "the run's own guided x̂₀",
-            describe.of_guidance(own.guidance),
-            "own",
-        ),
-        Panel(
-            show(changed.x0_guided, trace, None),
-            "under these settings",
-            describe.of_guidance(changed.guidance),
-            "x0_guided",
-        ),
-        Panel(
-            Image.fromarray(heat_map(apart, 0, BRIGHT, TERM_COLOURS)),
-            "difference",
-            f"{where}; black is 0, bright {BRIGHT:g}",
-            "difference",
-        ),
+        Panel(show(step.x0_guided, trace, None), title, describe.of_guidance(step.guidance), name)
+        for name, title, step in sides
     ]
+    difference = Image.fromarray(heat_map(apart, 0, BRIGHT, TERM_COLOURS))
+    words = f"{where}; black is 0, bright {BRIGHT:g}"
+    panels.append(Panel(difference, "difference", words, "difference"))
     if model is not None:
         picture = model.decode(changed.x0_guided[:1])[0]
         picture.thumbnail((SHOWN, SHOWN))

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from sagviz.attention.captured import Captured
-from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.guidance import SAG, Guidance
 from sagviz.guidance.sag import ATTENTION, DEGRADED, HAND_MASK
+from sagviz.guidance.views import StepView
 
 LATENTS = ("x_t", "out_uncond", "out_cond", "x_next")  # the stored tensors of one latent's shape
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Step:
+class Step(StepView):
     r"""One evaluation. Tensors are (B, C, H, W) float32 in latent units unless said otherwise;
     `None` where not needed.
 
@@ -50,18 +50,11 @@ class Step:
         (torch.Size([1, 8, 8]), torch.Size([1, 1, 16, 16]), 2, 3)
     """
 
-    index: int
-    level: NoiseLevel
     guidance: Guidance
-    x_t: Tensor
-    out_uncond: Tensor | None = None
-    out_cond: Tensor | None = None
-    kept: Mapping[str, Tensor] = field(default_factory=dict)
     x_next: Tensor | None = None
     forwards: int = 0
     samples: int = 0
     captured: Mapping[str, Captured] = field(default_factory=dict)
-    seed: int = 0
 
     @property
     def t(self) -> float:
@@ -79,18 +72,6 @@ class Step:
         return self.level.sigma
 
     @property
-    def out_base(self) -> Tensor:
-        """The output that guidance starts from: the unconditional one, or the only one."""
-        base = self.out_cond if self.out_uncond is None else self.out_uncond
-        assert base is not None, "a step without any prediction"
-        return base
-
-    @property
-    def out_conditional(self) -> Tensor:
-        """The output given the prompt, or the only one."""
-        return self.out_base if self.out_cond is None else self.out_cond
-
-    @property
     def lacks_prediction(self) -> bool:
         """Whether the first pass has still to be made: a branch is missing, or what a term reads of
         the attention.
@@ -98,13 +79,6 @@ class Step:
         missing = (self.out_uncond is None, self.out_cond is None)
         lacks_branch = any(missing) if self.guidance.needs_both_branches else all(missing)
         return lacks_branch or not all(term.is_ready(self) for term in self.guidance.terms)
-
-    @property
-    def eps_base(self) -> Tensor:
-        """The noise that guidance starts from: unconditional under CFG or APG, else that of the
-        single branch.
-        """
-        return self.level.eps(self.x_t, self.out_base)
 
     @property
     def eps_uncond(self) -> Tensor | None:
@@ -115,11 +89,6 @@ class Step:
     def eps_cond(self) -> Tensor | None:
         """epsilon(x_t, c)."""
         return None if self.out_cond is None else self.level.eps(self.x_t, self.out_cond)
-
-    @property
-    def x0_hat(self) -> Tensor:
-        r""":math:`\hat x_0 = (x_t - \sigma \epsilon_{base})/\alpha` (eq. 2)."""
-        return self.level.x0(self.x_t, self.out_base)
 
     @property
     def attention(self) -> Tensor | None:
@@ -208,15 +177,10 @@ class Step:
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Step:
         """The same step with other tensors under names of `tensors`."""
         captured = {
-            layer: read.with_tensors(
-                {
-                    kind: tensors.get(f"captured.{number}.{kind}", read.tensors[kind])
-                    for kind in read.tensors
-                }
-            )
+            layer: read.with_tensors(below(f"captured.{number}.", tensors))
             for number, (layer, read) in enumerate(self.captured.items())
         }
-        kept = {name: tensors.get(f"kept.{name}", value) for name, value in self.kept.items()}
+        kept = {**self.kept, **below("kept.", tensors)}
         latents = {name: tensors[name] for name in LATENTS if name in tensors}
         return replace(self, kept=kept, captured=captured, **latents)  # type: ignore[arg-type]
 
@@ -237,3 +201,8 @@ class Step:
         for term in self.guidance.terms:
             base = base + term.scale * terms[term.name]
         return base
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin so, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
@@ -15,14 +15,12 @@ from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import save
 from sagviz.image import from_png
 from sagviz.records import trace_file
-from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 
 PAGE_BYTES = 7_400_000  # of the player's page: 50 steps of Stable Diffusion with CFG + SAG
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Trace(Sequence[Step]):
+class Trace(trace_file.Content, Sequence[Step]):
     """A run: its kept steps in order, its settings, its pictures, and a linear map from latents to
     colours.
 
@@ -40,12 +38,6 @@ class Trace(Sequence[Step]):
         >>> sv.Trace.load(path).latents.equal(trace.latents)
         True
     """
-
-    settings: Settings
-    steps: tuple[Step, ...]
-    evaluations: int
-    pictures: tuple[bytes, ...] = ()
-    latent_rgb: Tensor | None = None
 
     @overload
     def __getitem__(self, index: int) -> Step: ...
@@ -142,8 +134,7 @@ class Trace(Sequence[Step]):
 
     def to_bytes(self) -> bytes:
         """The content of the file that `save` writes."""
-        own = {each.name: getattr(self, each.name) for each in fields(self)}
-        return trace_file.to_bytes(trace_file.Content(**own))
+        return trace_file.to_bytes(self)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file with a checksum, whole or not at all: no pickle, nothing runs

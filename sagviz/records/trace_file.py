@@ -20,20 +20,20 @@ from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.errors import TraceError
 from sagviz.guidance import Guidance
 from sagviz.records.settings import Settings
-from sagviz.records.step import LATENTS, Step
+from sagviz.records.step import LATENTS, Step, below
 
 FORMAT = "sagviz-trace-2"
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What such a file holds, see `Trace`."""
+    """What such a file holds; a `Trace` without what can be asked of it."""
 
     settings: Settings
     steps: tuple[Step, ...]
     evaluations: int
-    pictures: tuple[bytes, ...]
-    latent_rgb: Tensor | None
+    pictures: tuple[bytes, ...] = ()
+    latent_rgb: Tensor | None = None
 
 
 def to_bytes(content: Content) -> bytes:
@@ -131,7 +131,7 @@ def _unpack(tensors: Mapping[str, Tensor], meta: str) -> Content:
     settings = Settings.from_json(noted["settings"])
     steps: list[Step] = []
     for position, row in reversed(list(enumerate(noted["steps"]))):
-        own = _below(f"{position}.", tensors)
+        own = below(f"{position}.", tensors)
         latents: dict[str, Any] = {"x_next": steps[-1].x_t if steps else None}
         latents |= {name: own[name] for name in LATENTS if name in own}
         row |= {
@@ -139,8 +139,8 @@ def _unpack(tensors: Mapping[str, Tensor], meta: str) -> Content:
             "guidance": Guidance.from_json(row["guidance"]),
             "captured": _captured(own, row["captured"]),
         }
-        steps.append(Step(seed=settings.seed, kept=_below("kept.", own), **row, **latents))
-    pictures = _below("picture.", tensors)
+        steps.append(Step(seed=settings.seed, kept=below("kept.", own), **row, **latents))
+    pictures = below("picture.", tensors)
     return Content(
         settings=settings,
         steps=tuple(reversed(steps)),
@@ -148,11 +148,6 @@ def _unpack(tensors: Mapping[str, Tensor], meta: str) -> Content:
         pictures=tuple(pictures[str(i)].numpy().tobytes() for i in range(len(pictures))),
         latent_rgb=tensors.get("latent_rgb"),
     )
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin so, by the rest of their names."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _captured(own: Mapping[str, Tensor], rows: Sequence[dict[str, Any]]) -> dict[str, Captured]:

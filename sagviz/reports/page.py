@@ -38,16 +38,10 @@ def markdown_with_math(source: str) -> str:
     from latex2mathml.converter import convert
     from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
+    def display(formula: re.Match[str]) -> str:  # on a line of its own, which a narrow page scrolls
+        drawn = convert(unescape(formula[1]).strip(), display="block")
+        return f'<span class="formula" tabindex="0">{drawn}</span>'
+
     converted = markdown2html_mistune(source)
-    converted = re.sub(r"\$\$(.+?)\$\$", _display, converted, flags=re.DOTALL)
+    converted = re.sub(r"\$\$(.+?)\$\$", display, converted, flags=re.DOTALL)
     return re.sub(r"\$(.+?)\$", lambda m: convert(unescape(m[1]).strip()), converted)
-
-
-def _display(formula: re.Match[str]) -> str:
-    """A formula on a line of its own, which a narrow page scrolls."""
-    from latex2mathml.converter import convert
-
-    return (
-        '<span class="formula"'
-        f' tabindex="0">{convert(unescape(formula[1]).strip(), display="block")}</span>'
-    )

@@ -86,7 +86,11 @@ def report(
         explain_at=explain_at,
         terms=json.loads(json.dumps(more.to_json())),  # tuples as lists, as papermill has them
     )
-    out = _writable(page_path(out, ReportError))
+    out = page_path(out, ReportError)
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK) or out.is_dir():
+        raise ReportError(
+            f"cannot write {out}; give a file in a folder that exists and may be written to"
+        )
     with tempfile.TemporaryDirectory() as folder:
         notebook = run(NOTEBOOK, asdict(parameters), more, Path(folder), progress)
     import nbformat  # which papermill brings
@@ -94,12 +98,3 @@ def report(
     save(out.with_suffix(".ipynb"), nbformat.writes(notebook).encode(), ReportError)
     page = to_html(notebook, prompt or "unconditional")
     return save(out, page.encode(), ReportError)
-
-
-def _writable(out: Path) -> Path:
-    """The path, where a file can be written there."""
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK) or out.is_dir():
-        raise ReportError(
-            f"cannot write {out}; give a file in a folder that exists and may be written to"
-        )
-    return out

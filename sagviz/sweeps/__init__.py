@@ -8,9 +8,8 @@ user holds; `labels` and `layout` say what its settings are called and where its
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -103,24 +102,18 @@ def sweep(
     missing = made.missing()
     there = len(made) - len(missing)  # they count as done, but not in the time that a cell takes
     bar = tqdm(total=len(made), initial=there, unit="cell", smoothing=0, disable=not progress)
-    with bar, _left_in_errors(made):
-        for _ in made.run(model, cells=missing, batch=batch, executor=executor):
-            bar.update()
+    try:
+        with bar:
+            for _ in made.run(model, cells=missing, batch=batch, executor=executor):
+                bar.update()
+    except (Exception, KeyboardInterrupt) as error:
+        raised = stopped(error, "the sweep")
+        if isinstance(raised, Unfinished):
+            raised.sweep = made
+        raise raised from (error.__cause__ if raised is error else error)
     if failed := made.failed:
         warn(
             f"{len(failed)} of {len(made)} cells failed; sweep.failed says why, and the same call"
             " tries them again"
         )
     return made
-
-
-@contextmanager
-def _left_in_errors(made: Sweep) -> Iterator[None]:
-    """What stops the block has the sweep as its attribute, which goes on from there."""
-    try:
-        yield
-    except (Exception, KeyboardInterrupt) as error:
-        raised = stopped(error, "the sweep")
-        if isinstance(raised, Unfinished):
-            raised.sweep = made
-        raise raised from (error.__cause__ if raised is error else error)

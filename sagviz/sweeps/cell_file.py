@@ -1,5 +1,5 @@
-"""The measures of a run: out of its trace, or by a look at the few kilobytes of its file that have
-them.
+"""What a store has of one run: why it failed, or its measures, which come out of its trace, or by a
+look at the few kilobytes of its file that have them.
 
 The trace is a safetensors file: the length of an index in 8 bytes, the index as JSON, the tensors.
 Its pictures are PNG in tensors of bytes, and the measures are a text that stands in each before
@@ -9,8 +9,9 @@ the pixels.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sagviz.image import png_texts
 from sagviz.records.trace import Trace
@@ -20,6 +21,18 @@ LONGEST = 10**8  # bytes of an index, as safetensors allows
 TEXTS = 2**13  # bytes of a picture that have its texts
 
 Measures = list[dict[str, Any]]  # of each picture of a run, and of the run
+
+
+class Failure(NamedTuple):
+    """Why a run failed, and a token that tells one attempt from the next."""
+
+    error: str
+    attempt: str
+
+    @staticmethod
+    def now(error: str) -> Failure:
+        """Of an attempt that has just failed."""
+        return Failure(error, secrets.token_hex(8))
 
 
 def measures(trace: Trace) -> Measures:

@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 
 from sagviz.errors import ArgumentError, TraceError, warn
 from sagviz.records.trace import Trace
-from sagviz.sweeps.cell_file import Measures, measures
-from sagviz.sweeps.store import Failure
+from sagviz.sweeps.cell_file import Failure, Measures, measures
 
 PLAN = "sweep.json"
 Result = TypeVar("Result")

@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from sagviz.records.trace import Trace
-from sagviz.sweeps.cell_file import Measures, measures
-from sagviz.sweeps.store import Failure
+from sagviz.sweeps.cell_file import Failure, Measures, measures
 
 
 class Memory:

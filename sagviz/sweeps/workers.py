@@ -88,41 +88,26 @@ def make_batch(model: Model, cells: Sequence[Cell], store: Store) -> None:
 
     When they fail together, each is tried alone: one that asks too much must not cost the others.
     """
-    runs = dict[Cell, Run]()
+    runs, made, reason = dict[Cell, Run](), dict[str, Trace](), ""
     for cell in cells:
-        prepared = _prepared(model, cell)
-        if isinstance(prepared, str):
-            store.fail(cell.key, prepared)
-        else:
-            runs[cell] = prepared
-    made = _made(runs)
-    if isinstance(made, list):
-        for cell, trace in zip(runs, made, strict=True):
-            store.save(cell.key, trace)
-    elif len(runs) == 1:
-        store.fail(next(iter(runs)).key, made)
-    else:
-        for cell in runs:
+        try:
+            runs[cell] = resume(model, cell.settings)
+        except Exception as error:
+            store.fail(cell.key, _sentence(error))
+    try:
+        made = {
+            cell.key: _finished(cell, trace)
+            for cell, trace in zip(runs, collect(list(runs.values())) if runs else [], strict=True)
+        }
+    except Exception as error:  # let go of at once, because it holds the memory of the runs
+        reason = _sentence(error)
+    for key, trace in made.items():
+        store.save(key, trace)
+    for cell in runs if reason else ():
+        if len(runs) > 1:
             make_batch(model, [cell], store)
-
-
-def _prepared(model: Model, cell: Cell) -> Run | str:
-    """The run, laid out, or why it cannot be."""
-    try:
-        return resume(model, cell.settings)
-    except Exception as error:
-        return _sentence(error)
-
-
-def _made(runs: dict[Cell, Run]) -> list[Trace] | str:
-    """The finished traces, or what went wrong. The error itself is let go of, because it holds the
-    memory of the runs.
-    """
-    try:
-        traces = collect(list(runs.values())) if runs else []
-        return [_finished(cell, trace) for cell, trace in zip(runs, traces, strict=True)]
-    except Exception as error:
-        return _sentence(error)
+        else:
+            store.fail(cell.key, reason)
 
 
 def _finished(cell: Cell, trace: Trace) -> Trace:

@@ -246,7 +246,7 @@ def test_what_is_not_done_is_marked_with_its_reason(fresh: sv.Sweep, model: sv.M
     assert page.count(">not run yet<") == 3
     assert page.count(">running<") == 1
     assert "OutOfMemoryError: &lt;much&gt;" in page
-    path = fresh.store.path / f"{made.key}.sagtrace"  # type: ignore[attr-defined]
+    path = fresh.store.path / f"{made.key}.sagtrace"  # type: ignore[union-attr]
     path.write_bytes(path.read_bytes()[:-9])
     shot = shots.shoot(fresh, cross(fresh).square(0, 0))
     assert shot.status == "failed"
@@ -371,9 +371,9 @@ def test_a_failed_and_a_damaged_cell_are_marked_and_made_again(
 ) -> None:
     shown.run()
     first, second = fresh.cells[:2]
-    path = fresh.store.path / f"{first.key}.sagtrace"  # type: ignore[attr-defined]
+    path = fresh.store.path / f"{first.key}.sagtrace"  # type: ignore[union-attr]
     path.write_bytes(path.read_bytes()[:-9])
-    (fresh.store.path / f"{second.key}.sagtrace").unlink()  # type: ignore[attr-defined]
+    (fresh.store.path / f"{second.key}.sagtrace").unlink()  # type: ignore[union-attr]
     fresh.store.fail(second.key, "OutOfMemoryError: much")
     shown.refresh()
     assert shown.read([f"{first.key}/0", f"{second.key}/0"]) == {}

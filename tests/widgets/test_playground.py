@@ -21,11 +21,12 @@ from sagviz import CFG, SAG, cli
 from sagviz.errors import ArgumentError, SagvizError
 from sagviz.image import from_png, png_texts, to_png
 from sagviz.models import SCHEDULERS, make_scheduler
+from sagviz.models.schedulers import scheduler_name
 from sagviz.sampling.prepare import describe
 from sagviz.widgets.playground import history, pictures
 from sagviz.widgets.playground.pictures import read_settings
 from sagviz.widgets.playground.playground import Playground
-from sagviz.widgets.playground.settings import FormSettings, scheduler_name
+from sagviz.widgets.playground.settings import FormSettings
 
 
 @pytest.fixture

@@ -40,3 +40,13 @@ class Choice(traitlets.Enum):
                 f"{self.name} is {value!r}; give one of {', '.join(map(repr, allowed))}"
             )
         return value
+
+
+def check_place(name: str, place: Any, shape: tuple[int, int]) -> None:
+    """Refuse what is neither () nor a (row, column) in a grid of this shape."""
+    rows, columns = shape
+    if place and not (len(place) == 2 and 0 <= place[0] < rows and 0 <= place[1] < columns):
+        raise ArgumentError(
+            f"{name} is {place!r}; give (row, column) up to ({rows - 1}, {columns - 1}), or () for"
+            " none"
+        )

@@ -11,7 +11,7 @@ from typing import Any
 import ipywidgets as W
 
 from sagviz.html import link, table
-from sagviz.plot.shots import MARKS, Shot, measure_words, shoot
+from sagviz.plot.shots import Shot, measure_words, shoot
 from sagviz.records.trace import Trace
 from sagviz.sweeps.layout import Crossing, Square
 from sagviz.widgets.common.controls import action_button
@@ -68,8 +68,7 @@ class Detail(W.VBox):
         self.square = square
         shot = shoot(crossing.sweep, square)
         done = shot.status == "done"
-        state = "" if done else ": ".join(filter(None, [MARKS[shot.status], shot.reason]))
-        below = f"<p>{escape(state)}</p>" if state else ""
+        below = "" if done else f"<p>{escape(shot.mark)}</p>"
         self.heading.value = f"<h3>{escape(square.words)}</h3>{below}"
         if done and square.cell is not None:
             stored = crossing.sweep.store.load(square.cell.key).of_image(square.image)

@@ -11,7 +11,7 @@ from sagviz.plot.sheet import Sheet, Window
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.layout import Crossing, cross
 from sagviz.widgets.common.settings import WidgetSettings
-from sagviz.widgets.common.traits import Whole
+from sagviz.widgets.common.traits import Whole, check_place
 
 LAYOUT = ("rows", "columns", "fixed")  # what decides which cell stands where
 
@@ -114,10 +114,6 @@ class GridSettings(WidgetSettings):
 
     @traitlets.validate("selected")
     def _inside(self, proposal: Any) -> tuple[int, ...]:
-        place, (rows, columns) = proposal["value"], self.crossing.shape
-        if place and not (len(place) == 2 and 0 <= place[0] < rows and 0 <= place[1] < columns):
-            raise ArgumentError(
-                f"selected is {place!r}; give (row, column) up to ({rows - 1}, {columns - 1}), or"
-                " () for none"
-            )
+        place: tuple[int, ...] = proposal["value"]
+        check_place("selected", place, self.crossing.shape)
         return place

@@ -11,7 +11,7 @@ import traitlets
 
 from sagviz.errors import ArgumentError
 from sagviz.models import Model
-from sagviz.plot.shots import reason_of
+from sagviz.plot.shots import status_of
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect
@@ -70,8 +70,7 @@ class Work(traitlets.HasTraits):
             return "running", ""
         if cell.key in self.damaged:
             return "failed", self.damaged[cell.key]
-        status = self.sweep.status(cell)
-        return status, reason_of(self.sweep, cell) if status == "failed" else ""
+        return status_of(self.sweep, cell)
 
     def make(self, seen: Sequence[Cell | None], batch: int, *, here: bool = False) -> None:
         """Make all missing cells, `batch` at a time, those that are seen first."""

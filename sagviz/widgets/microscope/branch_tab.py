@@ -84,11 +84,9 @@ class BranchTab(W.VBox):
         self._show(self.own, self.settings.trace, image)
         self._show(self.end, branch, image)
         way = describe.of_guidance(branch.settings.guidance)
-        stopped = (
-            ""
-            if branch.pictures
-            else f", stopped after step {branch[-1].index} of {branch.evaluations}"
-        )
+        stopped = ""
+        if not branch.pictures:
+            stopped = f", stopped after step {branch[-1].index} of {branch.evaluations}"
         mask = " with the hand-made mask" if branch[-1].hand_mask is not None else ""
         self.words.value = (
             f'<p role="status">From step {branch.settings.branched_at} on:'

@@ -85,11 +85,9 @@ class MaskTab(W.VBox):
         self._compared = self._step.attention
         share, both = measure.iou(self.cells, own), overlap(self.cells, own)
         self.revealed.show(to_png(both), f"overlap with Mₜ: {LEGEND}")
-        score = (
-            "Both are empty"
-            if share != share
-            else f"Intersection over union (IoU) is <b>{share:.2f}</b>"
-        )
+        score = f"Intersection over union (IoU) is <b>{share:.2f}</b>"
+        if share != share:
+            score = "Both are empty"
         self.words.value = f"<p>{score} ({LEGEND}).</p>"
 
     def _fill(self, value: float) -> None:

@@ -37,22 +37,6 @@ TABS = ("Look from a place", "Paint the mask", "Go on from here", "As code")
 OF_THE_MASK = ("attention", "mask", "x0_blurred", "x_degraded", SAG.name)
 
 
-class Cost(W.HTML):
-    """What the last change cost."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_class("sag-cost")
-
-    def tell(self, forwards: int, seconds: float) -> None:
-        """Say it."""
-        calls = f"{forwards} U-Net call{'s' * (forwards != 1)}"
-        self.value = (
-            f"<p>The last change cost <b>{calls}</b>, {1000 * seconds:.0f} ms with its"
-            " pictures.</p>"
-        )
-
-
 class Microscope(View):
     """A step of a trace taken apart, for a class and for a practitioner.
 
@@ -91,11 +75,11 @@ class Microscope(View):
         self.tries = Tries(settings)
         self._lock = threading.RLock()
         self._drawn: object = None
-        self.cost = Cost()
+        self.cost = text("sag-cost")
         self.words, self.results = text("sag-story"), text("sag-results")
         self.formula, self.panes = text("sag-formula"), text("sag-panes")
         self.controls = Controls(settings, notice, self.later)
-        self.attention_tab = AttentionTab(settings, notice, self.later, self.cost.tell)
+        self.attention_tab = AttentionTab(settings, notice, self.later, self._tell)
         self.mask_tab = MaskTab(settings, notice)
         self.branch_tab = BranchTab(settings, notice)
         self._arrange()
@@ -133,7 +117,7 @@ class Microscope(View):
             self.controls.refresh()
             self.step = self.tries.look()
             self._draw(self.shown)
-            self.cost.tell(self.step.forwards, time.perf_counter() - began)
+            self._tell(self.step.forwards, time.perf_counter() - began)
 
     def static_html(self) -> str:
         words = escape(describe.of_step(self.shown, self.trace.evaluations))
@@ -146,6 +130,14 @@ class Microscope(View):
         self.later.forget()
         self.branch_tab.worker.cancel()
         super().close()
+
+    def _tell(self, forwards: int, seconds: float) -> None:
+        """Say what the last change cost."""
+        calls = f"{forwards} U-Net call{'s' * (forwards != 1)}"
+        self.cost.value = (
+            f"<p>The last change cost <b>{calls}</b>, {1000 * seconds:.0f} ms with its"
+            " pictures.</p>"
+        )
 
     def _draw(self, step: Step) -> None:
         settings = self.settings

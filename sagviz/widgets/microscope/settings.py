@@ -17,7 +17,7 @@ from sagviz.guidance import CFG, MASK_SOURCES, SAG, Guidance, Term
 from sagviz.models import Model
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.settings import WidgetSettings
-from sagviz.widgets.common.traits import Amount, Choice, Whole
+from sagviz.widgets.common.traits import Amount, Choice, Whole, check_place
 
 SWITCHED: tuple[type[Term], ...] = (CFG, SAG)  # terms that can be added to a run
 OF_SAG = ("threshold", "blur_sigma", "blur_kernel", "mask_source", "layer", "heads")
@@ -129,10 +129,7 @@ class StepSettings(WidgetSettings):
 
     def own_guidance(self, index: int) -> Guidance:
         """The guidance of the run, or of the one that it left, at a step."""
-        settings = self.trace.settings
-        while settings.before is not None and self.trace[index].index < (settings.branched_at or 0):
-            settings = settings.before
-        return settings.guidance
+        return self.trace.settings.guidance_at(self.trace[index].index)
 
     def own(self, index: int) -> dict[str, Any]:
         """The settings that the run itself had at a step, by name."""
@@ -192,13 +189,8 @@ class StepSettings(WidgetSettings):
 
     @traitlets.validate("place")
     def _inside(self, proposal: Any) -> Any:
-        value, (height, width) = proposal["value"], self.grid
-        if value and not (len(value) == 2 and 0 <= value[0] < height and 0 <= value[1] < width):
-            raise ArgumentError(
-                f"place is {value!r}; give (row, column) up to ({height - 1}, {width - 1}), or ()"
-                " for none"
-            )
-        return value
+        check_place("place", proposal["value"], self.grid)
+        return proposal["value"]
 
     @traitlets.validate("mask")
     def _fits(self, proposal: Any) -> Any:

@@ -11,9 +11,10 @@ from sagviz.checks import MAX_STEPS
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, SAG, Guidance
 from sagviz.mini import NAME
-from sagviz.models import SCHEDULERS, Model, make_scheduler
+from sagviz.models import SCHEDULERS, Model
+from sagviz.models.schedulers import scheduler_name
 from sagviz.records.settings import Settings
-from sagviz.sampling.prepare import Run, describe, prepare
+from sagviz.sampling.prepare import Run, prepare
 from sagviz.widgets.common.settings import WidgetSettings
 from sagviz.widgets.common.traits import Amount, Choice, Whole
 
@@ -185,28 +186,19 @@ class FormSettings(WidgetSettings):
         values |= {"randomize": False, "height": settings.size[0], "width": settings.size[1]}
         values |= {"cfg_scale": cfg.scale if cfg else 1.0} if self.model.reads_text else {}
         values |= {"sag_scale": sag.scale if sag else 0.0}
-        if sag:
-            values |= {"threshold": sag.threshold, "blur_sigma": sag.blur_sigma}
+        values |= _mask_settings(sag) if sag else {}
         name = scheduler_name(self.model, settings.scheduler)
         self.set({**values, "scheduler": name or ""})
-        return [*self._missing(settings), *self._different(settings, name)]
+        return self._lost(settings, name)
 
-    def _missing(self, settings: Settings) -> list[str]:
-        """What a run had that the form has no place for."""
+    def _lost(self, settings: Settings, scheduler: str | None) -> list[str]:
+        """What the form has no place for, and what this model cannot do as that run's did."""
         sag, lost = settings.guidance.get(SAG), []
-        plain: dict[str, Any] = (
-            {"threshold": sag.threshold, "blur_sigma": sag.blur_sigma} if sag else {}
-        )
-        if sag and sag != self.model.sag(sag.scale, **plain):
+        if sag and sag != self.model.sag(sag.scale, **_mask_settings(sag)):
             lost.append(f"that run had {sag!r}: the form sets its scale, threshold and blur only")
         others = [repr(term) for term in settings.guidance.terms if type(term) not in (CFG, SAG)]
         if others:
             lost.append(f"that run also had {' + '.join(others)}, for which the form has no place")
-        return lost
-
-    def _different(self, settings: Settings, scheduler: str | None) -> list[str]:
-        """What this model cannot do as that run's did."""
-        lost = []
         if scheduler is None:
             lost.append(f"no scheduler here is the {settings.scheduler['class']} of that run")
         if settings.model != self.model.name:
@@ -214,15 +206,5 @@ class FormSettings(WidgetSettings):
         return lost
 
 
-def scheduler_name(model: Model, wanted: Mapping[str, Any]) -> str | None:
-    """Under which name `make_scheduler` makes a recorded scheduler: "" for the model's own, `None`
-    where there is none.
-    """
-    return next(
-        (
-            name
-            for name in ("", *SCHEDULERS)
-            if describe(make_scheduler(model, name or None)) == dict(wanted)
-        ),
-        None,
-    )
+def _mask_settings(sag: SAG) -> dict[str, Any]:
+    return {"threshold": sag.threshold, "blur_sigma": sag.blur_sigma}
