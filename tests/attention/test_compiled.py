@@ -12,7 +12,7 @@ from tiny import build_pipe, is_one_sentence
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ModelError
-from sagviz.guidance import PAG
+from sagviz.guidance import PAG, Guidance, Term
 
 
 def wrapped(model: sv.Model) -> None:
@@ -26,7 +26,7 @@ def in_place(model: sv.Model) -> None:
 @pytest.mark.parametrize("change", [wrapped, in_place])
 def test_a_compiled_unet_has_its_maps(tmp_path: Path, change: Callable[[sv.Model], None]) -> None:
     model = sv.load(build_pipe(tmp_path))
-    guidance: list[sv.Guidance | sv.Term] = [CFG(3.0), CFG(3.0) + SAG(1.0) + PAG(1.0)]
+    guidance: list[Guidance | Term] = [CFG(3.0), CFG(3.0) + SAG(1.0) + PAG(1.0)]
 
     def traces() -> list[sv.Trace]:
         read = sv.Capture("all", ("mass", "words"))
