@@ -5,7 +5,7 @@ without an edit.
 from __future__ import annotations
 
 import re
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from toys import Constant, Mirror
 
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG, Rescale, describe, plot
+from sagviz.describe.quantities import TABLE, facts
 from sagviz.guidance import APG, Term, colour_of
 from sagviz.player import STYLE
 from sagviz.plot.formula import in_html
@@ -84,7 +85,28 @@ def test_the_colours_of_terms_can_be_told_apart(where: str, kind: str) -> None:
     apart = {
         pair: float(np.linalg.norm(seen[pair[0]] - seen[pair[1]])) for pair in combinations(seen, 2)
     }
-    assert min(apart.values()) > 12, min(apart, key=lambda pair: apart[pair])
+    alike = min(apart, key=lambda pair: apart[pair])
+    assert apart[alike] > 12, f"{alike} look alike; free are {', '.join(free_colours())}"
+
+
+def free_colours() -> list[str]:
+    """Colours that can be told from those of all terms, the farthest first."""
+    colours = ["#" + "".join(each) for each in product(("33", "66", "99", "CC"), repeat=3)]
+    taken = {blind: [lab(kind.colour, blind) for kind in OURS.values()] for blind in BLIND}
+
+    def nearest(colour: str) -> float:
+        return min(
+            float(np.linalg.norm(lab(colour, blind) - other))
+            for blind, others in taken.items()
+            for other in others
+        )
+
+    return sorted(colours, key=nearest, reverse=True)[:5]
+
+
+def test_what_a_quantity_needs_is_a_fact(trace: sv.Trace) -> None:
+    """A word that is no fact would leave its picture out of every figure."""
+    assert {each.needs for each in TABLE} - {""} <= facts(trace[1]).keys()
 
 
 def test_figures_show_any_sum(model: sv.Model, trace: sv.Trace) -> None:
