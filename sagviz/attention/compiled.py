@@ -28,15 +28,12 @@ def is_compiled(network: nn.Module) -> bool:
 
 
 @contextmanager
-def uncompiled(needed: bool) -> Iterator[None]:
-    """While open, compiled networks run as they are written, if that is needed.
+def uncompiled() -> Iterator[None]:
+    """While open, compiled networks run as they are written.
 
     Raises:
         ModelError: this torch cannot do that.
     """
-    if not needed:
-        yield
-        return
     if not hasattr(torch.compiler, "set_stance"):
         raise ModelError(
             f"the U-Net is compiled, and torch {torch.__version__} cannot run it without for the"

@@ -40,5 +40,5 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the estimate."""
     model = load(arguments.model, device="meta", dtype=arguments.dtype)
     size = None if arguments.size is None else tuple(arguments.size)
-    counts = {name: getattr(arguments, name) for name in ("images", "steps")}
-    print(estimate(model, guidance=CFG(3.0) + SAG(1.0), size=size, **counts))
+    images, steps = arguments.images, arguments.steps
+    print(estimate(model, guidance=CFG(3.0) + SAG(1.0), steps=steps, images=images, size=size))

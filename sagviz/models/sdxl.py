@@ -59,9 +59,10 @@ class SDXL(StableDiffusion):
     tokenizer_2: Any
 
     def misfit(self) -> str | None:
-        vector = self.text_encoder_2.config.projection_dim
-        if (reason := super().misfit()) or vector == _pooled_width(self.unet.config):
+        if (reason := super().misfit()) is not None:
             return reason
+        if self.text_encoder_2.config.projection_dim == _pooled_width(self.unet.config):
+            return None
         return (
             f"the U-Net of {self.name} wants other numbers than size and crop, as SDXL's refiner"
             " does"

@@ -32,8 +32,10 @@ def trial(trace: Trace, own: Step, changed: Step, model: Model | None = None) ->
     apart = magnitude(changed.x0_guided - own.x0_guided, size)
     most = float(apart.max())
     where = f"at most {most:.2f} latent units apart" if most else "no difference"
-    sides = [("own", "the run's own guided x̂₀", own)]
-    sides.append(("x0_guided", "under these settings", changed))
+    sides = (
+        ("own", "the run's own guided x̂₀", own),
+        ("x0_guided", "under these settings", changed),
+    )
     panels = [
         Panel(show(step.x0_guided, trace, None), title, describe.of_guidance(step.guidance), name)
         for name, title, step in sides

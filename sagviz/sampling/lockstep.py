@@ -13,7 +13,7 @@ from sagviz.diffusion.seeds import generator
 from sagviz.errors import ArgumentError
 from sagviz.guidance.sag import HAND_MASK
 from sagviz.records.step import Step
-from sagviz.sampling.nan_check import not_finite
+from sagviz.sampling.nan_check import not_finite_error
 from sagviz.sampling.prepare import Run
 from sagviz.sampling.unet_calls import UNetCalls
 
@@ -68,10 +68,7 @@ def _evaluate(calls: UNetCalls, going: Sequence[Going]) -> tuple[dict[int, Step]
     further: list[Going] = []
     for each, step, (x_next, carried) in zip(going, steps, _advanced(going, steps), strict=True):
         run, index = each.run, step.index + 1
-        record, finite = to_host(replace(step, x_next=x_next), each.x_t)
-        records[each.place] = record
-        if not finite:
-            raise not_finite(run, record)
+        record = records[each.place] = to_host(run, replace(step, x_next=x_next), each.x_t)
         if index < run.evaluations and record.x_next is not None:
             following = begin(run, index, x_next, carried)
             further.append(Going(each.place, run, following, record.x_next))
@@ -117,9 +114,12 @@ def advance(run: Run, step: Step) -> Tensor:
     return run.scheduler.step(step.output, run.times[step.index], step.x_t, **extra).prev_sample
 
 
-def to_host(step: Step, x_t: Tensor) -> tuple[Step, bool]:
+def to_host(run: Run, step: Step, x_t: Tensor) -> Step:
     """The step with its tensors on the CPU, moved in one copy: one synchronization a step. `x_t` is
-    already there. And whether all that was moved is finite, x_next of a broken x_t not being so.
+    already there.
+
+    Raises:
+        NotFiniteError: something that was moved is not finite, as x_next of a broken x_t is not.
     """
     parts = {name: part for name, part in step.tensors.items() if name != "x_t"}
     flat = torch.cat([part.to(step.x_t.device).flatten() for part in parts.values()])
@@ -127,7 +127,10 @@ def to_host(step: Step, x_t: Tensor) -> tuple[Step, bool]:
     pieces = here.split([part.numel() for part in parts.values()])
     moved = zip(parts.items(), pieces, strict=True)
     shaped = {name: piece.view(part.shape) for (name, part), piece in moved}
-    return step.with_tensors({"x_t": x_t, **shaped}), bool(here.isfinite().all())
+    record = step.with_tensors({"x_t": x_t, **shaped})
+    if not here.isfinite().all():
+        raise not_finite_error(run, record)
+    return record
 
 
 def check_alike(runs: Sequence[Run]) -> None:

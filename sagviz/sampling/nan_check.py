@@ -13,7 +13,7 @@ LARGEST_HALF = 65504  # of float16
 GROWN = 30.0  # times the noise level: latents so large come from too much guidance
 
 
-def not_finite(run: Run, step: Step) -> NotFiniteError:
+def not_finite_error(run: Run, step: Step) -> NotFiniteError:
     """The error for a step, on the CPU, which holds NaN or infinity: it names the first tensor that
     does; the step is its attribute `step`.
     """

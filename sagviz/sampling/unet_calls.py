@@ -5,6 +5,7 @@ computed once.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import accumulate
 
@@ -102,12 +103,12 @@ class UNetCalls:
             if each.perturbation is not None:
                 changed.setdefault(each.perturbation, []).extend(rows)
         unet, cells = self.model.unet, (height, width)
-        eager = uncompiled(self._compiled and bool(wanted or changed))
+        hooked = self._compiled and (wanted or changed)
         with (
             self.model.lock,
             perturb(unet, changed, cells),
             capture(unet, wanted, cells) as read,
-            eager,
+            uncompiled() if hooked else nullcontext(),
         ):
             outputs = self.model.predict(x, t, Conditioning.joined(texts)).split(sizes)
         results = {

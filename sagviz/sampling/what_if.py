@@ -19,7 +19,6 @@ from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect, progress_bar
 from sagviz.sampling.lockstep import advance, to_host
-from sagviz.sampling.nan_check import not_finite
 from sagviz.sampling.prepare import Run, check_made_by, resume
 from sagviz.sampling.unet_calls import UNetCalls
 
@@ -67,10 +66,7 @@ def what_if(
     run, first = depart(model, trace, index, guidance, mask)
     on_device = first.map(lambda part: part.to(model.device))
     (done,) = UNetCalls(model).complete([run], [on_device])
-    changed, finite = to_host(replace(done, x_next=advance(run, done)), first.x_t)
-    if not finite:
-        raise not_finite(run, changed)
-    return changed
+    return to_host(run, replace(done, x_next=advance(run, done)), first.x_t)
 
 
 def branch(

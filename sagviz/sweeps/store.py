@@ -9,7 +9,6 @@ fast as the place allows. `claim` gives the sole right to make a run, until the 
 
 from __future__ import annotations
 
-from sagviz.sweeps.cell_file import Failure as Failure
 from sagviz.sweeps.folder_store import Folder
 from sagviz.sweeps.fsspec_store import Remote
 from sagviz.sweeps.memory_store import Memory

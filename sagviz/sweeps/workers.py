@@ -18,8 +18,9 @@ from sagviz.models import Model
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import Run, resume
+from sagviz.sweeps.cell_file import Failure
 from sagviz.sweeps.plan import Cell, Plan
-from sagviz.sweeps.store import Failure, Store
+from sagviz.sweeps.store import Store
 
 # latent cells of the runs in one batch: 4 of Stable Diffusion 1.x at 512 x 512 pixels
 LATENT_CELLS = 2**14
@@ -88,26 +89,27 @@ def make_batch(model: Model, cells: Sequence[Cell], store: Store) -> None:
 
     When they fail together, each is tried alone: one that asks too much must not cost the others.
     """
-    runs, made, reason = dict[Cell, Run](), dict[str, Trace](), ""
+    runs = dict[Cell, Run]()
     for cell in cells:
         try:
             runs[cell] = resume(model, cell.settings)
         except Exception as error:
             store.fail(cell.key, _sentence(error))
+    if not runs:
+        return
     try:
-        made = {
-            cell.key: _finished(cell, trace)
-            for cell, trace in zip(runs, collect(list(runs.values())) if runs else [], strict=True)
-        }
+        made = [_finished(*pair) for pair in zip(runs, collect(list(runs.values())), strict=True)]
     except Exception as error:  # let go of at once, because it holds the memory of the runs
         reason = _sentence(error)
-    for key, trace in made.items():
-        store.save(key, trace)
-    for cell in runs if reason else ():
-        if len(runs) > 1:
+    else:
+        for cell, trace in zip(runs, made, strict=True):
+            store.save(cell.key, trace)
+        return
+    if len(runs) == 1:
+        store.fail(next(iter(runs)).key, reason)
+    else:
+        for cell in runs:
             make_batch(model, [cell], store)
-        else:
-            store.fail(cell.key, reason)
 
 
 def _finished(cell: Cell, trace: Trace) -> Trace:

@@ -17,11 +17,11 @@ import sagviz as sv
 from sagviz import CFG
 from sagviz.files import write_whole
 from sagviz.image import to_png
-from sagviz.sweeps.cell_file import measures, peek
+from sagviz.sweeps.cell_file import Failure, measures, peek
 from sagviz.sweeps.folder_store import Folder
 from sagviz.sweeps.fsspec_store import Remote
 from sagviz.sweeps.memory_store import Memory
-from sagviz.sweeps.store import Failure, Store
+from sagviz.sweeps.store import Store
 
 
 @pytest.fixture(scope="module")
