@@ -17,7 +17,7 @@ from scipy.stats import theilslopes
 import sagviz as sv
 from sagviz import CFG, SAG
 
-WARM_UP, RUNS, EVERY = 50, 300, 10
+WARM_UP, RUNS, EVERY = 40, 120, 5
 
 
 def resident() -> float:
@@ -28,7 +28,7 @@ def resident() -> float:
 
 
 def climb(work: Callable[[int], object]) -> float:
-    """Growth over 300 runs after 50 to warm up, MiB, from a slope that single jumps do not move."""
+    """Growth over 120 runs after 40 to warm up, MiB, from a slope that single jumps do not move."""
     sizes = []
     for number in range(WARM_UP + RUNS):
         work(number)

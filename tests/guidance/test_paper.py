@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Family
+from pairs import pairs
 from scipy import ndimage
 from tiny import DOWN_LAYER, MARGIN, difference, margin, noise
 from torch import Tensor
@@ -343,10 +344,11 @@ def test_a_step_of_every_family_is_the_papers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize(("images", "cells"), [(1, (16, 16)), (2, (16, 24))], ids=str)
-@pytest.mark.parametrize("cfg", [None, 3.0])
+@pytest.mark.parametrize(
+    ("scheduler", "prediction", "images", "cells", "cfg"),
+    pairs(SCHEDULERS, ["epsilon", "v_prediction"], [1, 2], [(16, 16), (16, 24)], [None, 3.0]),
+    ids=str,
+)
 def test_sag_is_the_papers_on_every_scheduler(
     model: sv.Model,
     v_model: sv.Model,

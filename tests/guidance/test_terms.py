@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance
+from pairs import pairs
 from scipy import ndimage
 from tiny import DOWN_LAYER, build_unet, counted, difference, is_one_sentence, noise, residue, same
 from torch import Tensor
@@ -229,9 +230,11 @@ SUMS: list[Any] = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", ["ddim", "euler"])
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("guidance", SUMS, ids=repr)
+@pytest.mark.parametrize(
+    ("guidance", "prediction", "scheduler"),
+    pairs(SUMS, ["epsilon", "v_prediction"], ["ddim", "euler"]),
+    ids=str,
+)
 def test_a_run_is_the_papers(
     model: sv.Model, v_model: sv.Model, guidance: Any, prediction: str, scheduler: str
 ) -> None:

@@ -15,7 +15,7 @@ import torch
 import sagviz as sv
 from sagviz import CFG
 from sagviz.mini import WEIGHTS
-from sagviz.mini.evaluation import card, prompts
+from sagviz.mini.evaluation import card, gallery, prompts
 from sagviz.mini.evaluation.gallery import Gallery
 from sagviz.mini.training import autoencoder
 from sagviz.mini.training.judge import accuracy, load_judge, look
@@ -110,10 +110,16 @@ def test_the_judge_sees_what_is_on_renders_and_where() -> None:
     assert judge.training
 
 
+@pytest.fixture
+def _fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "STEPS", 20)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_fewer_steps")
 def test_prompts_come_true(mini: sv.Model, tmp_path: Path) -> None:
-    """A small sample of what `python -m sagviz.mini.evaluation` measures: every object
-    once, well above the 2 % of guessing.
+    """A small sample of what `python -m sagviz.mini.evaluation` measures, with fewer steps: every
+    object once, well above the 2 % of guessing.
     """
     pictures = Gallery(mini, tmp_path).pictures([caption((name,)) for name in NAMES], CFG(3.0))
     seen = look(load_judge(), autoencoder.to_tensor(pictures))
@@ -123,6 +129,7 @@ def test_prompts_come_true(mini: sv.Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_fewer_steps")
 def test_two_objects_stand_as_the_prompt_says(mini: sv.Model, tmp_path: Path) -> None:
     """Six prompts for each relation: far above the half that a model reaches which reads only who
     is there, and the axis.

@@ -16,6 +16,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, EulerAncestralDiscreteScheduler
 from instruments import held
+from pairs import pairs
 from tiny import (
     DOWN_LAYER,
     MARGIN,
@@ -559,9 +560,7 @@ def test_a_trace_within_the_bound_stays_within_it(
     run(model, guidance, steps=10, keep=keep)
 
 
-@pytest.mark.parametrize("steps", [9, 10, 23])
-@pytest.mark.parametrize("keep", [None, 2])
-@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize(("steps", "keep", "share"), pairs([9, 10, 23], [None, 2], [0.5, 0.7, 0.9]))
 def test_the_advice_of_a_refusal_can_be_followed(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch, steps: int, keep: int | None, share: float
 ) -> None:

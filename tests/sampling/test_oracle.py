@@ -29,6 +29,7 @@ from diffusers import (
     StableDiffusionSAGPipeline,
     UniPCMultistepScheduler,
 )
+from pairs import pairs
 from tiny import DOWN_LAYER, MARGIN, build_sdxl, difference, margin, noise, quiet
 from torch import Tensor
 
@@ -49,6 +50,7 @@ INTEGER_TIMES: dict[
     "deis": (DEISMultistepScheduler, {}),
     "unipc": (UniPCMultistepScheduler, {}),
 }
+SCALES = [(1.5, 0.0), (7.5, 0.0), (1.5, 0.75), (7.5, 1.0), (0.0, 1.0)]  # of CFG and SAG
 SCHEDULERS = {
     **INTEGER_TIMES,
     "dpm++ 2m karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
@@ -110,24 +112,22 @@ def ours(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("images", [1, 2])
-@pytest.mark.parametrize("cells", [(16, 16), (16, 24)], ids=str)
-@pytest.mark.parametrize("scheduler", INTEGER_TIMES)
 @pytest.mark.parametrize(
-    ("cfg", "sag"), [(1.5, 0.0), (7.5, 0.0), (1.5, 0.75), (7.5, 1.0), (0.0, 1.0)]
+    ("scheduler", "scales", "cells", "images"),
+    pairs(INTEGER_TIMES, SCALES, [(16, 16), (16, 24)], [1, 2]),
+    ids=str,
 )
 def test_a_run_is_that_of_diffusers(
     model: sv.Model,
     pipe: StableDiffusionPipeline,
     sag_pipe: StableDiffusionSAGPipeline,
-    cfg: float,
-    sag: float,
+    scales: tuple[float, float],
     scheduler: str,
     cells: tuple[int, int],
     images: int,
 ) -> None:
     """CFG, CFG+SAG and SAG alone (cfg 0), over schedulers, shapes and batches."""
-    start = noise(images, cells, seed=3)
+    (cfg, sag), start = scales, noise(images, cells, seed=3)
     if sag:
         expected = by_diffusers(sag_pipe, scheduler, start, guidance_scale=cfg, sag_scale=sag)
         guidance = CFG(cfg) + SAG(sag) if cfg else Guidance((SAG(sag),))
@@ -142,13 +142,15 @@ def test_a_run_is_that_of_diffusers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", ["ddim", "dpm++ 2m", "euler"])
 @pytest.mark.parametrize(
-    "layers", ["mid", DOWN_LAYER, ("mid", DOWN_LAYER)], ids=["mid", "down", "both"]
-)
-@pytest.mark.parametrize(
-    ("cfg", "images", "cells"),
-    [(None, 2, (16, 16)), (4.0, 1, (16, 24)), (4.0, 2, (16, 16))],
+    ("scheduler", "layers", "cfg", "images", "cells"),
+    pairs(
+        ["ddim", "dpm++ 2m", "euler"],
+        ["mid", DOWN_LAYER, ("mid", DOWN_LAYER)],
+        [None, 4.0],
+        [1, 2],
+        [(16, 16), (16, 24)],
+    ),
     ids=str,
 )
 def test_pag_is_that_of_diffusers(
@@ -345,9 +347,11 @@ SDXL_RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("given", SDXL_RUNS)
-@pytest.mark.parametrize(("images", "cells"), [(1, (16, 16)), (2, (16, 24))], ids=str)
-@pytest.mark.parametrize("scheduler", ["own", "ddim", "dpm++ 2m karras", "heun"])
+@pytest.mark.parametrize(
+    ("scheduler", "given", "images", "cells"),
+    pairs(["own", "ddim", "dpm++ 2m karras", "heun"], SDXL_RUNS, [1, 2], [(16, 16), (16, 24)]),
+    ids=str,
+)
 def test_sdxl_is_that_of_diffusers(
     families: Callable[[str], Family],
     scheduler: str,

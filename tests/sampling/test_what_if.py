@@ -101,8 +101,11 @@ RUNS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("settings", RUNS, ids=str)
-@pytest.mark.parametrize("index", [0, 3, -1])
+@pytest.mark.parametrize(
+    ("settings", "index"),
+    [*((settings, 3) for settings in RUNS), (RUNS[0], 0), (RUNS[0], -1), (RUNS[2], -1)],
+    ids=str,
+)
 def test_a_branch_with_unchanged_settings_is_the_trace(
     model: sv.Model, settings: dict[str, Any], index: int
 ) -> None:

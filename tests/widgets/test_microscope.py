@@ -6,6 +6,7 @@ import gc
 import html
 import re
 import sys
+import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterator
@@ -463,3 +464,30 @@ def test_only_the_newest_wish_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     waiting.forget()
     time.sleep(2 * worker.PAUSE)
     assert done == [4]
+
+
+def test_a_wish_waits_for_the_end_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once would mix their settings, and the first would pay for the second's U-Net call."""
+    monkeypatch.setattr(worker, "has_kernel", lambda: True)
+    begun, go_on, done = threading.Event(), threading.Event(), list[str]()
+
+    def first() -> None:
+        begun.set()
+        go_on.wait()
+        done.append("first")
+
+    waiting = worker.Later()
+    waiting.do(first)
+    assert begun.wait(10)
+    waiting.do(lambda: done.append("superseded"))
+    time.sleep(3 * worker.PAUSE)
+    waiting.do(lambda: done.append("newest"))
+    assert waiting.pending
+    time.sleep(3 * worker.PAUSE)
+    assert done == []
+    go_on.set()
+    for _ in range(100):
+        if done == ["first", "newest"]:
+            break
+        time.sleep(0.05)
+    assert done == ["first", "newest"]

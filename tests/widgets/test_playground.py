@@ -375,12 +375,12 @@ def resident() -> int:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_from_run_to_run(playground: Playground) -> None:
-    """Theil-Sen slope of the resident memory over 100 runs after 20 to warm up, far below the
+    """Theil-Sen slope of the resident memory over 60 runs after 20 to warm up, far below the
     records of one run.
     """
     playground.steps = 1
     held = []
-    for number in range(120):
+    for number in range(80):
         playground.seed = number
         playground.run()
         if number >= 20 and number % 5 == 0:

@@ -75,13 +75,15 @@ class Worker:
 
 class Later:
     """Does the newest thing that it is given, in a thread, once nothing newer has come for a
-    moment: dragging a slider asks for many values and means the last one.
+    moment: dragging a slider asks for many values and means the last one. What is being done ends
+    first, so that no two mix their settings.
 
     Without a kernel, in scripts and tests, it does each at once.
     """
 
     def __init__(self) -> None:
         self._timer: threading.Timer | None = None
+        self._turn = threading.Lock()
 
     @property
     def pending(self) -> bool:
@@ -100,13 +102,15 @@ class Later:
 
     def forget(self) -> None:
         """Do nothing of what waits."""
-        if self._timer is not None:
-            self._timer.cancel()
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def _begin(self, work: Callable[[], None]) -> None:
-        if self._timer is not None and threading.current_thread() is self._timer:
-            self._timer = None
-            work()
+        with self._turn:
+            if threading.current_thread() is self._timer:  # else a newer one has come meanwhile
+                self._timer = None
+                work()
 
 
 def has_kernel() -> bool:
