@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sagviz import image
 from sagviz.errors import warn
+from sagviz.image import PictureLike
 from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.memory import WORKSPACES, weight_bytes
@@ -101,7 +102,7 @@ class StableDiffusion(Model):
             peak = round(WORKSPACES * peak)
         return peak + (weight_bytes(self.vae) if whole else 0)
 
-    def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
+    def encode(self, pictures: PictureLike | Sequence[PictureLike]) -> Tensor:
         pixels = image.from_images(pictures)
         self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
         with self.lock, torch.no_grad():
