@@ -5,57 +5,124 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import ParamSpec, TypeVar
-
-import numpy as np
+from typing import Any, TypeGuard, TypeVar, cast
 
 from sagviz.errors import ArgumentError
 
 MAX_STEPS = 999  # a schedule of 1,000 training steps has no more
+SHOWN = 80  # letters of a value in an error
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_CFG = ("cfg_scale=7.5", "cfg=7.5", "guidance=CFG(7.5)")
+_SAG = ("sag_scale=1.0", "sag=1.0", "guidance=CFG(3.0) + SAG(1.0)")
+_IMAGES, _SIZE = ("images=4",), ("size=(height, width)",)
+# what diffusers and other programs call an argument -> ours, of which the function's own is offered
+OUR_NAMES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("num_inference_steps", "inference_steps", "num_steps", "n_steps", "ddim_steps"),
+        ("steps=50",),
+    ),
+    **dict.fromkeys(("guidance_scale", "cfg_scale", "cfg", "text_scale"), _CFG),
+    **dict.fromkeys(("sag_scale", "sag"), _SAG),
+    "pag_scale": ("terms=PAG(2.0)", "guidance=CFG(3.0) + PAG(2.0)"),
+    "guidance_rescale": ("terms=Rescale(0.7)", "guidance=CFG(7.5) + Rescale(0.7)"),
+    **dict.fromkeys(("generator", "manual_seed"), ("seed=7", "seeds=[7]")),
+    "latents": ("noise=latents",),
+    **dict.fromkeys(
+        ("num_images_per_prompt", "num_images", "batch_size", "n_samples", "n_iter"), _IMAGES
+    ),
+    **dict.fromkeys(("height", "width", "resolution", "image_size", "W", "H"), _SIZE),
+    **dict.fromkeys(
+        ("sampler", "sampler_name", "scheduler"), ("scheduler='ddim'", "schedulers=['ddim']")
+    ),
+    "ddim_eta": ("eta=1.0",),
+    "torch_dtype": ("dtype='float16'",),
+    **dict.fromkeys(("prompt_2", "text"), ("prompt='a fox'", "prompts=['a fox']")),
+    **dict.fromkeys(("negative", "negative_prompt_2"), ("negative_prompt='blurry'",)),
+}
+OTHER_WAYS: Mapping[str, str] = {  # where we have no argument for it
+    "cross_attention_kwargs": (
+        "set the strength of a LoRA on the pipeline: pipe.set_adapters(names, 0.5)"
+    ),
+    **dict.fromkeys(
+        ("callback", "callback_on_step_end", "callback_steps"),
+        "sv.steps yields each step as soon as it is made",
+    ),
+    **dict.fromkeys(
+        ("output_type", "return_dict"),
+        "the trace has its pictures as trace.images and its latents as trace.latents",
+    ),
+}
+
+
+def plain(value: object) -> Any:
+    """A number of NumPy or torch, of no dimension, as Python's own; anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
 
 
 def check_number(
     name: str, value: object, low: float = -math.inf, high: float = math.inf, finite: bool = True
-) -> None:
-    """Refuse what is not a number between `low` and `high`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+) -> float:
+    """The number, of NumPy or torch as well; what is none between `low` and `high` is refused."""
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
         raise ArgumentError(f"{name} is {value!r}; give a number")
-    if not low <= value <= high or (finite and math.isinf(value)):
+    if not low <= number <= high or (finite and math.isinf(number)):
         bounded = math.isfinite(low) or math.isfinite(high)
         span = f"from {low:g} to {high:g}" if bounded else "that is finite"
-        raise ArgumentError(f"{name} is {value!r}; give a number {span}")
+        raise ArgumentError(f"{name} is {number!r}; give a number {span}")
+    return number
 
 
-def check_steps(steps: object) -> None:
-    """Refuse what is not a number of steps, 1..999."""
-    check_whole("steps", steps, 1, MAX_STEPS)
+def check_steps(steps: object) -> int:
+    """The number of steps; what is none in 1..999 is refused."""
+    return check_whole("steps", steps, 1, MAX_STEPS)
 
 
-def check_whole(name: str, value: object, low: int, high: int) -> None:
-    """Refuse what is not a whole number from `low` to `high`."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | np.integer)
-        or not low <= value <= high
-    ):
-        raise ArgumentError(f"{name} is {value!r}; give a whole number from {low} to {high}")
+def check_whole(name: str, value: object, low: int, high: int) -> int:
+    """The whole number, of NumPy or torch as well; what is none from `low` to `high` is refused."""
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+        raise ArgumentError(f"{name} is {number!r}; give a whole number from {low} to {high}")
+    return number
 
 
-def check_size(size: object, unit: int, example: tuple[int, int]) -> None:
-    """Refuse what is not (height, width) in pixels, both multiples of `unit`."""
-    if not (
-        isinstance(size, Sequence)
-        and len(size) == 2
-        and all(isinstance(side, int) and side >= unit and side % unit == 0 for side in size)
-    ):
+def check_wholes(name: str, value: object) -> tuple[int, ...]:
+    """The whole numbers of a list or an array; what is not one or more of them from 0 on is
+    refused.
+    """
+    numbers = tuple(map(plain, value)) if _is_list(value) else ()
+    if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
+        raise ArgumentError(
+            f"{name} is {value!r}; give whole numbers from 0 on, at least one, such as (0, 3), or"
+            " None"
+        )
+    return numbers
+
+
+def check_size(size: object, unit: int, example: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) in pixels; what is not that, both multiples of `unit`, is refused."""
+    sides = [plain(side) for side in size] if _is_list(size) else []
+    if len(sides) != 2 or not all(type(s) is int and s >= unit and s % unit == 0 for s in sides):
         raise ArgumentError(
             f"size is {size!r}; give (height, width) in pixels, multiples of {unit}, e.g. {example}"
         )
+    return sides[0], sides[1]
+
+
+def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
+    """Refuse what is not of a class; `wanted` says what to give."""
+    if not isinstance(value, kind):
+        raise ArgumentError(f"{name} is {shown(value)}; give {wanted}")
+
+
+def shown(value: object) -> str:
+    """A value on one line, cut where it is long."""
+    words = " ".join(repr(value).split())
+    return words if len(words) <= SHOWN else f"{words[:SHOWN]} ..."
 
 
 def format_bytes(amount: float) -> str:
@@ -70,27 +137,70 @@ def format_dtype(dtype: object) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def names_arguments(**hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: a keyword that the function does not have is refused with a sentence.
+def names_arguments(**hints: str) -> Callable[[F], F]:
+    """A decorator: a call that does not fit the function's arguments is refused with a sentence.
 
     Args:
         hints: for names that people bring along, what to do instead.
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        known = [*inspect.signature(function).parameters]
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
 
         @functools.wraps(function)
-        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            for name in kwargs:
-                if name not in known:
-                    near = get_close_matches(name, known, 1)
-                    hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
-                    raise ArgumentError(
-                        f"{function.__name__} has no argument {name!r}; {hints.get(name, hint)}"
-                    )
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            refuse_unknown(function.__name__, kwargs, list(signature.parameters), hints)
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise ArgumentError(f"{function.__name__}: {error}; {_call(signature)}") from None
             return function(*args, **kwargs)
 
-        return checked
+        return cast(F, checked)
 
     return decorate
+
+
+def refuse_unknown(
+    function: str, given: Iterable[str], known: Sequence[str], hints: Mapping[str, str] = {}
+) -> None:
+    """Refuse a name that is no argument of a function, and say what was probably meant.
+
+    Args:
+        function: what it is called.
+        given: the names.
+        known: those that it has.
+        hints: for some names, what to do instead.
+    """
+    for name in given:
+        if name not in known:
+            hint = hints.get(name) or _meant(name, known)
+            raise ArgumentError(f"{function} has no argument {name!r}; {hint}")
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    ours = [words for words in OUR_NAMES.get(name, ()) if words.partition("=")[0] in known]
+    near = get_close_matches(name, known, 1)
+    if ours:
+        return f"give {ours[0]}"
+    if name in OTHER_WAYS:
+        return OTHER_WAYS[name]
+    return f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+
+
+def _call(signature: inspect.Signature) -> str:
+    """How a function is called, in words."""
+    kinds = signature.parameters.values()
+    by_name = [each.name for each in kinds if each.kind is each.KEYWORD_ONLY]
+    by_place = [each.name for each in kinds if each.kind is not each.KEYWORD_ONLY]
+    named = f", and by name {', '.join(by_name)}" * bool(by_name)
+    return f"it takes, in this order, {', '.join(by_place)}{named}"
+
+
+def _is_list(value: object) -> TypeGuard[Collection[Any]]:
+    """Whether it is a list, a tuple, an array or the like."""
+    return (
+        isinstance(value, Collection)
+        and not isinstance(value, str | bytes)
+        and getattr(value, "shape", None) != ()
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,7 +14,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from sagviz.checks import shown
 from sagviz.errors import ArgumentError
+
+# (H, W, 3 or 4) of NumPy, (3 or 4, H, W) of torch, or grey: 0..1 as floats, 0..255 as whole numbers
+PictureLike = Image.Image | NDArray[Any] | Tensor
+# of true and false or 0 and 1; a picture is black and white
+MaskLike = Tensor | NDArray[Any] | Image.Image | Sequence[Any]
 
 MAP_COLOURS = "viridis"  # perceptually uniform and safe for the colour-blind
 
@@ -24,19 +31,70 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(array) for array in scaled.cpu().numpy()]
 
 
-def from_images(images: Image.Image | Sequence[Image.Image]) -> Tensor:
+def from_images(images: PictureLike | Sequence[PictureLike]) -> Tensor:
     """One picture or several of equal size to (B, 3, H, W) in [-1, 1]; refuses none, and several
-    sizes.
+    sizes. An array of four dimensions is several.
     """
-    listed = list(images) if isinstance(images, Sequence) else [images]
-    sizes = {image.size for image in listed}
+    one = isinstance(images, Image.Image) or getattr(images, "ndim", 4) < 4
+    listed: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
+    pixels = [_pixels(image) for image in listed]
+    sizes = {each.shape for each in pixels}
     if len(sizes) != 1:
         raise ArgumentError(
-            f"there are {len(listed)} pictures of {len(sizes)} sizes; give one or more, all of one"
+            f"there are {len(pixels)} pictures of {len(sizes)} sizes; give one or more, all of one"
             " size"
         )
-    arrays = [np.asarray(image.convert("RGB")) for image in listed]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.stack(pixels)
+
+
+def as_image(picture: PictureLike) -> Image.Image:
+    """A picture of NumPy or torch as one of PIL; one of PIL as it is."""
+    return picture if isinstance(picture, Image.Image) else to_images(from_images(picture))[0]
+
+
+def as_mask(mask: MaskLike) -> Tensor:
+    """The mask as 0 and 1 in float32, on the CPU, of the same shape.
+
+    Raises:
+        ArgumentError: it is no mask, or has other values.
+    """
+    try:
+        cells = _tensor(mask.convert("L") if isinstance(mask, Image.Image) else mask)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(f"the mask is {shown(mask)}; give 0 and 1 in latent cells") from None
+    cells = cells.float() / (255 if isinstance(mask, Image.Image) else 1)
+    if not ((cells == 0) | (cells == 1)).all():
+        raise ArgumentError(
+            f"the mask has the shape {tuple(cells.shape)} and other values than 0 and 1; give 0 and"
+            " 1 in latent cells, such as attention > 1.2"
+        )
+    return cells
+
+
+def _pixels(picture: PictureLike) -> Tensor:
+    """(3, H, W) in [-1, 1]."""
+    colours = _tensor(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
+    if colours.dim() == 2:
+        colours = colours[None]
+    elif not isinstance(picture, Tensor):
+        colours = colours.movedim(-1, 0)
+    top = 1 if colours.is_floating_point() or colours.dtype == torch.bool else 255
+    if colours.dim() != 3 or len(colours) not in (1, 3, 4) or not _within(colours, top):
+        raise ArgumentError(
+            f"a picture is an array of the shape {tuple(_tensor(picture).shape)}; give one of PIL,"
+            " (H, W, 3) of NumPy or (3, H, W) of torch, floats from 0 to 1 or whole numbers from 0"
+            " to 255"
+        )
+    return colours[:3].expand(3, -1, -1).float() / (top / 2) - 1
+
+
+def _within(values: Tensor, top: int) -> bool:
+    return bool(((values >= 0) & (values <= top)).all())
+
+
+def _tensor(value: Any) -> Tensor:
+    """Of what torch, NumPy or PIL have, on the CPU; NumPy's may be read-only or run backwards."""
+    return value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
 
 
 def to_png(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
-
-import numpy as np
 
 from sagviz.attention.layers import cross_of, find_cross, find_layer, layers, path_of
 from sagviz.attention.read import KINDS, Reading
 from sagviz.attention.words import TextModel, words_of
-from sagviz.checks import format_bytes
+from sagviz.checks import check_wholes, format_bytes
 from sagviz.errors import ArgumentError
 
 MAX_BYTES = 2 * 2**30
@@ -76,7 +73,7 @@ class Capture:
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         for name in ("heads", "steps", "place"):
             value = getattr(self, name)
-            object.__setattr__(self, name, value if value is None else _whole_numbers(name, value))
+            object.__setattr__(self, name, value if value is None else check_wholes(name, value))
         if not self.layers or not all(isinstance(layer, str) for layer in self.layers):
             raise ArgumentError(
                 f"layers is {self.layers!r}; give 'mid', 'all', or dotted paths of self-attention"
@@ -179,16 +176,3 @@ class Capture:
                 f" max_bytes, {format_bytes(self.max_bytes)}; capture fewer layers, averaged heads,"
                 " 'mass' instead of 'maps', or fewer steps"
             )
-
-
-def _whole_numbers(name: str, value: Any) -> tuple[int, ...]:
-    """A tuple of whole numbers from 0 on, at least one."""
-    listed = tuple(value) if isinstance(value, Collection) and not isinstance(value, str) else ()
-    if not listed or not all(
-        isinstance(number, int | np.integer) and number >= 0 for number in listed
-    ):
-        raise ArgumentError(
-            f"{name} is {value!r}; give whole numbers from 0 on, at least one, such as (0, 3), or"
-            " None"
-        )
-    return tuple(map(int, listed))

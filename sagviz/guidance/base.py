@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from sagviz.attention.read import Reading
-from sagviz.checks import check_number
+from sagviz.checks import check_number, plain
 from sagviz.errors import ArgumentError
 from sagviz.guidance.views import ModelView, StepView, UNetRequest
 
+Kind = TypeVar("Kind", bound="Term")
 SPARE_COLOURS = ("#8C564B", "#17BECF", "#BCBD22", "#7F7F7F", "#E377C2")
 
 
@@ -81,6 +82,8 @@ class Term:
         Term.kinds[cls.name] = cls
 
     def __post_init__(self) -> None:
+        for name, value in self.settings().items():
+            object.__setattr__(self, name, plain(value))  # NumPy's cannot be written into files
         check_number(f"the {self.name} scale", self.scale)
         check_number("start", self.start, 0, 1)
         check_number("stop", self.stop, self.start, 1)
@@ -93,6 +96,9 @@ class Term:
 
     def __add__(self, other: Term | Guidance) -> Guidance:
         return Guidance((self,)) + other
+
+    def __radd__(self, zero: int) -> Guidance:
+        return Guidance((self,)).__radd__(zero)
 
     @property
     def scale_name(self) -> str:
@@ -119,9 +125,9 @@ class Term:
         del model, shape
         missing = [Term.kinds[name].__name__ for name in self.requires if not guidance.get(name)]
         if missing:
+            wanted = f"add {missing[0]}(3.0) to the guidance"
             raise ArgumentError(
-                f"{type(self).__name__} does nothing without {missing[0]}; add {missing[0]}(3.0) to"
-                " the guidance"
+                f"{type(self).__name__} does nothing without {missing[0]}; {wanted}"
             )
 
     @property
@@ -142,14 +148,12 @@ class Term:
         """What the step still lacks for this term of the U-Net's outputs."""
         return None  # a plain term is made of the branches
 
-    def compute(self, step: StepView, model: ModelView) -> dict[str, Tensor]:
+    def compute(self, step: StepView, model: ModelView) -> dict[str, Tensor]:  # noqa: ARG002
         """What the step still lacks that is not the U-Net's, by the name it is kept under."""
-        del step, model
         return {}
 
-    def carry_over(self, step: StepView) -> dict[str, Tensor]:
+    def carry_over(self, step: StepView) -> dict[str, Tensor]:  # noqa: ARG002
         """What the next step must know of this one, by the name it is kept under."""
-        del step
         return {}
 
     def reusable(self, old: StepView, new: StepView) -> dict[str, Tensor]:
@@ -162,8 +166,8 @@ class Term:
 
     def kept_numbers(self, shape: tuple[int, int, int]) -> int:
         """How many numbers a step keeps for it at the most, for one latent (C, H, W)."""
-        maps = len(self.reads)
-        return ((len(self.keeps) - maps) * shape[0] + maps) * math.prod(shape[1:])
+        maps, tensors = len(self.reads), len(self.keeps)
+        return ((tensors - maps) * shape[0] + maps) * math.prod(shape[1:])
 
     def in_noise(self, step: StepView) -> Tensor:
         """The unscaled direction, as a difference of noises, (B, C, H, W)."""
@@ -178,13 +182,9 @@ class Term:
             return torch.zeros_like(noise)
         return -level.sigma / level.alpha * level.slope * noise
 
-    def formula_at(self, step: StepView) -> str:
+    def formula_at(self, step: StepView) -> str:  # noqa: ARG002
         """The formula for the branches that this step has."""
-        del step
         return self.formula
-
-
-Kind = TypeVar("Kind", bound=Term)
 
 
 @dataclass(frozen=True, repr=False)
@@ -201,14 +201,15 @@ class Guidance:
     terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [term.name for term in self.terms]
-        if len(set(names)) < len(names):
+        if len({term.name for term in self.terms}) < len(self.terms):
             raise ArgumentError(f"the guidance {self!r} has a term twice; add their scales")
 
     def __add__(self, other: Term | Guidance) -> Guidance:
-        if not isinstance(other, Term | Guidance):
-            return NotImplemented
-        return Guidance(self.terms + (other.terms if isinstance(other, Guidance) else (other,)))
+        more = (other,) if isinstance(other, Term) else getattr(other, "terms", None)
+        return NotImplemented if more is None else Guidance(self.terms + more)
+
+    def __radd__(self, zero: int) -> Guidance:
+        return self if zero == 0 else NotImplemented  # `sum` begins with 0
 
     def __repr__(self) -> str:
         """The code that makes it."""
@@ -250,8 +251,7 @@ class Guidance:
         Raises:
             ArgumentError: a term is of a kind that is not defined here.
         """
-        unknown = [term["kind"] for term in terms if term["kind"] not in Term.kinds]
-        if unknown:
+        if unknown := [term["kind"] for term in terms if term["kind"] not in Term.kinds]:
             raise ArgumentError(
                 f"there is no guidance term {unknown[0]!r} here; define its class first, as where"
                 f" it was made; known are {', '.join(Term.kinds)}"

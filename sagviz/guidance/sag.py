@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sagviz.attention.layers import find_layer
 from sagviz.attention.read import Reading
-from sagviz.checks import check_number
+from sagviz.checks import check_number, check_wholes
 from sagviz.diffusion.blur import gaussian_blur, kernel_size
 from sagviz.errors import ArgumentError
 from sagviz.guidance.base import Guidance, Term
-from sagviz.guidance.sag_mask import degrade, detail, highest, random_scores, upsampled
+from sagviz.guidance.sag_mask import ATTENTION, degrade, detail, highest, random_scores, upsampled
 from sagviz.guidance.views import ModelView, StepView, UNetRequest
 
 MASK_SOURCES = {  # what is blurred, in a few words
@@ -25,7 +25,7 @@ MASK_SOURCES = {  # what is blurred, in a few words
     "high-frequency": "fine detail, equal area",
     "inverted": "least attended cells, equal area",
 }
-ATTENTION, DEGRADED, HAND_MASK = "attention", "out_degraded", "hand_mask"  # what a step keeps
+DEGRADED, HAND_MASK = "out_degraded", "hand_mask"  # what a step keeps beside the map
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,11 +97,7 @@ class SAG(Term):
                 f"blur_kernel is {kernel!r}; give an odd number of taps such as 9, or None"
             )
         if heads is not None:
-            if isinstance(heads, str | int) or not heads or not all(type(h) is int for h in heads):
-                raise ArgumentError(
-                    f"heads is {heads!r}; give a tuple of head numbers such as (0, 3), or None"
-                )
-            object.__setattr__(self, "heads", tuple(heads))
+            object.__setattr__(self, "heads", check_wholes("heads", heads))
 
     @property
     def keeps(self) -> tuple[str, ...]:

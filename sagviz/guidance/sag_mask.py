@@ -9,7 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sagviz.diffusion.seeds import generator
+from sagviz.errors import ArgumentError
+from sagviz.guidance.views import StepView
+from sagviz.image import MaskLike, as_mask
 
+ATTENTION = "attention"  # under which a step keeps the map
 MASK_STREAM = 1  # apart from a stochastic scheduler's noise, which comes from (seed, index) alone
 
 
@@ -25,6 +29,24 @@ def upsampled(cells: Tensor, size: tuple[int, int]) -> Tensor:
     spread to its nearest.
     """
     return F.interpolate(cells.float()[:, None], size)
+
+
+def hand_made(mask: MaskLike, step: StepView) -> Tensor:
+    """A mask made by hand, (H, W), (1, H, W) or (B, 1, H, W) in cells of the latent or of the map,
+    as 0 and 1 for each image of a step, (B, 1, H, W).
+
+    Raises:
+        ArgumentError: it has another shape or other values.
+    """
+    given, (images, _, height, width) = as_mask(mask), step.x_t.shape
+    known = [part.shape[-2:] for part in (step.x_t, step.kept.get(ATTENTION)) if part is not None]
+    cells = given.reshape(-1, *given.shape[-2:]) if given.dim() in (2, 3, 4) else given
+    if cells.shape[-2:] not in known or len(cells) not in (1, images):
+        raise ArgumentError(
+            f"the mask has the shape {tuple(given.shape)}; give 0 and 1 in latent cells, (H, W) ="
+            f" ({height}, {width})"
+        )
+    return upsampled(cells, (height, width)).expand(images, -1, -1, -1)
 
 
 def highest(scores: Tensor, like: Tensor) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from sagviz.image import MaskLike, as_mask
 
 
-def iou(a: Tensor, b: Tensor) -> float:
+def iou(a: MaskLike, b: MaskLike) -> float:
     """Intersection over union of two masks of 0 and 1, 0..1; NaN where both are empty.
 
     Example:
@@ -13,5 +13,6 @@ def iou(a: Tensor, b: Tensor) -> float:
         >>> round(sv.measure.iou(torch.tensor([1, 1, 0]), torch.tensor([0, 1, 1])), 3)
         0.333
     """
-    either = (a.bool() | b.bool()).sum()
-    return float((a.bool() & b.bool()).sum() / either) if either else float("nan")
+    first, second = as_mask(a).bool(), as_mask(b).bool()
+    either = (first | second).sum()
+    return float((first & second).sum() / either) if either else float("nan")

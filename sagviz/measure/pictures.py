@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from sagviz.image import PictureLike, as_image
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
-def sharpness(picture: Image.Image) -> float:
+def sharpness(picture: PictureLike) -> float:
     """Variance of the luma's Laplacian (4 neighbours, inner pixels), luma 0..1: larger is sharper.
     A flat picture has 0.
 
@@ -29,7 +30,7 @@ def sharpness(picture: Image.Image) -> float:
     return float((y[:-2, 1:-1] + y[2:, 1:-1] + y[1:-1, :-2] + y[1:-1, 2:] - 4 * inner).var())
 
 
-def saturation(picture: Image.Image) -> float:
+def saturation(picture: PictureLike) -> float:
     """Mean saturation of the hexcone model, (max - min) / max of a pixel's channels (Smith 1978), 0
     for black: 0 grey, 1 pure.
 
@@ -44,7 +45,7 @@ def saturation(picture: Image.Image) -> float:
     return float(np.divide(high - low, high, out=np.zeros_like(high), where=high > 0).mean())
 
 
-def contrast(picture: Image.Image) -> float:
+def contrast(picture: PictureLike) -> float:
     """RMS contrast: the standard deviation of the luma 0..1 (Peli 1990). At most 0.5, half black
     and half white.
 
@@ -57,7 +58,7 @@ def contrast(picture: Image.Image) -> float:
     return float(_luma(picture).std())
 
 
-def of_picture(picture: Image.Image) -> dict[str, float]:
+def of_picture(picture: PictureLike) -> dict[str, float]:
     """All measures of a picture, by name.
 
     Example:
@@ -73,10 +74,10 @@ def of_picture(picture: Image.Image) -> dict[str, float]:
     }
 
 
-def _pixels(picture: Image.Image) -> NDArray[np.float64]:
+def _pixels(picture: PictureLike) -> NDArray[np.float64]:
     """(H, W, 3), 0..1."""
-    return np.asarray(picture.convert("RGB")).astype(np.float64) / 255
+    return np.asarray(as_image(picture).convert("RGB")).astype(np.float64) / 255
 
 
-def _luma(picture: Image.Image) -> NDArray[np.float64]:
+def _luma(picture: PictureLike) -> NDArray[np.float64]:
     return _pixels(picture) @ LUMA

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sagviz.checks import check_whole
 from sagviz.errors import ArgumentError
 
 BLOCK = 1024  # rows at a time, so that no N x N matrix of distances is held
@@ -86,10 +87,7 @@ def precision_recall(real: object, made: object, k: int = 3) -> PrecisionRecall:
         >>> sv.measure.precision_recall(features, features[:50])
         PrecisionRecall(precision=1.0, recall=0.93)
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ArgumentError(
-            f"k is {k!r}; give the number of neighbours, 1 or more; the paper takes 3"
-        )
+    k = check_whole("k, the number of neighbours", k, 1, 2**31)
     first, second = _pair(real, made, k + 1)
     return PrecisionRecall(_inside(second, first, k), _inside(first, second, k))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sagviz.models.base import Model as Model
 from sagviz.models.conditioning import Conditioning as Conditioning
+from sagviz.models.load import as_model as as_model
 from sagviz.models.load import load as load
 from sagviz.models.origin import Origin as Origin
 from sagviz.models.schedulers import SCHEDULERS as SCHEDULERS

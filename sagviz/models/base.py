@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from sagviz import image
 from sagviz.attention.layers import default_layer
-from sagviz.checks import check_size, format_dtype
-from sagviz.errors import ArgumentError
+from sagviz.checks import check_size, check_whole, format_dtype
 from sagviz.guidance import SAG, Classifier
+from sagviz.image import PictureLike
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.memory import Footprint
 from sagviz.models.offload import execution_device
@@ -117,9 +117,9 @@ class Model:
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """(C, H, W) of the latent for a picture of `size` = (height, width) pixels."""
-        check_size(size, self.size_unit, self.default_size)
+        height, width = check_size(size, self.size_unit, self.default_size)
         cell = self.pixels_per_cell
-        return self.unet.config.in_channels, size[0] // cell, size[1] // cell
+        return self.unet.config.in_channels, height // cell, width // cell
 
     def sag(
         self,
@@ -210,8 +210,9 @@ class Model:
         """Bytes at the peak of decoding one picture, beside the weights; `tiled` in tiles."""
         raise NotImplementedError
 
-    def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
-        """Pictures of equal size to latents (B, C, H, W), float32 on the CPU, unit variance.
+    def encode(self, pictures: PictureLike | Sequence[PictureLike]) -> Tensor:
+        """Pictures of equal size to latents (B, C, H, W), float32 on the CPU, unit variance. They
+        are PIL's, or arrays: (H, W, 3) of NumPy, (3, H, W) of torch, 0..1 or 0..255.
 
         Example:
             >>> import sagviz as sv
@@ -255,6 +256,5 @@ class Model:
             tensor([0.4363])
         """
         bars = self.scheduler.alphas_cumprod
-        if not isinstance(t, int) or not 0 <= t < len(bars):
-            raise ArgumentError(f"t is {t!r}; give a whole number from 0 to {len(bars) - 1}")
+        t = check_whole("t", t, 0, len(bars) - 1)
         return math.sqrt(bars[t]) * latents + math.sqrt(1 - bars[t]) * noise

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sagviz.attention.compiled import plain
-from sagviz.checks import format_dtype
+from sagviz.checks import format_dtype, names_arguments, shown
 from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Classifier
 from sagviz.mini import NAME, WEIGHTS
@@ -20,6 +20,7 @@ from sagviz.models.offload import visit_in_turn
 from sagviz.models.origin import Origin
 
 
+@names_arguments()
 def load(
     source: object = None,
     *,
@@ -52,6 +53,8 @@ def load(
         >>> sv.load("miniature")
         <Model miniature on cpu, float32>
     """
+    if isinstance(source, Model):
+        return source
     if source is not None and not isinstance(source, str | Path):
         return _from_pipeline(source, device, dtype, classifier, offload)
     source = None if source == NAME else source
@@ -70,6 +73,23 @@ def load(
     if offload:
         visit_in_turn(list(model.networks.values()), place)
     return model
+
+
+def as_model(value: object) -> Model:
+    """A model, or a diffusers pipeline opened as one, where a function takes its `model`.
+
+    Raises:
+        ArgumentError: it is neither.
+        ModelError: it is a pipeline that `load` refuses.
+    """
+    if isinstance(value, Model):
+        return value
+    if not hasattr(value, "components"):
+        raise ArgumentError(
+            f"model is {shown(value)}; give what sv.load() returned, or a diffusers pipeline, as"
+            " the first argument"
+        )
+    return load(value)
 
 
 def load_classifier(

@@ -17,7 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from sagviz import image
+from sagviz.attention.words import with_all_vectors
 from sagviz.errors import warn
+from sagviz.image import PictureLike
 from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.memory import WORKSPACES, weight_bytes
@@ -62,7 +64,8 @@ class StableDiffusion(Model):
         length = self.tokenizer.model_max_length
         # a fast tokenizer keeps padding and truncation as its own state, which threads would share
         with self.lock:
-            ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+            text = with_all_vectors(self.tokenizer, prompt)
+            ids = self.tokenizer(text, truncation=False, verbose=False).input_ids
         if len(ids) > length:
             cut = self.tokenizer.decode(ids[length - 1 : -1]).strip()
             shown = cut if len(cut) < SHOWN else cut[:SHOWN] + " ..."
@@ -101,7 +104,7 @@ class StableDiffusion(Model):
             peak = round(WORKSPACES * peak)
         return peak + (weight_bytes(self.vae) if whole else 0)
 
-    def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
+    def encode(self, pictures: PictureLike | Sequence[PictureLike]) -> Tensor:
         pixels = image.from_images(pictures)
         self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
         with self.lock, torch.no_grad():
@@ -142,7 +145,7 @@ def padded(tokenizer: Any, text: str) -> Any:
     shared: hold the lock.
     """
     return tokenizer(
-        text,
+        with_all_vectors(tokenizer, text),
         padding="max_length",
         truncation=True,
         max_length=tokenizer.model_max_length,

@@ -18,6 +18,7 @@ from torch import Tensor
 from sagviz import image
 from sagviz.errors import ArgumentError
 from sagviz.guidance import SAG
+from sagviz.image import PictureLike
 from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
 
@@ -105,7 +106,7 @@ class Pixels(Model):
         del latent, tiled
         return 0
 
-    def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
+    def encode(self, pictures: PictureLike | Sequence[PictureLike]) -> Tensor:
         colours = image.from_images(pictures)
         self.latent_shape((colours.shape[2], colours.shape[3]))  # refuses what does not fit
         return colours if self.unet.config.in_channels == 3 else colours.mean(dim=1, keepdim=True)

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from sagviz.errors import warn
 from sagviz.models.base import Model
+from sagviz.models.load import as_model
 
 WORD = re.compile(r"[^\W_]+")  # letters and digits; marks between them are never a word
 MIN_LIKENESS = 0.7  # difflib's ratio from which a known word is worth suggesting
@@ -30,6 +31,7 @@ def vocabulary(model: Model) -> dict[str, tuple[str, ...]] | None:
         >>> words["objects"][:3]
         ('apple', 'banana', 'strawberry')
     """
+    model = as_model(model)
     kinds = model.tokenizer.init_kwargs.get("words") if model.reads_text else None
     return {kind: tuple(kinds[kind]) for kind in KINDS} if kinds else None
 

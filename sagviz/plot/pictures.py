@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from sagviz.errors import TraceError
 from sagviz.image import enlarge, heat_map, preview
-from sagviz.models import Model
+from sagviz.models import Model, as_model
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -28,7 +28,7 @@ def show(latents: Tensor, trace: Trace, model: Model | None) -> Image.Image:
     """
     first = latents[:1]
     if model is not None:
-        return model.decode(first)[0]
+        return as_model(model).decode(first)[0]
     if trace.latent_rgb is None:
         raise TraceError(
             "this trace has no preview colours because its run was interrupted; give model="

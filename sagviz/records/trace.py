@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from sagviz import html
+from sagviz.checks import plain
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import save
 from sagviz.image import from_png
@@ -99,9 +100,12 @@ class Trace(trace_file.Content, Sequence[Step]):
         Raises:
             ArgumentError: there is no such step.
         """
-        if not -len(self) <= index < len(self):
-            raise ArgumentError(f"index is {index}; this trace has steps 0 to {len(self) - 1}")
-        return index % len(self)
+        place = plain(index)
+        if type(place) is not int or not -len(self) <= place < len(self):
+            raise ArgumentError(
+                f"index is {place!r}; this trace has steps 0 to {len(self) - 1}, and -1 is the last"
+            )
+        return place % len(self)
 
     def of_image(self, image: int) -> Trace:
         """The trace of one image of the batch, from 0."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sagviz.checks import check_number, check_steps, names_arguments
+from sagviz.checks import check_number, check_steps, names_arguments, plain
 from sagviz.errors import ReportError
 from sagviz.guidance import CFG, SAG, Guidance
 from sagviz.mini import NAME
@@ -56,7 +56,8 @@ class Parameters:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value = getattr(self, each.name)
+            value = plain(getattr(self, each.name))
+            object.__setattr__(self, each.name, value)
             if isinstance(value, bool) or not isinstance(value, TYPES[str(each.type)]):
                 raise ReportError(
                     f"the report parameter {each.name} is {value!r}; it is of type {each.type},"

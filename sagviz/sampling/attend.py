@@ -11,11 +11,13 @@ from sagviz.attention.captured import Captured, captured_of
 from sagviz.attention.layers import cross_of
 from sagviz.attention.read import capture
 from sagviz.attention.words import words_of
-from sagviz.models import Conditioning, Model
+from sagviz.checks import names_arguments
+from sagviz.models import Conditioning, Model, as_model
 from sagviz.records.trace import Trace
 from sagviz.sampling.prepare import check_made_by
 
 
+@names_arguments()
 @torch.no_grad()
 def attend(
     model: Model,
@@ -54,6 +56,7 @@ def attend(
         >>> found.names, found.row.shape
         (('[start]', 'a', 'fox', '[end]'), torch.Size([1, 8, 8]))
     """
+    model = as_model(model)
     check_made_by(model, trace)
     kinds = ("mass", "row", "words") if cross_of(model.unet, layer) else ("mass", "row")
     step, settings = trace[trace.position(index)], trace.settings

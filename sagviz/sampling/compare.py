@@ -11,7 +11,7 @@ from torch import Tensor
 from sagviz.attention.capture import Capture
 from sagviz.checks import names_arguments
 from sagviz.guidance import CFG, SAG, Guidance, Term, as_guidance
-from sagviz.models import Model
+from sagviz.models import Model, as_model
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect, progress_bar
 from sagviz.sampling.prepare import prepare
@@ -68,6 +68,7 @@ def compare(
         >>> sum(trace.forwards for trace in pair)
         12
     """
+    model = as_model(model)
     if isinstance(cfg, EllipsisType):
         cfg = 3.0 if model.reads_text else None
     sag = sag if isinstance(sag, SAG) else model.sag(sag)

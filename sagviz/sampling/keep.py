@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
-
-from sagviz.checks import check_whole
+from sagviz.checks import check_whole, plain
 from sagviz.errors import ArgumentError
 from sagviz.sampling.prepare import Run
 
@@ -15,17 +13,17 @@ def kept_steps(keep: int | Collection[int] | None, evaluations: int) -> set[int]
     """The indices that `keep` means."""
     if keep is None:
         return set(range(evaluations))
-    if isinstance(keep, int | float | np.number):
-        check_whole("keep", keep, 1, evaluations)
-        return {*range(0, evaluations, int(keep)), evaluations - 1}
+    keep = plain(keep)
+    if not isinstance(keep, Collection):
+        every = check_whole("keep", keep, 1, evaluations)
+        return {*range(0, evaluations, every), evaluations - 1}
+    indices = [plain(index) for index in keep]
     wrong = [
-        index
-        for index in keep
-        if not isinstance(index, int | np.integer) or not 0 <= index < evaluations
+        index for index in indices if not isinstance(index, int) or not 0 <= index < evaluations
     ]
     if wrong:
         raise ArgumentError(f"keep names the steps {wrong}; this run has 0 to {evaluations - 1}")
-    return {int(index) for index in keep}
+    return set(indices)
 
 
 def record_bytes(run: Run) -> int:

@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
 from sagviz.attention.words import Word, words_of
-from sagviz.checks import check_number, check_steps, check_whole
+from sagviz.checks import check_kind, check_number, check_size, check_steps, check_whole, shown
 from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
 from sagviz.diffusion.seeds import generator
 from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Guidance, Term, as_guidance
-from sagviz.models import Model, check_scheduler, make_scheduler
+from sagviz.models import Model, as_model, check_scheduler, make_scheduler
 from sagviz.models.vocabulary import warn_of_unknown_words
 from sagviz.records.settings import Settings
 from sagviz.records.trace import Trace
@@ -96,11 +97,12 @@ def prepare(
 
     `warns=False` is for settings that were warned of when they were first given.
     """
-    total, pixels = as_guidance(guidance), model.default_size if size is None else size
-    check_steps(steps)
-    check_whole("images", images, 1, 4096)
-    check_whole("seed", 0 if seed is None else seed, 0, 2**63 - 4097)
-    check_number("eta", eta, 0, 1)
+    model, total = as_model(model), as_guidance(guidance)
+    own = model.default_size
+    pixels = own if size is None else check_size(size, model.size_unit, own)
+    steps, images = check_steps(steps), check_whole("images", images, 1, 4096)
+    first = secrets.randbelow(2**32) if seed is None else check_whole("seed", seed, 0, 2**63 - 4097)
+    eta = check_number("eta", eta, 0, 1)
     check_text(model, total, prompt=prompt, negative_prompt=negative_prompt)
     if warns:
         warn_of_prompts(model, prompt, negative_prompt if total.needs_both_branches else "")
@@ -114,17 +116,15 @@ def prepare(
     planner = make_scheduler(model, scheduler)
     check_scheduler(model, planner, warns=warns)
     options = _set_timesteps(planner, steps, eta)
-    seed = secrets.randbelow(2**32) if seed is None else int(seed)
-    # int(): NumPy's whole numbers cannot be written into a file of settings.
     settings = Settings(
         model=model.name,
         prompt=prompt,
         negative_prompt=negative_prompt,
         guidance=total,
-        steps=int(steps),
-        seed=seed,
-        images=int(images),
-        size=(pixels[0], pixels[1]),
+        steps=steps,
+        seed=first,
+        images=images,
+        size=pixels,
         scheduler=describe(planner),
         eta=float(eta),
     )
@@ -152,7 +152,13 @@ def resume(model: Model, settings: Settings) -> Run:
 
 
 def check_made_by(model: Model, trace: Trace) -> None:
-    """Refuse a trace that another model made."""
+    """Refuse what is no trace, and one that another model made."""
+    check_kind(
+        "trace",
+        trace,
+        Trace,
+        "what sv.trace returned, after the model; sv.Trace.load(path) reads one from a file",
+    )
     if model.name != trace.settings.model:
         raise ArgumentError(
             f"the trace was made by {trace.settings.model}, not by {model.name}; load that model"
@@ -167,7 +173,10 @@ def check_text(model: Model, guidance: Guidance, **prompts: object) -> None:
     """
     for name, prompt in prompts.items():
         if not isinstance(prompt, str):
-            raise ArgumentError(f"{name} is {prompt!r}; give a text, '' for none")
+            several = "; sv.sweep(model, prompts=[...]) runs several" * isinstance(
+                prompt, list | tuple
+            )
+            raise ArgumentError(f"{name} is {shown(prompt)}; give a text, '' for none{several}")
         if not model.reads_text:
             model.check_prompt(prompt)
     comparing = [term for term in guidance.terms if term.needs_both_branches]
@@ -208,7 +217,9 @@ def _start_noise(settings: Settings, shape: tuple[int, int, int], given: Tensor 
     return torch.stack([torch.randn(shape, generator=generator(seed)) for seed in seeds])
 
 
-def _checked_noise(noise: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _checked_noise(noise: object, shape: tuple[int, ...]) -> Tensor:
+    if isinstance(noise, np.ndarray):
+        noise = torch.from_numpy(np.ascontiguousarray(noise))
     if not isinstance(noise, Tensor):
         raise ArgumentError(
             f"noise is a {type(noise).__name__}; give a tensor (images, C, H, W) = {shape}, or None"

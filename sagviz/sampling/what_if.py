@@ -7,13 +7,15 @@ from __future__ import annotations
 from dataclasses import replace
 from types import EllipsisType
 
-import torch
 from torch import Tensor
 
+from sagviz.checks import names_arguments
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import SAG, Guidance, Term, as_guidance
 from sagviz.guidance.sag import HAND_MASK
-from sagviz.models import Model
+from sagviz.guidance.sag_mask import hand_made
+from sagviz.image import MaskLike
+from sagviz.models import Model, as_model
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -26,13 +28,14 @@ from sagviz.sampling.unet_calls import UNetCalls
 MEMORYLESS = ("DDIMScheduler", "EulerDiscreteScheduler")
 
 
+@names_arguments()
 def what_if(
     model: Model,
     trace: Trace,
     index: int,
     *,
     guidance: Guidance | Term | EllipsisType | None = ...,
-    mask: Tensor | EllipsisType | None = ...,
+    mask: MaskLike | EllipsisType | None = ...,
 ) -> Step:
     """One step of a trace under another guidance, from the same x_t.
 
@@ -46,8 +49,9 @@ def what_if(
         trace: a run with its steps.
         index: position in the trace; -1 is the last.
         guidance: what to use instead; `...` keeps the trace's, `None` is unguided.
-        mask: a hand-made mask for SAG, (H, W), (1, H, W) or (B, 1, H, W) in latent cells, 0 or 1;
-            `...` keeps the trace's, `None` is the attention's own.
+        mask: a hand-made mask for SAG, (H, W), (1, H, W) or (B, 1, H, W) in cells of the latent or
+            of the map, 0 and 1 or true and false, of torch, NumPy or PIL; `...` keeps the trace's,
+            `None` is the attention's own.
 
     Raises:
         ArgumentError: there is no such step, another model made the trace, or a mask without SAG.
@@ -64,18 +68,19 @@ def what_if(
         1
     """
     run, first = depart(model, trace, index, guidance, mask)
-    on_device = first.map(lambda part: part.to(model.device))
-    (done,) = UNetCalls(model).complete([run], [on_device])
+    on_device = first.map(lambda part: part.to(run.model.device))
+    (done,) = UNetCalls(run.model).complete([run], [on_device])
     return to_host(run, replace(done, x_next=advance(run, done)), first.x_t)
 
 
+@names_arguments()
 def branch(
     model: Model,
     trace: Trace,
     index: int,
     *,
     guidance: Guidance | Term | EllipsisType | None = ...,
-    mask: Tensor | EllipsisType | None = ...,
+    mask: MaskLike | EllipsisType | None = ...,
     progress: bool = True,
 ) -> Trace:
     """A trace that goes with the old one up to step `index` and from there on its own way.
@@ -112,19 +117,22 @@ def depart(
     trace: Trace,
     index: int,
     guidance: Guidance | Term | EllipsisType | None = ...,
-    mask: Tensor | EllipsisType | None = ...,
+    mask: MaskLike | EllipsisType | None = ...,
 ) -> tuple[Run, Step]:
     """The run of a branch, and its first step with all predictions that still hold, for `collect`.
 
     Takes what `branch` takes. The run's scheduler has been brought to the step.
     """
+    model = as_model(model)
     check_made_by(model, trace)
     position = trace.position(index)
     step, old = trace[position], trace.settings
     total = old.guidance if isinstance(guidance, EllipsisType) else as_guidance(guidance)
-    hand_mask = step.hand_mask if isinstance(mask, EllipsisType) else _as_mask(mask, step.x_t)
-    if isinstance(mask, Tensor) and total.get(SAG) is None:
-        raise ArgumentError("a mask does nothing without SAG; add SAG(1.0) to the guidance")
+    hand_mask = step.hand_mask if isinstance(mask, EllipsisType) else None
+    if not isinstance(mask, EllipsisType | None):
+        hand_mask = hand_made(mask, step)
+        if total.get(SAG) is None:
+            raise ArgumentError("a mask does nothing without SAG; add SAG(1.0) to the guidance")
     settings = replace(old, guidance=total, before=old, branched_at=step.index)
     on_device = None if hand_mask is None else hand_mask.to(model.device)
     run = replace(resume(model, settings), hand_mask=on_device)
@@ -168,17 +176,3 @@ def _reuse(step: Step, active: Guidance, hand_mask: Tensor | None, settings: Set
     )
     found = [term.reusable(step, new) for term in active.terms]
     return replace(new, kept={**new.kept, **{k: v for kept in found for k, v in kept.items()}})
-
-
-def _as_mask(mask: Tensor | None, x_t: Tensor) -> Tensor | None:
-    """A hand-made mask as (B, 1, H, W) of 0 and 1."""
-    if mask is None:
-        return None
-    rows, _, height, width = x_t.shape
-    fits = mask.shape[-2:] == (height, width) and mask.dim() in (2, 3, 4)
-    if not fits or not torch.isin(mask, torch.tensor([0, 1])).all():
-        raise ArgumentError(
-            f"the mask has the shape {tuple(mask.shape)}; give 0 and 1 in latent cells, (H, W) ="
-            f" ({height}, {width})"
-        )
-    return mask.float().reshape(-1, 1, height, width).expand(rows, -1, -1, -1)

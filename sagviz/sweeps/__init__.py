@@ -14,15 +14,17 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from sagviz.checks import names_arguments
 from sagviz.errors import Unfinished, stopped, warn
 from sagviz.guidance import Guidance, Term
-from sagviz.models import Model
+from sagviz.models import Model, as_model
 from sagviz.sweeps.axes import begin as begin
 from sagviz.sweeps.executors import cluster as cluster
 from sagviz.sweeps.executors import pool as pool
 from sagviz.sweeps.results import Sweep
 
 
+@names_arguments()
 def sweep(
     model: Model,
     prompts: str | Iterable[str] = "",
@@ -85,6 +87,7 @@ def sweep(
         >>> list(made.table()["sag_scale"].fillna(0.0))
         [0.0, 1.0, 0.0, 1.0]
     """
+    model = as_model(model)
     made = begin(
         model,
         prompts,

@@ -7,12 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
-from sagviz.checks import check_steps, check_whole
+from sagviz.checks import check_steps, check_whole, names_arguments, plain
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, Guidance, Term, as_guidance
-from sagviz.models import Model
+from sagviz.models import Model, as_model
 from sagviz.sampling.prepare import Run, check_text, prepare, warn_of_prompts
 from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.fsspec_store import store_at
@@ -21,9 +19,9 @@ from sagviz.sweeps.plan import Keep, Plan
 from sagviz.sweeps.results import Sweep
 
 Value = TypeVar("Value", bound=Hashable)
-WHOLE = int | np.integer
 
 
+@names_arguments()
 def begin(
     model: Model,
     prompts: str | Iterable[str] = "",
@@ -61,7 +59,12 @@ def begin(
         check_text(model, found)
         return found
 
-    counts, kept, kinds = _axis("steps", steps, _count), _keep(keep), dict[str, dict[str, Any]]()
+    model = as_model(model)
+    counts, kept, kinds = (
+        _axis("steps", steps, check_steps),
+        _keep(keep),
+        dict[str, dict[str, Any]](),
+    )
     prepared = partial(
         prepare,
         model,
@@ -100,6 +103,7 @@ def begin(
 def _values(name: str, given: object) -> list[Any]:
     """One value or many, as a list that is not empty."""
     one = isinstance(given, str | dict) or hasattr(given, "set_timesteps")
+    one = one or getattr(given, "shape", None) == ()  # a number of NumPy or torch
     values = list(given) if isinstance(given, Iterable) and not one else [given]
     if not values:
         raise ArgumentError(f"the axis {name} is empty; give one value, or a list of one or more")
@@ -114,27 +118,20 @@ def _axis(name: str, given: object, check: Callable[[Any], Value]) -> tuple[Valu
         raise ArgumentError(f"in the axis {name}: {error}") from error
 
 
-# NumPy's whole numbers cannot be written into a file of settings
-
-
-def _count(value: int) -> int:
-    check_steps(value)
-    return int(value)
-
-
 def _seed(value: int) -> int:
-    check_whole("a seed", value, 0, 2**63 - 4097)
-    return int(value)
+    return check_whole("a seed", value, 0, 2**63 - 4097)
 
 
 def _keep(keep: object) -> Keep:
     if keep is None or (isinstance(keep, str) and keep == "last"):
         return keep
-    if isinstance(keep, WHOLE) and not isinstance(keep, bool) and keep >= 1:
-        return int(keep)
-    many = list(keep) if isinstance(keep, Collection) and not isinstance(keep, str) else [-1]
-    if all(isinstance(index, WHOLE) and index >= 0 for index in many):
-        return tuple(sorted({int(index) for index in many}))
+    every = plain(keep)
+    if isinstance(every, int) and not isinstance(every, bool) and every >= 1:
+        return every
+    listed = isinstance(every, Collection) and not isinstance(every, str)
+    many = [plain(index) for index in every] if listed else [-1]
+    if all(isinstance(index, int) and index >= 0 for index in many):
+        return tuple(sorted(set(many)))
     raise ArgumentError(
         f"keep is {keep!r}; give 'last', None for all steps, k for every k-th and the last, or a"
         " list of indices"

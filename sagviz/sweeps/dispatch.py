@@ -41,8 +41,7 @@ def run(
             f"the sweep was laid out for other weights, of {plan.model}, than those of"
             f" {model.name}; load them"
         )
-    size = batch_size(model, plan) if batch is None else batch
-    check_whole("batch", size, 1, 4096)
+    size = batch_size(model, plan) if batch is None else check_whole("batch", batch, 1, 4096)
     if executor is not None:
         task = empty_task(model, plan, store, executor)
         store.begin(plan.to_json())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sagviz import html
 from sagviz.errors import ArgumentError
-from sagviz.models import Model
+from sagviz.models import Model, as_model
 from sagviz.records.trace import PAGE_BYTES, Trace
 from sagviz.sweeps.dispatch import run
 from sagviz.sweeps.fsspec_store import store_at
@@ -134,7 +134,7 @@ class Sweep:
             1 done
         """
         wanted = self.missing() if cells is None else cells
-        return run(model, self.plan, self.store, wanted, batch=batch, executor=executor)
+        return run(as_model(model), self.plan, self.store, wanted, batch=batch, executor=executor)
 
     def select(self, **wanted: object) -> tuple[Cell, ...]:
         """The runs with these settings: `prompt`, `seed`, `steps`, `scheduler`, `guidance`, or a

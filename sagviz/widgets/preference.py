@@ -4,7 +4,7 @@ last vote.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as W
 
+from sagviz.checks import check_whole
 from sagviz.errors import ArgumentError
-from sagviz.image import to_png
+from sagviz.image import PictureLike, as_image, to_png
 from sagviz.measure.preference import LEFT, RIGHT, TIE, Result, Votes, fingerprint
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.controls import action_button, labelled, progress_bar
@@ -71,7 +72,7 @@ class Preference(View):
 
     def __init__(
         self,
-        pairs: Sequence[Sequence[Trace | Image]],
+        pairs: Sequence[Sequence[Trace | PictureLike]],
         *,
         names: tuple[str, str] = ("CFG", "CFG + SAG"),
         seed: int = 0,
@@ -79,13 +80,14 @@ class Preference(View):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        pictures = [_pictures(pair) for pair in pairs]
+        pictures = [_pictures(pair) for pair in pairs] if isinstance(pairs, Iterable) else []
         if not pictures:
             raise ArgumentError(
                 "pairs is empty; give pairs of traces, e.g. [sv.compare(model, prompt, seed=i) for"
                 " i in range(10)]"
             )
         self.path = path
+        seed = check_whole("seed", seed, 0, 2**63 - 1)
         self.votes = Votes((names[0], names[1]), fingerprint(pictures), len(pictures), seed)
         if path is not None:
             self.votes = self.votes.resume(path)
@@ -192,9 +194,9 @@ class Preference(View):
         return f'<div class="sag-pair">{figures}</div>'
 
 
-def _pictures(pair: Sequence[Trace | Image]) -> list[Image]:
+def _pictures(pair: Sequence[Trace | PictureLike]) -> list[Image]:
     if not isinstance(pair, Sequence) or len(pair) != 2:
         raise ArgumentError(
             f"a pair is {pair!r:.80}; give two traces or two pictures, such as sv.compare makes"
         )
-    return [one.image if isinstance(one, Trace) else one for one in pair]
+    return [one.image if isinstance(one, Trace) else as_image(one) for one in pair]

@@ -4,7 +4,7 @@ of the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -13,6 +13,7 @@ import ipywidgets as W
 import traitlets
 
 from sagviz import describe
+from sagviz.checks import check_kind
 from sagviz.errors import ArgumentError
 from sagviz.player import PAGE_BYTES, SCRIPT, STYLE, WIDGET, fragment
 from sagviz.player.pack import pack
@@ -120,7 +121,11 @@ class Scrubber(View):
     settings: ScrubberSettings
 
     def __init__(self, traces: Trace | Sequence[Trace], **options: Any) -> None:
-        self.traces = [traces] if isinstance(traces, Trace) else list(traces)
+        several = isinstance(traces, Iterable) and not isinstance(traces, Trace | str)
+        self.traces: list[Any] = list(traces) if several else [traces]
+        for trace in self.traces:
+            wanted = "what sv.trace returned; sv.Trace.load(path) reads one from a file"
+            check_kind("a trace", trace, Trace, wanted)
         super().__init__(pack(self.traces, PAGE_BYTES), **options)
         shown = {name: getattr(self.settings, name) for name in FOLLOWED}
         if anywidget is None:

@@ -53,7 +53,7 @@ class Sample(View):
         ({"scale": "3"}, "scale is '3'; give a number"),
         ({"kind": "odd"}, "kind is 'odd'; give one of 'plain', 'fancy'"),
         ({"prompt": 3}, "unicode string"),
-        ({"stesp": 3}, "Sample has no stesp; it takes fixed, kind, prompt, scale, steps"),
+        ({"stesp": 3}, "Sample has no argument 'stesp'; did you mean steps?"),
     ],
 )
 def test_wrong_settings_are_refused_with_a_sentence(options: dict[str, object], words: str) -> None:

@@ -160,7 +160,7 @@ def test_images_of_a_batch_are_a_setting(model: sv.Model) -> None:
         ({"measure": "beauty"}, "measure is 'beauty'; the cells have sharpness"),
         ({"selected": (2, 0)}, r"give \(row, column\) up to \(1, 2\)"),
         ({"page": 1}, "page is 1; there are 1"),
-        ({"row": "seed"}, "Grid has no row; it takes batch, columns, fixed"),
+        ({"row": "seed"}, "Grid has no argument 'row'; did you mean rows?"),
         ({"rows": 3}, "rows"),
         ({"batch": 0}, "batch"),
     ],

@@ -63,7 +63,7 @@ def test_an_empty_list_is_refused() -> None:
 
 def test_an_unknown_option_is_refused(traces: tuple[sv.Trace, ...]) -> None:
     with pytest.raises(
-        sv.SagvizError, match="has no speed; it takes front, index, panes, playing, view"
+        sv.SagvizError, match="has no argument 'speed'; it takes front, index, panes, playing, view"
     ):
         sv.Scrubber(traces[0], speed=3)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import traitlets
 
+from sagviz.checks import refuse_unknown
 from sagviz.errors import ArgumentError
 
 
@@ -29,11 +30,7 @@ class WidgetSettings(traitlets.HasTraits):
     revision = traitlets.Int(0)
 
     def __init__(self, **options: Any) -> None:
-        unknown = sorted(set(options) - set(self.options()))
-        if unknown:
-            raise ArgumentError(
-                f"{self.widget} has no {', '.join(unknown)}; it takes {', '.join(self.options())}"
-            )
+        refuse_unknown(self.widget, options, self.options())
         try:
             super().__init__(**options)
         except traitlets.TraitError as error:

@@ -17,17 +17,16 @@ class Amount(traitlets.Float):
     """A number from `min` to `max`, to six decimals."""
 
     def validate(self, _obj: Any, value: Any) -> float:
-        check_number(str(self.name), value, self.min, self.max)
+        number = check_number(str(self.name), value, self.min, self.max)
         # as its control rounds it, which would else set it a second time
-        return round(float(value), DECIMALS)
+        return round(float(number), DECIMALS)
 
 
 class Whole(traitlets.Int):
     """A whole number from `min` to `max`."""
 
     def validate(self, _obj: Any, value: Any) -> int:
-        check_whole(str(self.name), value, self.min, self.max)
-        return int(value)
+        return check_whole(str(self.name), value, self.min, self.max)
 
 
 class Choice(traitlets.Enum):

@@ -6,6 +6,7 @@ from typing import Any
 
 import traitlets
 
+from sagviz.checks import check_kind
 from sagviz.errors import ArgumentError
 from sagviz.plot.sheet import Sheet, Window
 from sagviz.sweeps import Sweep
@@ -46,6 +47,7 @@ class GridSettings(WidgetSettings):
     )
 
     def __init__(self, sweep: Sweep, **options: Any) -> None:
+        check_kind("sweep", sweep, Sweep, "what sv.sweep returned, or sv.Sweep.open('runs')")
         self.sweep = sweep
         self._crossing: Crossing | None = None
         self._crossed: object = None  # what `_crossing` is of

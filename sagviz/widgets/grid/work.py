@@ -10,7 +10,7 @@ import ipywidgets as W
 import traitlets
 
 from sagviz.errors import ArgumentError
-from sagviz.models import Model
+from sagviz.models import Model, as_model
 from sagviz.plot.shots import status_of
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -54,7 +54,7 @@ class Work(traitlets.HasTraits):
         Raises:
             ArgumentError: its weights are not the sweep's.
         """
-        plan = self.sweep.plan
+        plan, model = self.sweep.plan, None if model is None else as_model(model)
         if model is not None and fingerprint(model, plan.guidance) != plan.weights:
             raise ArgumentError(
                 f"{model.name} has other weights than {plan.model}, which this sweep is of; load"

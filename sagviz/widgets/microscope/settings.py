@@ -12,9 +12,12 @@ import torch
 import traitlets
 from torch import Tensor
 
+from sagviz.checks import check_kind, plain
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import CFG, MASK_SOURCES, SAG, Guidance, Term
-from sagviz.models import Model
+from sagviz.guidance.sag_mask import hand_made
+from sagviz.image import as_mask
+from sagviz.models import Model, as_model
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.settings import WidgetSettings
 from sagviz.widgets.common.traits import Amount, Choice, Whole, check_place
@@ -25,18 +28,18 @@ LIGHT = 5_000_000  # parameters of a decoder that is quick on any machine
 
 
 class Mask(traitlets.TraitType):  # not subscriptable in Colab's traitlets
-    """`None`, or cells of 0 and 1, (H, W), as a tensor, an array or nested lists."""
+    """`None`, or cells of 0 and 1, (H, W), as a tensor, an array, a picture or nested lists."""
 
     def validate(self, _obj: Any, value: Any) -> Tensor | None:
         if value is None:
             return None
-        cells = torch.as_tensor(value)
-        if cells.dim() != 2 or not torch.isin(cells.float(), torch.tensor([0.0, 1.0])).all():
+        cells = as_mask(value)
+        if cells.dim() != 2:
             raise ArgumentError(
                 f"mask has the shape {tuple(cells.shape)}; give 0 and 1 in latent cells, (H, W), or"
                 " None"
             )
-        return cells.float()
+        return cells
 
 
 def scale_name(kind: type[Term]) -> str:
@@ -110,6 +113,8 @@ class StepSettings(WidgetSettings):
     )
 
     def __init__(self, model: Model, trace: Trace, **options: Any) -> None:
+        model = as_model(model)
+        check_kind("trace", trace, Trace, "what sv.trace returned, after the model")
         if not len(trace):
             raise TraceError("this trace holds no step to look at; run at least one")
         rgb = model.latent_rgb if trace.latent_rgb is None else trace.latent_rgb
@@ -117,7 +122,7 @@ class StepSettings(WidgetSettings):
         every = [type(term) for at in range(len(trace)) for term in self.own_guidance(at).terms]
         self.kinds = tuple(dict.fromkeys((*SWITCHED, *every)))
         self.add_traits(**self._bounded())
-        index = options.get("index", len(trace) // 2)
+        index = plain(options.get("index", len(trace) // 2))
         own = self.own(index) if isinstance(index, int) and 0 <= index < len(trace) else {}
         super().__init__(**{"index": index, "decoded": _is_quick(model), **own, **options})
 
@@ -195,11 +200,7 @@ class StepSettings(WidgetSettings):
     @traitlets.validate("mask")
     def _fits(self, proposal: Any) -> Any:
         value = proposal["value"]
-        if value is not None and tuple(value.shape) != self.grid:
-            raise ArgumentError(
-                f"mask has the shape {tuple(value.shape)}; this latent has (H, W) = {self.grid}"
-            )
-        return value
+        return None if value is None else hand_made(value, self.trace[0])[0, 0]
 
     def _term(self, guidance: Guidance, kind: type[Term]) -> Any:
         """The term of that kind; one that can be switched on always has one."""

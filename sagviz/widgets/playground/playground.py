@@ -68,7 +68,7 @@ class Playground(View):
 
     def __init__(self, model: Model, **options: Any) -> None:
         super().__init__(model, **options)
-        self.model = model
+        self.model = model = self.settings.model
         self.traces: tuple[Trace, ...] = ()
         self.worker = Worker()
         self.screen = Screen(model)

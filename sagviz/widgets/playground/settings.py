@@ -11,7 +11,7 @@ from sagviz.checks import MAX_STEPS
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, SAG, Guidance
 from sagviz.mini import NAME
-from sagviz.models import SCHEDULERS, Model
+from sagviz.models import SCHEDULERS, Model, as_model
 from sagviz.models.schedulers import scheduler_name
 from sagviz.records.settings import Settings
 from sagviz.sampling.prepare import Run, prepare
@@ -116,7 +116,7 @@ class FormSettings(WidgetSettings):
     )
 
     def __init__(self, model: Model, **options: Any) -> None:
-        self.model = model
+        self.model = model = as_model(model)
         height, width = model.default_size
         examples = MINIATURE if model.name == NAME else ANY_MODEL if model.reads_text else PIXELS
         own = {
