@@ -7,9 +7,8 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import ParamSpec, TypeVar
-
-import numpy as np
+from numbers import Integral
+from typing import ParamSpec, SupportsIndex, TypeVar
 
 from sagviz.errors import ArgumentError
 
@@ -27,8 +26,13 @@ def check_number(
         raise ArgumentError(f"{name} is {value!r}; give a number")
     if not low <= value <= high or (finite and math.isinf(value)):
         bounded = math.isfinite(low) or math.isfinite(high)
-        span = f"from {low:g} to {high:g}" if bounded else "that is finite"
+        span = f"from {_plain(low)} to {_plain(high)}" if bounded else "that is finite"
         raise ArgumentError(f"{name} is {value!r}; give a number {span}")
+
+
+def _plain(number: float) -> str:
+    """A bound as people write it: whole where it is whole, 4611686018427387904."""
+    return f"{number:g}" if math.isinf(number) or number % 1 else str(int(number))
 
 
 def check_steps(steps: object) -> None:
@@ -38,12 +42,20 @@ def check_steps(steps: object) -> None:
 
 def check_whole(name: str, value: object, low: int, high: int) -> None:
     """Refuse what is not a whole number from `low` to `high`."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | np.integer)
-        or not low <= value <= high
-    ):
+    whole = isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's are Integral too
+    if not (whole and isinstance(value, SupportsIndex) and low <= value.__index__() <= high):
         raise ArgumentError(f"{name} is {value!r}; give a whole number from {low} to {high}")
+
+
+def check_unicode(name: str, text: str) -> None:
+    """Refuse a text with half a character, as a shell of another encoding hands it over."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError(
+            f"{name} is {text!a}, which is no text: at place {error.start} stands a byte of"
+            " another encoding; give it in the terminal's own, UTF-8 as a rule"
+        ) from error
 
 
 def check_size(size: object, unit: int, example: tuple[int, int]) -> None:
@@ -56,6 +68,16 @@ def check_size(size: object, unit: int, example: tuple[int, int]) -> None:
         raise ArgumentError(
             f"size is {size!r}; give (height, width) in pixels, multiples of {unit}, e.g. {example}"
         )
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text on one line, cut between two words where it is longer, inside one where that is the
+    first.
+    """
+    line = " ".join(text.split())
+    if len(line) <= longest:
+        return line
+    return (line[: longest + 1].rpartition(" ")[0] or line[:longest]) + " …"
 
 
 def format_bytes(amount: float) -> str:

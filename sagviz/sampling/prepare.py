@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sagviz.attention.capture import Capture
 from sagviz.attention.words import Word, words_of
-from sagviz.checks import check_number, check_steps, check_whole
+from sagviz.checks import check_number, check_steps, check_unicode, check_whole
 from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
 from sagviz.diffusion.seeds import generator
 from sagviz.errors import ArgumentError, warn
@@ -168,6 +168,7 @@ def check_text(model: Model, guidance: Guidance, **prompts: object) -> None:
     for name, prompt in prompts.items():
         if not isinstance(prompt, str):
             raise ArgumentError(f"{name} is {prompt!r}; give a text, '' for none")
+        check_unicode(name, prompt)
         if not model.reads_text:
             model.check_prompt(prompt)
     comparing = [term for term in guidance.terms if term.needs_both_branches]
