@@ -72,9 +72,25 @@ def check_number(
         raise ArgumentError(f"{name} is {value!r}; give a number")
     if not low <= number <= high or (finite and math.isinf(number)):
         bounded = math.isfinite(low) or math.isfinite(high)
-        span = f"from {low:g} to {high:g}" if bounded else "that is finite"
+        span = f"from {_written(low)} to {_written(high)}" if bounded else "that is finite"
         raise ArgumentError(f"{name} is {number!r}; give a number {span}")
     return number
+
+
+def _written(number: float) -> str:
+    """A bound as people write it: whole where it is whole, 4611686018427387904."""
+    return f"{number:g}" if math.isinf(number) or number % 1 else str(int(number))
+
+
+def check_unicode(name: str, text: str) -> None:
+    """Refuse a text with half a character, as a shell of another encoding hands it over."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError(
+            f"{name} is {text!a}, which is no text: at place {error.start} stands a byte of"
+            " another encoding; give it in the terminal's own, UTF-8 as a rule"
+        ) from error
 
 
 def check_steps(steps: object) -> int:
@@ -121,8 +137,17 @@ def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
 
 def shown(value: object) -> str:
     """A value on one line, cut where it is long."""
-    words = " ".join(repr(value).split())
-    return words if len(words) <= SHOWN else f"{words[:SHOWN]} ..."
+    return shortened(repr(value), SHOWN)
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text on one line, cut between two words where it is longer, inside one where that is the
+    first.
+    """
+    line = " ".join(text.split())
+    if len(line) <= longest:
+        return line
+    return (line[: longest + 1].rpartition(" ")[0] or line[:longest]) + " …"
 
 
 def format_bytes(amount: float) -> str:

@@ -10,6 +10,15 @@ from pathlib import Path
 from sagviz.errors import ArgumentError, SagvizError
 
 PART = ".part"  # how the name of a temporary file ends
+LONGEST = 200  # bytes of a name that its temporary file repeats: systems allow 255
+
+
+def expanded(path: str | Path) -> Path:
+    """A path as a user gives it: `~` at its front is the home folder, as in a shell."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # nobody of that name lives here: then it is a name like any other
+        return Path(path)
 
 
 def write_whole(path: str | Path, content: bytes) -> Path:
@@ -21,8 +30,9 @@ def write_whole(path: str | Path, content: bytes) -> Path:
     Raises:
         OSError: the folder is missing, full or closed to writing; what was at `path` is as before.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+    path = expanded(path)
+    name = os.fsdecode(os.fsencode(path.name)[:LONGEST])
+    part = path.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     try:
         with part.open("xb") as file:
             file.write(content)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from PIL import Image
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG, Rescale
 from sagviz.cli import main
-from sagviz.guidance import Guidance
+from sagviz.cli.term_flags import TermFlag, term_flags
+from sagviz.guidance import Guidance, Term
 
 
 def test_generate_makes_the_picture_that_trace_makes(
@@ -93,7 +96,12 @@ def test_what_goes_wrong_is_one_line_and_status_2(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["generate", "--seed", "seven"], ["report", "--nosuch", "1"], ["nosuch"], []],
+    [
+        ["generate", "--seed", "seven"],
+        ["generate", "--seed", "1.5"],
+        ["report", "--nosuch", "1"],
+        ["nosuch"],
+    ],
     ids=" ".join,
 )
 def test_unknown_flags_and_types_are_refused_by_the_parser(
@@ -183,10 +191,118 @@ def test_every_term_that_needs_a_scale_alone_has_a_flag(capsys: pytest.CaptureFi
         assert "--cg-scale" not in shown
 
 
-def test_importing_the_command_line_is_light() -> None:
-    code = "import sys, sagviz.cli; print('torch' in sys.modules)"
+def test_no_help_waits_for_a_heavy_import() -> None:
+    """Nor does the version; what they all import takes a tenth of a second."""
+    code = """
+import sys
+from sagviz.cli import main
+from sagviz.cli.parser import COMMANDS
+names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+for argv in ([], ["--help"], ["--version"], *([name, "--help"] for name in names)):
+    try:
+        main(argv)
+    except SystemExit as stop:
+        assert not stop.code
+heavy = ("torch", "numpy", "pandas", "PIL", "matplotlib", "diffusers", "tqdm", "IPython")
+print("loaded:", *(name for name in heavy if name in sys.modules))
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_the_flags_of_terms_are_those_of_their_classes() -> None:
+    """The parser reads them from the sources."""
+    wanted = set()
+    for kind in Term.kinds.values():
+        needed = [f for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+        if kind.__module__.startswith("sagviz.") and len(needed) == 1:
+            wanted.add(TermFlag(kind.name, kind.title, kind.scale_help))
+    assert {term for term in wanted if term.name not in ("cfg", "sag")} == set(term_flags())
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "generate | report | sweep | show | estimate" in capsys.readouterr().out
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"sagviz {sv.__version__}\n"
+
+
+def test_files_are_written_over_by_force_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refused before anything runs, for every file that a command writes."""
+    places = [tmp_path / name for name in ("a.png", "b-1.png", "c.ipynb", "d.html")]
+    for place in places:
+        place.write_text("old")
+    picture, batch, notebook, shown = map(str, places)
+    commands = [
+        ["generate", "a fox", "--steps", "1", "-o", picture],
+        ["generate", "--steps", "1", "--images", "2", "-o", batch.replace("-1", "")],
+        ["report", notebook.replace("ipynb", "html")],
+        ["show", shown.replace("html", "sagtrace")],
+    ]
+    for command, place in zip(commands, places, strict=True):
+        assert main(command) == 2
+        assert f"{place} exists" in capsys.readouterr().err
+        assert place.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 4
+    assert main([*commands[0], "--force"]) == 0
+    with Image.open(picture) as made:
+        assert made.size == (64, 64)
+
+
+def test_generate_writes_the_run_or_its_player(tmp_path: Path) -> None:
+    command = ["generate", "a fox", "--seed", "3", "--steps", "2", "--images", "2", "-o"]
+    assert main([*command, str(tmp_path / "fox.sagtrace")]) == 0
+    assert main([*command, str(tmp_path / "fox.html")]) == 0
+    names = ["fox-0.html", "fox-1.html", "fox.sagtrace"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    guidance = CFG(3.0) + SAG(1.0)
+    expected = sv.trace(
+        sv.load(), "a fox", seed=3, steps=2, images=2, guidance=guidance, progress=False
+    )
+    kept = sv.Trace.load(tmp_path / "fox.sagtrace")
+    assert kept.settings == expected.settings
+    assert kept.pictures == expected.pictures
+    assert len(kept) == 2
+    assert 'class="sagviz-data"' in (tmp_path / "fox-1.html").read_text()
+
+
+def test_a_seed_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    out = tmp_path / "a.sagtrace"
+    assert main(["generate", "a fox", "--seed", "1e12", "--steps", "1", "-o", str(out)]) == 0
+    assert sv.Trace.load(out).settings.seed == 1_000_000_000_000
+
+
+def test_home_is_expanded_and_any_terminal_can_show_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell itself leaves `--out=~/fox.png` as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    assert main(["generate", "a fox", "--steps", "1", "--out=~/\N{FOX FACE}.png"]) == 0
+    sys.stdout.flush()
+    assert [path.name for path in tmp_path.iterdir()] == ["\N{FOX FACE}.png"]
+    assert written.getvalue().strip().endswith(b"\\U0001f98a.png")
+
+
+@pytest.mark.parametrize("command", ["generate", "report"])
+def test_a_prompt_in_another_encoding_is_refused(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python hands such bytes over as halves of characters."""
+    out = str(tmp_path / ("a.png" if command == "generate" else "a.html"))
+    flag = ["-o", out] if command == "generate" else [out, "--prompt"]
+    arguments = [*flag, "caf\udce9"] if command == "report" else ["caf\udce9", *flag]
+    assert main([command, *arguments]) == 2
+    assert "another encoding" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_python_m_sagviz() -> None:

@@ -4,19 +4,24 @@ it.
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 
+from sagviz.cli.parser import parser
 from sagviz.errors import SagvizError, SagvizWarning
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; what goes wrong is one sentence on standard error and exit status 2, or 1
-    where cells of a sweep failed.
+    where cells of a sweep failed. Without a command the help is shown.
     """
-    from sagviz.cli.parser import parser  # not before: it brings torch
-
-    arguments = parser().parse_args(argv)
+    _print_anything()
+    made = parser()
+    arguments = made.parse_args(argv)
+    if arguments.run is None:
+        made.print_help()
+        return 0
     warnings.showwarning = _show_warning
     try:
         return arguments.run(arguments) or 0
@@ -26,6 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sagviz: interrupted", file=sys.stderr)
         return 130
+
+
+def _print_anything() -> None:
+    """A terminal of few characters (cp1252) shows the others as escapes, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _show_warning(

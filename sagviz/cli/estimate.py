@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sagviz.cli.flags import PURPOSES
-from sagviz.guidance import CFG, SAG
+from sagviz.cli.flags import PURPOSES, model_name, whole
 from sagviz.mini import NAME
-from sagviz.models.load import load
-from sagviz.sampling.estimate import estimate
 
 ABOUT = (
     "Tell the memory of a run with CFG + SAG. Only the configuration of the model is read, no"
@@ -22,22 +19,30 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "estimate", help="tell the memory of a run without making it", description=ABOUT
     )
-    parser.add_argument("model", nargs="?", default=NAME, help=PURPOSES["model"])
+    parser.add_argument("model", type=model_name, nargs="?", default=NAME, help=PURPOSES["model"])
     parser.add_argument(
         "--dtype", default="float16", help="'float16', 'bfloat16' or 'float32' (float16)"
     )
     parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels (the model's own)"
+        "--size",
+        type=whole,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="in pixels (the model's own)",
     )
-    parser.add_argument("--images", type=int, default=1, help="pictures at once (1)")
+    parser.add_argument("--images", type=whole, default=1, help="pictures at once (1)")
     parser.add_argument(
-        "--steps", type=int, default=50, help="all of which are kept on the CPU (50)"
+        "--steps", type=whole, default=50, help="all of which are kept on the CPU (50)"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the estimate."""
+    from sagviz.guidance import CFG, SAG
+    from sagviz.models.load import load
+    from sagviz.sampling.estimate import estimate
+
     model = load(arguments.model, device="meta", dtype=arguments.dtype)
     size = None if arguments.size is None else tuple(arguments.size)
     images, steps = arguments.images, arguments.steps

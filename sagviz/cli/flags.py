@@ -1,14 +1,22 @@
-"""The flags that several commands share: a report's parameters, and a scale for each term."""
+"""What several commands share: the flags of a report's parameters, a scale for each term, and the
+files that they write. Nothing heavy is imported before a command runs.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, fields
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sagviz.guidance import CFG, SAG, Guidance, Term
+from sagviz.cli.term_flags import term_flags
+from sagviz.errors import ArgumentError
+from sagviz.files import expanded
 from sagviz.reports.parameters import Parameters
+
+if TYPE_CHECKING:
+    from sagviz.guidance import Guidance
 
 PURPOSES = {
     "model": "'miniature', a folder in diffusers' format or a hub name",
@@ -26,7 +34,30 @@ PURPOSES = {
     "scheduler": "'ddim', 'pndm', 'dpm++ 2m', 'euler', 'heun' ...; '' is the model's own",
     "explain_at": "which step is taken apart, as a fraction of the run",
 }
-KINDS = {"int": int, "float": float, "str": str, "float | None": float}
+
+
+def whole(text: str) -> int:
+    """A whole number of a command line, which may be written as 1e12."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+    if not number.is_integer() or abs(number) > 2**53:
+        raise ValueError(f"{text} is no whole number")
+    return int(number)
+
+
+def model_name(text: str) -> str:
+    """A model of a command line: a path may begin at home."""
+    return str(expanded(text)) if text.startswith("~") else text
+
+
+KINDS: dict[str, Callable[[str], object]] = {
+    "int": whole,
+    "float": float,
+    "str": str,
+    "float | None": float,
+}
 
 
 def add_settings(parser: argparse.ArgumentParser, skip: Sequence[str] = ()) -> None:
@@ -37,19 +68,18 @@ def add_settings(parser: argparse.ArgumentParser, skip: Sequence[str] = ()) -> N
         if field.name in PURPOSES and field.name not in skip:
             flag = f"--{field.name.replace('_', '-')}"
             value, text = field.default, _escaped(f"{PURPOSES[field.name]} ({field.default!r})")
-            parser.add_argument(flag, type=KINDS[str(field.type)], default=value, help=text)
-    for kind in _other_terms():
-        flag = f"--{kind.name.replace('_', '-')}-scale"
-        text = _escaped(f"{kind.title}: {kind.scale_help} (0.0)")
+            kind = model_name if field.name == "model" else KINDS[str(field.type)]
+            parser.add_argument(flag, type=kind, default=value, help=text)
+    for term in term_flags():
         parser.add_argument(
-            flag,
+            term.flag,
             type=float,
             action=_Scale,
-            const=kind,
+            const=term.name,
             dest="terms",
             default=[],
             metavar="SCALE",
-            help=text,
+            help=_escaped(f"{term.title}: {term.scale_help} (0.0)"),
         )
 
 
@@ -60,22 +90,34 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def terms(arguments: argparse.Namespace) -> Guidance:
     """The other terms of a command line, in its order; a scale of 0 is none."""
-    return Guidance(tuple(kind(scale) for kind, scale in arguments.terms if scale))
+    from sagviz.guidance import Guidance, Term
+
+    return Guidance(tuple(Term.kinds[name](scale) for name, scale in arguments.terms if scale))
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """The flag that `check_free` reads."""
+    parser.add_argument(
+        "--force", action="store_true", help="write over files that exist, which is else refused"
+    )
+
+
+def check_free(arguments: argparse.Namespace, paths: Iterable[Path]) -> None:
+    """Refuse to write over files, unless `--force` was given.
+
+    Raises:
+        ArgumentError: says which one exists.
+    """
+    for path in paths:
+        if path.exists() and not arguments.force:
+            raise ArgumentError(f"{path} exists; give another name, or --force to write over it")
 
 
 class _Scale(argparse.Action):
-    """Adds a term's class, its `const`, and the scale to what was given before."""
+    """Adds a term's name, its `const`, and the scale to what was given before."""
 
     def __call__(self, _: Any, namespace: argparse.Namespace, scale: Any, __: Any = None) -> None:
         namespace.terms = [*namespace.terms, (self.const, scale)]
-
-
-def _other_terms() -> Iterable[type[Term]]:
-    """The terms that need nothing but a scale, beside CFG and SAG, whose flags are parameters."""
-    for kind in Term.kinds.values():
-        needed = [f for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-        if kind not in (CFG, SAG) and [field.name for field in needed] == ["scale"]:
-            yield kind
 
 
 def _escaped(text: str) -> str:

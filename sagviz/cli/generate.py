@@ -1,19 +1,21 @@
-"""`sagviz generate`: a prompt to a picture."""
+"""`sagviz generate`: a prompt to a picture, its whole run, or the player of it."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sagviz.cli.flags import add_settings, settings, terms
+from sagviz.cli.flags import add_force, add_settings, check_free, settings, terms, whole
 from sagviz.errors import ArgumentError
-from sagviz.files import save
-from sagviz.guidance import as_guidance
-from sagviz.image import to_png
+from sagviz.files import expanded, save
 from sagviz.reports.parameters import Parameters
-from sagviz.sampling.loop import trace
+
+if TYPE_CHECKING:
+    from sagviz.records.trace import Trace
+
+KINDS = (".png", ".sagtrace", ".html")
 
 
 def add(commands: Any) -> None:
@@ -25,30 +27,62 @@ def add(commands: Any) -> None:
         "prompt", nargs="?", default="", help="what to draw; nothing for an unconditional picture"
     )
     parser.add_argument(
-        "-o", "--out", type=Path, default=Path("sagviz.png"), help="PNG file (sagviz.png)"
+        "-o",
+        "--out",
+        type=expanded,
+        default=Path("sagviz.png"),
+        help="NAME.png, NAME.sagtrace for all steps, or NAME.html for the player (sagviz.png)",
     )
     parser.add_argument(
         "--images",
-        type=int,
+        type=whole,
         default=1,
-        help="how many; image i uses seed + i and is called NAME-i.png (1)",
+        help="how many; image i uses seed + i and is called NAME-i.png; a trace has them all (1)",
     )
+    add_force(parser)
     add_settings(parser, skip=("prompt", "explain_at"))
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Make the pictures; each file holds its settings, as JSON."""
+    """Make the pictures; each file holds its settings, a PNG as JSON."""
+    from sagviz.guidance import as_guidance
+    from sagviz.sampling.loop import trace
+
     out: Path = arguments.out
-    if out.suffix.lower() != ".png" or not out.parent.is_dir():
-        raise ArgumentError(f"cannot write {out}; give a .png file in a folder that exists")
+    if out.suffix.lower() not in KINDS or not out.parent.is_dir():
+        raise ArgumentError(
+            f"cannot write {out}; give a file called {', '.join(KINDS[:-1])} or {KINDS[-1]} in a"
+            " folder that exists"
+        )
+    paths = _paths(out, arguments.images)
+    check_free(arguments, paths)
     parameters = Parameters.checked(settings(arguments))
     model = parameters.load()
     given = parameters.settings(model)
     more = given.pop("terms") + terms(arguments)
     guidance = as_guidance(given.pop("cfg")) + given.pop("sag") + more
-    made = trace(model, guidance=guidance, images=arguments.images, keep=[], **given)
+    keep: list[int] | None = [] if out.suffix.lower() == ".png" else None
+    made = trace(model, guidance=guidance, images=arguments.images, keep=keep, **given)
+    for number, path in enumerate(paths):
+        print(_write(made, number, path))
+
+
+def _paths(out: Path, images: int) -> list[Path]:
+    """One file for each picture; a trace holds them all."""
+    if images == 1 or out.suffix.lower() == ".sagtrace":
+        return [out]
+    return [out.with_stem(f"{out.stem}-{number}") for number in range(images)]
+
+
+def _write(made: Trace, number: int, path: Path) -> Path:
+    """Write one picture of a run as what its file is called."""
+    from sagviz.image import to_png
+
+    kind = path.suffix.lower()
+    if kind == ".sagtrace":
+        return made.save(path)
+    if kind == ".html":
+        return made.to_html(path, image=number)
     notes = {"sagviz": json.dumps(made.settings.to_json())}
-    for number, picture in enumerate(made.images):
-        path = out if arguments.images == 1 else out.with_stem(f"{out.stem}-{number}")
-        print(save(path, to_png(picture, notes)))
+    return save(path, to_png(made.images[number], notes))

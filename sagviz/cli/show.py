@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from sagviz.player import page
-from sagviz.records.trace import Trace
+from sagviz.cli.flags import add_force, check_free
+from sagviz.files import expanded
 
 
 def add(commands: Any) -> None:
@@ -17,18 +16,23 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "traces",
-        type=Path,
+        type=expanded,
         nargs="+",
         metavar="FILE.sagtrace",
         help="what Trace.save wrote; several are compared",
     )
     parser.add_argument(
-        "-o", "--out", type=Path, help="HTML file (the first file's name with .html)"
+        "-o", "--out", type=expanded, help="HTML file (the first file's name with .html)"
     )
+    add_force(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the player's page."""
+    from sagviz.player import page
+    from sagviz.records.trace import Trace
+
     out = arguments.out or arguments.traces[0].with_suffix(".html")
+    check_free(arguments, (out,))
     print(page([Trace.load(path) for path in arguments.traces], out).resolve())

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sagviz.cli.flags import PURPOSES
-from sagviz.guidance import CFG, Guidance
+from sagviz.cli.flags import PURPOSES, model_name, whole
 from sagviz.mini import NAME
-from sagviz.models import Model
-from sagviz.models.load import load
-from sagviz.sweeps import cluster, pool, sweep
-from sagviz.sweeps.fsspec_store import store_at
+
+if TYPE_CHECKING:
+    from sagviz.guidance import Guidance
+    from sagviz.models import Model
 
 CFG_SCALE = 3.0
 ABOUT = (
@@ -30,26 +30,26 @@ def add(commands: Any) -> None:
         "sweep", help="make every combination of settings", description=ABOUT
     )
 
-    def axis(flag: str, kind: type, default: object, text: str) -> None:
+    def axis(flag: str, kind: Callable[[str], object], default: object, text: str) -> None:
         parser.add_argument(
             flag, type=kind, nargs="+", default=[default], help=f"{text} ({default!r})"
         )
 
     axis("--prompts", str, "", "what to draw, each in quotes")
-    axis("--seeds", int, 0, "of the start noise")
-    axis("--steps", int, 50, PURPOSES["steps"])
+    axis("--seeds", whole, 0, "of the start noise")
+    axis("--steps", whole, 50, PURPOSES["steps"])
     axis("--cfg-scale", float, CFG_SCALE, PURPOSES["cfg_scale"])
     axis("--sag-scale", float, 1.0, PURPOSES["sag_scale"])
     axis("--threshold", float, 1.0, PURPOSES["threshold"])
     axis("--blur-sigma", float, None, PURPOSES["blur_sigma"])
     axis("--schedulers", str, "", PURPOSES["scheduler"])
     parser.add_argument("--negative-prompt", default="", help=PURPOSES["negative_prompt"])
-    parser.add_argument("--model", default=NAME, help=PURPOSES["model"])
+    parser.add_argument("--model", type=model_name, default=NAME, help=PURPOSES["model"])
     parser.add_argument(
-        "--images", type=int, default=1, help="how many in each cell; image i uses seed + i (1)"
+        "--images", type=whole, default=1, help="how many in each cell; image i uses seed + i (1)"
     )
     parser.add_argument(
-        "--batch", type=int, help="how many cells run together (as fits the latent's size)"
+        "--batch", type=whole, help="how many cells run together (as fits the latent's size)"
     )
     parser.add_argument(
         "--store",
@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
     engine = parser.add_mutually_exclusive_group()
     engine.add_argument(
         "--workers",
-        type=int,
+        type=whole,
         help="processes of this machine that share the work, one for each GPU (none)",
     )
     engine.add_argument(
@@ -72,6 +72,10 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the sweep; the status is 1 where cells failed."""
+    from sagviz.models.load import load
+    from sagviz.sweeps import sweep
+    from sagviz.sweeps.fsspec_store import store_at
+
     model = load(arguments.model or None)
     with _executor(arguments) as executor:
         made = sweep(
@@ -89,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _executor(arguments: argparse.Namespace) -> AbstractContextManager[Any]:
+    from sagviz.sweeps import cluster, pool
+
     if arguments.dask:
         return cluster(arguments.dask)
     return nullcontext() if arguments.workers is None else pool(arguments.workers)
@@ -96,6 +102,8 @@ def _executor(arguments: argparse.Namespace) -> AbstractContextManager[Any]:
 
 def _guidance(model: Model, arguments: argparse.Namespace) -> list[Guidance]:
     """Every sum of the scales."""
+    from sagviz.guidance import CFG, Guidance
+
     no_cfg = not model.reads_text and arguments.cfg_scale == [CFG_SCALE]  # nobody asked for it
     cfgs = [Guidance()] if no_cfg else [Guidance((CFG(scale),)) for scale in arguments.cfg_scale]
     scales = product(cfgs, arguments.sag_scale, arguments.threshold, arguments.blur_sigma)

@@ -8,6 +8,8 @@ rescaled to zero terminal SNR.
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from sagviz import image
 from sagviz.attention.words import with_all_vectors
+from sagviz.checks import shortened
 from sagviz.errors import warn
 from sagviz.image import PictureLike
 from sagviz.models.base import Model
@@ -28,6 +31,8 @@ from sagviz.models.oom import explained, too_much_to_decode
 from sagviz.models.vae import decoded, encoded, overflows
 
 SHOWN = 200  # letters of the words that were cut
+ALONE = "\u3040-\u30ff\u3400-\u9fff"  # Chinese and Japanese, which put no spaces between words
+WORD = re.compile(rf"[{ALONE}]|[^\s{ALONE}]+")
 
 
 class StableDiffusion(Model):
@@ -61,15 +66,19 @@ class StableDiffusion(Model):
         return None
 
     def check_prompt(self, prompt: str) -> None:
-        length = self.tokenizer.model_max_length
+        length, count = self.tokenizer.model_max_length, self._count_tokens
+        if count(prompt) > length:
+            starts = [word.start() for word in WORD.finditer(prompt)]
+            # the first word that does not fit as a whole
+            place = bisect_right(starts, length, key=lambda start: count(prompt[:start])) - 1
+            cut = shortened(prompt[starts[place] :], SHOWN)
+            warn(f"the prompt is longer than {length - 2} tokens; these words were cut: {cut}")
+
+    def _count_tokens(self, text: str) -> int:
         # a fast tokenizer keeps padding and truncation as its own state, which threads would share
         with self.lock:
-            text = with_all_vectors(self.tokenizer, prompt)
-            ids = self.tokenizer(text, truncation=False, verbose=False).input_ids
-        if len(ids) > length:
-            cut = self.tokenizer.decode(ids[length - 1 : -1]).strip()
-            shown = cut if len(cut) < SHOWN else cut[:SHOWN] + " ..."
-            warn(f"the prompt is longer than {length - 2} tokens; these words were cut: {shown}")
+            text = with_all_vectors(self.tokenizer, text)
+            return len(self.tokenizer(text, truncation=False, verbose=False).input_ids)
 
     @torch.no_grad()
     def embed(

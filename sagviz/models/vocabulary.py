@@ -5,13 +5,16 @@ prompt has other words.
 from __future__ import annotations
 
 import re
+import unicodedata
 from difflib import get_close_matches
 
 from sagviz.errors import warn
 from sagviz.models.base import Model
 from sagviz.models.load import as_model
 
-WORD = re.compile(r"[^\W_]+")  # letters and digits; marks between them are never a word
+# Letters (a) and symbols such as emoji (s), with the marks and joiners (m) that belong to them;
+# punctuation between them is never a word.
+WORD = re.compile("a[am]*|s[sm]*")
 MIN_LIKENESS = 0.7  # difflib's ratio from which a known word is worth suggesting
 KINDS = ("objects", "backgrounds", "relations", "sizes", "other words")  # JSON files sort them
 
@@ -37,16 +40,37 @@ def vocabulary(model: Model) -> dict[str, tuple[str, ...]] | None:
 
 
 def unknown_words(model: Model, prompt: str) -> dict[str, list[str]]:
-    """Each word of a prompt that the model was not taught, and the known words that look most like
-    it.
+    """Each word of a prompt, as it was typed, that the model was not taught, and the known words
+    that look most like it.
     """
     kinds = vocabulary(model)
     if kinds is None:
         return {}
     known = {word for words in kinds.values() for phrase in words for word in phrase.split()}
-    others = [word for word in dict.fromkeys(WORD.findall(prompt.lower())) if word not in known]
+    others = dict[str, str]()
+    for word in _words(prompt):
+        if word.lower() not in known:
+            others.setdefault(word.lower(), word)
     telling = sorted(word for word in known if len(word) > 2)
-    return {word: get_close_matches(word, telling, n=2, cutoff=MIN_LIKENESS) for word in others}
+    return {
+        typed: get_close_matches(word, telling, n=2, cutoff=MIN_LIKENESS)
+        for word, typed in others.items()
+    }
+
+
+def _words(prompt: str) -> list[str]:
+    """The words and symbols of a prompt, as they were typed."""
+    kinds = "".join(map(_kind, prompt))
+    return [prompt[found.start() : found.end()] for found in WORD.finditer(kinds)]
+
+
+def _kind(letter: str) -> str:
+    category = unicodedata.category(letter)
+    if letter.isalnum():
+        return "a"
+    if category[0] == "M" or category == "Cf":
+        return "m"
+    return "s" if category[0] in "SC" and not letter.isascii() else "."
 
 
 def warn_of_unknown_words(model: Model, *prompts: str) -> None:

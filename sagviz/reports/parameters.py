@@ -1,17 +1,27 @@
-"""The parameters of a report: checked before anything runs, in Python and in the notebook."""
+"""The parameters of a report: checked before anything runs, in Python and in the notebook. The
+command line has them too, and imports torch only when it runs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sagviz.checks import check_number, check_steps, names_arguments, plain
+from sagviz.checks import (
+    check_number,
+    check_steps,
+    check_unicode,
+    check_whole,
+    names_arguments,
+    plain,
+)
 from sagviz.errors import ReportError
-from sagviz.guidance import CFG, SAG, Guidance
 from sagviz.mini import NAME
-from sagviz.models import Model
-from sagviz.models.load import load
+
+if TYPE_CHECKING:
+    from sagviz.guidance import Guidance
+    from sagviz.models import Model
 
 TYPES: Mapping[str, Any] = {
     "str": str,
@@ -55,6 +65,8 @@ class Parameters:
     terms: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        from sagviz.guidance import CFG, SAG
+
         for each in fields(self):
             value = plain(getattr(self, each.name))
             object.__setattr__(self, each.name, value)
@@ -65,13 +77,17 @@ class Parameters:
                 )
         check_steps(self.steps)
         check_number("explain_at", self.explain_at, 0, 1)
-        check_number("seed", self.seed, 0, 2**62)
+        check_whole("seed", self.seed, 0, 2**62)
+        for name in ("model", "prompt", "negative_prompt", "scheduler"):
+            check_unicode(name, getattr(self, name))
         # they check their own numbers
         _ = CFG(self.cfg_scale) + SAG(self.sag_scale, **self._of_sag) + self.others
 
     @property
     def others(self) -> Guidance:
         """The terms beside CFG and SAG."""
+        from sagviz.guidance import Guidance
+
         try:
             return Guidance.from_json(self.terms)
         except (AttributeError, KeyError, TypeError) as error:
@@ -92,6 +108,8 @@ class Parameters:
         A model that reads no text gets neither the prompt nor the CFG that stand here by default;
         any others it refuses.
         """
+        from sagviz.guidance import CFG
+
         usual, reads = type(self), model.reads_text
         return {
             **{name: getattr(self, name) for name in ("negative_prompt", "seed", "steps")},
@@ -104,6 +122,8 @@ class Parameters:
 
     def load(self) -> Model:
         """The model that is named."""
+        from sagviz.models.load import load
+
         return load(self.model or None)
 
     @staticmethod

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
+from sagviz.checks import format_dtype
 from sagviz.html import table
-from sagviz.models import Model
-from sagviz.records.trace import Trace
+
+if TYPE_CHECKING:
+    from sagviz.models import Model
+    from sagviz.records.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ def summary(traces: Sequence[Trace], model: Model) -> Summary:
         traces: of one prompt and one noise, as `compare` gives them.
         model: what made them.
     """
+    from importlib.metadata import version  # a tenth of a second, which no help waits for
+
     last = traces[-1].settings
     calls = sum(run.forwards for run in traces)
     predictions = sum(run.samples for run in traces)
@@ -35,7 +40,7 @@ def summary(traces: Sequence[Trace], model: Model) -> Summary:
     runs = f"{len(traces)} runs that share them"
     rows = {
         "U-Net": f"{calls} calls, {predictions} predictions for {runs}",
-        "model": repr(model),
+        "model": f"{model.name} on {model.device}, {format_dtype(model.dtype)}",
         "prompt": last.prompt or "(none)",
         "seed": str(last.seed),
         "steps": f"{last.steps}, {last.scheduler['class']}",

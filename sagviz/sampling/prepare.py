@@ -17,7 +17,15 @@ from torch import Tensor
 
 from sagviz.attention.capture import Capture
 from sagviz.attention.words import Word, words_of
-from sagviz.checks import check_kind, check_number, check_size, check_steps, check_whole, shown
+from sagviz.checks import (
+    check_kind,
+    check_number,
+    check_size,
+    check_steps,
+    check_unicode,
+    check_whole,
+    shown,
+)
 from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
 from sagviz.diffusion.seeds import generator
 from sagviz.errors import ArgumentError, warn
@@ -177,6 +185,7 @@ def check_text(model: Model, guidance: Guidance, **prompts: object) -> None:
                 prompt, list | tuple
             )
             raise ArgumentError(f"{name} is {shown(prompt)}; give a text, '' for none{several}")
+        check_unicode(name, prompt)
         if not model.reads_text:
             model.check_prompt(prompt)
     comparing = [term for term in guidance.terms if term.needs_both_branches]

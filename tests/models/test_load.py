@@ -216,12 +216,35 @@ def test_a_prompt_that_is_too_long_is_cut_with_a_warning_that_names_the_words(
     )
 
 
+@pytest.mark.parametrize(
+    "words", ["guitarists", "r\u00e9servoir", "\N{FOX FACE}\N{FOX FACE}\N{FOX FACE}"]
+)
+def test_no_half_word_is_named_among_those_that_were_cut(model: sv.Model, words: str) -> None:
+    """The first one that does not fit as a whole, as it was typed, wherever the cut goes."""
+    room = model.tokenizer.model_max_length - 2
+    size = len(model.tokenizer(words).input_ids) - 2
+    assert size > 1
+    for free in range(size):
+        with pytest.warns(sv.SagvizWarning, match=rf"were cut: {words} Tree$"):
+            model.check_prompt("fox " * (room - free) + f"{words}  Tree")
+
+
+def test_chinese_is_cut_between_its_characters(model: sv.Model) -> None:
+    prompt = "\u72d0\u72f8\u5728\u84dd\u8272\u80cc\u666f\u4e0a" * 3
+    with pytest.warns(sv.SagvizWarning, match="cut") as caught:
+        model.check_prompt(prompt)
+    cut = str(caught[0].message).rpartition(": ")[2]
+    assert prompt.endswith(cut)
+    assert cut != prompt
+
+
 def test_five_hundred_words_warn_in_one_sentence(model: sv.Model) -> None:
     with pytest.warns(sv.SagvizWarning, match="cut") as caught:
         sv.trace(model, "fox " * 500, steps=1, progress=False)
     (warning,) = caught
     assert is_one_sentence(str(warning.message))
     assert len(str(warning.message)) < 400
+    assert str(warning.message).endswith(" fox \u2026")
 
 
 def test_a_prompt_that_fits_does_not_warn(model: sv.Model) -> None:

@@ -55,6 +55,17 @@ def test_a_model_for_any_text_has_no_list_and_no_warning(model: sv.Model) -> Non
         ("two cats", {"two": [], "cats": ["cat"]}),
         ("foxes, foxes and 2 dragons", {"foxes": ["fox"], "and": [], "2": [], "dragons": []}),
         ("a bleu fox", {"bleu": ["blue"]}),
+        ("Two CATS, two cats", {"Two": [], "CATS": ["cat"]}),
+        (
+            "\N{FOX FACE} on a (\N{LARGE BLUE CIRCLE})!",
+            {"\N{FOX FACE}": [], "\N{LARGE BLUE CIRCLE}": []},
+        ),
+        (
+            "a cat \u2764\ufe0f \U0001f468\u200d\U0001f680",
+            {"\u2764\ufe0f": [], "\U0001f468\u200d\U0001f680": []},
+        ),
+        ("\u72d0\u72f8", {"\u72d0\u72f8": []}),
+        ("a \u201cfox\u201d \u2014 an owl\u2026", {}),
     ],
 )
 def test_unknown_words_and_their_nearest(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as W
 
+from sagviz.checks import shortened
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG
 from sagviz.html import link
@@ -33,6 +34,7 @@ NAMES = ("CFG", "CFG + SAG")
 WITHOUT_TEXT = ("plain", "SAG")  # of a model that has no CFG
 EVERY = 1 / 15  # seconds between two previews: a run must not wait for its display
 PREVIEW, THUMBNAIL = 256, 72  # pixels of the longer side
+LONGEST = 100  # letters of a prompt in words about a run
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,10 +147,8 @@ def in_words(trace: Trace) -> str:
     settings, guidance = trace.settings, trace.settings.guidance
     stopped = "" if trace.pictures else f", stopped after {len(trace)}"
     scales = ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms)
-    return (
-        f"{settings.prompt or 'no prompt'}, seed {settings.seed}, {scales}, {settings.steps}"
-        f" steps{stopped}"
-    )
+    prompt = shortened(settings.prompt, LONGEST) or "no prompt"
+    return f"{prompt}, seed {settings.seed}, {scales}, {settings.steps} steps{stopped}"
 
 
 def read_settings(content: bytes) -> Settings:
