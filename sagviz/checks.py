@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import ParamSpec, TypeVar
 
@@ -55,6 +56,23 @@ def check_size(size: object, unit: int, example: tuple[int, int]) -> None:
     ):
         raise ArgumentError(
             f"size is {size!r}; give (height, width) in pixels, multiples of {unit}, e.g. {example}"
+        )
+
+
+def check_fields(what: str, content: object, kind: type, needed: Collection[str] = ()) -> None:
+    """Refuse what a file says of a dataclass where it is no JSON object, or one of another version:
+    with fields that are not known here, or without those that have no default or are needed.
+    """
+    if not isinstance(content, Mapping):
+        raise ArgumentError(f"{what} is no JSON object; give a file that sagviz wrote")
+    known = {each.name: each for each in fields(kind)}
+    open_ = [name for name, each in known.items() if each.default is MISSING]
+    unknown = [f"has {name!r}, which is not known here" for name in content if name not in known]
+    missing = [f"lacks {name!r}" for name in (*open_, *needed) if name not in content]
+    for reason in (*unknown, *missing):
+        raise ArgumentError(
+            f"{what} {reason}; take the version of sagviz that wrote it, or make it again with this"
+            " one"
         )
 
 

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     more = given.pop("terms") + terms(arguments)
     guidance = as_guidance(given.pop("cfg")) + given.pop("sag") + more
     made = trace(model, guidance=guidance, images=arguments.images, keep=[], **given)
-    notes = {"sagviz": json.dumps(made.settings.to_json())}
     for number, picture in enumerate(made.images):
+        notes = {"sagviz": json.dumps(made.settings.of_image(number).to_json())}
         path = out if arguments.images == 1 else out.with_stem(f"{out.stem}-{number}")
         print(save(path, to_png(picture, notes)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sagviz.checks import check_number, check_steps, names_arguments
-from sagviz.errors import ReportError
+from sagviz.errors import ArgumentError, ReportError
 from sagviz.guidance import CFG, SAG, Guidance
 from sagviz.mini import NAME
 from sagviz.models import Model
@@ -73,10 +73,10 @@ class Parameters:
         """The terms beside CFG and SAG."""
         try:
             return Guidance.from_json(self.terms)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (ArgumentError, TypeError) as error:
             raise ReportError(
-                f"the report parameter terms is {self.terms!r}; give what Guidance.to_json gives,"
-                " e.g. [{'kind': 'pag', 'scale': 2.0}]"
+                f"the report parameter terms is {self.terms!r} ({error}); give what"
+                " Guidance.to_json gives, e.g. [{'kind': 'pag', 'scale': 2.0}]"
             ) from error
 
     @property
