@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any, TypeGuard, TypeVar, cast
 
@@ -148,6 +149,23 @@ def shortened(text: str, longest: int) -> str:
     if len(line) <= longest:
         return line
     return (line[: longest + 1].rpartition(" ")[0] or line[:longest]) + " …"
+
+
+def check_fields(what: str, content: object, kind: type, needed: Collection[str] = ()) -> None:
+    """Refuse what a file says of a dataclass where it is no JSON object, or one of another version:
+    with fields that are not known here, or without those that have no default or are needed.
+    """
+    if not isinstance(content, Mapping):
+        raise ArgumentError(f"{what} is no JSON object; give a file that sagviz wrote")
+    known = {each.name: each for each in fields(kind)}
+    open_ = [name for name, each in known.items() if each.default is MISSING]
+    unknown = [f"has {name!r}, which is not known here" for name in content if name not in known]
+    missing = [f"lacks {name!r}" for name in (*open_, *needed) if name not in content]
+    for reason in (*unknown, *missing):
+        raise ArgumentError(
+            f"{what} {reason}; take the version of sagviz that wrote it, or make it again with this"
+            " one"
+        )
 
 
 def format_bytes(amount: float) -> str:

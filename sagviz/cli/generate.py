@@ -84,5 +84,5 @@ def _write(made: Trace, number: int, path: Path) -> Path:
         return made.save(path)
     if kind == ".html":
         return made.to_html(path, image=number)
-    notes = {"sagviz": json.dumps(made.settings.to_json())}
+    notes = {"sagviz": json.dumps(made.settings.of_image(number).to_json())}
     return save(path, to_png(made.images[number], notes))

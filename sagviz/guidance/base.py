@@ -19,6 +19,7 @@ from torch import Tensor
 from sagviz.attention.read import Reading
 from sagviz.checks import check_number, plain
 from sagviz.errors import ArgumentError
+from sagviz.guidance.recorded import made
 from sagviz.guidance.views import ModelView, StepView, UNetRequest
 
 Kind = TypeVar("Kind", bound="Term")
@@ -245,16 +246,10 @@ class Guidance:
         return [{"kind": term.name, **term.settings()} for term in self.terms]
 
     @staticmethod
-    def from_json(terms: Sequence[Mapping[str, Any]]) -> Guidance:
+    def from_json(terms: Sequence[Any]) -> Guidance:
         """The sum that `to_json` gave.
 
         Raises:
-            ArgumentError: a term is of a kind that is not defined here.
+            ArgumentError: a term is of a kind that is not defined here, or has other fields.
         """
-        if unknown := [term["kind"] for term in terms if term["kind"] not in Term.kinds]:
-            raise ArgumentError(
-                f"there is no guidance term {unknown[0]!r} here; define its class first, as where"
-                f" it was made; known are {', '.join(Term.kinds)}"
-            )
-        made = (dict(term) for term in terms)
-        return Guidance(tuple(Term.kinds[own.pop("kind")](**own) for own in made))
+        return Guidance(tuple(made(Term.kinds, term) for term in terms))

@@ -19,6 +19,7 @@ from sagviz.checks import check_size, check_whole, format_dtype
 from sagviz.guidance import SAG, Classifier
 from sagviz.image import PictureLike
 from sagviz.models.conditioning import Conditioning
+from sagviz.models.digests import Digests
 from sagviz.models.memory import Footprint
 from sagviz.models.offload import execution_device
 from sagviz.models.oom import explained, too_much
@@ -74,11 +75,10 @@ class Model:
         **parts: Any,
     ) -> None:
         self.name, self.config, self.classifier = name, config, classifier
-        for part in self.PARTS:
-            setattr(self, part, parts[part])
+        vars(self).update({part: parts[part] for part in self.PARTS})
         self.origin: Origin | None = None
         self.lock = threading.RLock()
-        self.footprint = Footprint()
+        self.footprint, self.digests = Footprint(), Digests()
 
     def __repr__(self) -> str:
         return f"<Model {self.name} on {self.device}, {format_dtype(self.dtype)}>"

@@ -8,27 +8,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from sagviz.diffusion.kinds import KINDS
+from sagviz.diffusion.kinds import SCHEDULERS as SCHEDULERS
 from sagviz.errors import ArgumentError, warn
 from sagviz.models.base import Model
 
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "ddpm": ("DDPMScheduler", {}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler a": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "kdpm2": ("KDPM2DiscreteScheduler", {}),
-    "kdpm2 a": ("KDPM2AncestralDiscreteScheduler", {}),
-    "dpm++ 2m": (
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "dpmsolver++", "solver_order": 2},
-    ),
-    "dpm++ 2m karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "deis": ("DEISMultistepScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-}
 LEARNED = ("learned", "learned_range")
 ZERO_SNR = "rescale_betas_zero_snr"  # Lin et al. 2023, arXiv 2305.08891
 
@@ -38,12 +22,11 @@ def make_scheduler(model: Model, chosen: object = None) -> Any:
     like of an instance.
 
     Raises:
-        ArgumentError: the name is unknown, or the kind is not one whose levels and history are
-            tested.
+        ArgumentError: the name is unknown, the kind is not one whose levels and history are tested,
+            or its recorded configuration cannot be used.
     """
-    if isinstance(chosen, dict):  # as `Settings.scheduler` has it
-        options = {name: value for name, value in chosen.items() if name != "class"}
-        return _class(chosen["class"]).from_config(options)
+    if isinstance(chosen, dict):
+        return _recorded(chosen)
     if chosen is None or hasattr(chosen, "set_timesteps"):
         return _like(model.scheduler if chosen is None else chosen)
     if str(chosen).lower() not in SCHEDULERS:
@@ -51,13 +34,28 @@ def make_scheduler(model: Model, chosen: object = None) -> Any:
     return _named(model, str(chosen).lower())
 
 
+def _recorded(noted: Mapping[str, Any]) -> Any:
+    """One as `Settings.scheduler` has it. A file says which class: only those that are tested."""
+    kind, options = _tested(noted.get("class")), {**noted}
+    options.pop("class")
+    try:
+        return _class(kind).from_config(options)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ArgumentError(
+            f"the {kind} cannot be made from what was recorded of it ({error}); {_offer()}"
+        ) from error
+
+
 def _like(template: Any) -> Any:
     """A fresh one of the same kind and settings."""
-    if type(template).__name__ not in {kind for kind, _ in SCHEDULERS.values()}:
-        raise ArgumentError(
-            f"{type(template).__name__} is not among the schedulers that are tested; {_offer()}"
-        )
+    _tested(type(template).__name__)
     return type(template).from_config(template.config)
+
+
+def _tested(kind: object) -> str:
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ArgumentError(f"{kind} is not among the schedulers that are tested; {_offer()}")
+    return kind
 
 
 def _named(model: Model, name: str) -> Any:

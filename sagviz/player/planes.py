@@ -107,7 +107,7 @@ def colours(trace: Trace, traces: Sequence[Trace]) -> Tensor:
     found = [
         other.latent_rgb
         for other in (trace, *traces)
-        if other.settings.model == trace.settings.model and other.latent_rgb is not None
+        if other.settings.networks == trace.settings.networks and other.latent_rgb is not None
     ]
     if found:
         return found[-1]

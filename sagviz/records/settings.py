@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from sagviz.checks import check_fields
+from sagviz.diffusion.kinds import KINDS
+from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All that a run depends on, beside the weights: the same settings give the same latents.
+    """All that a run depends on: the same settings give the same latents.
 
+    `model` is a name for people, `fingerprint` says which model it is (see `models.fingerprint`);
     `size` is (height, width) in pixels; `scheduler` a class name with its configuration; image i of
     a batch uses seed + i. A branch has the settings of the trace that it left in `before`, and the
     index of its first own step in `branched_at`.
     """
 
     model: str
+    fingerprint: str
     prompt: str
     negative_prompt: str
     guidance: Guidance
@@ -36,6 +41,16 @@ class Settings:
         left = self.before is not None and index < (self.branched_at or 0)
         return self.before.guidance_at(index) if left and self.before else self.guidance
 
+    @property
+    def networks(self) -> str:
+        """The fingerprint without that of a classifier."""
+        return self.fingerprint.partition("+")[0]
+
+    def of_image(self, image: int) -> Settings:
+        """Those that make one image of the batch alone, from 0."""
+        before = self.before and self.before.of_image(image)
+        return replace(self, seed=self.seed + image, images=1, before=before)
+
     def texts(self, guidance: Guidance) -> dict[str, str | None]:
         """The text of each branch of a step with this guidance, the one that guidance starts from
         first; `None` is no text.
@@ -50,7 +65,15 @@ class Settings:
         return {**values, "guidance": self.guidance.to_json(), "before": before}
 
     @staticmethod
-    def from_json(content: Mapping[str, Any]) -> Settings:
+    def from_json(content: Any) -> Settings:
+        """The settings that `to_json` gave.
+
+        Raises:
+            ArgumentError: another version wrote them, or somebody else.
+        """
+        names = [each.name for each in fields(Settings)]
+        check_fields("the record of the settings", content, Settings, names)
+        _check_kinds(content)
         before = content["before"] and Settings.from_json(content["before"])
         changed = {
             "guidance": Guidance.from_json(content["guidance"]),
@@ -58,3 +81,32 @@ class Settings:
             "before": before,
         }
         return Settings(**{**content, **changed})
+
+
+KIND = {  # of each setting in JSON
+    **dict.fromkeys(("model", "fingerprint", "prompt", "negative_prompt"), str),
+    "guidance": list,
+    **dict.fromkeys(("steps", "seed", "images"), int),
+    "size": list | tuple,
+    "eta": int | float,
+    "branched_at": int | None,
+}
+
+
+def _check_kinds(content: Mapping[str, Any]) -> None:
+    for name, kind in KIND.items():
+        if not isinstance(content[name], kind):
+            raise ArgumentError(
+                f"the recorded setting {name} is {content[name]!r}; give a file that sagviz wrote"
+            )
+    check_recorded(content["scheduler"])
+
+
+def check_recorded(scheduler: object) -> None:
+    """Refuse a recorded scheduler whose class is none that is tested."""
+    kind = scheduler.get("class") if isinstance(scheduler, Mapping) else scheduler
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ArgumentError(
+            f"the recorded scheduler {kind!r} is not known here; there are"
+            f" {', '.join(sorted(KINDS))}"
+        )

@@ -110,7 +110,8 @@ class Trace(trace_file.Content, Sequence[Step]):
     def of_image(self, image: int) -> Trace:
         """The trace of one image of the batch, from 0."""
         steps = tuple(step.of_image(image) for step in self.steps)
-        return replace(self, steps=steps, pictures=self.pictures[image : image + 1])
+        pictures, settings = self.pictures[image : image + 1], self.settings.of_image(image)
+        return replace(self, settings=settings, steps=steps, pictures=pictures)
 
     def _repr_html_(self) -> str:
         """The player of at most 20 steps and a megabyte (`to_html` has all); without any kept step
@@ -154,7 +155,7 @@ class Trace(trace_file.Content, Sequence[Step]):
         """Read a trace that `save` wrote, bit for bit.
 
         Raises:
-            TraceError: the file is damaged or foreign.
+            TraceError: the file is damaged, foreign or of another version.
         """
         return Trace(**vars(trace_file.from_path(path)))
 

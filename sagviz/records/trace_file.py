@@ -17,13 +17,13 @@ from torch import Tensor
 from sagviz.attention.captured import Captured
 from sagviz.attention.read import KINDS
 from sagviz.diffusion.noise_level import NoiseLevel
-from sagviz.errors import TraceError
+from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import expanded
 from sagviz.guidance import Guidance
 from sagviz.records.settings import Settings
 from sagviz.records.step import LATENTS, Step, below
 
-FORMAT = "sagviz-trace-2"
+FORMAT = "sagviz-trace-3"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,15 @@ def _checked(tensors: dict[str, Tensor], notes: Mapping[str, str], name: str) ->
         raise TraceError(
             f"{name} is damaged: its checksum does not fit; copy it again or run the trace again"
         )
-    return _unpack(tensors, notes["meta"])
+    try:
+        return _unpack(tensors, notes["meta"])
+    except ArgumentError as error:
+        raise TraceError(f"{name} cannot be read: {error}") from error
+    except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+        raise TraceError(
+            f"{name} is not as this version of sagviz writes it ({type(error).__name__}: {error});"
+            " take the version that wrote it, or run the trace again"
+        ) from error
 
 
 def _pack(content: Content) -> tuple[dict[str, Tensor], str]:

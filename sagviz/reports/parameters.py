@@ -16,7 +16,7 @@ from sagviz.checks import (
     names_arguments,
     plain,
 )
-from sagviz.errors import ReportError
+from sagviz.errors import ArgumentError, ReportError
 from sagviz.mini import NAME
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ class Parameters:
 
         try:
             return Guidance.from_json(self.terms)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (ArgumentError, TypeError) as error:
             raise ReportError(
-                f"the report parameter terms is {self.terms!r}; give what Guidance.to_json gives,"
-                " e.g. [{'kind': 'pag', 'scale': 2.0}]"
+                f"the report parameter terms is {self.terms!r} ({error}); give what"
+                " Guidance.to_json gives, e.g. [{'kind': 'pag', 'scale': 2.0}]"
             ) from error
 
     @property

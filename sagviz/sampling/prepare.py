@@ -31,6 +31,7 @@ from sagviz.diffusion.seeds import generator
 from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.models import Model, as_model, check_scheduler, make_scheduler
+from sagviz.models.fingerprint import fingerprint, part_for
 from sagviz.models.vocabulary import warn_of_unknown_words
 from sagviz.records.settings import Settings
 from sagviz.records.trace import Trace
@@ -81,8 +82,9 @@ class Run:
 
     @cached_property
     def path(self) -> str:
-        """All settings but the guidance: what a latent depends on beside the outputs."""
-        return json.dumps({**self.settings.to_json(), "guidance": None}, sort_keys=True)
+        """All settings but guidance and model: what a latent depends on beside the outputs."""
+        others = {"guidance": None, "fingerprint": None}
+        return json.dumps({**self.settings.to_json(), **others}, sort_keys=True)
 
 
 def prepare(
@@ -100,10 +102,12 @@ def prepare(
     noise: Tensor | None = None,
     capture: Capture | None = None,
     warns: bool = True,
+    known: str | None = None,
 ) -> Run:
     """Check everything, lay out the schedule, draw the noise. The arguments are those of `steps`.
 
-    `warns=False` is for settings that were warned of when they were first given.
+    `warns=False` is for settings that were warned of when they were first given; `known` is the
+    model's fingerprint where it has been taken.
     """
     model, total = as_model(model), as_guidance(guidance)
     own = model.default_size
@@ -126,6 +130,7 @@ def prepare(
     options = _set_timesteps(planner, steps, eta)
     settings = Settings(
         model=model.name,
+        fingerprint=fingerprint(model, [total]) if known is None else known,
         prompt=prompt,
         negative_prompt=negative_prompt,
         guidance=total,
@@ -156,21 +161,30 @@ def resume(model: Model, settings: Settings) -> Run:
     given its own.
     """
     given = {name: getattr(settings, name) for name in PREPARED}
-    return replace(prepare(model, warns=False, **given), settings=settings)
+    run = prepare(model, warns=False, known=settings.fingerprint, **given)
+    return replace(run, settings=settings)
 
 
-def check_made_by(model: Model, trace: Trace) -> None:
-    """Refuse what is no trace, and one that another model made."""
+def check_made_by(model: Model, trace: Trace, guidance: Guidance | None = None) -> str:
+    """Refuse what is no trace, and one that another model made, whatever they are called; the
+    model's fingerprint for this guidance, the trace's own where `None`.
+    """
     check_kind(
         "trace",
         trace,
         Trace,
         "what sv.trace returned, after the model; sv.Trace.load(path) reads one from a file",
     )
-    if model.name != trace.settings.model:
+    old = trace.settings
+    total = old.guidance if guidance is None else guidance
+    found = fingerprint(model, [old.guidance, total])
+    if part_for(found, old.guidance) != old.fingerprint:
         raise ArgumentError(
-            f"the trace was made by {trace.settings.model}, not by {model.name}; load that model"
+            f"the trace was made by {old.model} ({old.fingerprint}), and {model.name} here"
+            f" ({part_for(found, old.guidance)}) has other weights, adapters, tokens or dtype; load"
+            " that model as it was"
         )
+    return part_for(found, total)
 
 
 def check_text(model: Model, guidance: Guidance, **prompts: object) -> None:

@@ -124,16 +124,17 @@ def depart(
     Takes what `branch` takes. The run's scheduler has been brought to the step.
     """
     model = as_model(model)
-    check_made_by(model, trace)
+    given = None if isinstance(guidance, EllipsisType) else as_guidance(guidance)
+    found = check_made_by(model, trace, given)
     position = trace.position(index)
     step, old = trace[position], trace.settings
-    total = old.guidance if isinstance(guidance, EllipsisType) else as_guidance(guidance)
+    total = old.guidance if given is None else given
     hand_mask = step.hand_mask if isinstance(mask, EllipsisType) else None
     if not isinstance(mask, EllipsisType | None):
         hand_mask = hand_made(mask, step)
         if total.get(SAG) is None:
             raise ArgumentError("a mask does nothing without SAG; add SAG(1.0) to the guidance")
-    settings = replace(old, guidance=total, before=old, branched_at=step.index)
+    settings = replace(old, guidance=total, fingerprint=found, before=old, branched_at=step.index)
     on_device = None if hand_mask is None else hand_mask.to(model.device)
     run = replace(resume(model, settings), hand_mask=on_device)
     _replay(run, trace, position)

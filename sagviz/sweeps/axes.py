@@ -11,8 +11,8 @@ from sagviz.checks import check_steps, check_whole, names_arguments, plain
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, Guidance, Term, as_guidance
 from sagviz.models import Model, as_model
+from sagviz.models.fingerprint import fingerprint
 from sagviz.sampling.prepare import Run, check_text, prepare, warn_of_prompts
-from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.fsspec_store import store_at
 from sagviz.sweeps.memory_store import Memory
 from sagviz.sweeps.plan import Keep, Plan
@@ -65,6 +65,8 @@ def begin(
         _keep(keep),
         dict[str, dict[str, Any]](),
     )
+    sums = _axis("guidance", guidance, total)
+    found = fingerprint(model, sums)
     prepared = partial(
         prepare,
         model,
@@ -74,6 +76,7 @@ def begin(
         size=size,
         eta=eta,
         warns=False,
+        known=found,
     )
     for chosen in _values("schedulers", schedulers):
         for count in counts:  # a scheduler may refuse a number of steps
@@ -81,7 +84,7 @@ def begin(
             _check_kept(kept, run)
         if run.settings.scheduler not in kinds.values():
             kinds[_label(chosen, run.scheduler, kinds)] = run.settings.scheduler
-    texts, sums = _axis("prompts", prompts, text), _axis("guidance", guidance, total)
+    texts = _axis("prompts", prompts, text)
     warn_of_prompts(model, *texts, negative_prompt)
     plan = Plan(
         prompts=texts,
@@ -90,7 +93,7 @@ def begin(
         schedulers=kinds,
         guidance=sums,
         model=model.name,
-        weights=fingerprint(model, sums),
+        fingerprint=found,
         negative_prompt=run.settings.negative_prompt,
         images=run.settings.images,
         size=run.settings.size,

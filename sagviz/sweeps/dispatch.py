@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from sagviz.checks import check_whole
 from sagviz.errors import ArgumentError, WorkerError
 from sagviz.models import Model
-from sagviz.sweeps.fingerprint import fingerprint
+from sagviz.models.fingerprint import fingerprint
 from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store
 from sagviz.sweeps.tasks import Task, empty_task, perform
@@ -36,10 +36,10 @@ def run(
     executor: Executor | None = None,
 ) -> Generator[Cell, None, None]:
     """Make these runs of a plan, see `Sweep.run`."""
-    if fingerprint(model, plan.guidance) != plan.weights:
+    if fingerprint(model, plan.guidance) != plan.fingerprint:
         raise ArgumentError(
-            f"the sweep was laid out for other weights, of {plan.model}, than those of"
-            f" {model.name}; load them"
+            f"the sweep was laid out for {plan.model} with other weights, adapters, tokens or dtype"
+            f" than {model.name} has now; load it as it was"
         )
     size = batch_size(model, plan) if batch is None else check_whole("batch", batch, 1, 4096)
     if executor is not None:

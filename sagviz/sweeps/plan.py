@@ -13,13 +13,15 @@ from functools import cached_property
 from itertools import product, starmap
 from typing import Any
 
+from sagviz.checks import check_fields
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance, as_guidance
-from sagviz.records.settings import Settings
+from sagviz.models.fingerprint import part_for
+from sagviz.records.settings import Settings, check_recorded
 from sagviz.sweeps.columns import columns_of, is_scale
 
 Keep = str | int | tuple[int, ...] | None  # "last", every k-th, indices, all
-FORMAT = "sagviz-cell-2"  # another format is another key
+FORMAT = "sagviz-cell-3"  # another format is another key
 AXES = {  # of a plan, by the column that has its values
     "prompt": "prompts",
     "seed": "seeds",
@@ -27,6 +29,7 @@ AXES = {  # of a plan, by the column that has its values
     "scheduler": "schedulers",
     "guidance": "guidance",
 }
+AXIS = {"prompts": str, "seeds": int, "steps": int, "guidance": list}  # values in JSON
 _ABSENT = object()  # equal to no value
 
 
@@ -72,15 +75,14 @@ class Cell:
 class Plan:
     """The axes of a sweep and what all its runs share.
 
-    A key is a hash of the settings of a run, of the fingerprint of the weights in place of the
-    model's name, and of `keep`. Not in it are the device, the runs that went beside it and the
-    versions of the libraries (they change the last digits), the tokenizer, and the strength of an
-    adapter that is not part of the weights.
+    A key is a hash of the settings of a run, the model's fingerprint among them, but not its name,
+    and of `keep`. Not in it are the device, the runs that went beside it and the versions of the
+    libraries: they change the last digits.
 
     Attributes:
         prompts, seeds, steps, guidance: the axes, each value once.
         schedulers: the axis of schedulers, name to class and configuration.
-        model: the model's name; `weights`: its fingerprint.
+        model: the model's name; `fingerprint`: for all of the guidance.
         negative_prompt, images, size, eta, keep: see `sweeps.sweep`.
     """
 
@@ -90,7 +92,7 @@ class Plan:
     schedulers: dict[str, dict[str, Any]]
     guidance: tuple[Guidance, ...]
     model: str
-    weights: str
+    fingerprint: str
     negative_prompt: str
     images: int
     size: tuple[int, int]
@@ -115,6 +117,11 @@ class Plan:
     def __len__(self) -> int:
         """How many runs there are. No `Cell` is made for it."""
         return math.prod(map(len, self.axes))
+
+    @property
+    def first(self) -> Cell:
+        """The first run."""
+        return self._cell(*(axis[0] for axis in self.axes))
 
     @cached_property
     def samples(self) -> tuple[Cell, ...]:
@@ -186,6 +193,7 @@ class Plan:
         label, config = scheduler
         settings = Settings(
             model=self.model,
+            fingerprint=part_for(self.fingerprint, guidance),
             prompt=prompt,
             negative_prompt=self.negative_prompt if guidance.needs_both_branches else "",
             guidance=guidance,
@@ -196,10 +204,7 @@ class Plan:
             scheduler=config,
             eta=self.eta,
         )
-        content = settings.to_json() | {
-            "model": self.weights,
-            "guidance": _floats(guidance.to_json()),
-        }
+        content = settings.to_json() | {"model": "", "guidance": _floats(guidance.to_json())}
         text = json.dumps([FORMAT, content, self.keep], sort_keys=True)
         return Cell(hashlib.sha256(text.encode()).hexdigest()[:32], settings, label, self.keep)
 
@@ -208,12 +213,27 @@ class Plan:
         return values | {"guidance": [guidance.to_json() for guidance in self.guidance]}
 
     @staticmethod
-    def from_json(content: dict[str, Any]) -> Plan:
+    def from_json(content: Any) -> Plan:
+        """The plan that `to_json` gave.
+
+        Raises:
+            ArgumentError: another version wrote it, or somebody else.
+        """
+        check_fields("the plan of the sweep", content, Plan)
+        kinds = content["schedulers"] if isinstance(content["schedulers"], dict) else {}
+        for scheduler in kinds.values() or (None,):
+            check_recorded(scheduler)
+        for name, kind in AXIS.items():
+            axis = content[name]
+            if not axis or not isinstance(axis, list) or not all(isinstance(v, kind) for v in axis):
+                raise ArgumentError(f"the axis {name} is {axis!r}; give a store that sagviz wrote")
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in content.items()
         }
-        return Plan(**values | {"guidance": tuple(map(Guidance.from_json, content["guidance"]))})
+        plan = Plan(**values | {"guidance": tuple(map(Guidance.from_json, content["guidance"]))})
+        Settings.from_json(plan.first.settings.to_json())
+        return plan
 
 
 def offered(cells: Sequence[Cell], name: str) -> str:

@@ -48,7 +48,7 @@ class Sweep:
         """The sweep that was begun last in this folder, or at this fsspec address. Needs no model.
 
         Raises:
-            ArgumentError: there is none.
+            ArgumentError: there is none, or another version wrote it.
 
         Example:
             >>> import tempfile

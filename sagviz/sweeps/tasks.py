@@ -12,9 +12,9 @@ from sagviz.describe import of_guidance
 from sagviz.errors import ArgumentError, SagvizError
 from sagviz.guidance import Guidance
 from sagviz.models import Model, Origin
+from sagviz.models.fingerprint import fingerprint, uses_classifier
 from sagviz.models.load import load
 from sagviz.sweeps.columns import quoted
-from sagviz.sweeps.fingerprint import fingerprint, uses_classifier
 from sagviz.sweeps.fsspec_store import store_at
 from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store
@@ -32,7 +32,7 @@ class Task:
 
     Attributes:
         cells: to be made in joint passes.
-        origin: of the model; `weights`: its fingerprint.
+        origin: of the model; `fingerprint`: which one it is.
         guidance: one with CG where the plan has any, because the classifier is then part of the
             fingerprint.
         store: the address of the store.
@@ -41,7 +41,7 @@ class Task:
 
     cells: tuple[Cell, ...]
     origin: Origin
-    weights: str
+    fingerprint: str
     guidance: tuple[Guidance, ...]
     store: str
     tries: int = 0
@@ -85,7 +85,7 @@ def empty_task(model: Model, plan: Plan, store: Store, executor: object) -> Task
             " sv.load(folder), without classifier="
         )
     guidance = tuple(filter(uses_classifier, plan.guidance))[:1]
-    return Task((), model.origin, plan.weights, guidance, store.address)
+    return Task((), model.origin, plan.fingerprint, guidance, store.address)
 
 
 def perform(task: Task) -> None:
@@ -107,7 +107,7 @@ def perform(task: Task) -> None:
 
 
 def _model(task: Task) -> Model:
-    wanted = task.origin, task.weights
+    wanted = task.origin, task.fingerprint
     with _loading:
         if wanted not in loaded:
             loaded.clear()  # first, because there may not be room for two
@@ -118,11 +118,11 @@ def _model(task: Task) -> Model:
 def _load(task: Task) -> Model:
     model = load(**asdict(task.origin))
     found = fingerprint(model, task.guidance)
-    if found != task.weights:
+    if found != task.fingerprint:
         raise ArgumentError(
             f"{model.name} on {model.device} has the fingerprint {found}, and the sweep is for"
-            f" {task.weights}; have the same files everywhere, say dtype= in sv.load, and change no"
-            " weights after it"
+            f" {task.fingerprint}; have the same files everywhere, say dtype= in sv.load, and"
+            " change nothing after it, adapters and tokens included"
         )
     return model
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import starmap
 
 from PIL.Image import Image
 
@@ -119,13 +120,14 @@ def _finished(cell: Cell, trace: Trace) -> Trace:
     kept = cell.kept(trace.evaluations)
     # A copy of x_t, which else holds the memory of the step before.
     steps = tuple(replace(step, x_t=step.x_t.clone()) for step in trace if step.index in kept)
-    settings, numbers = json.dumps(trace.settings.to_json()), measure.of_run(trace)
+    numbers = measure.of_run(trace)
 
-    def with_texts(picture: Image) -> bytes:
+    def with_texts(number: int, picture: Image) -> bytes:
+        settings = json.dumps(trace.settings.of_image(number).to_json())
         measured = json.dumps({**measure.of_picture(picture), **numbers})
         return image.to_png(picture, {"sagviz": settings, "measures": measured})
 
-    return replace(trace, steps=steps, pictures=tuple(map(with_texts, trace.images)))
+    return replace(trace, steps=steps, pictures=tuple(starmap(with_texts, enumerate(trace.images))))
 
 
 def _sentence(error: BaseException) -> str:

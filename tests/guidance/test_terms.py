@@ -29,6 +29,7 @@ from sagviz.codegen import code
 from sagviz.errors import ArgumentError, RunError
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.mini import noisy
+from sagviz.models.fingerprint import fingerprint
 from sagviz.models.load import load_classifier
 from sagviz.plot.formula import formula
 from sagviz.sampling.collect import collect
@@ -36,7 +37,6 @@ from sagviz.sampling.keep import record_bytes
 from sagviz.sampling.lockstep import begin, lockstep
 from sagviz.sampling.prepare import prepare, resume
 from sagviz.sampling.unet_calls import UNetCalls
-from sagviz.sweeps.fingerprint import fingerprint
 
 PROMPT = "a fox on a blue background"
 MID = "mid_block.attentions.0.transformer_blocks.0.attn1"

@@ -53,8 +53,8 @@ from sagviz.errors import ArgumentError, ModelError
 from sagviz.guidance import Guidance
 from sagviz.image import preview
 from sagviz.models import SDXL, Model, Pixels, StableDiffusion, make_scheduler
+from sagviz.models.fingerprint import fingerprint
 from sagviz.models.sdxl import SDXLConditioning
-from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.widgets.playground.form import WITHOUT_PROMPT
 
 Open = Callable[[str], Family]

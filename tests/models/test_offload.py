@@ -18,8 +18,8 @@ from torch import nn
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError
+from sagviz.models.fingerprint import fingerprint
 from sagviz.models.offload import execution_device, is_offloaded, visit_in_turn
-from sagviz.sweeps.fingerprint import fingerprint
 
 CPU = torch.device("cpu")
 

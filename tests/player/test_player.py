@@ -66,6 +66,7 @@ def synthetic(steps: int, shape: tuple[int, int, int], grid: int = 8) -> sv.Trac
     picture = to_png(preview(smooth, torch.eye(4, 3))[0])
     settings = Settings(
         model="m",
+        fingerprint="f",
         prompt="",
         negative_prompt="",
         guidance=BOTH,

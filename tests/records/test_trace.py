@@ -251,6 +251,51 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         assert is_one_sentence(error.value)
 
 
+class Foreign(Settings):
+    """Settings that write another record of themselves, as another version would."""
+
+    change: ClassVar[Callable[[dict[str, Any]], object]]
+
+    def to_json(self) -> dict[str, Any]:
+        content = super().to_json()
+        type(self).change(content)
+        return content
+
+
+OF_OTHER_VERSIONS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "flavour": lambda noted: noted.update(flavour=1),
+    "fingerprint": lambda noted: noted.pop("fingerprint"),
+    "steps": lambda noted: noted.update(steps="four"),
+    "scheduler": lambda noted: noted.update(scheduler={"class": "StableDiffusionPipeline"}),
+    "nope": lambda noted: noted["guidance"].append({"kind": "nope", "scale": 1.0}),
+    "taste": lambda noted: noted["guidance"][1].update(taste=1),
+    "scale": lambda noted: noted["guidance"][1].pop("scale"),
+    "guidance": lambda noted: noted.update(guidance=None),
+    "before": lambda noted: noted.update(before={}),
+}
+
+
+@pytest.mark.parametrize("change", OF_OTHER_VERSIONS)
+def test_a_trace_of_another_version_is_refused(
+    trace: sv.Trace, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checksum is right, and one sentence names what is not known."""
+    monkeypatch.setattr(Foreign, "change", OF_OTHER_VERSIONS[change], raising=False)
+    given = {each.name: getattr(trace.settings, each.name) for each in fields(Settings)}
+    path = replace(trace, settings=Foreign(**given)).save(tmp_path / "fox.sagtrace")
+    with pytest.raises(TraceError, match=rf"fox\.sagtrace cannot be read.*{change}") as error:
+        sv.Trace.load(path)
+    assert is_one_sentence(error.value)
+
+
+def test_one_image_of_a_batch_has_the_settings_that_make_it(model: sv.Model) -> None:
+    batch = run(model, images=3)
+    alone = batch.of_image(2).settings
+    assert (alone.seed, alone.images) == (batch.settings.seed + 2, 1)
+    (made,) = collect([resume(model, alone)])
+    assert difference(made.latents, batch.latents[2:]) < 1e-4
+
+
 @pytest.mark.parametrize("place", ["no/such/folder/fox.sagtrace", "a.txt/fox.sagtrace", "taken"])
 def test_a_path_that_cannot_be_written_is_refused(
     trace: sv.Trace, tmp_path: Path, place: str

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from tiny import counted, is_one_sentence, same
 
 import sagviz as sv
@@ -211,6 +214,34 @@ def test_what_cannot_be_asked_is_refused(
     assert is_one_sentence(error.value)
 
 
-def test_another_models_trace_is_refused(v_model: sv.Model, trace: sv.Trace) -> None:
-    with pytest.raises(sv.SagvizError, match="was made by"):
-        sv.what_if(v_model, trace, 0)
+def test_another_models_trace_is_refused(
+    v_model: sv.Model, model: sv.Model, trace: sv.Trace
+) -> None:
+    """Whatever it is called."""
+    alike = copy.copy(v_model)
+    alike.name = model.name
+    for other in (v_model, alike):
+        with pytest.raises(sv.SagvizError, match="was made by") as error:
+            sv.what_if(other, trace, 0)
+        assert is_one_sentence(error.value)
+        with pytest.raises(sv.SagvizError, match="was made by"):
+            sv.attend(other, trace, 0, (0, 0))
+
+
+def test_a_trace_of_another_machine_is_asked_and_followed(
+    folder: Path, trace: sv.Trace, tmp_path: Path
+) -> None:
+    """The same files at another place, and a pipeline of them, are the same model."""
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    theirs = sv.Trace.load(trace.save(tmp_path / "theirs.sagtrace"))
+    there = sv.load(moved)
+    for other in (there, sv.load(StableDiffusionPipeline.from_pretrained(moved))):
+        assert other.name != theirs.settings.model
+        assert sv.what_if(other, theirs, 2).eps.equal(trace[2].eps)
+    made = sv.branch(there, theirs, 3, progress=False)
+    assert made.latents.equal(trace.latents)
+    scope = sv.Microscope(there, theirs, index=2)
+    scope.branch_tab.start(here=True)
+    assert scope.branched is not None
+    assert scope.branched.latents.equal(trace.latents)
+    scope.close()

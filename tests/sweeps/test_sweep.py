@@ -24,10 +24,10 @@ from sagviz.cli import main
 from sagviz.errors import Interrupted, RunError
 from sagviz.guidance import Guidance
 from sagviz.models import Conditioning
+from sagviz.models.fingerprint import fingerprint
 from sagviz.records.settings import Settings
 from sagviz.sampling.prepare import Run, resume
 from sagviz.sweeps import begin
-from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.folder_store import Folder
 from sagviz.sweeps.labels import axes_of, values_of
 from sagviz.sweeps.memory_store import Memory

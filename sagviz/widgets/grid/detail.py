@@ -99,14 +99,15 @@ class Detail(W.VBox):
 def settings_table(crossing: Crossing, square: Square, shot: Shot) -> str:
     """Settings and measures of a cell, and its picture as a file that carries them."""
     assert square.cell is not None, "only cells that are done have a table"
-    shown = crossing.sweep.shown(square.cell)
+    seed = square.cell.settings.of_image(square.image).seed
+    shown = {**crossing.sweep.shown(square.cell), "seed": seed}
     rows = {
         crossing.axes[name].title: _words(value)
         for name, value in shown.items()
         if value is not None
     }
     rows |= {measure_words(name): f"{value:.3g}" for name, value in shot.numbers.items()}
-    file = f"sagviz-seed-{square.cell.settings.seed}-{square.cell.key[:8]}.png"
+    file = f"sagviz-seed-{seed}-{square.cell.key[:8]}.png"
     download = link(shot.picture, "image/png", file, "Download picture")
     return f'{table(rows.items(), class_="sag-settings")}<p class="sag-download">{download}</p>'
 

@@ -11,13 +11,13 @@ import traitlets
 
 from sagviz.errors import ArgumentError
 from sagviz.models import Model, as_model
+from sagviz.models.fingerprint import fingerprint
 from sagviz.plot.shots import status_of
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import resume
 from sagviz.sweeps import Sweep
-from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.plan import Cell
 from sagviz.widgets.common.controls import progress_bar
 from sagviz.widgets.common.layout import flow, text
@@ -52,13 +52,13 @@ class Work(traitlets.HasTraits):
         """Take this model, if it is one.
 
         Raises:
-            ArgumentError: its weights are not the sweep's.
+            ArgumentError: it is another one than the sweep's.
         """
         plan, model = self.sweep.plan, None if model is None else as_model(model)
-        if model is not None and fingerprint(model, plan.guidance) != plan.weights:
+        if model is not None and fingerprint(model, plan.guidance) != plan.fingerprint:
             raise ArgumentError(
-                f"{model.name} has other weights than {plan.model}, which this sweep is of; load"
-                " those"
+                f"{model.name} has other weights, adapters, tokens or dtype than {plan.model},"
+                " which this sweep is of; load that as it was"
             )
         self.model = model or self.model
 
@@ -97,6 +97,7 @@ class Work(traitlets.HasTraits):
 
     def _run_whole(self, model: Model, cell: Cell) -> Trace:
         """All steps of a cell; where it is stopped, those that were done."""
+        self.use(model)  # it may have been changed since
         whole = resume(model, cell.settings)
 
         def follow(steps: Sequence[Step | None]) -> bool:

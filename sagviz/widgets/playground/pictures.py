@@ -155,12 +155,13 @@ def read_settings(content: bytes) -> Settings:
     """The settings inside a PNG.
 
     Raises:
-        ArgumentError: it is no picture, or has none.
+        ArgumentError: it is no picture, has none, or has those of another version.
     """
     try:
-        return Settings.from_json(json.loads(png_texts(content)["sagviz"]))
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        noted = json.loads(png_texts(content)["sagviz"])
+    except (OSError, KeyError, ValueError) as error:
         raise ArgumentError(
             "this file holds no settings of sagviz; give a PNG that was downloaded here or that"
             " sagviz generate made"
         ) from error
+    return Settings.from_json(noted)

@@ -10,9 +10,10 @@ import traitlets
 from sagviz.checks import MAX_STEPS
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, SAG, Guidance
-from sagviz.mini import NAME
 from sagviz.models import SCHEDULERS, Model, as_model
+from sagviz.models.fingerprint import fingerprint
 from sagviz.models.schedulers import scheduler_name
+from sagviz.models.vocabulary import vocabulary
 from sagviz.records.settings import Settings
 from sagviz.sampling.prepare import Run, prepare
 from sagviz.widgets.common.settings import WidgetSettings
@@ -118,7 +119,7 @@ class FormSettings(WidgetSettings):
     def __init__(self, model: Model, **options: Any) -> None:
         self.model = model = as_model(model)
         height, width = model.default_size
-        examples = MINIATURE if model.name == NAME else ANY_MODEL if model.reads_text else PIXELS
+        examples = MINIATURE if vocabulary(model) else ANY_MODEL if model.reads_text else PIXELS
         own = {
             "height": height,
             "width": width,
@@ -201,8 +202,11 @@ class FormSettings(WidgetSettings):
             lost.append(f"that run also had {' + '.join(others)}, for which the form has no place")
         if scheduler is None:
             lost.append(f"no scheduler here is the {settings.scheduler['class']} of that run")
-        if settings.model != self.model.name:
-            lost.append(f"that run was made by {settings.model}, this is {self.model.name}")
+        if settings.fingerprint != fingerprint(self.model, [settings.guidance]):
+            lost.append(
+                f"that run was made by {settings.model} with other weights, adapters, tokens or"
+                f" dtype than {self.model.name} has here"
+            )
         return lost
 
 
