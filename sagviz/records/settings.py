@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -73,8 +73,10 @@ class Settings:
         """
         names = [each.name for each in fields(Settings)]
         check_fields("the record of the settings", content, Settings, names)
-        _check_kinds(content)
-        before = content["before"] and Settings.from_json(content["before"])
+        check_kinds(content, KIND)
+        check_recorded(content["scheduler"])
+        before = content["before"]
+        before = None if before is None else Settings.from_json(before)
         changed = {
             "guidance": Guidance.from_json(content["guidance"]),
             "size": tuple(content["size"]),
@@ -83,7 +85,7 @@ class Settings:
         return Settings(**{**content, **changed})
 
 
-KIND = {  # of each setting in JSON
+KIND: dict[str, Any] = {  # of each setting in JSON
     **dict.fromkeys(("model", "fingerprint", "prompt", "negative_prompt"), str),
     "guidance": list,
     **dict.fromkeys(("steps", "seed", "images"), int),
@@ -93,13 +95,13 @@ KIND = {  # of each setting in JSON
 }
 
 
-def _check_kinds(content: Mapping[str, Any]) -> None:
-    for name, kind in KIND.items():
-        if not isinstance(content[name], kind):
+def check_kinds(content: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuse recorded settings of these names that are of another kind."""
+    for name in names:
+        if not isinstance(content[name], KIND[name]):
             raise ArgumentError(
                 f"the recorded setting {name} is {content[name]!r}; give a file that sagviz wrote"
             )
-    check_recorded(content["scheduler"])
 
 
 def check_recorded(scheduler: object) -> None:

@@ -17,7 +17,7 @@ from sagviz.checks import check_fields
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance, as_guidance
 from sagviz.models.fingerprint import part_for
-from sagviz.records.settings import Settings, check_recorded
+from sagviz.records.settings import Settings, check_kinds, check_recorded
 from sagviz.sweeps.columns import columns_of, is_scale
 
 Keep = str | int | tuple[int, ...] | None  # "last", every k-th, indices, all
@@ -30,6 +30,7 @@ AXES = {  # of a plan, by the column that has its values
     "guidance": "guidance",
 }
 AXIS = {"prompts": str, "seeds": int, "steps": int, "guidance": list}  # values in JSON
+SHARED = ("model", "fingerprint", "negative_prompt", "images", "size", "eta")
 _ABSENT = object()  # equal to no value
 
 
@@ -117,11 +118,6 @@ class Plan:
     def __len__(self) -> int:
         """How many runs there are. No `Cell` is made for it."""
         return math.prod(map(len, self.axes))
-
-    @property
-    def first(self) -> Cell:
-        """The first run."""
-        return self._cell(*(axis[0] for axis in self.axes))
 
     @cached_property
     def samples(self) -> tuple[Cell, ...]:
@@ -220,6 +216,7 @@ class Plan:
             ArgumentError: another version wrote it, or somebody else.
         """
         check_fields("the plan of the sweep", content, Plan)
+        check_kinds(content, SHARED)
         kinds = content["schedulers"] if isinstance(content["schedulers"], dict) else {}
         for scheduler in kinds.values() or (None,):
             check_recorded(scheduler)
@@ -231,9 +228,7 @@ class Plan:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in content.items()
         }
-        plan = Plan(**values | {"guidance": tuple(map(Guidance.from_json, content["guidance"]))})
-        Settings.from_json(plan.first.settings.to_json())
-        return plan
+        return Plan(**values | {"guidance": tuple(map(Guidance.from_json, content["guidance"]))})
 
 
 def offered(cells: Sequence[Cell], name: str) -> str:

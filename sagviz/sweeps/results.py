@@ -119,7 +119,7 @@ class Sweep:
             batch, executor: as in `sweep`.
 
         Raises:
-            ArgumentError: the model has other weights, `batch` is no number of runs, or workers
+            ArgumentError: it is another model or changed, `batch` is no number of runs, or workers
                 cannot load the model or reach the store.
             WorkerError: the executor broke or was shut down.
 

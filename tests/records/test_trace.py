@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -19,6 +21,9 @@ from sagviz import CFG, SAG
 from sagviz.diffusion.blur import gaussian_blur
 from sagviz.errors import TraceError
 from sagviz.guidance import Guidance
+from sagviz.records.settings import Settings
+from sagviz.sampling.collect import collect
+from sagviz.sampling.prepare import resume
 
 BOTH = CFG(3.0) + SAG(1.0)
 
@@ -271,7 +276,7 @@ OF_OTHER_VERSIONS: dict[str, Callable[[dict[str, Any]], object]] = {
     "taste": lambda noted: noted["guidance"][1].update(taste=1),
     "scale": lambda noted: noted["guidance"][1].pop("scale"),
     "guidance": lambda noted: noted.update(guidance=None),
-    "before": lambda noted: noted.update(before={}),
+    "lacks 'model'": lambda noted: noted.update(before={}),
 }
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 from sweep_worker import AXES, KILLS
-from tiny import counted
+from tiny import counted, is_one_sentence
 
 import sagviz as sv
 from sagviz import CFG, SAG, files, measure
@@ -675,3 +675,29 @@ def test_unknown_words_warn_once_and_make_their_cells(recwarn: pytest.WarningsRe
         "'cats'" in str(warning.message) and warning.filename == __file__ for warning in said
     ] == [True]
     assert not done.failed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"flavour": 1},
+        {"fingerprint": None},
+        {"prompts": []},
+        {"seeds": ["7"]},
+        {"size": 64},
+        {"schedulers": {}},
+        {"schedulers": {"mine": {"class": "UNet2DModel"}}},
+        {"guidance": [[{"kind": "nope"}]]},
+        {"guidance": [[{"kind": "cfg", "scale": 3.0, "taste": 1}]]},
+    ],
+    ids=str,
+)
+def test_a_store_of_another_version_is_refused(
+    model: sv.Model, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    noted = json.dumps({**begin(model, "a fox").plan.to_json(), **change})
+    for content in (noted, "{}", "[]", "3"):
+        (tmp_path / "sweep.json").write_text(content)
+        with pytest.raises(sv.SagvizError) as error:
+            sv.Sweep.open(tmp_path)
+        assert is_one_sentence(error.value)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import is_one_sentence
 
 import sagviz as sv
 from sagviz import CFG, SAG, cli
@@ -186,6 +187,7 @@ def test_what_the_form_has_no_place_for_is_said(playground: Playground, model: s
     settings = {
         **made.settings.to_json(),
         "model": "another",
+        "fingerprint": "0123456789abcdef",
         "scheduler": {"class": "DDIMScheduler", "beta_start": 0.1},
     }
     playground.load(to_png(made.image, {"sagviz": json.dumps(settings)}))
@@ -199,12 +201,70 @@ def test_what_the_form_has_no_place_for_is_said(playground: Playground, model: s
         b"",
         b"no picture",
         to_png(Image.new("RGB", (4, 4))),
-        to_png(Image.new("RGB", (4, 4)), {"sagviz": "{}"}),
+        to_png(Image.new("RGB", (4, 4)), {"sagviz": "{"}),
     ],
 )
 def test_other_files_are_refused(content: bytes) -> None:
     with pytest.raises(ArgumentError, match="no settings of sagviz"):
         read_settings(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"flavour": 1}, "'flavour', which is not known"),
+        ({"guidance": [{"kind": "cfg", "scale": 3.0, "taste": 1}]}, "'taste', which is not known"),
+        ({"guidance": [{"kind": "nope"}]}, "no guidance term 'nope'"),
+        ({"scheduler": {"class": "UNet2DModel"}}, "'UNet2DModel' is not known"),
+        ({"scheduler": {}}, "is not known"),
+        ({"seed": "7"}, "seed is '7'"),
+    ],
+    ids=str,
+)
+def test_settings_of_another_version_are_refused(
+    playground: Playground, change: dict[str, Any], words: str
+) -> None:
+    noted = {**playground.prepare()[0].settings.to_json(), **change}
+    content = to_png(Image.new("RGB", (4, 4)), {"sagviz": json.dumps(noted)})
+    with pytest.raises(ArgumentError, match=words) as error:
+        playground.load(content)
+    assert is_one_sentence(error.value)
+    with pytest.raises(ArgumentError, match="lacks 'model'"):
+        read_settings(to_png(Image.new("RGB", (4, 4)), {"sagviz": "{}"}))
+
+
+def test_each_picture_of_a_batch_makes_itself_again(
+    model: sv.Model, folder: Path, tmp_path: Path
+) -> None:
+    """Of the command line and of a sweep: image i carries seed + i."""
+    out = tmp_path / "fox.png"
+    given = ["--model", str(folder), "--steps", "3", "--seed", "8", "--images", "3"]
+    assert cli.main(["generate", "a fox", "-o", str(out), *given]) == 0
+    guidance = CFG(3.0) + SAG(1.0)
+    made = sv.sweep(
+        model, "a fox", seeds=8, steps=3, guidance=guidance, images=3, progress=False
+    ).trace()
+    contents = [out.with_stem(f"fox-{number}").read_bytes() for number in range(3)]
+    playground = Playground(model)
+    for number in (0, 2):
+        for content in (contents[number], made.pictures[number]):
+            playground.load(content)
+            assert "Run makes it again" in playground.notice.value
+            assert playground.seed == 8 + number
+            again, wanted = np.asarray(playground.run()[1].image), np.asarray(from_png(content))
+            assert np.abs(again.astype(int) - wanted.astype(int)).max() <= 1
+    playground.close()
+
+
+def test_the_same_model_under_another_name_is_no_news(
+    playground: Playground, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = playground.run()
+    monkeypatch.chdir(folder.parent)
+    other = Playground(sv.load(f"{folder.name}/"))
+    other.load(to_png(made[1].image, {"sagviz": json.dumps(made[1].settings.to_json())}))
+    assert "Run makes it again" in other.notice.value
+    other.close()
 
 
 def test_upload_reads_the_files_of_both_ipywidgets(playground: Playground) -> None:
