@@ -12,6 +12,11 @@ from sagviz.errors import ArgumentError, SagvizError
 PART = ".part"  # how the name of a temporary file ends
 
 
+def at(path: str | Path) -> Path:
+    """The path, "~" being the user's folder."""
+    return Path(path).expanduser()
+
+
 def write_whole(path: str | Path, content: bytes) -> Path:
     """Write a file under a temporary name in the same folder, bring it to the disk, then give it
     its name.
@@ -21,7 +26,7 @@ def write_whole(path: str | Path, content: bytes) -> Path:
     Raises:
         OSError: the folder is missing, full or closed to writing; what was at `path` is as before.
     """
-    path = Path(path)
+    path = at(path)
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     try:
         with part.open("xb") as file:

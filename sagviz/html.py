@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sagviz.errors import ArgumentError, SagvizError
-from sagviz.files import save
+from sagviz.files import at, save
 
 KINDS = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"RI": "webp"}  # by the first two bytes
 NONE = "'none'"
@@ -138,7 +138,7 @@ def write_page(path: str | Path, html: str) -> Path:
 
 def page_path(path: str | Path, raises: type[SagvizError] = ArgumentError) -> Path:
     """The path of a page, where it is called so; else an error of the kind `raises`."""
-    path = Path(path)
+    path = at(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise raises(f"this is an HTML page, and {path} does not end in .html; call it so")
     return path

@@ -18,6 +18,7 @@ from sagviz.attention.captured import Captured
 from sagviz.attention.read import KINDS
 from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.errors import TraceError
+from sagviz.files import at
 from sagviz.guidance import Guidance
 from sagviz.records.settings import Settings
 from sagviz.records.step import LATENTS, Step, below
@@ -50,7 +51,7 @@ def from_path(path: str | Path) -> Content:
         TraceError: it is damaged or foreign.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(at(path), "pt") as file:
             notes = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (OSError, SafetensorError) as error:
