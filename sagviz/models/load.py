@@ -193,7 +193,7 @@ def _reopened(origin: Origin) -> Model:
 
 def _home(place: str | Path | None) -> str | Path | None:
     """A path without "~"; a name of the hub has none."""
-    return str(at(place)) if str(place).startswith("~") else place
+    return str(at(place)) if place is not None and str(place).startswith("~") else place
 
 
 def _best_device() -> str:

@@ -37,8 +37,9 @@ def steps(
     """Run a model step by step; stop whenever you like, nothing stays attached to it.
 
     Args:
-        model: from `load`.
-        prompt: may be empty: then the seed alone decides. Upper and lower case are the same.
+        model: from `load`, or a diffusers pipeline; several calls are quicker with a loaded one.
+        prompt: one text (`sweep` takes several), which may be empty: then the seed alone decides.
+            Upper and lower case are the same.
         negative_prompt: takes the place of the empty prompt in CFG's unconditional branch (of
             zeros, with SDXL's base model).
         guidance: a sum of terms such as `CFG(3.0) + SAG(1.0)`, one alone, or `None` for the plain
