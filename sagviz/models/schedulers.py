@@ -26,6 +26,16 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
         {"algorithm_type": "dpmsolver++", "solver_order": 2},
     ),
     "dpm++ 2m karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpm++ 2m sde": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
+    ),
+    "dpm++ 2s": (
+        "DPMSolverSinglestepScheduler",
+        {"algorithm_type": "dpmsolver++", "solver_order": 2},
+    ),
+    "lcm": ("LCMScheduler", {}),
+    "tcd": ("TCDScheduler", {}),
     "deis": ("DEISMultistepScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
 }
@@ -93,6 +103,21 @@ def check_scheduler(model: Model, scheduler: Any, *, warns: bool = True) -> None
             " it starts from less noise than the model knows, and pictures turn grey;"
             f" {', '.join(able)} have it"
         )
+
+
+def set_timesteps(scheduler: Any, steps: int) -> None:
+    """Lay a schedule out.
+
+    Raises:
+        ArgumentError: it takes fewer steps, as those of distilled models do.
+    """
+    try:
+        scheduler.set_timesteps(steps)
+    except ValueError as error:
+        raise ArgumentError(
+            f"steps is {steps}, which {type(scheduler).__name__} does not take; give fewer, or"
+            " another scheduler such as 'ddim'"
+        ) from error
 
 
 def scheduler_name(model: Model, wanted: Mapping[str, Any]) -> str | None:

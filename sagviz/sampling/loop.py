@@ -49,8 +49,8 @@ def steps(
             records.
         images: how many pictures to make at once.
         size: (height, width) in pixels; the model's own where `None`.
-        scheduler: a name such as "ddim", "pndm", "dpm++ 2m", "euler", a diffusers scheduler, or the
-            model's own.
+        scheduler: a name such as "ddim", "pndm", "dpm++ 2m", "euler", "lcm", a diffusers scheduler,
+            or the model's own.
         eta: DDIM's eta, 0 (deterministic) to 1 (as noisy as DDPM).
         noise: the start noise, (images, C, H, W) of unit variance; drawn from the seeds where
             `None`.
