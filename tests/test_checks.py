@@ -168,7 +168,7 @@ def test_a_model_may_be_loaded_again(model: sv.Model) -> None:
 
 @pytest.mark.parametrize("value", [np.float32(3), np.int64(3), torch.tensor(3.0), np.array(3)])
 def test_a_number_of_numpy_or_torch_is_pythons_own(value: Any) -> None:
-    assert repr(CFG(value)) == "CFG(3.0)"
+    assert repr(LOOSE.CFG(value)) == "CFG(3.0)"
     assert type(CFG(value).scale) in (int, float)
     assert check_number("a number", value, 0, 10) == 3
     assert repr(SAG(value, threshold=value, blur_sigma=value)) == repr(SAG(3.0, 3.0, 3.0)).replace(
@@ -201,7 +201,7 @@ def test_a_run_of_numpys_numbers_is_that_of_pythons(model: sv.Model) -> None:
         "size": np.array([32, 48]),
         "images": np.int64(1),
         "eta": np.float32(0),
-        "guidance": CFG(np.float32(3)),
+        "guidance": LOOSE.CFG(np.float32(3)),
         "keep": np.array([1]),
     }
     made = sv.trace(model, "a fox", progress=False, **numpys)
@@ -216,7 +216,7 @@ def test_the_axes_of_a_sweep_may_be_arrays(model: sv.Model) -> None:
         "a fox",
         seeds=torch.arange(2),
         steps=np.array(1),
-        guidance=[CFG(w) for w in np.arange(1, 3)],
+        guidance=[LOOSE.CFG(w) for w in np.arange(1, 3)],
         keep=np.int64(1),
         progress=False,
     )

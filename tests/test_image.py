@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import noise
+from tiny import is_one_sentence, noise
 
+from sagviz import measure
+from sagviz.errors import ArgumentError
 from sagviz.html import data_uri
 from sagviz.image import (
+    as_image,
     enlarge,
     fit_latent_rgb,
     from_images,
@@ -35,6 +39,40 @@ def test_pictures_survive_the_way_to_tensors_and_back() -> None:
     assert (float(pixels.min()), float(pixels.max())) >= (-1, 1)
     for before, after in zip(pictures, to_images(pixels), strict=True):
         assert before.tobytes() == after.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
+def test_a_picture_may_be_an_array(dtype: Any) -> None:
+    """(H, W, 3) of NumPy, (3, H, W) of torch, 0..255 or 0..1: the same as the picture of PIL."""
+    pictures = random_pictures()
+    expected = from_images(pictures)
+    arrays = np.stack([np.asarray(picture) for picture in pictures]).astype(dtype)
+    arrays = arrays / 255 if arrays.dtype.kind == "f" else arrays
+    tensors = torch.from_numpy(arrays).permute(0, 3, 1, 2)
+    for given in (arrays, tensors, list(arrays), list(tensors), arrays[:, ::-1][:, ::-1]):
+        torch.testing.assert_close(from_images(given), expected)
+    for one in (arrays[0], tensors[0]):
+        torch.testing.assert_close(from_images(one), expected[:1])
+        assert as_image(one).tobytes() == pictures[0].tobytes()
+        assert measure.of_picture(one) == measure.of_picture(pictures[0])
+
+
+def test_grey_arrays_and_an_alpha_channel_are_as_in_pil() -> None:
+    grey = np.arange(60, dtype=np.uint8).reshape(6, 10)
+    assert torch.equal(from_images(grey), from_images(Image.fromarray(grey)))
+    clear = np.dstack([np.asarray(random_pictures()[0]), grey])
+    assert torch.equal(from_images(clear), from_images(random_pictures()[0]))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [np.zeros((6, 10, 5)), np.full((6, 10, 3), 2.0), np.full((6, 10, 3), -1), np.zeros(3)],
+    ids=["channels", "floats beyond 1", "whole numbers below 0", "one dimension"],
+)
+def test_an_array_that_is_no_picture_is_refused(picture: Any) -> None:
+    with pytest.raises(ArgumentError, match="give one of PIL") as error:
+        from_images(picture)
+    assert is_one_sentence(error.value)
 
 
 def test_pixels_beyond_the_range_are_clipped() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from sagviz.errors import ArgumentError
-from sagviz.files import save
+from sagviz.files import expanded, save
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -153,10 +153,11 @@ class Votes:
         Raises:
             ArgumentError: the file is damaged, or its votes are on other pictures.
         """
-        if not Path(path).exists():
+        path = expanded(path)
+        if not path.exists():
             return self
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
             theirs = [content[name] for name in ("format", "fingerprint", "names")]
             same = theirs == [FORMAT, self.fingerprint, list(self.names)]
             stored = replace(self, seed=content["seed"])

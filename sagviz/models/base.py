@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -23,7 +23,8 @@ from sagviz.models.digests import Digests
 from sagviz.models.memory import Footprint
 from sagviz.models.offload import execution_device
 from sagviz.models.oom import explained, too_much
-from sagviz.models.origin import Origin
+from sagviz.models.origin import Origin, can_be_reopened
+from sagviz.models.parts import Part
 from sagviz.models.unfit import misfit
 
 
@@ -36,10 +37,11 @@ class Model:
         unet, scheduler, and what else the family lists in `PARTS`: diffusers' and transformers' own
             objects, left as they are.
         tokenizer: `None` where the family reads no text.
+        pipe: the pipeline in memory that it was made from, whose parts these are; else `None`.
         config: the settings of the pipeline that it comes from.
         classifier: of noisy latents, for CG; `None` where there is none.
         origin: what `load` needs to load it again; `None` where it, or its classifier, comes from
-            the memory of this process.
+            the memory of this process. A model is pickled by it.
         lock: held while the tokenizer or a network works, so that several widgets can share it.
 
     Example:
@@ -63,6 +65,8 @@ class Model:
     text_encoder: Any
 
     def __init_subclass__(cls) -> None:
+        for name in cls.PARTS:
+            setattr(cls, name, Part(name))
         if "title" in cls.__dict__:
             Model.families.append(cls)
 
@@ -72,16 +76,22 @@ class Model:
         *,
         config: Mapping[str, Any] = MappingProxyType({}),
         classifier: Classifier | None = None,
+        pipe: Any = None,
         **parts: Any,
     ) -> None:
-        self.name, self.config, self.classifier = name, config, classifier
-        vars(self).update({part: parts[part] for part in self.PARTS})
+        self.name, self.config, self.classifier, self.pipe = name, config, classifier, pipe
+        for part in self.PARTS if pipe is None else ():
+            setattr(self, part, parts[part])
         self.origin: Origin | None = None
+        self.reopen: Callable[[], Model] | None = None
         self.lock = threading.RLock()
         self.footprint, self.digests = Footprint(), Digests()
 
     def __repr__(self) -> str:
         return f"<Model {self.name} on {self.device}, {format_dtype(self.dtype)}>"
+
+    def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
+        return can_be_reopened(self.name, self.reopen), ()  # as `load` opened it
 
     @property
     def device(self) -> torch.device:
@@ -179,12 +189,6 @@ class Model:
 
         Raises:
             OutOfMemoryError: says what was tried and what to lower.
-
-        Example:
-            >>> import sagviz as sv, torch
-            >>> model, x_t = sv.load(), torch.zeros(1, 4, 16, 16)
-            >>> model.predict(x_t, torch.tensor(500), model.embed("a fox")).shape
-            torch.Size([1, 4, 16, 16])
         """
         with explained(lambda: too_much(self, x)):
             return self.call_unet(self.unet, x.to(self.dtype), t, conditioning).float()
@@ -229,11 +233,6 @@ class Model:
         Raises:
             NotFiniteError: a picture came out as NaN or infinity, in float32 too.
             OutOfMemoryError: there is not even the memory to decode in tiles.
-
-        Example:
-            >>> import sagviz as sv, torch
-            >>> sv.load().decode(torch.zeros(1, 4, 16, 16))[0].size
-            (64, 64)
         """
         raise NotImplementedError
 

@@ -20,6 +20,11 @@ from torch import nn
 
 from sagviz.errors import ModelError
 
+WEIGHTS = re.compile(
+    r"(diffusion_pytorch_model|pytorch_model|model)(\.(?P<variant>\w+))?(-\d+-of-\d+)?"
+    r"\.(safetensors|bin)"
+)
+FP16 = ", or give variant='fp16' if it has no other weights"
 WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler")
 # what the libraries raise where a file is missing, damaged or of another version
 UNREADABLE = (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError)
@@ -31,36 +36,43 @@ def read_parts(
     names: Sequence[str],
     dtype: torch.dtype,
     weights: bool = True,
+    *,
+    variant: str | None = None,
+    revision: str | None = None,
 ) -> dict[str, Any]:
     """Each part by its own class, so that nothing else of a pipeline (safety checker, image
     processor) is fetched.
 
-    Without `weights` the networks are built from their configurations on torch's meta device.
+    Without `weights` the networks are built from their configurations on torch's meta device. A
+    folder whose weights are of one `variant` alone, such as fp16, needs none.
     """
     import diffusers
     import transformers
 
     libraries = {"diffusers": diffusers, "transformers": transformers}
-    local = Path(folder).is_dir() or _is_offline()
+    local, options = Path(folder).is_dir() or is_offline(), {"revision": revision}
     parts: dict[str, Any] = {}
     with _quiet(transformers):
         for part in names:
             library, kind = index[part]
             try:
                 read = getattr(libraries[library], kind)
-                parts[part] = _read_part(read, folder, part, dtype, local, weights)
+                where = {"subfolder": part, "local_files_only": local, **options}
+                if part not in WITHOUT_WEIGHTS and weights:
+                    where["variant"] = variant or _only_variant(Path(folder) / part)
+                parts[part] = _read_part(read, folder, part, dtype, where, weights)
             except UNREADABLE as error:
+                hint = "" if variant or Path(folder).is_dir() else FP16
                 raise ModelError(
                     f"the {part} of {folder} cannot be read ({first_sentence(error)}); check or"
-                    " fetch it again"
+                    f" fetch it again{hint}"
                 ) from error
     return parts
 
 
 def _read_part(
-    kind: Any, folder: str, part: str, dtype: torch.dtype, local: bool, weights: bool
+    kind: Any, folder: str, part: str, dtype: torch.dtype, where: dict[str, Any], weights: bool
 ) -> Any:
-    where = {"subfolder": part, "local_files_only": local}
     if part in WITHOUT_WEIGHTS:
         return kind.from_pretrained(folder, **where)
     if not weights:
@@ -71,6 +83,13 @@ def _read_part(
     return kind.from_pretrained(folder, **where, **{"dtype" if of_five else "torch_dtype": dtype})
 
 
+def _only_variant(folder: Path) -> str | None:
+    """The variant of the weights in a folder, "fp16", where they are there in one alone."""
+    files = [WEIGHTS.fullmatch(path.name) for path in folder.glob("*")]
+    found = {file["variant"] for file in files if file}
+    return found.pop() if len(found) == 1 else None
+
+
 def _without_weights(kind: Any, folder: str, where: dict[str, Any]) -> Any:
     """A network of diffusers or transformers that has shapes only."""
     with torch.device("meta"):
@@ -79,7 +98,7 @@ def _without_weights(kind: Any, folder: str, where: dict[str, Any]) -> Any:
         return kind(kind.config_class.from_pretrained(folder, **where))
 
 
-def _is_offline() -> bool:
+def is_offline() -> bool:
     """Whether the hub's name cannot be looked up: its client would try for half a minute. A proxy
     does its own look-ups.
     """
@@ -95,14 +114,15 @@ def _is_offline() -> bool:
         return True
 
 
-def read_index(folder: str) -> dict[str, Any]:
+def read_index(folder: str, revision: str | None = None) -> dict[str, Any]:
     """`model_index.json` of a folder or of a hub repository."""
     path = Path(folder) / "model_index.json"
     if not path.is_file() and not Path(folder).exists() and folder.count("/") == 1:
         from huggingface_hub import hf_hub_download
 
         try:
-            path = Path(hf_hub_download(folder, "model_index.json", local_files_only=_is_offline()))
+            name, local = "model_index.json", is_offline()
+            path = Path(hf_hub_download(folder, name, revision=revision, local_files_only=local))
         except Exception as error:  # the hub's client raises many kinds: offline, missing, gated
             raise ModelError(
                 f"no folder {folder!r} here, and the hub does not deliver a model of that name"

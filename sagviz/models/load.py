@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import torch
 from sagviz.attention.compiled import plain
 from sagviz.checks import format_dtype, names_arguments, shown
 from sagviz.errors import ArgumentError, warn
+from sagviz.files import expanded
 from sagviz.guidance import Classifier
 from sagviz.mini import NAME, WEIGHTS
 from sagviz.mini.noisy import FILE, NoisyClassifier, load_noisy_classifier
@@ -18,6 +22,7 @@ from sagviz.models.families import checked, family_of
 from sagviz.models.hub import first_sentence, read_index, read_parts
 from sagviz.models.offload import visit_in_turn
 from sagviz.models.origin import Origin
+from sagviz.models.single_file import read_single_file
 
 
 @names_arguments()
@@ -28,6 +33,9 @@ def load(
     dtype: str | torch.dtype | None = None,
     classifier: Classifier | None = None,
     offload: bool = False,
+    config: str | Path | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
 ) -> Model:
     """Open a model: Stable Diffusion 1.x or 2.x, SDXL, or an unconditional one of pixels (DDPM).
 
@@ -35,7 +43,8 @@ def load(
         source: `None` or "miniature" for the bundled miniature (offline, no download), a folder in
             diffusers' format, a name on the Hugging Face hub such as
             "stable-diffusion-v1-5/stable-diffusion-v1-5", or a diffusers pipeline in memory, which
-            is used as it is, with its LoRAs, and stays as it is.
+            is used as it is, with its LoRAs, and stays as it is; what is set on it later holds. A
+            file such as "model.safetensors" is read as diffusers reads single-file checkpoints.
         device: "cpu", "cuda" ...; by default a GPU where there is one, and the CPU for the
             miniature. "meta" reads no weights: such a model cannot run, but `estimate` says what
             memory it would need.
@@ -44,6 +53,11 @@ def load(
             U-Net's device; the miniature has its own.
         offload: for a small GPU: the networks wait on the CPU, and one at a time visits the GPU
             while it works.
+        config: of a single-file checkpoint: the model that it was made of, a folder in diffusers'
+            format or a hub name; by default the one that diffusers finds by its weights, from the
+            hub.
+        variant: which of several weights, such as "fp16"; a folder that has one alone needs none.
+        revision: branch, tag or commit on the hub.
 
     Raises:
         ModelError: there is no such model, or it is of a kind without a self-attention U-Net.
@@ -58,16 +72,22 @@ def load(
     if source is not None and not isinstance(source, str | Path):
         return _from_pipeline(source, device, dtype, classifier, offload)
     source = None if source == NAME else source
-    origin = None if classifier is not None else Origin.of(source, device, dtype, offload)
+    origin = Origin.of(source, device, dtype, offload, config, variant, revision)
+    source, config = _home(source), _home(config)
     place = _device(device or ("cpu" if source is None else _best_device()))
     kind = _dtype(dtype) if dtype else torch.float16 if place.type == "cuda" else torch.float32
     if offload and place.type in ("cpu", "mps", "meta"):  # MPS shares the computer's memory
         warn(f"offload=True does nothing on {place.type}; it saves the memory of a GPU")
         offload = False
+    given = classifier is not None
     if source is None and classifier is None:
         classifier = load_classifier(WEIGHTS, place)
-    model = _from_folder(source, kind, place, classifier)
-    model.origin = origin
+    if source is not None and Path(source).is_file():
+        model = _from_file(Path(source), kind, config, revision, classifier)
+    else:
+        model = _from_folder(source, kind, place, classifier, variant, revision)
+    if not given:
+        model.origin, model.reopen = origin, partial(_reopened, origin)
     for network in model.networks.values():
         network.to("cpu" if offload else place).eval().requires_grad_(False)
     if offload:
@@ -106,10 +126,12 @@ def _from_folder(
     dtype: torch.dtype,
     device: torch.device,
     classifier: Classifier | None,
+    variant: str | None,
+    revision: str | None,
 ) -> Model:
     """From a folder or the hub; where `device` is "meta", without weights."""
     folder = str(WEIGHTS if source is None else source)
-    index = read_index(folder)
+    index = read_index(folder, revision)
     present = [
         part
         for part, entry in index.items()
@@ -117,18 +139,40 @@ def _from_folder(
     ]
     lacks = f"{folder} is a {index.get('_class_name', 'model')} without"
     family = family_of(folder, lacks, present, index["unet"][1:] if "unet" in present else [])
-    parts = read_parts(folder, index, family.PARTS, dtype, weights=device.type != "meta")
+    options: dict[str, Any] = {"variant": variant, "revision": revision}
+    options["weights"] = device.type != "meta"
+    parts = read_parts(folder, index, family.PARTS, dtype, **options)
     name = NAME if source is None else folder
     return checked(family(name, config=index, classifier=classifier, **parts))
+
+
+def _from_file(
+    path: Path,
+    dtype: torch.dtype,
+    config: str | Path | None,
+    revision: str | None,
+    classifier: Classifier | None,
+) -> Model:
+    """From a checkpoint of one file."""
+    pipe = read_single_file(path, None if config is None else str(config), dtype, revision)
+    name, parts = str(path), dict(pipe.components)
+    family = _family(name, parts)
+    own = {part: parts[part] for part in family.PARTS}
+    return checked(family(name, config=dict(pipe.config), classifier=classifier, **own))
+
+
+def _family(name: str, parts: Mapping[str, Any]) -> type[Model]:
+    """The family of a pipeline with these components."""
+    present = [part for part, found in parts.items() if found is not None]
+    unet = [kind.__name__ for kind in type(plain(parts.get("unet"))).__mro__]
+    return family_of(name, f"{name} has no", present, unet)
 
 
 def _from_pipeline(
     pipe: Any, device: object, dtype: object, classifier: Classifier | None, offload: bool
 ) -> Model:
-    name, parts = type(pipe).__name__, dict(getattr(pipe, "components", {}))
-    present = [part for part, found in parts.items() if found is not None]
-    unet = [kind.__name__ for kind in type(plain(parts.get("unet"))).__mro__]
-    family = family_of(name, f"{name} has no", present, unet)
+    name = type(pipe).__name__
+    family = _family(name, getattr(pipe, "components", {}))
     if device is not None or dtype is not None:
         raise ArgumentError(
             "a pipeline is used as it is; move it with pipe.to(device, dtype) instead of device="
@@ -139,8 +183,17 @@ def _from_pipeline(
             "a pipeline is used as it is; call pipe.enable_model_cpu_offload() instead of"
             " offload=True"
         )
-    own = {part: parts[part] for part in family.PARTS}
-    return checked(family(name, config=dict(pipe.config), classifier=classifier, **own))
+    return checked(family(name, config=dict(pipe.config), classifier=classifier, pipe=pipe))
+
+
+def _reopened(origin: Origin) -> Model:
+    """A model loaded again, for pickle."""
+    return load(**asdict(origin))
+
+
+def _home(place: str | Path | None) -> str | Path | None:
+    """A path without "~"; a name of the hub has none."""
+    return str(expanded(place)) if place is not None and str(place).startswith("~") else place
 
 
 def _best_device() -> str:

@@ -93,6 +93,21 @@ def check_scheduler(model: Model, scheduler: Any, *, warns: bool = True) -> None
         )
 
 
+def set_timesteps(scheduler: Any, steps: int) -> None:
+    """Lay a schedule out.
+
+    Raises:
+        ArgumentError: it takes fewer steps, as those of distilled models do.
+    """
+    try:
+        scheduler.set_timesteps(steps)
+    except ValueError as error:
+        raise ArgumentError(
+            f"steps is {steps}, which {type(scheduler).__name__} does not take; give fewer, or"
+            " another scheduler such as 'ddim'"
+        ) from error
+
+
 def scheduler_name(model: Model, wanted: Mapping[str, Any]) -> str | None:
     """Under which name `make_scheduler` makes a recorded scheduler: "" for the model's own, `None`
     where there is none.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -43,6 +42,7 @@ class StableDiffusion(Model):
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     # what the U-Net adds to its embedding of the time, in diffusers' name for it
     addition: ClassVar[str | None] = None
+    _fitted: tuple[Any, Tensor] | None = None
 
     @property
     def pixels_per_cell(self) -> int:
@@ -129,9 +129,14 @@ class StableDiffusion(Model):
         with self.lock, torch.no_grad(), explained(lambda: too_much_to_decode(self, latents)):
             return image.to_images(decoded(self.vae, unscaled))
 
-    @cached_property
+    @property
     def latent_rgb(self) -> Tensor:
-        """Fitted on smooth random latents."""
+        """Fitted on smooth random latents, once for an autoencoder."""
+        if self._fitted is None or self._fitted[0] is not self.vae:
+            self._fitted = (self.vae, self._fit())
+        return self._fitted[1]
+
+    def _fit(self) -> Tensor:
         channels, height, width = self.latent_shape(self.default_size)
         coarse = torch.randn(4, channels, 4, 4, generator=torch.Generator().manual_seed(0))
         latents = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")

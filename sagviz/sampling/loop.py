@@ -37,8 +37,9 @@ def steps(
     """Run a model step by step; stop whenever you like, nothing stays attached to it.
 
     Args:
-        model: from `load`.
-        prompt: may be empty: then the seed alone decides. Upper and lower case are the same.
+        model: from `load`, or a diffusers pipeline; several calls are quicker with a loaded one.
+        prompt: one text (`sweep` takes several), which may be empty: then the seed alone decides.
+            Upper and lower case are the same.
         negative_prompt: takes the place of the empty prompt in CFG's unconditional branch (of
             zeros, with SDXL's base model).
         guidance: a sum of terms such as `CFG(3.0) + SAG(1.0)`, one alone, or `None` for the plain
@@ -48,8 +49,8 @@ def steps(
             records.
         images: how many pictures to make at once.
         size: (height, width) in pixels; the model's own where `None`.
-        scheduler: a name such as "ddim", "pndm", "dpm++ 2m", "euler", a diffusers scheduler, or the
-            model's own.
+        scheduler: a name such as "ddim", "pndm", "dpm++ 2m", "euler", "lcm", a diffusers scheduler,
+            or the model's own.
         eta: DDIM's eta, 0 (deterministic) to 1 (as noisy as DDPM).
         noise: the start noise, (images, C, H, W) of unit variance; drawn from the seeds where
             `None`.

@@ -32,6 +32,7 @@ from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.models import Model, as_model, check_scheduler, make_scheduler
 from sagviz.models.fingerprint import fingerprint, part_for
+from sagviz.models.schedulers import set_timesteps
 from sagviz.models.vocabulary import warn_of_unknown_words
 from sagviz.records.settings import Settings
 from sagviz.records.trace import Trace
@@ -226,7 +227,7 @@ def _set_timesteps(planner: Any, steps: int, eta: float) -> frozenset[str]:
         raise ArgumentError(
             f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0"
         )
-    planner.set_timesteps(steps)
+    set_timesteps(planner, steps)
     if hasattr(planner, "set_begin_index"):
         planner.set_begin_index(0)
     return options

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sagviz.errors import ArgumentError, RunError
-from sagviz.files import PART, save, write_whole
+from sagviz.files import PART, expanded, save, write_whole
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Measures, peek
 from sagviz.sweeps.file_store import PLAN, FileStore, Result
@@ -33,7 +33,7 @@ class Folder(FileStore):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path, self.place = Path(path), str(path)
+        self.path, self.place = expanded(path), str(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from fsspec.core import split_protocol, url_to_fs
 
 from sagviz.errors import ArgumentError, TraceError
+from sagviz.files import expanded
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Measures, peek
 from sagviz.sweeps.file_store import PLAN, FileStore, Result
@@ -33,7 +34,7 @@ def store_at(place: str | Path, *, make: bool = True) -> Folder | Remote:
     protocol, path = split_protocol(str(place))
     if protocol not in LOCAL:
         return Remote(str(place))
-    if not make and not Path(path).is_dir():
+    if not make and not expanded(path).is_dir():
         raise ArgumentError(f"no folder {place}; give the one that sweep(store=) wrote to")
     return Folder(path)
 

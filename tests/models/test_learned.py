@@ -47,7 +47,8 @@ def test_a_textual_inversion_has_all_its_vectors(learned: Any, prompt: str) -> N
 
 
 def test_a_run_with_one_is_the_pipelines(learned: Any) -> None:
-    start, given = noise(), {"prompt": "a <cat>", "negative_prompt": "a <dog>"}
+    start = noise()
+    given: dict[str, Any] = {"prompt": "a <cat>", "negative_prompt": "a <dog>"}
     theirs = learned(
         **given,
         num_inference_steps=STEPS,
