@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -11,13 +10,14 @@ from typing import Any, ClassVar
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from sagviz import image
 from sagviz.attention.layers import default_layer
 from sagviz.checks import check_size, format_dtype
 from sagviz.errors import ArgumentError
 from sagviz.guidance import SAG, Classifier
+from sagviz.models.at_work import Worker
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.memory import Footprint
 from sagviz.models.offload import execution_device
@@ -26,7 +26,7 @@ from sagviz.models.origin import Origin
 from sagviz.models.unfit import misfit
 
 
-class Model:
+class Model(Worker):
     """A diffusion model whose U-Net has self-attention. Each family is a subclass in one file; a
     class with a `title` is known to `load` as soon as it is defined.
 
@@ -39,7 +39,6 @@ class Model:
         classifier: of noisy latents, for CG; `None` where there is none.
         origin: what `load` needs to load it again; `None` where it, or its classifier, comes from
             the memory of this process.
-        lock: held while the tokenizer or a network works, so that several widgets can share it.
 
     Example:
         >>> import sagviz as sv
@@ -77,7 +76,6 @@ class Model:
         for part in self.PARTS:
             setattr(self, part, parts[part])
         self.origin: Origin | None = None
-        self.lock = threading.RLock()
         self.footprint = Footprint()
 
     def __repr__(self) -> str:
@@ -90,13 +88,9 @@ class Model:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.unet.parameters()).dtype
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """All parts that have weights, by name."""
-        parts = {part: getattr(self, part) for part in self.PARTS}
-        return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+        """The number format that the U-Net computes in; weights may be stored in another."""
+        kind: torch.dtype = self.unet.dtype
+        return kind
 
     @property
     def pixels_per_cell(self) -> int:
@@ -187,7 +181,8 @@ class Model:
             torch.Size([1, 4, 16, 16])
         """
         with explained(lambda: too_much(self, x)):
-            return self.call_unet(self.unet, x.to(self.dtype), t, conditioning).float()
+            given = conditioning.to(self.dtype)
+            return self.call_unet(self.unet, x.to(self.dtype), t, given).float()
 
     @staticmethod
     def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:

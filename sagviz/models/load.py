@@ -11,8 +11,9 @@ from sagviz.attention.compiled import plain
 from sagviz.checks import format_dtype
 from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Classifier
-from sagviz.mini import NAME, WEIGHTS
+from sagviz.mini import NAME, THREADS, WEIGHTS
 from sagviz.mini.noisy import FILE, NoisyClassifier, load_noisy_classifier
+from sagviz.models.at_work import usual_defaults
 from sagviz.models.base import Model
 from sagviz.models.families import checked, family_of
 from sagviz.models.hub import first_sentence, read_index, read_parts
@@ -63,8 +64,9 @@ def load(
         offload = False
     if source is None and classifier is None:
         classifier = load_classifier(WEIGHTS, place)
-    model = _from_folder(source, kind, place, classifier)
-    model.origin = origin
+    with usual_defaults():
+        model = _from_folder(source, kind, place, classifier)
+    model.origin, model.threads = origin, THREADS if source is None else None
     for network in model.networks.values():
         network.to("cpu" if offload else place).eval().requires_grad_(False)
     if offload:

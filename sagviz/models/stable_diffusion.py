@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from sagviz import image
+from sagviz.diffusion.seeds import generator, normal
 from sagviz.errors import warn
 from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
@@ -61,7 +62,7 @@ class StableDiffusion(Model):
     def check_prompt(self, prompt: str) -> None:
         length = self.tokenizer.model_max_length
         # a fast tokenizer keeps padding and truncation as its own state, which threads would share
-        with self.lock:
+        with self.at_work():
             ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
         if len(ids) > length:
             cut = self.tokenizer.decode(ids[length - 1 : -1]).strip()
@@ -74,7 +75,7 @@ class StableDiffusion(Model):
     ) -> Conditioning:
         del size  # only SDXL reads it
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
-        with self.lock:
+        with self.at_work():
             tokens = padded(self.tokenizer, prompt or "")
             device = execution_device(self.text_encoder)
             mask = tokens.attention_mask.to(device) if masked else None
@@ -104,7 +105,7 @@ class StableDiffusion(Model):
     def encode(self, pictures: Image.Image | Sequence[Image.Image]) -> Tensor:
         pixels = image.from_images(pictures)
         self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
-        with self.lock, torch.no_grad():
+        with self.at_work(), torch.no_grad():
             latents = encoded(self.vae, pixels)
         spread, offset = self._spread
         return (latents - offset) * self.vae.config.scaling_factor / spread
@@ -114,14 +115,14 @@ class StableDiffusion(Model):
             part.to(latents.device) if isinstance(part, Tensor) else part for part in self._spread
         )
         unscaled = latents.float() * spread / self.vae.config.scaling_factor + offset
-        with self.lock, torch.no_grad(), explained(lambda: too_much_to_decode(self, latents)):
+        with self.at_work(), torch.no_grad(), explained(lambda: too_much_to_decode(self, latents)):
             return image.to_images(decoded(self.vae, unscaled))
 
     @cached_property
     def latent_rgb(self) -> Tensor:
         """Fitted on smooth random latents."""
         channels, height, width = self.latent_shape(self.default_size)
-        coarse = torch.randn(4, channels, 4, 4, generator=torch.Generator().manual_seed(0))
+        coarse = normal((4, channels, 4, 4), generator(0))
         latents = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
         return image.fit_latent_rgb(latents, self.decode(latents))
 
@@ -134,7 +135,11 @@ class StableDiffusion(Model):
         mean, deviation = config.get("latents_mean"), config.get("latents_std")
         if mean is None or deviation is None:
             return 1.0, config.get("shift_factor") or 0.0
-        return torch.tensor(deviation).view(1, -1, 1, 1), torch.tensor(mean).view(1, -1, 1, 1)
+        spread, offset = (
+            torch.tensor(numbers, device="cpu", dtype=torch.float32).view(1, -1, 1, 1)
+            for numbers in (deviation, mean)
+        )
+        return spread, offset
 
 
 def padded(tokenizer: Any, text: str) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 from dataclasses import replace
 from types import EllipsisType
 
-import torch
 from torch import Tensor
 
 from sagviz.errors import ArgumentError, TraceError
@@ -64,9 +63,10 @@ def what_if(
         1
     """
     run, first = depart(model, trace, index, guidance, mask)
-    on_device = first.map(lambda part: part.to(model.device))
-    (done,) = UNetCalls(model).complete([run], [on_device])
-    return to_host(run, replace(done, x_next=advance(run, done)), first.x_t)
+    with model.undisturbed():
+        on_device = first.map(lambda part: part.to(model.device))
+        (done,) = UNetCalls(model).complete([run], [on_device])
+        return to_host(run, replace(done, x_next=advance(run, done)), first.x_t)
 
 
 def branch(
@@ -146,8 +146,9 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
             f"step {index} needs all steps before it, and this trace keeps fewer; run it without"
             " keep="
         )
-    for step in before:
-        advance(run, step.map(lambda part: part.to(run.model.device)))
+    with run.model.undisturbed():
+        for step in before:
+            advance(run, step.map(lambda part: part.to(run.model.device)))
 
 
 def _reuse(step: Step, active: Guidance, hand_mask: Tensor | None, settings: Settings) -> Step:
@@ -176,7 +177,7 @@ def _as_mask(mask: Tensor | None, x_t: Tensor) -> Tensor | None:
         return None
     rows, _, height, width = x_t.shape
     fits = mask.shape[-2:] == (height, width) and mask.dim() in (2, 3, 4)
-    if not fits or not torch.isin(mask, torch.tensor([0, 1])).all():
+    if not fits or not ((mask == 0) | (mask == 1)).all():
         raise ArgumentError(
             f"the mask has the shape {tuple(mask.shape)}; give 0 and 1 in latent cells, (H, W) ="
             f" ({height}, {width})"

@@ -30,8 +30,8 @@ class Mask(traitlets.TraitType):  # not subscriptable in Colab's traitlets
     def validate(self, _obj: Any, value: Any) -> Tensor | None:
         if value is None:
             return None
-        cells = torch.as_tensor(value)
-        if cells.dim() != 2 or not torch.isin(cells.float(), torch.tensor([0.0, 1.0])).all():
+        cells = torch.as_tensor(value, device="cpu")
+        if cells.dim() != 2 or not ((cells == 0) | (cells == 1)).all():
             raise ArgumentError(
                 f"mask has the shape {tuple(cells.shape)}; give 0 and 1 in latent cells, (H, W), or"
                 " None"
