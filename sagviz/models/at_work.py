@@ -59,15 +59,25 @@ class Worker:
             yield
 
 
+MAKERS = (
+    torch.tensor,
+    torch.ones,
+    torch.zeros,
+    torch.full,
+    torch.empty,
+    torch.eye,
+    torch.arange,
+    torch.linspace,
+)
+
+
 class Float32(TorchFunctionMode):
-    """`torch.tensor` of Python's numbers in float32, where the default is float64; other threads
-    keep theirs.
-    """
+    """New tensors in float32, where the default is float64; other threads keep theirs."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         made, given = func(*args, **(kwargs or {})), kwargs or {}
-        wide = func is torch.tensor and "dtype" not in given and made.dtype == torch.float64
+        wide = func in MAKERS and "dtype" not in given and made.dtype == torch.float64
         return made.float() if wide else made
 
 

@@ -10,13 +10,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from conftest import Family
 from diffusers.hooks import apply_layerwise_casting
 from PIL import Image
 from tiny import FAMILIES, build_pipe, difference, noise, same
+from torch import Tensor
 from torch.nn import functional as F
 
 import sagviz as sv
@@ -35,12 +35,13 @@ def all_terms(model: Model) -> Guidance:
     return CFG(3.0) + EVERY if model.reads_text else EVERY
 
 
-def pictures(pipe: Any, **settings: Any) -> np.ndarray[Any, Any]:
-    """What diffusers' pipeline makes of the noise of `traced`."""
+def final(pipe: Any, **settings: Any) -> Tensor:
+    """The last latents of diffusers' pipeline, with the settings of `traced`."""
     made = pipe(
         "a fox", num_inference_steps=3, guidance_scale=3.0, output_type="latent", **settings
     )
-    return made.images
+    latents: Tensor = made.images
+    return latents
 
 
 def traced(model: Model, **changes: Any) -> sv.Trace:
@@ -73,7 +74,7 @@ def test_weights_stored_in_eight_bits_run_as_the_same_numbers_do(
     assert F8 in before
     assert model.dtype == torch.float32
     own = traced(model, guidance=CFG(3.0), noise=noise())
-    assert difference(own.latents, pictures(rounded, latents=noise())) < 1e-5
+    assert difference(own.latents, final(rounded, latents=noise())) < 1e-5
     guided, expected = (traced(m, capture=READ) for m in (model, sv.load(rounded)))
     assert all(same(a, b) for a, b in zip(guided, expected, strict=True))
     assert guided.images == expected.images
@@ -152,8 +153,8 @@ def test_under_autocast_a_run_is_the_pipelines(families: Open) -> None:
     both = families("sd1")
     with torch.autocast("cpu", torch.bfloat16):
         own = traced(both.model, guidance=CFG(3.0), noise=noise())
-        theirs = pictures(both.pipe, latents=noise())
-    usual = pictures(both.pipe, latents=noise())
+        theirs = final(both.pipe, latents=noise())
+    usual = final(both.pipe, latents=noise())
     assert difference(own.latents, theirs) < 3e-2
     assert difference(usual, theirs.float()) > 1e-4, "autocast does act"
 
@@ -202,9 +203,7 @@ def test_a_run_does_not_depend_on_torchs_defaults(
     assert torch.equal(encoded, model.encode(picture))
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "kind"), [*zip(SCHEDULERS, cycle(KINDS)), ("unipc", torch.float64)], ids=str
-)
+@pytest.mark.parametrize(("scheduler", "kind"), [*zip(SCHEDULERS, cycle(KINDS))], ids=str)
 def test_no_scheduler_depends_on_torchs_defaults(model: Model, scheduler: str, kind: Any) -> None:
     settings: dict[str, Any] = {"scheduler": scheduler, "guidance": None}
     expected = traced(model, **settings)
