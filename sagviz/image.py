@@ -155,15 +155,18 @@ def fit_latent_rgb(latents: Tensor, images: list[Image.Image]) -> Tensor:
     small = [image.convert("RGB").resize((width, height), Image.Resampling.BOX) for image in images]
     colours = from_images(small).permute(0, 2, 3, 1).reshape(-1, 3)
     numbers = latents.float().permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
-    design = torch.cat([numbers, torch.ones(len(numbers), 1)], dim=1)
-    ridge = 1e-3 * len(design) * torch.eye(design.shape[1])  # a flat picture must not explode
-    return torch.linalg.solve(design.T @ design + ridge, design.T @ colours).contiguous()
+    design = torch.cat([numbers, numbers.new_ones(len(numbers), 1)], dim=1)
+    # a flat picture must not explode
+    ridge = 1e-3 * len(design) * torch.eye(len(design.T), device="cpu", dtype=torch.float32)
+    with torch.autocast("cpu", enabled=False):
+        return torch.linalg.solve(design.T @ design + ridge, design.T @ colours).contiguous()
 
 
 def preview(latents: Tensor, latent_rgb: Tensor) -> list[Image.Image]:
     """Latents (B, C, H, W) as small pictures of H x W, without a decoder."""
     flat = latents.float().permute(0, 2, 3, 1)
-    return to_images((flat @ latent_rgb[:-1] + latent_rgb[-1]).permute(0, 3, 1, 2))
+    with torch.autocast("cpu", enabled=False):
+        return to_images((flat @ latent_rgb[:-1] + latent_rgb[-1]).permute(0, 3, 1, 2))
 
 
 def enlarge(image: Image.Image, side: int) -> Image.Image:

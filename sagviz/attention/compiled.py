@@ -4,6 +4,7 @@ are written.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from torch import nn
 
 from sagviz.errors import ModelError
+
+_turn = threading.RLock()  # torch has one such setting for all threads
 
 
 def plain(network: Any) -> Any:
@@ -39,5 +42,5 @@ def uncompiled() -> Iterator[None]:
             f"the U-Net is compiled, and torch {torch.__version__} cannot run it without for the"
             " calls whose attention is read or changed; take torch 2.6 or later, or do not compile"
         )
-    with torch.compiler.set_stance("force_eager"):
+    with _turn, torch.compiler.set_stance("force_eager"):
         yield

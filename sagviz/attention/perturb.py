@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sagviz.attention.hooks import before
 from sagviz.attention.layers import find_layer, grid_of, self_attentions
 from sagviz.attention.read import inputs_of, normed, queries_and_keys, rows_of, spans
+from sagviz.diffusion.precision import exact
 
 CPU = torch.device("cpu")
 
@@ -55,7 +57,8 @@ def layers_of(unet: nn.Module, layer: str) -> list[str]:
 def perturb(
     unet: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size: tuple[int, int]
 ) -> Iterator[None]:
-    """While open, each pass through the U-Net mixes the values of these rows another way.
+    """While open, each pass of this thread through the U-Net mixes the values of these rows another
+    way.
 
     A layer runs on all rows as it always does. What it is about to project out is replaced in these
     rows alone, so that every norm, residual and processor stays the layer's own; nothing is left
@@ -91,16 +94,14 @@ def _attach(
         time = None if given.get("temb") is None else rows_of(given["temb"], rows)
         found[:] = [_mixed(attn, rows_of(given["hidden_states"], rows), time, change, size)]
 
-    def put(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def put(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         mixed, changed = found.pop(), args[0].clone()
         parts = spans(rows)
         for part, own in zip(parts, mixed.split([p.stop - p.start for p in parts]), strict=True):
             changed[part] = own
-        return (changed, *args[1:])
+        return (changed, *args[1:]), kwargs
 
-    return attn.register_forward_pre_hook(see, with_kwargs=True), attn.to_out[
-        0
-    ].register_forward_pre_hook(put)
+    return before(attn, see), before(attn.to_out[0], put)
 
 
 def _mixed(
@@ -126,7 +127,9 @@ def blur_queries(q: Tensor, grid: tuple[int, int], sigma: float) -> Tensor:
         return q.float().mean(dim=2, keepdim=True).expand_as(q).to(q.dtype)
     rows, columns = (smoothing(cells, sigma, q.device) for cells in grid)
     cells = q.float().unflatten(2, grid)
-    return torch.einsum("yi,xj,bnijd->bnyxd", rows, columns, cells).flatten(2, 3).to(q.dtype)
+    with exact(q.device):
+        blurred = torch.einsum("yi,xj,bnijd->bnyxd", rows, columns, cells)
+    return blurred.flatten(2, 3).to(q.dtype)
 
 
 @lru_cache(maxsize=64)
@@ -137,11 +140,11 @@ def smoothing(cells: int, sigma: float, device: torch.device = CPU) -> Tensor:
     mean and tends to it.
     """
     reach = math.ceil(4 * sigma)
-    offsets = torch.arange(-reach, reach + 1)
-    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    place = (torch.arange(cells)[:, None] + offsets) % (2 * cells)
+    offsets = torch.arange(-reach, reach + 1, device=CPU)
+    weights = torch.exp(-0.5 * (offsets.float() / sigma) ** 2)
+    place = (torch.arange(cells, device=CPU)[:, None] + offsets) % (2 * cells)
     mirrored = torch.minimum(place, 2 * cells - 1 - place)
-    blur = torch.zeros(cells, cells).scatter_add(
+    blur = weights.new_zeros(cells, cells).scatter_add(
         1, mirrored, (weights / weights.sum()).expand(cells, -1)
     )
     return blur.to(device)

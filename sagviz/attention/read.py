@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sagviz.attention.hooks import before
 from sagviz.attention.layers import cell_of, find_cross, find_layer, grid_of
+from sagviz.diffusion.precision import exact
 
 # probabilities at a time: a map of N x N is never held whole. A CPU is fast where they fit its
 # cache, a GPU where few kernels are launched.
@@ -63,9 +65,10 @@ def mass_per_head(q: Tensor, k: Tensor, scale: float) -> Tensor:
     for some_q, some_k in zip(
         q.flatten(0, 1).split(together), k.flatten(0, 1).split(together), strict=True
     ):
-        keys, mass = some_k.float().mT, torch.zeros(len(some_k), tokens, device=k.device)
+        keys = some_k.float().mT
+        mass = keys.new_zeros(len(some_k), tokens)
         for block in some_q.split(queries, dim=1):
-            mass = mass + torch.softmax((scale * block.float()) @ keys, dim=-1).sum(dim=1)
+            mass = mass + _softmax(block, keys, scale).sum(dim=1)
         masses.append(mass)
     return torch.cat(masses).unflatten(0, q.shape[:2])
 
@@ -74,8 +77,8 @@ def mass_per_head(q: Tensor, k: Tensor, scale: float) -> Tensor:
 def capture(
     unet: nn.Module, wanted: Mapping[Reading, Sequence[int]], size: tuple[int, int]
 ) -> Iterator[dict[Reading, Tensor]]:
-    """While open, each pass through the U-Net puts what was wanted of it into the dictionary that
-    is given, float32.
+    """While open, each pass of this thread through the U-Net puts what was wanted of it into the
+    dictionary that is given, float32.
 
     A hook sees a layer's input and repeats its two small projections; the layer itself runs as it
     always does, so the U-Net's output is unchanged to the bit, and nothing is left behind however
@@ -99,9 +102,7 @@ def capture(
     with ExitStack() as handles:
         for reading, rows in wanted.items():
             module = _module(unet, reading)
-            handles.callback(
-                module.register_forward_pre_hook(reader(reading, rows), with_kwargs=True).remove
-            )
+            handles.callback(before(module, reader(reading, rows)).remove)
         yield found
 
 
@@ -189,10 +190,13 @@ def _probabilities(q: Tensor, k: Tensor, scale: float, per_head: bool) -> Tensor
     """Softmax over keys, (B, heads, queries, keys), or the mean over heads, head by head so that
     one is held at a time.
     """
-    heads = (
-        torch.softmax((scale * q[:, head].float()) @ k[:, head].float().mT, dim=-1)
-        for head in range(q.shape[1])
-    )
+    heads = (_softmax(q[:, head], k[:, head].float().mT, scale) for head in range(q.shape[1]))
     if per_head:
         return torch.stack(list(heads), dim=1)
-    return sum(heads, start=torch.zeros((), device=q.device)) / q.shape[1]
+    return sum(heads, start=q.new_zeros((), dtype=torch.float32)) / q.shape[1]
+
+
+def _softmax(q: Tensor, keys: Tensor, scale: float) -> Tensor:
+    """Probabilities (..., queries, keys) in float32, of keys (..., d, keys) that are so already."""
+    with exact(q.device):
+        return torch.softmax((scale * q.float()) @ keys, dim=-1)

@@ -17,8 +17,7 @@ class TextModel(Protocol):
 
     @property
     def tokenizer(self) -> Any: ...
-    @property
-    def lock(self) -> AbstractContextManager[Any]: ...
+    def at_work(self) -> AbstractContextManager[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def words_of(model: TextModel, prompt: str) -> list[Word]:
     """
     tokenizer = model.tokenizer
     # a tokenizer keeps padding and truncation as its own state, which threads would share
-    with model.lock:
+    with model.at_work():
         ids = tokenizer(
             with_all_vectors(tokenizer, prompt),
             padding="max_length",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sagviz.diffusion.precision import exact
+
 
 def kernel_size(sigma: float, kernel: int | None = None) -> int:
     """Taps of the blur: what was asked for, or 2 ceil(4 sigma) + 1, which is the paper's 9 at sigma
@@ -27,8 +29,9 @@ def gaussian_blur(x: Tensor, sigma: float, kernel: int | None = None) -> Tensor:
     half, channels = taps // 2, x.shape[1]
     weights = _weights(sigma, taps, x.device, x.dtype).expand(channels, 1, taps)
     padded = F.pad(x, (half,) * 4, mode="reflect")
-    rows = F.conv2d(padded, weights[:, :, None, :], groups=channels)
-    return F.conv2d(rows, weights[:, :, :, None], groups=channels)
+    with exact(x.device):
+        rows = F.conv2d(padded, weights[:, :, None, :], groups=channels)
+        return F.conv2d(rows, weights[:, :, :, None], groups=channels)
 
 
 @lru_cache(maxsize=64)

@@ -80,8 +80,8 @@ def noise_levels(scheduler: Any) -> list[NoiseLevel]:
     times = scheduler.timesteps.tolist()
     if is_variance_exploding(scheduler):
         pairs = [(1.0, _sigma(scheduler, index)) for index in range(len(times))]
-    elif scheduler.config.get("use_karras_sigmas"):
-        # here `sigmas` are the ratios sigma / alpha, and not those of `timesteps`
+    elif hasattr(scheduler, "sigmas"):
+        # the ratios sigma / alpha: Karras' and other spacings have not those of `timesteps`
         ratios = [float(ratio) for ratio in scheduler.sigmas[: len(times)]]
         pairs = [(1 / math.hypot(1, ratio), ratio / math.hypot(1, ratio)) for ratio in ratios]
     else:

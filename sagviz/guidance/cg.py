@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sagviz.diffusion.noise_level import NoiseLevel
+from sagviz.diffusion.precision import exact
 from sagviz.errors import ArgumentError
 from sagviz.guidance.base import Guidance, Term
 from sagviz.guidance.views import Classifier, ModelView, StepView
@@ -78,8 +79,8 @@ def slope(classifier: Classifier, x_t: Tensor, level: NoiseLevel, place: int) ->
     """Gradient of the log-probability of one class with respect to x_t, (B, C, H, W); no image sees
     another.
     """
-    with torch.enable_grad():
+    with torch.enable_grad(), exact(x_t.device):
         x = x_t.detach().requires_grad_()
-        t = torch.full((len(x),), level.t, device=x.device)
+        t = x.new_full((len(x),), level.t).detach()
         log_p = classifier(x / level.norm, t).float().log_softmax(dim=1)[:, place]
         return torch.autograd.grad(log_p.sum(), x)[0]

@@ -70,7 +70,12 @@ def random_scores(like: Tensor, seed: int, index: int) -> Tensor:
     index.
     """
     drawn = [
-        torch.rand(like.shape[1:], generator=generator(seed + row, index, MASK_STREAM))
+        torch.rand(
+            like.shape[1:],
+            generator=generator(seed + row, index, MASK_STREAM),
+            device="cpu",
+            dtype=torch.float32,
+        )
         for row in range(len(like))
     ]
     return torch.stack(drawn).to(like.device)

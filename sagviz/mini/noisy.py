@@ -62,9 +62,8 @@ class NoisyClassifier(nn.Module):
 
 def time_code(t: Tensor) -> Tensor:
     """Sines and cosines of t, (B, 64), periods from 1 to 10,000."""
-    angles = t[:, None].float() * torch.exp(
-        -math.log(10_000) * torch.arange(TIMES // 2) / (TIMES // 2)
-    ).to(t.device)
+    places = torch.arange(TIMES // 2, device=t.device, dtype=torch.float32)
+    angles = t[:, None].float() * torch.exp(-math.log(10_000) * places / (TIMES // 2))
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 

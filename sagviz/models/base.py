@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -11,13 +10,14 @@ from typing import Any, ClassVar
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from sagviz import image
 from sagviz.attention.layers import default_layer
 from sagviz.checks import check_size, check_whole, format_dtype
 from sagviz.guidance import SAG, Classifier
 from sagviz.image import PictureLike
+from sagviz.models.at_work import Worker
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.digests import Digests
 from sagviz.models.memory import Footprint
@@ -28,7 +28,7 @@ from sagviz.models.parts import Part
 from sagviz.models.unfit import misfit
 
 
-class Model:
+class Model(Worker):
     """A diffusion model whose U-Net has self-attention. Each family is a subclass in one file; a
     class with a `title` is known to `load` as soon as it is defined.
 
@@ -42,7 +42,6 @@ class Model:
         classifier: of noisy latents, for CG; `None` where there is none.
         origin: what `load` needs to load it again; `None` where it, or its classifier, comes from
             the memory of this process. A model is pickled by it.
-        lock: held while the tokenizer or a network works, so that several widgets can share it.
 
     Example:
         >>> import sagviz as sv
@@ -84,7 +83,6 @@ class Model:
             setattr(self, part, parts[part])
         self.origin: Origin | None = None
         self.reopen: Callable[[], Model] | None = None
-        self.lock = threading.RLock()
         self.footprint, self.digests = Footprint(), Digests()
 
     def __repr__(self) -> str:
@@ -100,13 +98,9 @@ class Model:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.unet.parameters()).dtype
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """All parts that have weights, by name."""
-        parts = {part: getattr(self, part) for part in self.PARTS}
-        return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+        """The number format that the U-Net computes in; weights may be stored in another."""
+        kind: torch.dtype = self.unet.dtype
+        return kind
 
     @property
     def pixels_per_cell(self) -> int:
@@ -191,7 +185,8 @@ class Model:
             OutOfMemoryError: says what was tried and what to lower.
         """
         with explained(lambda: too_much(self, x)):
-            return self.call_unet(self.unet, x.to(self.dtype), t, conditioning).float()
+            given = conditioning.to(self.dtype)
+            return self.call_unet(self.unet, x.to(self.dtype), t, given).float()
 
     @staticmethod
     def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:

@@ -33,6 +33,10 @@ class Conditioning:
         parts = self.tensors.items()
         return replace(self, **{name: part.expand(rows, *part.shape[1:]) for name, part in parts})
 
+    def to(self: C, dtype: torch.dtype) -> C:
+        """The same in another number format, as the U-Net's where the text encoder has its own."""
+        return replace(self, **{name: part.to(dtype) for name, part in self.tensors.items()})
+
     @staticmethod
     def joined(several: Sequence[C]) -> C:
         """The rows of several, one below the other; they are of one family."""

@@ -15,8 +15,9 @@ from sagviz.checks import format_dtype, names_arguments, shown
 from sagviz.errors import ArgumentError, warn
 from sagviz.files import expanded
 from sagviz.guidance import Classifier
-from sagviz.mini import NAME, WEIGHTS
+from sagviz.mini import NAME, THREADS, WEIGHTS
 from sagviz.mini.noisy import FILE, NoisyClassifier, load_noisy_classifier
+from sagviz.models.at_work import usual_defaults
 from sagviz.models.base import Model
 from sagviz.models.families import checked, family_of
 from sagviz.models.hub import first_sentence, read_index, read_parts
@@ -82,12 +83,14 @@ def load(
     given = classifier is not None
     if source is None and classifier is None:
         classifier = load_classifier(WEIGHTS, place)
-    if source is not None and Path(source).is_file():
-        model = _from_file(Path(source), kind, config, revision, classifier)
-    else:
-        model = _from_folder(source, kind, place, classifier, variant, revision)
+    with usual_defaults():
+        if source is not None and Path(source).is_file():
+            model = _from_file(Path(source), kind, config, revision, classifier)
+        else:
+            model = _from_folder(source, kind, place, classifier, variant, revision)
     if not given:
         model.origin, model.reopen = origin, partial(_reopened, origin)
+    model.threads = THREADS if source is None else None
     for network in model.networks.values():
         network.to("cpu" if offload else place).eval().requires_grad_(False)
     if offload:

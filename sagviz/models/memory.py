@@ -10,6 +10,8 @@ which matter where a picture is decoded (`WORKSPACES`), and gaps between allocat
 
 from __future__ import annotations
 
+import copy
+import inspect
 import json
 import weakref
 from collections.abc import Callable, Mapping
@@ -152,8 +154,8 @@ class Footprint:
 
         def call() -> Any:
             like, z = _on_meta(vae, dtype), torch.empty(1, *latent, device="meta")
-            if tiled:
-                in_tiles(like)
+            if tiled and has_tiles(like):
+                like = in_tiles(like)
             return lambda: like.decode(z.to(dtype)).sample.float()
 
         return self._once(vae, (dtype, latent, tiled), call)
@@ -167,24 +169,39 @@ class Footprint:
         return self._found[key]
 
 
-def in_tiles(vae: Any) -> dict[str, Any]:
-    """Let a VAE decode in tiles of 64 cells, or of its own where they are smaller; what to set to
-    have it as it was.
+def has_tiles(vae: Any) -> bool:
+    """Whether a VAE can decode in tiles. diffusers' tiny one takes all its kind for eightfold."""
+    pixels = pixels_per_cell(vae)
+    return (
+        hasattr(vae, "tile_latent_min_size")
+        and getattr(vae, "spatial_scale_factor", pixels) == pixels
+    )
+
+
+def in_tiles(vae: Any) -> Any:
+    """The VAE, which stays as it is for all others, as one that decodes in tiles of 64 cells, or of
+    its own where they are smaller.
     """
-    before = {
-        name: getattr(vae, name)
-        for name in ("use_tiling", "tile_latent_min_size", "tile_sample_min_size")
-    }
+    tiled = copy.copy(plain(vae))  # the same weights and layers
     cells = min(TILE, vae.tile_latent_min_size)
-    vae.tile_sample_min_size = cells * 2 ** (len(vae.config.block_out_channels) - 1)
-    vae.tile_latent_min_size, vae.use_tiling = cells, True
-    return before
+    tiled.tile_sample_min_size = cells * pixels_per_cell(vae)
+    tiled.tile_latent_min_size, tiled.use_tiling = cells, True
+    return tiled
+
+
+def pixels_per_cell(vae: Any) -> int:
+    """Side of the square of pixels that a VAE makes of a latent cell."""
+    side: int = 2 ** (len(vae.config.block_out_channels) - 1)
+    return side
 
 
 def _on_meta(network: Any, dtype: torch.dtype) -> Any:
     """The like of a network without weights."""
+    kind, known = type(plain(network)), inspect.signature(type(plain(network))).parameters
+    # autoencoders note more than their classes take, of which diffusers would warn
+    config = {k: v for k, v in network.config.items() if k in known or k.startswith("_")}
     with torch.device("meta"):
-        return nn.Module.to(type(plain(network)).from_config(network.config), dtype).eval()
+        return nn.Module.to(kind.from_config(config), dtype).eval()
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -14,6 +14,18 @@ from sagviz.errors import ArgumentError, warn
 from sagviz.models.base import Model
 
 LEARNED = ("learned", "learned_range")
+SPACINGS = (  # of the noise levels, by a rule of its own each
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "use_lu_lambdas",
+    "use_flow_sigmas",
+)
+REFUSED = {  # settings of diffusers' schedulers -> why they cannot be honoured
+    "use_flow_sigmas": "is for models of flow matching, whose signal and noise add up to 1",
+    "use_dynamic_shifting": "is for models of flow matching, and shifts their times by the size",
+    "solver_p": "is an object, which settings and files of a run do not hold",
+}
 ZERO_SNR = "rescale_betas_zero_snr"  # Lin et al. 2023, arXiv 2305.08891
 
 
@@ -62,7 +74,8 @@ def _named(model: Model, name: str) -> Any:
     """A scheduler of that name on the model's noise schedule."""
     kind, options = SCHEDULERS[name]
     config = dict(model.scheduler.config)
-    config.pop("use_karras_sigmas", None)
+    for spacing in SPACINGS:
+        config.pop(spacing, None)
     if not model.bounded:  # but DDIM and DDPM clip by default
         config.setdefault("clip_sample", False)
     if config.get("variance_type") in LEARNED:
@@ -75,9 +88,16 @@ def check_scheduler(model: Model, scheduler: Any, *, warns: bool = True) -> None
     model's noise schedule.
 
     Raises:
-        ArgumentError: it takes the variance from the network.
+        ArgumentError: it takes the variance from the network, or is set to what no run here can do.
     """
     kind = type(scheduler).__name__
+    for setting, why in REFUSED.items():
+        if scheduler.config.get(setting):
+            raise ArgumentError(
+                f"this {kind} has the setting {setting}, which {why}; give it"
+                f" without, as {kind}.from_config(scheduler.config, {setting}=None) does, or"
+                " scheduler='ddim'"
+            )
     if scheduler.config.get("variance_type") in LEARNED:
         raise ArgumentError(
             f"this {kind} takes the noise of its steps from the network"

@@ -82,7 +82,7 @@ class SDXL(StableDiffusion):
         self, prompt: str | None = "", *, size: tuple[int, int] | None = None
     ) -> Conditioning:
         texts = []
-        with self.lock:
+        with self.at_work():
             for tokenizer, encoder in (
                 (self.tokenizer, self.text_encoder),
                 (self.tokenizer_2, self.text_encoder_2),
@@ -95,7 +95,7 @@ class SDXL(StableDiffusion):
             text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
         height, width = self.default_size if size is None else size
         sizes = [height, width, 0, 0, height, width]
-        return SDXLConditioning(text, pooled, torch.tensor([sizes]).to(text))
+        return SDXLConditioning(text, pooled, text.new_tensor([sizes]))
 
     @staticmethod
     def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 from sagviz import image
 from sagviz.attention.words import with_all_vectors
 from sagviz.checks import shortened
+from sagviz.diffusion.seeds import generator, normal
 from sagviz.errors import warn
 from sagviz.image import PictureLike
 from sagviz.models.base import Model
@@ -76,7 +77,7 @@ class StableDiffusion(Model):
 
     def _count_tokens(self, text: str) -> int:
         # a fast tokenizer keeps padding and truncation as its own state, which threads would share
-        with self.lock:
+        with self.at_work():
             text = with_all_vectors(self.tokenizer, text)
             return len(self.tokenizer(text, truncation=False, verbose=False).input_ids)
 
@@ -86,7 +87,7 @@ class StableDiffusion(Model):
     ) -> Conditioning:
         del size  # only SDXL reads it
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
-        with self.lock:
+        with self.at_work():
             tokens = padded(self.tokenizer, prompt or "")
             device = execution_device(self.text_encoder)
             mask = tokens.attention_mask.to(device) if masked else None
@@ -116,7 +117,7 @@ class StableDiffusion(Model):
     def encode(self, pictures: PictureLike | Sequence[PictureLike]) -> Tensor:
         pixels = image.from_images(pictures)
         self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
-        with self.lock, torch.no_grad():
+        with self.at_work(), torch.no_grad():
             latents = encoded(self.vae, pixels)
         spread, offset = self._spread
         return (latents - offset) * self.vae.config.scaling_factor / spread
@@ -126,7 +127,7 @@ class StableDiffusion(Model):
             part.to(latents.device) if isinstance(part, Tensor) else part for part in self._spread
         )
         unscaled = latents.float() * spread / self.vae.config.scaling_factor + offset
-        with self.lock, torch.no_grad(), explained(lambda: too_much_to_decode(self, latents)):
+        with self.at_work(), torch.no_grad(), explained(lambda: too_much_to_decode(self, latents)):
             return image.to_images(decoded(self.vae, unscaled))
 
     @property
@@ -138,7 +139,7 @@ class StableDiffusion(Model):
 
     def _fit(self) -> Tensor:
         channels, height, width = self.latent_shape(self.default_size)
-        coarse = torch.randn(4, channels, 4, 4, generator=torch.Generator().manual_seed(0))
+        coarse = normal((4, channels, 4, 4), generator(0))
         latents = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
         return image.fit_latent_rgb(latents, self.decode(latents))
 
@@ -151,7 +152,11 @@ class StableDiffusion(Model):
         mean, deviation = config.get("latents_mean"), config.get("latents_std")
         if mean is None or deviation is None:
             return 1.0, config.get("shift_factor") or 0.0
-        return torch.tensor(deviation).view(1, -1, 1, 1), torch.tensor(mean).view(1, -1, 1, 1)
+        spread, offset = (
+            torch.tensor(numbers, device="cpu", dtype=torch.float32).view(1, -1, 1, 1)
+            for numbers in (deviation, mean)
+        )
+        return spread, offset
 
 
 def padded(tokenizer: Any, text: str) -> Any:

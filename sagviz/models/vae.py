@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from sagviz.checks import format_dtype
+from sagviz.diffusion.precision import exact
 from sagviz.errors import NotFiniteError, warn
-from sagviz.models.memory import in_tiles
+from sagviz.models.memory import has_tiles, in_tiles, pixels_per_cell
 from sagviz.models.offload import execution_device
 from sagviz.models.oom import free_memory, is_shortage
 
@@ -50,7 +51,14 @@ def overflows(vae: Any) -> bool:
     yes; those do not overflow.
     """
     stated = "force_upcast" not in vae.config.get("_use_default_values", ())
-    return vae.dtype == torch.float16 and stated and bool(vae.config.get("force_upcast"))
+    return _is_half(vae) and stated and bool(vae.config.get("force_upcast"))
+
+
+def _is_half(vae: Any) -> bool:
+    """Whether all of a VAE is in float16; one that stores its weights in another format than it
+    computes in stays so.
+    """
+    return {part.dtype for part in vae.parameters()} == {torch.float16}
 
 
 def _finite(vae: Any, row: Tensor) -> Tensor:
@@ -63,7 +71,7 @@ def _finite(vae: Any, row: Tensor) -> Tensor:
     pixels = _pixels(vae, row)
     if pixels.isfinite().all():
         return pixels
-    if vae.dtype == torch.float16:
+    if _is_half(vae):
         warn("the VAE overflowed in float16; this picture was decoded again in float32")
         with _in_float32(vae):
             pixels = _pixels(vae, row)
@@ -81,36 +89,32 @@ def _pixels(vae: Any, row: Tensor) -> Tensor:
     float32 on the CPU.
     """
 
-    def decode() -> Tensor:
+    def decode(vae: Any) -> Tensor:
         return vae.decode(row.to(execution_device(vae), vae.dtype)).sample.float().cpu()
 
-    large = row[0, 0].numel() * 4 ** (len(vae.config.block_out_channels) - 1) > WHOLE
-    if not hasattr(vae, "tile_latent_min_size") or vae.use_tiling:
-        return decode()
-    if not large:
+    if not has_tiles(vae) or vae.use_tiling:
+        return decode(vae)
+    if row[0, 0].numel() * pixels_per_cell(vae) ** 2 <= WHOLE:
         try:
-            return decode()
+            return decode(vae)
         except Exception as error:
             if not is_shortage(error):
                 raise
             free_memory(error)
         warn("the picture was decoded in tiles, for want of memory")
-    before = in_tiles(vae)
-    try:
-        return decode()
-    finally:
-        for name, value in before.items():
-            setattr(vae, name, value)
+    return decode(in_tiles(vae))
 
 
 @contextmanager
 def _in_float32(vae: Any, wanted: bool = True) -> Iterator[None]:
     """The VAE in float32, which holds float16 exactly, and afterwards as it was."""
+    if not wanted:
+        yield
+        return
     own = vae.dtype
     try:
-        if wanted:
-            nn.Module.to(vae, torch.float32)  # diffusers' own `to` logs a warning
-        yield
+        nn.Module.to(vae, torch.float32)  # diffusers' own `to` logs a warning
+        with exact(execution_device(vae)):
+            yield
     finally:
-        if wanted:
-            nn.Module.to(vae, own)
+        nn.Module.to(vae, own)

@@ -187,5 +187,5 @@ def _panes(runs: list[dict[str, Any]], terms: dict[str, type[Term]]) -> list[tup
 
 def _table(name: str) -> str:
     """256 colours of a colour map, base64."""
-    colours = heat_map(torch.linspace(0, 1, 256)[None], 0, 1, name)
+    colours = heat_map(torch.linspace(0, 1, 256, device="cpu")[None], 0, 1, name)
     return base64.b64encode(colours.tobytes()).decode()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sagviz.diffusion.precision import exact
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -73,7 +74,7 @@ def _quantities(step: Step, rgb: Tensor) -> dict[str, Tensor]:
     base = step.x0_hat
     made = {"x0_hat": _colour(base, rgb), "x_t": _colour(step.x_t / step.level.norm, rgb)}
     for name, push in step.pushes.items():
-        made[name] = _colour(push, torch.cat([rgb[:-1], torch.zeros(1, 3)]))
+        made[name] = _colour(push, torch.cat([rgb[:-1], torch.zeros_like(rgb[-1:])]))
     if step.attention is not None:
         made["attention"] = step.attention
     if step.mask is not None and step.x0_blurred is not None and step.x_degraded is not None:
@@ -87,7 +88,8 @@ def _colour(latents: Tensor, rgb: Tensor) -> Tensor:
     """The first image's latent in linear colours (3, H, W), unclipped; the last row of `rgb` is the
     offset.
     """
-    return torch.einsum("chw,ck->khw", latents[0], rgb[:-1]) + rgb[-1][:, None, None]
+    with exact(latents.device):
+        return torch.einsum("chw,ck->khw", latents[0], rgb[:-1]) + rgb[-1][:, None, None]
 
 
 def cost(step: Step) -> int:
@@ -112,4 +114,5 @@ def colours(trace: Trace, traces: Sequence[Trace]) -> Tensor:
     if found:
         return found[-1]
     channels = trace[0].x_t.shape[1]
-    return torch.cat([0.5 * torch.eye(channels, 3), torch.zeros(1, 3)])
+    first = 0.5 * torch.eye(channels, 3, device="cpu", dtype=torch.float32)
+    return torch.cat([first, first.new_zeros(1, 3)])

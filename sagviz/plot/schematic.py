@@ -127,7 +127,7 @@ def _arrows(step: Step) -> list[tuple[str, str, str]]:
 def _noise(eps: Tensor) -> Image.Image:
     """Three channels of a noise as colours, 3 standard deviations to each side."""
     channels = eps[:1, :3] if eps.shape[1] >= 3 else eps[:1, :1].expand(-1, 3, -1, -1)
-    return to_images(torch.as_tensor(np.clip(channels.numpy() / 3, -1, 1)))[0]
+    return to_images(torch.from_numpy(np.clip(channels.numpy() / 3, -1, 1)))[0]
 
 
 def _draw(axes: Axes, box: Box) -> None:

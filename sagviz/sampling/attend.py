@@ -73,7 +73,7 @@ def attend(
         **dict.fromkeys(wanted.readings(words=False), base),
         **dict.fromkeys(wanted.readings(words=True), conditional),
     }
-    with model.lock, capture(model.unet, rows, (height, width)) as read:
+    with model.at_work(), capture(model.unet, rows, (height, width)) as read:
         model.predict(x, torch.tensor(step.t, device=model.device), texts_of_rows)
     words = words_of(model, settings.prompt) if "words" in kinds else ()
     (found,) = captured_of({key: value.cpu() for key, value in read.items()}, words).values()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sagviz.diffusion.precision import exact
 from sagviz.diffusion.seeds import generator
 from sagviz.errors import ArgumentError
 from sagviz.guidance.sag import HAND_MASK
@@ -54,7 +55,8 @@ def lockstep(
     calls = UNetCalls(runs[0].model, max_rows)
     going = _begin_all(runs, firsts)
     while going:
-        records, going = _evaluate(calls, going)
+        with runs[0].model.undisturbed():
+            records, going = _evaluate(calls, going)
         yield [records.get(place) for place in range(len(runs))]
 
 
@@ -111,7 +113,9 @@ def advance(run: Run, step: Step) -> Tensor:
         # The noise of a stochastic step comes from (seed of the image, index): branches reuse it.
         seeds = range(settings.seed, settings.seed + settings.images)
         extra["generator"] = [generator(seed, step.index) for seed in seeds]
-    return run.scheduler.step(step.output, run.times[step.index], step.x_t, **extra).prev_sample
+    with exact(step.x_t.device):
+        done = run.scheduler.step(step.output, run.times[step.index], step.x_t, **extra)
+    return done.prev_sample
 
 
 def to_host(run: Run, step: Step, x_t: Tensor) -> Step:

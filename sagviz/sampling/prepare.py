@@ -27,7 +27,7 @@ from sagviz.checks import (
     shown,
 )
 from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
-from sagviz.diffusion.seeds import generator
+from sagviz.diffusion.seeds import generator, normal
 from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.models import Model, as_model, check_scheduler, make_scheduler
@@ -126,9 +126,10 @@ def prepare(
         term.check(model, total, shape)
     if capture is not None:
         capture = _check_capture(model, capture, prompt, pixels, images)
-    planner = make_scheduler(model, scheduler)
-    check_scheduler(model, planner, warns=warns)
-    options = _set_timesteps(planner, steps, eta)
+    with model.undisturbed():
+        planner = make_scheduler(model, scheduler)
+        check_scheduler(model, planner, warns=warns)
+        options = _set_timesteps(planner, steps, eta)
     settings = Settings(
         model=model.name,
         fingerprint=fingerprint(model, [total]) if known is None else known,
@@ -238,7 +239,7 @@ def _start_noise(settings: Settings, shape: tuple[int, int, int], given: Tensor 
     if given is not None:
         return _checked_noise(given, (settings.images, *shape))
     seeds = range(settings.seed, settings.seed + settings.images)
-    return torch.stack([torch.randn(shape, generator=generator(seed)) for seed in seeds])
+    return torch.stack([normal(shape, generator(seed)) for seed in seeds])
 
 
 def _checked_noise(noise: object, shape: tuple[int, ...]) -> Tensor:
@@ -273,7 +274,10 @@ def _check_capture(
 def describe(scheduler: Any) -> dict[str, Any]:
     """Class name and configuration, as JSON would give them back."""
     config = {
-        key: value for key, value in dict(scheduler.config).items() if not key.startswith("_")
+        # NumPy's arrays, such as `trained_betas`, as lists
+        key: value.tolist() if hasattr(value, "tolist") else value
+        for key, value in dict(scheduler.config).items()
+        if not key.startswith("_")
     }
     return {
         "class": type(scheduler).__name__,

@@ -60,7 +60,7 @@ class UNetCalls:
                 lacks = tuple(name for name in term.keeps if name not in step.kept)
                 key = (term.without_scale, id(step.x_t), step.level, lacks)
                 if key not in known:
-                    with self.model.lock:
+                    with self.model.at_work():
                         known[key] = term.compute(step, self.model)
                 step = replace(step, kept={**step.kept, **known[key]}) if known[key] else step
             done.append(step)
@@ -105,7 +105,7 @@ class UNetCalls:
         unet, cells = self.model.unet, (height, width)
         hooked = self._compiled and (wanted or changed)
         with (
-            self.model.lock,
+            self.model.at_work(),
             perturb(unet, changed, cells),
             capture(unet, wanted, cells) as read,
             uncompiled() if hooked else nullcontext(),

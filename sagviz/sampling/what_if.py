@@ -68,9 +68,10 @@ def what_if(
         1
     """
     run, first = depart(model, trace, index, guidance, mask)
-    on_device = first.map(lambda part: part.to(run.model.device))
-    (done,) = UNetCalls(run.model).complete([run], [on_device])
-    return to_host(run, replace(done, x_next=advance(run, done)), first.x_t)
+    with run.model.undisturbed():
+        on_device = first.map(lambda part: part.to(run.model.device))
+        (done,) = UNetCalls(run.model).complete([run], [on_device])
+        return to_host(run, replace(done, x_next=advance(run, done)), first.x_t)
 
 
 @names_arguments()
@@ -155,8 +156,9 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
             f"step {index} needs all steps before it, and this trace keeps fewer; run it without"
             " keep="
         )
-    for step in before:
-        advance(run, step.map(lambda part: part.to(run.model.device)))
+    with run.model.undisturbed():
+        for step in before:
+            advance(run, step.map(lambda part: part.to(run.model.device)))
 
 
 def _reuse(step: Step, active: Guidance, hand_mask: Tensor | None, settings: Settings) -> Step:

@@ -9,10 +9,14 @@ x 32.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +50,24 @@ def timed(repeats: int, *actions: Callable[[], Any], warm: bool = False) -> list
             if turn:
                 times[place].append(time.perf_counter() - start)
     return [(statistics.median(own), result) for own, result in zip(times, results, strict=True)]
+
+
+@contextmanager
+def others(count: int) -> Iterator[None]:
+    """That many processes at work."""
+    spin = "print(flush=True)\nwhile True: pass"
+    working = [
+        subprocess.Popen([sys.executable, "-c", spin], stdout=subprocess.PIPE) for _ in range(count)
+    ]
+    try:
+        for each in working:
+            assert each.stdout is not None
+            each.stdout.readline()
+        yield
+    finally:
+        for each in working:
+            each.kill()
+            each.communicate()
 
 
 def row(
@@ -172,6 +194,27 @@ class Bench:
         )
         self.row(f"{self.steps} steps of CFG + SAG", ours, bare, "bare passes", aim, ours / bare)
 
+    def beside_others(self, aim: str) -> None:
+        """A trace beside two processes that compute all the time, over the same on the machine as
+        it is.
+        """
+
+        def seconds() -> float:
+            start = time.perf_counter()
+            sv.trace(self.model, PROMPT, guidance=CFG(3.0) + SAG(1.0), **self.settings)
+            return time.perf_counter() - start
+
+        seconds()
+        quiet, busy = list[float](), list[float]()
+        for _ in range(self.repeats):
+            quiet.append(seconds())
+            with others(2):
+                busy.append(seconds())
+        ours, peer = statistics.median(busy), statistics.median(quiet)
+        what = f"{self.steps} steps beside two busy processes"
+        note = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        self.row(what, ours, peer, "quiet", aim, ours / peer, note=note)
+
     def compare(self, aim: str) -> None:
         """CFG beside CFG + SAG."""
         (ours, traces), (peer, pictures) = timed(
@@ -266,6 +309,7 @@ def main() -> None:
     if arguments.only != "large":
         bench = Bench("miniature", sv.load(), 50, arguments.repeats)
         bench.overhead("<= 1.25")
+        bench.beside_others("<= 2.2")
         bench.compare(">= 1.2")
         bench.grid(">= 2", rounds=3)
         bench.what_if(">= 100")

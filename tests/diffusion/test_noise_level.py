@@ -5,11 +5,15 @@ networks predict.
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from tiny import build_scheduler, noise
+from diffusers import DDIMScheduler
+from tiny import build_scheduler, is_one_sentence, noise
 
+import sagviz as sv
 from sagviz.diffusion.noise_level import (
     PREDICTIONS,
     NoiseLevel,
@@ -126,3 +130,81 @@ def test_an_unknown_kind_of_output_is_refused() -> None:
     scheduler.set_timesteps(2)
     with pytest.raises(ArgumentError, match=r"flow_prediction.*epsilon"):
         noise_levels(scheduler)
+
+
+# Every configuration that is accepted.
+
+SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
+MULTISTEP = ("dpm++ 2m", "deis", "unipc")
+SIGMAS = ("lms", "euler", "heun", "kdpm2")  # without noise of their own
+CONFIGURATIONS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in ("ddim", "pndm", *SIGMAS, *MULTISTEP)),
+    *((name, {each: True}) for name in (*SIGMAS, *MULTISTEP) for each in SPACINGS[:3]),
+    ("dpm++ 2m", {"use_lu_lambdas": True}),
+    *((name, {"timestep_spacing": "trailing"}) for name in (*SIGMAS, *MULTISTEP)),
+    *((name, {"final_sigmas_type": "sigma_min"}) for name in ("dpm++ 2m", "unipc", "euler")),
+    ("dpm++ 2m", {"solver_order": 3, "beta_schedule": "squaredcos_cap_v2"}),
+    ("dpm++ 2m", {"lambda_min_clipped": -5.1, "timestep_spacing": "trailing"}),
+    ("unipc", {"predict_x0": False, "use_exponential_sigmas": True}),
+    ("pndm", {"skip_prk_steps": False}),
+    ("ddim", {"trained_betas": np.linspace(1e-3, 1e-2, 1000)}),
+    ("euler", {"interpolation_type": "log_linear"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), CONFIGURATIONS, ids=str)
+def test_the_levels_are_those_on_which_the_scheduler_itself_moves(
+    model: Model, name: str, options: dict[str, Any]
+) -> None:
+    """Where all data are one point c, the network that knows it predicts the same noise at every
+    time, and each solver goes exactly along x = alpha c + sigma eps.
+    """
+    own = make_scheduler(model, name)
+    scheduler = make_scheduler(model, type(own).from_config(own.config, **options))
+    scheduler.set_timesteps(10)
+    levels, c, eps = noise_levels(scheduler), noise(seed=5), noise(seed=6)
+    x = levels[0].mix(c, eps)
+    for level, t in zip(levels, scheduler.timesteps, strict=True):
+        torch.testing.assert_close(x, level.mix(c, eps), rtol=1e-4, atol=2e-4 * level.norm)
+        output = (x - level.alpha * c) / level.sigma
+        x = scheduler.step(output, t, x).prev_sample
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        *((name, {"use_flow_sigmas": True}, "flow matching") for name in MULTISTEP),
+        ("unipc", {"use_dynamic_shifting": True}, "flow matching"),
+        ("unipc", {"solver_p": DDIMScheduler()}, "an object"),
+    ],
+    ids=lambda given: next(iter(given)) if isinstance(given, dict) else given,
+)
+def test_what_cannot_be_honoured_is_refused(
+    model: Model, name: str, options: dict[str, Any], words: str
+) -> None:
+    own = make_scheduler(model, name)
+    with pytest.raises(ArgumentError, match=words) as refused:
+        sv.trace(model, steps=2, scheduler=type(own).from_config(own.config, **options))
+    assert is_one_sentence(refused.value)
+    assert next(iter(options)) in str(refused.value)
+
+
+def test_a_kind_by_name_has_its_own_spacing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the model's own scheduler has."""
+    expected = make_scheduler(model, "unipc")
+    own = type(expected).from_config(expected.config, use_exponential_sigmas=True)
+    monkeypatch.setattr(model, "scheduler", own)
+    for name, karras in (("unipc", False), ("dpm++ 2m karras", True)):
+        found = make_scheduler(model, name)
+        assert not found.config.use_exponential_sigmas
+        assert found.config.use_karras_sigmas == karras
+
+
+def test_betas_of_ones_own_are_in_the_settings(model: Model) -> None:
+    """Else what-if and a file would go on with other ones."""
+    betas = np.linspace(1e-3, 1e-2, 1000)
+    scheduler = DDIMScheduler(trained_betas=betas, clip_sample=False)
+    trace = sv.trace(model, steps=3, scheduler=scheduler, progress=False)
+    again = sv.what_if(model, trace, 1)
+    assert torch.equal(again.x_next, trace[1].x_next)
+    assert trace.settings.scheduler["trained_betas"] == betas.tolist()

@@ -69,14 +69,12 @@ def _decoding(stage: Stage, model: sv.Model, name: str, size: tuple[int, int]) -
     told = sv.estimate(model, steps=1, size=size)
     latents = torch.randn(1, *model.latent_shape(size))
     for tiled, aim in ((False, told.decoding), (True, told.tiled)):
-        own = in_tiles(model.vae) if tiled else {}
-        try:
-            model.decode(latents)
-            before = stage.allocated()
-            found = stage.peak(lambda: model.decode(latents)) - before
-        finally:
-            for setting, value in own.items():
-                setattr(model.vae, setting, value)
+        whole = model.vae
+        model.vae = in_tiles(whole) if tiled else whole
+        model.decode(latents)
+        before = stage.allocated()
+        found = stage.peak(lambda: model.decode(latents)) - before
+        model.vae = whole
         way = "in tiles" if tiled else "whole"
         yield _told(f"{name}: decoding {size[0]} x {size[1]} {way}, beside weights", found, aim)
 

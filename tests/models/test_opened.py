@@ -12,12 +12,12 @@ import pytest
 import single_file
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
-from sagviz.sweeps.fingerprint import fingerprint
 from tiny import NO_SAFETY, build_vae, difference, is_one_sentence, noise, quiet
 
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ModelError
+from sagviz.models.fingerprint import fingerprint
 
 
 def refusal(source: object, **options: Any) -> str:

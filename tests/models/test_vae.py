@@ -151,6 +151,16 @@ def test_large_pictures_are_decoded_in_tiles(
     assert not own.vae.use_tiling
 
 
+def test_others_never_see_the_tiling(own: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline that decodes in another thread meanwhile is given no tiles."""
+    monkeypatch.setattr(vae, "WHOLE", 0)
+    seen: list[bool] = []
+    own.vae.decoder.register_forward_pre_hook(lambda *_: seen.append(own.vae.use_tiling))
+    own.decode(noise(1, (24, 32)))
+    assert len(seen) > 1
+    assert not any(seen)
+
+
 def test_tiles_have_64_cells_where_the_vaes_own_are_larger(
     own: sv.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from diffusers import AsymmetricAutoencoderKL, AutoencoderTiny
 from instruments import held, peak_memory
 from known import PARAMETERS, write_sd15
-from tiny import counted, is_one_sentence
+from tiny import build_pipe, counted, is_one_sentence, noise
 
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError, ModelError
+from sagviz.models import vae
 from sagviz.models.offload import visit_in_turn
 from sagviz.sampling import memory_check
 from sagviz.sampling.estimate import free_bytes
@@ -179,3 +182,48 @@ def test_the_room_is_no_more_than_the_process_may_take(
         )  # it takes no device without a number
     on_gpu: Any = SimpleNamespace(device=torch.device("cuda"), networks={})
     assert free_bytes(on_gpu) == free + 5
+
+
+def tiny_vae(blocks: int) -> AutoencoderTiny:
+    shape: dict[str, Any] = {
+        f"{side}_block_out_channels": (16,) * blocks for side in ("encoder", "decoder")
+    }
+    repeats: dict[str, Any] = {
+        f"num_{side}_blocks": (1,) * blocks for side in ("encoder", "decoder")
+    }
+    return AutoencoderTiny(**shape, **repeats).eval()
+
+
+def asymmetric_vae() -> AsymmetricAutoencoderKL:
+    return AsymmetricAutoencoderKL(
+        down_block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_out_channels=(8, 16),
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+    ).eval()
+
+
+@pytest.mark.parametrize(
+    ("build", "tiles"),
+    [(lambda: tiny_vae(4), True), (lambda: tiny_vae(2), False), (asymmetric_vae, False)],
+    ids=["tiny", "tiny of two blocks", "asymmetric"],
+)
+def test_other_autoencoders_have_an_estimate(
+    tmp_path: Path, build: Callable[[], Any], tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that cannot decode in tiles, or only pictures of eight pixels a cell, take the same."""
+    pipe = build_pipe(tmp_path)
+    pipe.vae = build()
+    model, z = sv.load(pipe), noise(1, (72, 72))
+    side = 72 * model.pixels_per_cell
+    need = sv.estimate(model, "a fox", guidance=BOTH, size=(side, side))
+    with torch.no_grad():
+        taken = peak_memory(lambda: pipe.vae.decode(z).sample)
+    # a CPU's convolutions hold their input once more, in an order of their own
+    assert 0.9 * need.decoding < taken < 1.4 * need.decoding
+    assert need.tiled == need.decoding or tiles
+    whole = model.decode(z)[0]
+    monkeypatch.setattr(vae, "WHOLE", 0)
+    assert model.decode(z)[0].size == whole.size == (side, side)
+    assert (model.decode(z)[0] != whole) == tiles

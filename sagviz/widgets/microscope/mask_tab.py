@@ -48,7 +48,7 @@ class MaskTab(W.VBox):
     @property
     def cells(self) -> Tensor:
         """What is painted, (H, W) of 0 and 1."""
-        cells = torch.tensor([float(cell) for cell in self.surface.painted])
+        cells = torch.tensor([int(cell) for cell in self.surface.painted], device="cpu").float()
         return cells.reshape(self.settings.grid)
 
     @cells.setter
@@ -91,7 +91,7 @@ class MaskTab(W.VBox):
         self.words.value = f"<p>{score} ({LEGEND}).</p>"
 
     def _fill(self, value: float) -> None:
-        self.cells = torch.full(self.settings.grid, value)
+        self.cells = torch.full(self.settings.grid, value, device="cpu", dtype=torch.float32)
 
     def _rectangle(self, value: float) -> None:
         top, left, height, width = (box.value for box in self.boxes)
