@@ -380,3 +380,17 @@ def test_threads_do_not_share_the_tokenizers_state(model: sv.Model) -> None:
         torch.equal(told.text, expected[prompt].text)
         for told, prompt in zip(found, prompts, strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [{}, {"class": "UNet2DModel"}, {"class": "DDIMScheduler", "beta_schedule": "nope"}],
+    ids=str,
+)
+def test_a_recorded_scheduler_that_is_not_tested_is_not_made(
+    model: sv.Model, noted: dict[str, Any]
+) -> None:
+    """A file may name any class."""
+    with pytest.raises(ArgumentError, match="give scheduler= one of") as error:
+        make_scheduler(model, noted)
+    assert is_one_sentence(error.value)
