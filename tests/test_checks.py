@@ -184,6 +184,12 @@ def test_a_whole_number_is_taken_and_a_fraction_is_not() -> None:
         assert "give a whole number from 0 to 9" in refusal(check_whole, "n", value, 0, 9)
 
 
+def test_heads_may_be_an_array_and_are_counted_from_0() -> None:
+    assert LOOSE.SAG(1.0, heads=np.array([0, 2])) == SAG(1.0, heads=(0, 2))
+    for heads in ((-1,), (), np.array([0.5]), "0"):
+        assert "give whole numbers from 0 on" in refusal(LOOSE.SAG, 1.0, heads=heads)
+
+
 @pytest.mark.parametrize(
     "size", [np.array([32, 48]), torch.tensor([32, 48]), [np.int64(32), 48], (32, 48)], ids=str
 )

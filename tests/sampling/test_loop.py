@@ -623,7 +623,7 @@ def refused(words: str, model: sv.Model, **settings: Any) -> str:
         ("noise is", {"noise": 3}),
         ("no self-attention layer 'top'", {"guidance": SAG(1.0, layer="top")}),
         (r"heads \(9,\).*0\.\.3", {"guidance": CFG(3.0) + SAG(1.0, heads=(9,))}),
-        ("heads", {"guidance": SAG(1.0, heads=(-1,), start=0.5)}),
+        ("heads", {"guidance": SAG(1.0, heads=(7,), start=0.5)}),
         ("33 taps.*blur_kernel=31", {"guidance": SAG(1.0, blur_sigma=4.0)}),
         ("9 taps", {"guidance": SAG(1.0), "size": (8, 32)}),
     ],
