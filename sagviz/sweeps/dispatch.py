@@ -19,7 +19,7 @@ from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store
 from sagviz.sweeps.tasks import Task, empty_task, perform
-from sagviz.sweeps.workers import batch_size, make
+from sagviz.sweeps.workers import Told, batch_size, make
 
 # tasks that an executor has at one time: two each for 512 workers, and memory for few of 10^6 runs
 IN_FLIGHT = 1024
@@ -34,6 +34,7 @@ def run(
     *,
     batch: int | None = None,
     executor: Executor | None = None,
+    told: Told = None,
 ) -> Generator[Cell, None, None]:
     """Make these runs of a plan, see `Sweep.run`."""
     if fingerprint(model, plan.guidance) != plan.weights:
@@ -51,7 +52,7 @@ def run(
         store.begin(plan.to_json())
         found = store.look()
         failed = {key: store.failure(key) for key in found if found[key] == "failed"}
-        yield from make(model, store, cells, failed, batch=size)
+        yield from make(model, store, cells, failed, batch=size, told=told)
 
 
 def _dispatch(
@@ -120,7 +121,7 @@ def _submit(executor: Executor, task: Task) -> Future[None]:
             submit: Callable[..., Future[None]] = executor.submit  # Dask's takes more arguments
             return submit(perform, task, key=key, pure=False)
         return executor.submit(perform, task)
-    except RuntimeError as error:  # a broken pool, or one that was shut down
+    except Exception as error:  # a broken pool, one that was shut down, a closed client of Dask
         raise _stopped(error) from error
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sagviz.errors import ArgumentError, RunError
-from sagviz.files import PART, save, write_whole
+from sagviz.files import PART, expanded, save, write_whole
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Measures, peek
-from sagviz.sweeps.file_store import PLAN, FileStore, Result
+from sagviz.sweeps.file_store import PLAN, FileStore, Result, reaches
 
 
 class Folder(FileStore):
@@ -33,7 +33,7 @@ class Folder(FileStore):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path, self.place = Path(path), str(path)
+        self.path, self.place = expanded(path), str(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -52,6 +52,7 @@ class Folder(FileStore):
     def write(self, name: str, content: bytes) -> str:
         return str(save(self.path / name, content, RunError))
 
+    @reaches
     def claim(self, key: str) -> AbstractContextManager[None] | None:
         """The sole right to make a run, given back at the end of the block; `None` while another
         process has it.
