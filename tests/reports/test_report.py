@@ -263,7 +263,8 @@ def test_finished_work_is_kept_where_the_disk_is_full(
     def write(path: Path, content: bytes) -> Path:
         if full == "everything" or path.parent == out.parent:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return Path(path.write_bytes(content) and path)
+        path.write_bytes(content)
+        return path
 
     monkeypatch.setattr("sagviz.files.write_whole", write)
     with pytest.raises(sv.SagvizError, match="No space left") as error:
