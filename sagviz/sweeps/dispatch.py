@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from sagviz.checks import check_whole
 from sagviz.errors import ArgumentError, WorkerError
 from sagviz.models import Model
+from sagviz.models.hub import first_sentence
 from sagviz.sweeps.fingerprint import fingerprint
 from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store
@@ -149,7 +150,7 @@ def _is_dask(executor: Executor) -> bool:
 
 def _stopped(error: BaseException) -> WorkerError:
     """The error for an executor that takes no more work."""
-    said = " ".join(str(error).split()) or "its tasks were cancelled"
+    said = first_sentence(error) if str(error).strip() else "its tasks were cancelled"
     return WorkerError(
         f"the executor stopped ({type(error).__name__}: {said}); what is finished is stored, and"
         " the same sweep with a new executor goes on there; where processes die again and again,"
