@@ -39,6 +39,7 @@ def page(
     *,
     max_bytes: int = PAGE_BYTES,
     image: int = 0,
+    index: int | None = None,
 ) -> Path:
     """Write one HTML file that shows the runs in lockstep: it opens from a disk, on a phone,
     offline.
@@ -49,6 +50,7 @@ def page(
         max_bytes: bound on the stored tensors; where all steps would be more, fewer are shown,
             evenly spread.
         image: which image of a batch, from 0.
+        index: of the step at which it opens, and which it prints; the last where `None`.
 
     Raises:
         ArgumentError: the file cannot be written, there is no trace, or no such image.
@@ -64,7 +66,7 @@ def page(
         fox.html
     """
     runs = _several(traces)
-    data = pack(runs, max_bytes, image=image)
+    data = pack(runs, max_bytes, image=image, index=index)
     return write(path, data["title"], _place(runs, data, image), START)
 
 
@@ -91,6 +93,7 @@ def fragment(
     max_bytes: int = FRAGMENT_BYTES,
     max_steps: int = FRAGMENT_STEPS,
     image: int = 0,
+    index: int | None = None,
 ) -> str:
     """The same as a piece of a page, such as a notebook's output: 20 steps, evenly spread, and a
     megabyte at most.
@@ -103,9 +106,10 @@ def fragment(
         max_bytes: bound on the stored tensors.
         max_steps: bound on the steps.
         image: which image of a batch, from 0.
+        index: of the step at which it opens, and which it prints; the last where `None`.
     """
     runs = _several(traces)
-    data = pack(runs, max_bytes, max_steps, image)
+    data = pack(runs, max_bytes, max_steps, image, index)
     return (
         f"<style>{STYLE}</style><p><strong>{escape(data['title'])}</strong></p>"
         f'{_place(runs, data, image)}<script type="module">{SCRIPT}{START}</script>'

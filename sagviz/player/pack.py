@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sagviz import describe, measure
+from sagviz.checks import check_whole
 from sagviz.describe import QUANTITIES
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import SAG, Term
@@ -29,7 +30,11 @@ NO_TERMS = {"cosine": "cosine of the two", "coverage": "cells under the mask"}  
 
 
 def pack(
-    traces: Sequence[Trace], max_bytes: int, max_steps: int = 999, image: int = 0
+    traces: Sequence[Trace],
+    max_bytes: int,
+    max_steps: int = 999,
+    image: int = 0,
+    index: int | None = None,
 ) -> dict[str, Any]:
     """The player's data, ready for JSON.
 
@@ -39,9 +44,10 @@ def pack(
             be more.
         max_steps: bound on the steps of each run.
         image: which image of a batch.
+        index: of the step at which it opens, or the nearest that is shown; the last where `None`.
 
     Raises:
-        ArgumentError: no trace, or no such image.
+        ArgumentError: no trace, or no such image or step.
         TraceError: a trace without a step.
     """
     whole = [one_image(trace, image) for trace in traces]
@@ -53,6 +59,7 @@ def pack(
     panes = _panes(runs, terms)
     return {
         "runs": runs,
+        "index": _opened(max(runs, key=lambda run: len(run["steps"])), index),
         "title": _title(traces[0]),
         "panes": panes,
         "shown": [name for name, _ in panes if name in SHOWN or name in terms],
@@ -61,6 +68,15 @@ def pack(
         "near": describe.NEAR,
         "colours": {name: _table(name) for name in ("viridis", "magma", "PuOr")},
     }
+
+
+def _opened(run: dict[str, Any], index: int | None) -> int:
+    """The position among the shown steps of the one with that index."""
+    if index is None:
+        return len(run["steps"]) - 1
+    check_whole("index", index, 0, run["evaluations"] - 1)
+    apart = [abs(step["index"] - index) for step in run["steps"]]
+    return apart.index(min(apart))
 
 
 def one_image(trace: Trace, image: int) -> Trace:

@@ -35,7 +35,7 @@ class Player {
     this.tables = Object.fromEntries(Object.entries(data.colours).map(([name, table]) => [name, fromBase64(table)]));
     this.longest = this.runs.reduce((a, b) => (b.steps.length > a.steps.length ? b : a));
     const looks = { smooth: false, over: false, sized: false, own: false };
-    this.state = { index: 0, panes: data.shown, playing: false, view: "beside", front: 0, speed: 10, scales: this.runs.map(scalesOf), ...looks, ...state };
+    this.state = { index: data.index, panes: data.shown, playing: false, view: "beside", front: 0, speed: 10, scales: this.runs.map(scalesOf), ...looks, ...state };
     this.knobs = [];
     const parts = [bar(this), whatIf(this), make("div", { class: "stage" }, views(this), figures(this)), choices(this), settings(this)];
     this.root = make("div", { class: "sagviz-player", tabIndex: -1, "data-lm-suppress-shortcuts": "true" }, ...parts);

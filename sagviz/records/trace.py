@@ -123,7 +123,14 @@ class Trace(trace_file.Content, Sequence[Step]):
         shown = "".join(html.img(content, words) for content in self.pictures)
         return shown or f"<p>{html.escape(words)}</p>"
 
-    def to_html(self, path: str | Path, *, max_bytes: int = PAGE_BYTES, image: int = 0) -> Path:
+    def to_html(
+        self,
+        path: str | Path,
+        *,
+        max_bytes: int = PAGE_BYTES,
+        image: int = 0,
+        index: int | None = None,
+    ) -> Path:
         """Write the player: one HTML file that shows every step, needs no kernel and no network,
         and opens on a phone.
 
@@ -131,11 +138,12 @@ class Trace(trace_file.Content, Sequence[Step]):
             path: an .html file in a folder that exists.
             max_bytes: bounds the stored tensors; where all steps would be more, fewer are shown.
             image: which image of a batch, from 0.
+            index: of the step at which it opens, and which it prints; the last where `None`.
 
         Raises:
-            ArgumentError: the file cannot be written, or there is no such image.
+            ArgumentError: the file cannot be written, or there is no such image or step.
         """
-        return html.viewer("trace")(self, path, max_bytes=max_bytes, image=image)
+        return html.viewer("trace")(self, path, max_bytes=max_bytes, image=image, index=index)
 
     def to_bytes(self) -> bytes:
         """The content of the file that `save` writes."""

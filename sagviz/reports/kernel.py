@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sagviz.errors import ReportError
 from sagviz.guidance import Guidance
+from sagviz.reports import progress
 from sagviz.reports.own_terms import define, own_kinds, pickled, reason
+
+if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
 
 TERMS = "terms.pkl"
 INSTALL = "reports need papermill and nbconvert; install them with pip install 'sagviz[report]'"
+LONGEST = 90  # letters of a folder in which a socket's path stays below the 104 that macOS allows
 
 
 def run(
-    notebook: Path, parameters: dict[str, Any], terms: Guidance, folder: Path, progress: bool
+    notebook: Path, parameters: dict[str, Any], terms: Guidance, folder: Path, shown: bool
 ) -> Any:
     """Run a notebook; gives it with its outputs, as nbformat's object.
 
@@ -24,50 +29,93 @@ def run(
         parameters: by name.
         terms: guidance whose classes the kernel must know.
         folder: an empty one for files that nobody keeps.
-        progress: whether to show papermill's progress bar.
+        shown: whether to show how far it is.
 
     Raises:
-        ReportError: a part of the `report` extra is missing, a class cannot be handed over, or a
-            cell raised.
+        ReportError: a part of the `report` extra is missing, a class cannot be handed over, a
+            cell raised, or the kernel did not start or died.
     """
     try:
+        import latex2mathml
+        import nbconvert
         import papermill
     except ImportError as error:
         raise ReportError(INSTALL) from error
-    executed = folder / "report.ipynb"  # papermill formats braces in its paths
-    try:
-        made = papermill.execute_notebook(
-            notebook,
-            executed,
-            parameters,
-            progress_bar=progress,
-            kernel_name="python3",
-            **_transport(),
-            **_own_terms(terms, folder / TERMS),
-        )
-    except papermill.PapermillExecutionError as error:
-        lost = reason(folder / TERMS)
-        why = lost.read_text(encoding="utf-8") if lost.exists() else error.evalue
-        raise ReportError(f"the report stopped: {why}") from error
-    for name in ("input_path", "output_path"):  # of this machine, and of a folder that goes
+    del latex2mathml, nbconvert  # which the page needs, when the work is done
+    with progress.Bar(notebook, shown) as bar:
+        try:
+            made = papermill.execute_notebook(
+                notebook,
+                None,  # it is written when it is whole
+                parameters,
+                progress_bar=False,
+                kernel_name="python3",
+                kernel_manager_class=_kernel_manager(),
+                config=_sockets(folder),
+                extra_arguments=[_at_start(progress.begin), *_own_terms(terms, folder / TERMS)],
+                on_cell_start=bar.cell,
+                stderr_file=bar,
+            )
+        except papermill.PapermillExecutionError as error:
+            lost = reason(folder / TERMS)
+            why = lost.read_text(encoding="utf-8") if lost.exists() else error.evalue
+            raise ReportError(f"the report stopped: {why}") from error
+        except Exception as error:  # of nbclient, jupyter_client, ZeroMQ, the system
+            raise ReportError(_kernel_trouble(error)) from error
+    for name in ("input_path", "output_path"):  # of this machine
         made.metadata.papermill.pop(name, None)
-    return made
+    return progress.without_steps(made)
 
 
-def _transport() -> dict[str, Any]:
-    """Sockets on disk, where the system has them: parallel reports race for TCP ports, which
-    anyone on the machine can read.
+def _kernel_manager() -> type[AsyncKernelManager]:
+    """Of a kernel of this very Python, whatever kernels of that name the user has installed."""
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+    from traitlets import default
+
+    class ThisPython(AsyncKernelManager):
+        @default("kernel_spec_manager")
+        def _own(self) -> KernelSpecManager:
+            return KernelSpecManager(kernel_dirs=[])  # without any, ipykernel's own is left
+
+    return ThisPython
+
+
+def _sockets(folder: Path) -> Any:
+    """The kernel's connection file and sockets in the report's own folder: parallel reports share
+    no name, and no TCP port, which they race for and anyone on the machine can read.
     """
     from traitlets.config import Config
 
-    return {} if os.name == "nt" else {"config": Config({"KernelManager": {"transport": "ipc"}})}
+    on_disk = os.name != "nt" and len(os.fsencode(folder)) <= LONGEST
+    manager = {"connection_file": str(folder / "kernel.json")}
+    return Config({"KernelManager": manager | ({"transport": "ipc"} if on_disk else {})})
 
 
-def _own_terms(terms: Guidance, path: Path) -> dict[str, Any]:
+def _own_terms(terms: Guidance, path: Path) -> list[str]:
     """The kernel's arguments that make the user's own classes of terms known to it."""
     kinds = own_kinds(terms)
     if not kinds:
-        return {}
+        return []
     path.write_bytes(pickled(kinds))
-    code = f"__import__({define.__module__!r}, fromlist=['define']).define({str(path)!r})"
-    return {"extra_arguments": [f"--IPKernelApp.exec_lines={code}"]}
+    return [_at_start(define, str(path))]
+
+
+def _at_start(function: Any, *arguments: str) -> str:
+    """The kernel's argument that has it call a function of ours before the first cell."""
+    where, name = function.__module__, function.__name__
+    called = f"{name}({', '.join(map(repr, arguments))})"
+    return f"--IPKernelApp.exec_lines=__import__({where!r}, fromlist=[{name!r}]).{called}"
+
+
+def _kernel_trouble(error: Exception) -> str:
+    said = " ".join(str(error).split()).rstrip(".")
+    if said == "Kernel died":
+        return (
+            "the kernel that made the report died, perhaps of too little memory; close other"
+            " programs, or take a smaller model"
+        )
+    return (
+        f"the report's kernel did not do its work ({type(error).__name__}: {said}); try again, and"
+        " if it stays so reinstall with pip install 'sagviz[report]'"
+    )

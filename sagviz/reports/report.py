@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def report(
 
     Args:
         out: the HTML file; the notebook gets the same name with `.ipynb`.
-        progress: whether to show papermill's progress bar.
+        progress: whether to show a bar with cells, steps and the time left.
         model: "miniature", a folder in diffusers' format or a hub name.
         prompt: may be empty.
         negative_prompt: in place of the empty prompt in CFG's unconditional branch.
@@ -87,14 +88,47 @@ def report(
         terms=json.loads(json.dumps(more.to_json())),  # tuples as lists, as papermill has them
     )
     out = page_path(out, ReportError)
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK) or out.is_dir():
-        raise ReportError(
-            f"cannot write {out}; give a file in a folder that exists and may be written to"
-        )
-    with tempfile.TemporaryDirectory() as folder:
+    _check_place(out)
+    with tempfile.TemporaryDirectory(prefix="sagviz-") as folder:
         notebook = run(NOTEBOOK, asdict(parameters), more, Path(folder), progress)
     import nbformat  # which papermill brings
 
-    save(out.with_suffix(".ipynb"), nbformat.writes(notebook).encode(), ReportError)
     page = to_html(notebook, prompt or "unconditional")
-    return save(out, page.encode(), ReportError)
+    _keep({out.with_suffix(".ipynb"): nbformat.writes(notebook), out: page})
+    return out
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a place where nothing can be written, before anything runs."""
+    try:
+        taken = [path.is_dir() for path in (out, out.with_suffix(".ipynb")) if path.lstat()]
+    except FileNotFoundError:
+        taken = []
+    except OSError as error:  # the name is too long, or the folder is a file
+        raise ReportError(f"cannot write {out}: {error.strerror}; give another name") from error
+    if any(taken) or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise ReportError(
+            f"cannot write {out}; give a file in a folder that exists and may be written to"
+        )
+
+
+def _keep(made: Mapping[Path, str]) -> None:
+    """Write the files; those for which there is no room go to the system's temporary folder, so
+    that no finished work is lost.
+    """
+    failed = dict[Path, ReportError]()
+    for path, content in made.items():
+        try:
+            save(path, content.encode(), ReportError)
+        except ReportError as error:
+            failed[path] = error
+    if not failed:
+        return
+    first = next(iter(failed.values()))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="sagviz-report-"))
+        for path in failed:
+            save(folder / f"report{path.suffix}", made[path].encode(), ReportError)
+    except (OSError, ReportError):
+        raise first from None
+    raise ReportError(f"{first}; until then it is kept in {folder}") from first

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sagviz.checks import shortened
 from sagviz.errors import Unfinished, stopped
 from sagviz.image import to_png
 from sagviz.records.step import Step
@@ -19,6 +20,7 @@ from sagviz.sampling.memory_check import check_memory
 from sagviz.sampling.prepare import Run
 
 Follow = Callable[[Sequence["Step | None"]], bool]
+Progress = bool | Callable[[int, int], object]
 
 
 @dataclass(eq=False)
@@ -95,14 +97,21 @@ def collect(
 
 
 @contextmanager
-def progress_bar(runs: Sequence[Run], shown: bool) -> Iterator[Follow]:
-    """A bar over the evaluations of these runs, as a `follow` that never stops them."""
-    words = runs[0].settings.prompt[:40] or "unconditional"
+def progress_bar(runs: Sequence[Run], shown: Progress) -> Iterator[Follow]:
+    """A bar over the evaluations of these runs, as a `follow` that never stops them. `shown` is
+    whether there is one, or a function that is told (done, total) in its place.
+    """
+    words = shortened(runs[0].settings.prompt, 40) or "unconditional"
     total = max(run.evaluations for run in runs)
-    with tqdm(total=total, desc=words, disable=not shown) as bar:
+    with tqdm(total=total, desc=words, disable=shown is not True) as bar:
+        done = 0
 
         def follow(_: object) -> bool:
+            nonlocal done
+            done += 1
             bar.update()
+            if callable(shown):
+                shown(done, total)
             return True
 
         yield follow

@@ -13,7 +13,7 @@ from sagviz.checks import names_arguments
 from sagviz.guidance import CFG, SAG, Guidance, Term, as_guidance
 from sagviz.models import Model, as_model
 from sagviz.records.trace import Trace
-from sagviz.sampling.collect import collect, progress_bar
+from sagviz.sampling.collect import Progress, collect, progress_bar
 from sagviz.sampling.prepare import prepare
 
 
@@ -36,7 +36,7 @@ def compare(
     noise: Tensor | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
-    progress: bool = True,
+    progress: Progress = True,
 ) -> tuple[Trace, ...]:
     """CFG and CFG+SAG of one prompt and one noise: (cfg, cfg_sag), or (plain, cfg, cfg_sag) with
     `unguided=True`.

@@ -12,7 +12,7 @@ from sagviz.guidance import Guidance, Term
 from sagviz.models import Model
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.sampling.collect import collect, progress_bar
+from sagviz.sampling.collect import Progress, collect, progress_bar
 from sagviz.sampling.lockstep import lockstep
 from sagviz.sampling.memory_check import check_room
 from sagviz.sampling.prepare import Run, prepare
@@ -104,7 +104,7 @@ def trace(
     noise: Tensor | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
-    progress: bool = True,
+    progress: Progress = True,
 ) -> Trace:
     """Run a model to the end and keep its steps.
 
@@ -113,7 +113,8 @@ def trace(
             capture: as for `steps`.
         keep: which steps to keep: all (`None`), every k-th and the last (a number), or these
             indices.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar, or a function to tell (done, total) after each
+            step.
 
     Raises:
         ArgumentError: before anything is computed, also where the records would need more than

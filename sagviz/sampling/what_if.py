@@ -19,7 +19,7 @@ from sagviz.models import Model, as_model
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.sampling.collect import collect, progress_bar
+from sagviz.sampling.collect import Progress, collect, progress_bar
 from sagviz.sampling.lockstep import advance, to_host
 from sagviz.sampling.prepare import Run, check_made_by, resume
 from sagviz.sampling.unet_calls import UNetCalls
@@ -82,7 +82,7 @@ def branch(
     *,
     guidance: Guidance | Term | EllipsisType | None = ...,
     mask: MaskLike | EllipsisType | None = ...,
-    progress: bool = True,
+    progress: Progress = True,
 ) -> Trace:
     """A trace that goes with the old one up to step `index` and from there on its own way.
 
@@ -92,7 +92,8 @@ def branch(
     Args:
         model, trace, guidance, mask: as for `what_if`.
         index: position in the trace of the first step that may differ.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar, or a function to tell (done, total) after each
+            step.
 
     Raises:
         ArgumentError, TraceError: as for `what_if`.

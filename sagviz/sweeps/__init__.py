@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from sagviz.checks import names_arguments
 from sagviz.errors import Unfinished, stopped, warn
 from sagviz.guidance import Guidance, Term
 from sagviz.models import Model, as_model
 from sagviz.sweeps.axes import begin as begin
+from sagviz.sweeps.bar import Bar
+from sagviz.sweeps.dispatch import run
 from sagviz.sweeps.executors import cluster as cluster
 from sagviz.sweeps.executors import pool as pool
 from sagviz.sweeps.results import Sweep
@@ -102,13 +102,15 @@ def sweep(
         store=store,
         keep=keep,
     )
-    missing = made.missing()
-    there = len(made) - len(missing)  # they count as done, but not in the time that a cell takes
-    bar = tqdm(total=len(made), initial=there, unit="cell", smoothing=0, disable=not progress)
     try:
-        with bar:
-            for _ in made.run(model, cells=missing, batch=batch, executor=executor):
-                bar.update()
+        with Bar(len(made), progress) as bar:
+            missing = made.missing()
+            bar.start(len(made) - len(missing))
+            going = run(
+                model, made.plan, made.store, missing, batch=batch, executor=executor, told=bar.add
+            )
+            for _ in going:
+                bar.end()
     except (Exception, KeyboardInterrupt) as error:
         raised = stopped(error, "the sweep")
         if isinstance(raised, Unfinished):

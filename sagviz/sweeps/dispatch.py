@@ -16,10 +16,11 @@ from sagviz.checks import check_whole
 from sagviz.errors import ArgumentError, WorkerError
 from sagviz.models import Model
 from sagviz.models.fingerprint import fingerprint
+from sagviz.models.hub import first_sentence
 from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store
 from sagviz.sweeps.tasks import Task, empty_task, perform
-from sagviz.sweeps.workers import batch_size, make
+from sagviz.sweeps.workers import Told, batch_size, make
 
 # tasks that an executor has at one time: two each for 512 workers, and memory for few of 10^6 runs
 IN_FLIGHT = 1024
@@ -34,6 +35,7 @@ def run(
     *,
     batch: int | None = None,
     executor: Executor | None = None,
+    told: Told = None,
 ) -> Generator[Cell, None, None]:
     """Make these runs of a plan, see `Sweep.run`."""
     if fingerprint(model, plan.guidance) != plan.fingerprint:
@@ -50,7 +52,7 @@ def run(
         store.begin(plan.to_json())
         found = store.look()
         failed = {key: store.failure(key) for key in found if found[key] == "failed"}
-        yield from make(model, store, cells, failed, batch=size)
+        yield from make(model, store, cells, failed, batch=size, told=told)
 
 
 def _dispatch(
@@ -119,7 +121,7 @@ def _submit(executor: Executor, task: Task) -> Future[None]:
             submit: Callable[..., Future[None]] = executor.submit  # Dask's takes more arguments
             return submit(perform, task, key=key, pure=False)
         return executor.submit(perform, task)
-    except RuntimeError as error:  # a broken pool, or one that was shut down
+    except Exception as error:  # a broken pool, one that was shut down, a closed client of Dask
         raise _stopped(error) from error
 
 
@@ -147,7 +149,7 @@ def _is_dask(executor: Executor) -> bool:
 
 def _stopped(error: BaseException) -> WorkerError:
     """The error for an executor that takes no more work."""
-    said = " ".join(str(error).split()) or "its tasks were cancelled"
+    said = first_sentence(error) if str(error).strip() else "its tasks were cancelled"
     return WorkerError(
         f"the executor stopped ({type(error).__name__}: {said}); what is finished is stored, and"
         " the same sweep with a new executor goes on there; where processes die again and again,"

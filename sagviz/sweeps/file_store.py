@@ -7,18 +7,47 @@ aside as `<key>.damaged`. `sweep.json` is the plan of the sweep that was begun l
 
 from __future__ import annotations
 
+import functools
 import json
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sagviz.errors import ArgumentError, TraceError, warn
+from sagviz.errors import ArgumentError, RunError, SagvizError, TraceError, warn
+from sagviz.models.hub import first_sentence
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Failure, Measures, measures
 
 PLAN = "sweep.json"
 Result = TypeVar("Result")
+S = TypeVar("S", bound="FileStore")
+P = ParamSpec("P")
+
+
+def reaches(method: Callable[Concatenate[S, P], Result]) -> Callable[Concatenate[S, P], Result]:
+    """A decorator of what asks the place for something: that it has no access, no credentials or
+    no time is one sentence, whatever its system or protocol raises.
+    """
+
+    @functools.wraps(method)
+    def asked(self: S, *args: P.args, **kwargs: P.kwargs) -> Result:
+        try:
+            return method(self, *args, **kwargs)
+        except SagvizError:
+            raise
+        except Exception as error:  # each fsspec protocol has its own kinds
+            raise RunError(unreachable(self.place, error)) from error
+
+    return asked
+
+
+def unreachable(place: str, error: BaseException) -> str:
+    """The sentence about a place that does not answer as it should."""
+    return (
+        f"the store {place} cannot be reached ({type(error).__name__}: {first_sentence(error)});"
+        " check its access and credentials and run the same again, what is finished there stays"
+    )
 
 
 class FileStore(ABC):
@@ -38,20 +67,24 @@ class FileStore(ABC):
         try:
             self._begin(json.dumps(plan, sort_keys=True).encode())
         except Exception as error:  # each fsspec protocol has its own kinds: no such bucket, ...
+            cause = error.__cause__ or error
             raise ArgumentError(
-                f"cannot write to the store {self.place} ({error}); give another folder or address"
+                f"cannot write to the store {self.place} ({first_sentence(cause)}); give another"
+                " folder or address"
             ) from error
 
+    @reaches
     def plan(self) -> dict[str, Any]:
         """What `begin` wrote down."""
         try:
             return json.loads(self._read(PLAN))
-        except Exception as error:
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise ArgumentError(
                 f"{self.place} is not the store of a sweep ({error}); give the folder or address of"
                 " sweep(store=)"
             ) from error
 
+    @reaches
     def look(self) -> dict[str, str]:
         """The status of all keys that are not pending, as `status` has it."""
         keys = defaultdict[str, list[str]](list)
@@ -64,6 +97,7 @@ class FileStore(ABC):
         statuses |= dict.fromkeys(running, "running")
         return statuses | dict.fromkeys(keys["sagtrace"], "done")
 
+    @reaches
     def status(self, key: str) -> str:
         """ "done", "running", "failed" or "pending". A look, no check of the file."""
         if self._exists(f"{key}.sagtrace"):
@@ -75,17 +109,25 @@ class FileStore(ABC):
     def whole(self, keys: Iterable[str]) -> Iterator[bool]:
         return self._each(self.holds, keys)
 
+    @reaches
     def holds(self, key: str) -> bool:
         """Whether the run is there and its checksum is right."""
         try:
             self.load(key)
-        except TraceError:
+        except TraceError as error:
+            if _was_refused(error.__cause__):
+                raise RunError(unreachable(self.place, error)) from error
             return False
         return True
 
     def measures(self, keys: Iterable[str]) -> Iterator[Measures]:
-        return self._each(lambda key: self._peek(key) or measures(self.load(key)), keys)
+        return self._each(self._measures, keys)
 
+    @reaches
+    def _measures(self, key: str) -> Measures:
+        return self._peek(key) or measures(self.load(key))
+
+    @reaches
     def save(self, key: str, trace: Trace) -> None:
         """Write a finished run; a damaged file that was there is set aside and warned of."""
         name, aside = f"{key}.sagtrace", f"{key}.damaged"
@@ -95,13 +137,15 @@ class FileStore(ABC):
         self.write(name, trace.to_bytes())
         self._remove(f"{key}.failed")
 
+    @reaches
     def failure(self, key: str) -> Failure | None:
         try:
             return Failure(**json.loads(self._read(f"{key}.failed")))
-        # there is none, or it cannot be read: then the run is tried again
-        except (OSError, ValueError, TypeError):
+        # there is none, or it is damaged: then the run is tried again
+        except (FileNotFoundError, ValueError, TypeError):
             return None
 
+    @reaches
     def fail(self, key: str, error: str) -> None:
         self.write(f"{key}.failed", json.dumps(Failure.now(error)._asdict()).encode())
 
@@ -140,3 +184,8 @@ class FileStore(ABC):
     @abstractmethod
     def _each(self, action: Callable[[str], Result], keys: Iterable[str]) -> Iterator[Result]:
         """What the action makes of each key, in order."""
+
+
+def _was_refused(cause: BaseException | None) -> bool:
+    """Whether a file is there and the system does not give it."""
+    return isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)

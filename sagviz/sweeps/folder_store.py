@@ -19,7 +19,7 @@ from sagviz.errors import ArgumentError, RunError
 from sagviz.files import PART, expanded, save, write_whole
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Measures, peek
-from sagviz.sweeps.file_store import PLAN, FileStore, Result
+from sagviz.sweeps.file_store import PLAN, FileStore, Result, reaches
 
 
 class Folder(FileStore):
@@ -52,6 +52,7 @@ class Folder(FileStore):
     def write(self, name: str, content: bytes) -> str:
         return str(save(self.path / name, content, RunError))
 
+    @reaches
     def claim(self, key: str) -> AbstractContextManager[None] | None:
         """The sole right to make a run, given back at the end of the block; `None` while another
         process has it.

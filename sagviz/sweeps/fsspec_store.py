@@ -14,9 +14,10 @@ from fsspec.core import split_protocol, url_to_fs
 
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import expanded
+from sagviz.models.hub import first_sentence
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Measures, peek
-from sagviz.sweeps.file_store import PLAN, FileStore, Result
+from sagviz.sweeps.file_store import PLAN, FileStore, Result, reaches
 from sagviz.sweeps.folder_store import Folder
 
 AT_ONCE = 32  # requests on the way when many files are read
@@ -55,10 +56,10 @@ class Remote(FileStore):
     def __init__(self, address: str) -> None:
         try:  # what others wrote a moment ago has to be seen
             self._files, self._root = url_to_fs(address, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # no such protocol, no package for it, no credentials, no answer
             raise ArgumentError(
-                f"the store {address} cannot be reached ({error}); install its package, or give a"
-                " folder"
+                f"the store {address} cannot be reached ({first_sentence(error)}); install its"
+                " package, check access and credentials, or give a folder"
             ) from error
         self.place = address.rstrip("/")
 
@@ -67,6 +68,7 @@ class Remote(FileStore):
         """`None` for "memory://", which each process has its own of."""
         return None if self.place.startswith("memory:") else self.place
 
+    @reaches
     def load(self, key: str) -> Trace:
         name = f"{key}.sagtrace"
         try:
@@ -78,6 +80,7 @@ class Remote(FileStore):
             ) from error
         return Trace.from_bytes(content, f"{self.place}/{name}")
 
+    @reaches
     def write(self, name: str, content: bytes) -> str:
         self._files.pipe_file(self._path(name), content)
         return f"{self.place}/{name}"

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import starmap
@@ -16,8 +16,9 @@ from PIL.Image import Image
 from sagviz import image, measure
 from sagviz.errors import RunError, SagvizError
 from sagviz.models import Model
+from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.sampling.collect import collect
+from sagviz.sampling.collect import Follow, collect
 from sagviz.sampling.prepare import Run, resume
 from sagviz.sweeps.cell_file import Failure
 from sagviz.sweeps.plan import Cell, Plan
@@ -26,6 +27,7 @@ from sagviz.sweeps.store import Store
 # latent cells of the runs in one batch: 4 of Stable Diffusion 1.x at 512 x 512 pixels
 LATENT_CELLS = 2**14
 MAX_BATCH = 16
+Told = Callable[[float], object] | None
 POLL = 0.2  # seconds between two looks at runs that other processes make
 
 
@@ -36,15 +38,17 @@ def make(
     before: Mapping[str, Failure | None],
     *,
     batch: int,
+    told: Told = None,
 ) -> Iterator[Cell]:
     """Make these runs here, `batch` of them in joint passes, and yield each as soon as it is done
-    or has failed. `before` are the failures, by key, that are to be tried again.
+    or has failed. `before` are the failures, by key, that are to be tried again; `told` hears after
+    each joint step how many runs' worth it was.
 
     A run that another process has claimed is left to it, and looked at again after all others.
     """
     waiting = deque(cells)
     while waiting:
-        ended, others = _make_some(model, store, waiting, before, batch)
+        ended, others = _make_some(model, store, waiting, before, batch, told)
         waiting.extend(others)
         yield from ended
         if others and not ended:  # other processes have them all
@@ -65,6 +69,7 @@ def _make_some(
     waiting: deque[Cell],
     before: Mapping[str, Failure | None],
     batch: int,
+    told: Told,
 ) -> tuple[list[Cell], list[Cell]]:
     """Take as many runs as go together, and make them: (those that have ended now, those that other
     processes make).
@@ -81,11 +86,11 @@ def _make_some(
             failure = store.failure(cell.key)
             by_others = store.holds(cell.key) or failure not in (None, before.get(cell.key))
             (ended if by_others else claimed).append(cell)
-        make_batch(model, claimed, store)
+        make_batch(model, claimed, store, told)
     return ended + claimed, others
 
 
-def make_batch(model: Model, cells: Sequence[Cell], store: Store) -> None:
+def make_batch(model: Model, cells: Sequence[Cell], store: Store, told: Told = None) -> None:
     """Make these runs in joint passes, and write each, or the reason why it failed, to the store.
 
     When they fail together, each is tried alone: one that asks too much must not cost the others.
@@ -99,7 +104,9 @@ def make_batch(model: Model, cells: Sequence[Cell], store: Store) -> None:
     if not runs:
         return
     try:
-        made = [_finished(*pair) for pair in zip(runs, collect(list(runs.values())), strict=True)]
+        going = list(runs.values())
+        traces = collect(going, follow=_stepwise(going, told))
+        made = [_finished(*pair) for pair in zip(runs, traces, strict=True)]
     except Exception as error:  # let go of at once, because it holds the memory of the runs
         reason = _sentence(error)
     else:
@@ -110,7 +117,18 @@ def make_batch(model: Model, cells: Sequence[Cell], store: Store) -> None:
         store.fail(next(iter(runs)).key, reason)
     else:
         for cell in runs:
-            make_batch(model, [cell], store)
+            make_batch(model, [cell], store, told)
+
+
+def _stepwise(runs: Sequence[Run], told: Told) -> Follow | None:
+    """What `told` hears of joint steps, as `collect` has it."""
+
+    def follow(steps: Sequence[Step | None]) -> bool:
+        assert told is not None
+        told(sum(1 / run.evaluations for run, step in zip(runs, steps, strict=True) if step))
+        return True
+
+    return None if told is None else follow
 
 
 def _finished(cell: Cell, trace: Trace) -> Trace:

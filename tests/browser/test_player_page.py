@@ -111,13 +111,14 @@ Opener = Callable[..., Reader]
 
 @pytest.fixture
 def reader(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
-    """reader(traces, **how): the player of these traces, opened; a page without complaints at the
-    end.
+    """reader(traces, **how): the player of these traces, opened at its first step; a page
+    without complaints at the end.
     """
     opened: list[Reader] = []
 
-    def open_(traces: Any, **how: Any) -> Reader:
-        opened.append(Reader(browser, page(traces, tmp_path / f"{len(opened)}.html"), **how))
+    def open_(traces: Any, index: int | None = 0, **how: Any) -> Reader:
+        file = page(traces, tmp_path / f"{len(opened)}.html", index=index)
+        opened.append(Reader(browser, file, **how))
         return opened[-1]
 
     yield open_
@@ -365,11 +366,11 @@ def test_fragments_live_side_by_side(
     players.nth(2).get_by_label("flip (F)").check()
     assert players.nth(1).get_by_label("difference (D)").is_checked()
     players.nth(2).locator(".step").focus()
-    shown.page.keyboard.press("End")
+    shown.page.keyboard.press("Home")
     assert [player.locator(".readout").inner_text() for player in players.all()] == [
-        "Step 0 of 5",
-        "Step 0 of 5",
         "Step 4 of 5",
+        "Step 4 of 5",
+        "Step 0 of 5",
     ]
     assert not shown.faults
     shown.context.close()
@@ -395,7 +396,8 @@ def test_unusual_traces_open(
         "one step": lambda: sv.trace(model, "", steps=4, keep=[2], progress=False),
     }
     trace = changed[what]()
-    shown = reader(trace)
+    shown = reader(trace, index=None)
+    assert shown.text(".readout").startswith(f"Step {trace[-1].index} of ")
     shown.show(*QUANTITIES, *(term.name for term in trace.settings.guidance.terms))
     for index, step in enumerate(trace):
         shown.go(index)

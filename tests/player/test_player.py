@@ -135,6 +135,17 @@ def test_a_page_is_small_even_for_noise(
     assert len(fragment(trace)) <= 1_400_000 + 300_000 * (shape[1] > 64)
 
 
+def test_it_opens_at_the_last_step_or_the_one_that_is_named(model: sv.Model) -> None:
+    """Of the steps that are shown the nearest; of several runs the longest has the slider."""
+    short, trace = (sv.trace(model, "a fox", steps=n, progress=False) for n in (4, 9))
+    assert pack([trace], PAGE_BYTES)["index"] == 8
+    assert pack([trace], PAGE_BYTES, max_steps=3)["index"] == 2
+    assert pack([short, trace], PAGE_BYTES, index=6)["index"] == 6
+    assert pack([trace], PAGE_BYTES, max_steps=3, index=5)["index"] == 1
+    with pytest.raises(sv.SagvizError, match="from 0 to 8"):
+        pack([trace], PAGE_BYTES, index=9)
+
+
 def test_one_image_of_a_batch(model: sv.Model) -> None:
     batch = sv.trace(model, "a fox", steps=2, seed=3, images=2, guidance=BOTH, progress=False)
     alone = sv.trace(model, "a fox", steps=2, seed=4, guidance=BOTH, progress=False)

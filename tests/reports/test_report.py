@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import errno
 import inspect
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -182,7 +185,7 @@ def test_a_whole_number_may_stand_for_a_float() -> None:
     assert Parameters.from_namespace(injected(sag_scale=2)).sag_scale == 2
 
 
-@pytest.mark.parametrize("out", ["no/folder/a.html", "a.txt", "."])
+@pytest.mark.parametrize("out", ["no/folder/a.html", "a.txt", ".", "a" * 251 + ".html"])
 def test_an_unwritable_place_is_refused_before_anything_runs(out: str, tmp_path: Path) -> None:
     with pytest.raises(sv.SagvizError) as error:
         sv.report(tmp_path / out)
@@ -193,6 +196,85 @@ def test_what_stops_the_run_is_said_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(sv.SagvizError, match="no-such-model"):
         sv.report(tmp_path / "a.html", model=str(tmp_path / "no-such-model"))
     assert not list(tmp_path.iterdir())
+
+
+@dataclass(frozen=True, repr=False)
+class Deadly(Term):
+    """Ends its process at once, as the system does where memory runs out."""
+
+    name = "deadly"
+
+    def in_noise(self, step: StepView) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return step.x_t
+
+
+@pytest.mark.slow
+def test_a_kernel_that_dies_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(sv.SagvizError, match="kernel that made the report died") as error:
+        sv.report(tmp_path / "a.html", steps=1, terms=Deadly(1.0))
+    assert is_one_sentence(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals and permissions are of POSIX")
+def test_reports_at_once_from_one_folder(tmp_path: Path) -> None:
+    """In a folder that nobody may write to, and with the user's own kernel of another Python. Each
+    tells of its cells and steps, of which nothing stays in the notebook.
+    """
+    spec = tmp_path / "data" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["false"], "display_name": "x", "language": "python"}))
+    here = tmp_path / "here"
+    here.mkdir(0o500)
+    outs = [tmp_path / f"{number}.html" for number in range(2)]
+    command = [sys.executable, "-m", "sagviz", "report", "--steps", "3"]
+    environment = {**os.environ, "JUPYTER_DATA_DIR": str(tmp_path / "data")}
+    going = [
+        subprocess.Popen(
+            [*command, str(out)], cwd=here, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        for out in outs
+    ]
+    for process, out in zip(going, outs, strict=True):
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        assert "report: cell 8 of 17, step 3 of 3" in said
+        assert " left" in said
+        assert out.exists()
+        assert "sagviz step" not in out.with_suffix(".ipynb").read_text()
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("full", ["out", "everything"])
+def test_finished_work_is_kept_where_the_disk_is_full(
+    full: str, page_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the system's temporary folder, if that has room; what was there before stays whole."""
+    notebook = nbformat.read(page_file.with_suffix(".ipynb"), 4)
+    monkeypatch.setattr("sagviz.reports.report.run", lambda *_: notebook)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    out, before = tmp_path / "out" / "a.html", "an older page"
+    for folder in (out.parent, tmp_path / "temporary"):
+        folder.mkdir()
+    out.write_text(before)
+
+    def write(path: Path, content: bytes) -> Path:
+        if full == "everything" or path.parent == out.parent:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        path.write_bytes(content)
+        return path
+
+    monkeypatch.setattr("sagviz.files.write_whole", write)
+    with pytest.raises(sv.SagvizError, match="No space left") as error:
+        sv.report(out, prompt="a fox")
+    assert is_one_sentence(error.value)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert out.read_text() == before
+    kept = sorted(path.name for path in (tmp_path / "temporary").glob("*/*"))
+    assert kept == (["report.html", "report.ipynb"] if full == "out" else [])
+    assert ("is kept in" in str(error.value)) == (full == "out")
 
 
 @pytest.mark.slow
@@ -261,6 +343,7 @@ def test_the_page_holds_all_that_it_shows(page_file: Path) -> None:
     )
     assert html.count("<math") == len(re.findall(r"\$\$?.+?\$\$?", written)) > 10
     assert "a fox &amp; an owl &lt;b&gt; $5" in html
+    assert "<td>miniature on cpu, float32</td>" in html
     assert page_file.with_suffix(".ipynb").exists()
     assert len(html) < 2_000_000
 
@@ -287,6 +370,8 @@ def test_the_page_opens_offline_and_is_readable(page_file: Path, page: Page, wid
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(page_file.as_uri())
     page.locator(".sagviz-player").wait_for()
+    # the one that is taken apart
+    page.locator(".sagviz-player .readout", has_text="Step 1 of 4").wait_for()
     assert not failures
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width, (
@@ -305,3 +390,23 @@ def test_the_page_opens_offline_and_is_readable(page_file: Path, page: Page, wid
     page.keyboard.press("End")
     # else the player is dead
     page.locator(".sagviz-player .caption", has_text="Step 3 of 4, the last").first.wait_for()
+
+
+@pytest.mark.browser
+def test_the_page_prints_whole(page_file: Path, page: Page) -> None:
+    """On A4, 794 pixels wide with margins of 48: nothing is cut at its edge, no word is broken, and
+    the swatches of legends are printed.
+    """
+    page.set_viewport_size({"width": 698, "height": 1000})
+    page.goto(page_file.as_uri())
+    page.locator(".sagviz-player").wait_for()
+    page.emulate_media(media="print")
+    assert page.evaluate("""() => [...document.querySelectorAll('.output_area img')].every(
+        (image) => image.getBoundingClientRect().right <= innerWidth)""")
+    assert page.evaluate("""() => [...document.querySelectorAll('main > * th')].every(
+        (head) => head.getClientRects()[0].height < 45)""")
+    for swatch in (".strip", ".of"):
+        adjusted = page.locator(f".sagviz-player {swatch}").first.evaluate(
+            "node => getComputedStyle(node, '::before').printColorAdjust"
+        )
+        assert adjusted == "exact"

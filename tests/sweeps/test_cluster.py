@@ -18,10 +18,12 @@ import pandas as pd
 import pytest
 from distributed import Client, LocalCluster, WorkerPlugin
 from distributed.utils import get_mp_context
+from tiny import is_one_sentence
 
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.cli import main
+from sagviz.errors import WorkerError
 from sagviz.sweeps import begin, pool
 from sagviz.sweeps.dispatch import TRIES
 from sagviz.sweeps.executors import gpus
@@ -229,6 +231,15 @@ def test_a_worker_killed_in_the_middle_of_a_hundred_cells(
         f"seed {firsts[key]['seed']}, CFG {firsts[key]['cfg_scale']:g}" in first
         for first, _, key in told
     )
+
+
+def test_a_closed_client_is_one_sentence(model: sv.Model, client: Client, tmp_path: Path) -> None:
+    with Client(client.scheduler.address) as other:
+        executor = other.get_executor()
+    with pytest.raises(WorkerError, match="the executor stopped") as error:
+        sv.sweep(model, **SMALL, store=tmp_path, executor=executor, progress=False)
+    assert is_one_sentence(error.value)
+    assert len(error.value.sweep.pending) == 8
 
 
 def test_the_command_takes_a_scheduler(folder: Path, client: Client, tmp_path: Path) -> None:

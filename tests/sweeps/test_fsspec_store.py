@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pandas as pd
 import pytest
-from tiny import counted
+from fsspec.implementations.memory import MemoryFileSystem
+from tiny import counted, is_one_sentence
 
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.cli import main
+from sagviz.errors import RunError
 from sagviz.sweeps import begin
 from sagviz.sweeps.folder_store import Folder
 from sagviz.sweeps.fsspec_store import Remote, store_at
@@ -130,6 +132,96 @@ def test_the_command_writes_its_table_there(
     assert capsys.readouterr().out == f"{address}/table.csv\n"
     with fsspec.open(f"{address}/table.csv") as file:
         assert len(pd.read_csv(file)) == 2
+
+
+class Failing(MemoryFileSystem):
+    """An address that answers, until `error` says how it fails, in all ways or where it writes."""
+
+    protocol = "failing"
+    cachable = False
+    error: Exception | None = None
+    writes_only = False
+
+    def _fail(self, writes: bool = False) -> None:
+        if self.error is not None and (writes or not self.writes_only):
+            raise self.error
+
+    def ls(self, *args: Any, **kwargs: Any) -> Any:
+        self._fail()
+        return super().ls(*args, **kwargs)
+
+    def cat_file(self, *args: Any, **kwargs: Any) -> bytes:
+        self._fail()
+        return super().cat_file(*args, **kwargs)
+
+    def exists(self, *args: Any, **kwargs: Any) -> bool:
+        self._fail()
+        return super().exists(*args, **kwargs)
+
+    def pipe_file(self, path: str, value: bytes, *args: Any, **kwargs: Any) -> None:
+        self._fail(writes=path.endswith(".sagtrace") or not self.writes_only)
+        super().pipe_file(path, value, *args, **kwargs)
+
+
+class NoCredentialsError(Exception):
+    """botocore's own is no OSError either."""
+
+
+TROUBLES = [
+    PermissionError(13, "Access Denied. Check the bucket"),
+    NoCredentialsError("Unable to locate credentials"),
+    TimeoutError('Read timeout on endpoint URL: "https://bucket"'),
+]
+
+
+@pytest.fixture(params=TROUBLES, ids=repr)
+def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """From when it is called on, "failing://bucket/runs" fails."""
+    fsspec.register_implementation("failing", Failing, clobber=True)
+
+    def fail(**how: object) -> None:
+        for name, value in {"error": request.param, **how}.items():
+            monkeypatch.setattr(Failing, name, value)
+
+    fail(error=None, store={}, pseudo_dirs=[""])
+    return fail
+
+
+def test_a_store_that_does_not_answer_is_one_sentence(
+    model: sv.Model, failing: Callable[..., None]
+) -> None:
+    """Whatever is asked first, and whatever kind its protocol raises: nothing counts as missing."""
+    address = "failing://bucket/runs"
+    made = sweep(model, address, prompts="a fox", seeds=0)
+    failing()
+    cell = made.cells[0]
+    asks: list[Callable[[], object]] = [
+        lambda: repr(made),
+        lambda: made.status(cell),
+        lambda: made.store.holds(cell.key),
+        lambda: made.trace(sag_scale=1),
+        lambda: made.missing(),
+        lambda: made.failed,
+        lambda: made.table(),
+        lambda: sweep(model, address),
+        lambda: sv.Sweep.open(address),
+        lambda: made.store.begin(made.plan.to_json()),
+    ]
+    for ask in asks:
+        with pytest.raises(sv.SagvizError, match=address) as error:
+            ask()
+        assert is_one_sentence(error.value)
+        assert "is not the store" not in str(error.value)
+
+
+def test_a_put_that_fails_stops_the_sweep_with_what_there_is(
+    model: sv.Model, failing: Callable[..., None]
+) -> None:
+    failing(writes_only=True)
+    with pytest.raises(RunError, match="failing://bucket/runs cannot be reached") as error:
+        sweep(model, "failing://bucket/runs")
+    assert is_one_sentence(error.value)
+    assert len(error.value.sweep.pending) == 8
 
 
 @pytest.mark.parametrize("wrong", ["nosuch://bucket/runs", "root://server/runs"])

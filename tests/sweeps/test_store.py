@@ -12,14 +12,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tiny import is_one_sentence
 
 import sagviz as sv
 from sagviz import CFG
+from sagviz.errors import RunError
 from sagviz.files import write_whole
 from sagviz.image import to_png
 from sagviz.sweeps.cell_file import Failure, measures, peek
 from sagviz.sweeps.folder_store import Folder
-from sagviz.sweeps.fsspec_store import Remote
+from sagviz.sweeps.fsspec_store import Remote, store_at
 from sagviz.sweeps.memory_store import Memory
 from sagviz.sweeps.store import Store
 
@@ -256,3 +258,43 @@ def test_measures_behind_a_long_text_are_read_with_the_cell(
     folder = Folder(tmp_path)
     folder.save("k", replace(trace, pictures=(picture,)))
     assert list(folder.measures(["k"])) == [measures(trace)]
+
+
+def test_a_folder_that_is_gone_or_closed_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Folder(tmp_path / "runs")
+    (tmp_path / "runs").rmdir()
+    with pytest.raises(RunError, match="runs cannot be reached") as error:
+        store.look()
+    assert is_one_sentence(error.value)
+
+    def closed(*_: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    store = Folder(tmp_path / "runs")
+    store.fail("k", "no room")
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    with pytest.raises(RunError, match="Permission denied"):
+        store.failure("k")
+
+
+def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trace: sv.Trace) -> None:
+    """Wherever a path is given; a name that begins so and is nobody's stays a name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert Path(str(Folder("~/runs").address)) == tmp_path / "runs"
+    trace.save("~/fox.sagtrace")
+    assert sv.Trace.load("~/fox.sagtrace").latents.equal(trace.latents)
+    assert trace.to_html("~/fox.html") == tmp_path / "fox.html"
+    assert store_at("~/runs", make=False).address == str(tmp_path / "runs")
+    write_whole("~nobody-of-that-name.txt", b"")
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"runs", "fox.sagtrace", "fox.html", "~nobody-of-that-name.txt"}
+
+
+@pytest.mark.parametrize("name", ["f" * 251 + ".txt", "\N{FOX FACE}" * 62 + ".txt"])
+def test_a_name_may_be_as_long_as_the_system_allows(name: str, tmp_path: Path) -> None:
+    """The temporary file beside it has a longer ending, and must not be what is refused."""
+    assert write_whole(tmp_path / name, b"whole").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -28,6 +28,7 @@ from sagviz.models.fingerprint import fingerprint
 from sagviz.records.settings import Settings
 from sagviz.sampling.prepare import Run, resume
 from sagviz.sweeps import begin
+from sagviz.sweeps.bar import Bar
 from sagviz.sweeps.folder_store import Folder
 from sagviz.sweeps.labels import axes_of, values_of
 from sagviz.sweeps.memory_store import Memory
@@ -701,3 +702,35 @@ def test_a_store_of_another_version_is_refused(
         with pytest.raises(sv.SagvizError) as error:
             sv.Sweep.open(tmp_path)
         assert is_one_sentence(error.value)
+
+
+def test_the_bar_moves_at_every_joint_step(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the cells of a batch are under way none of them has ended."""
+    seen: list[float] = []
+
+    class Recorder(Bar):
+        def add(self, cells: float) -> None:
+            seen.append(cells)
+            super().add(cells)
+
+        def end(self) -> None:
+            seen.append(0.0)
+            super().end()
+
+    monkeypatch.setattr("sagviz.sweeps.Bar", Recorder)
+    sv.sweep(model, seeds=range(3), steps=[2, 4], batch=6, progress=False)
+    assert seen == pytest.approx([2.25, 2.25, 0.75, 0.75, *[0.0] * 6])
+
+
+def test_the_bar_tells_cells_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bar(8, True) as bar:
+        bar.start(4)
+        bar.add(2.5)
+        bar.add(9.0)  # a batch that failed is made again, cell by cell
+        bar.end()
+    shown = capsys.readouterr().err
+    assert "50%" in shown
+    assert "8.0/8 cells" in shown
+    assert "left]" in shown

@@ -1,0 +1,94 @@
+"""How far a report is: its kernel announces the steps of the run, and a bar shows cells, steps and
+the time left.
+
+The kernel's standard error is the way from one to the other. Nothing of it stays in the notebook.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+IN_REPORT = "SAGVIZ_IN_REPORT"  # the environment variable that a report's kernel sets itself
+STEP = re.compile(r"sagviz step (\d+) of (\d+)\n")
+FORMAT = "{desc} |{bar}| {elapsed}"
+
+
+def begin() -> None:
+    """In a report's kernel, before the first cell: steps are announced from now on."""
+    os.environ[IN_REPORT] = "1"
+
+
+def announced() -> bool | Callable[[int, int], None]:
+    """What the notebook gives to `compare` as `progress`: nothing is shown where it runs by itself,
+    and in a report each step is announced.
+
+    Example:
+        >>> from sagviz.reports import announced
+        >>> announced()
+        False
+    """
+    return _announce if IN_REPORT in os.environ else False
+
+
+def _announce(done: int, total: int) -> None:
+    print(f"sagviz step {done} of {total}", file=sys.stderr, flush=True)
+
+
+class Bar:
+    """A line on the screen: which cell of the notebook, which step of the run, how long still.
+
+    Args:
+        notebook: the file that is run.
+        shown: whether there is anything to see.
+    """
+
+    def __init__(self, notebook: Path, shown: bool) -> None:
+        import nbformat
+        from tqdm.auto import tqdm
+
+        self._cells = len(nbformat.read(notebook, 4).cells) + 1  # papermill adds its parameters
+        self._words = "report"
+        self._bar = tqdm(total=1, desc=self._words, disable=not shown, bar_format=FORMAT)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def cell(self, cell: Any, cell_index: int) -> None:
+        """A cell begins, as nbclient tells it."""
+        del cell
+        self._words = f"report: cell {cell_index + 1} of {self._cells}"
+        self._bar.set_description_str(self._words)
+
+    def write(self, text: str) -> None:
+        """What the kernel writes to its standard error, as papermill hands it on."""
+        for done, total in STEP.findall(text):
+            self._step(int(done), int(total))
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def _step(self, done: int, total: int) -> None:
+        if self._bar.total != total:
+            self._bar.reset(total)  # the time left is counted from the first step
+            self._bar.bar_format = f"{FORMAT}, {{remaining}} left"
+        self._bar.n = done
+        self._bar.set_description_str(f"{self._words}, step {done} of {total}")
+
+
+def without_steps(notebook: Any) -> Any:
+    """The notebook without what its kernel announced; other words on standard error stay."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                output.text = STEP.sub("", output.text)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
+    return notebook
