@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sagviz.attention.capture import Capture
 from sagviz.attention.words import Word, words_of
-from sagviz.checks import check_number, check_steps, check_whole
+from sagviz.checks import MAX_SEED, check_number, check_steps, check_whole
 from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
 from sagviz.diffusion.seeds import generator
 from sagviz.errors import ArgumentError, warn
@@ -99,7 +99,7 @@ def prepare(
     total, pixels = as_guidance(guidance), model.default_size if size is None else size
     check_steps(steps)
     check_whole("images", images, 1, 4096)
-    check_whole("seed", 0 if seed is None else seed, 0, 2**63 - 4097)
+    check_whole("seed", 0 if seed is None else seed, 0, MAX_SEED)
     check_number("eta", eta, 0, 1)
     check_text(model, total, prompt=prompt, negative_prompt=negative_prompt)
     if warns:

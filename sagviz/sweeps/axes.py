@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sagviz.checks import check_steps, check_whole
+from sagviz.checks import MAX_SEED, check_steps, check_whole
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, Guidance, Term, as_guidance
 from sagviz.models import Model
@@ -123,7 +123,7 @@ def _count(value: int) -> int:
 
 
 def _seed(value: int) -> int:
-    check_whole("a seed", value, 0, 2**63 - 4097)
+    check_whole("a seed", value, 0, MAX_SEED)
     return int(value)
 
 
