@@ -6,6 +6,7 @@ import gc
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -274,7 +275,10 @@ def test_a_picture_that_fails_leaves_the_form_as_it_was(playground: Playground) 
 
 def test_the_same_file_can_be_uploaded_again(playground: Playground) -> None:
     playground.run()
-    file = {"name": "a.png", "content": memoryview(playground.history.runs[0].pictures[1])}
+    content = memoryview(playground.history.runs[0].pictures[1])
+    when = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    kind = {"name": "a.png", "type": "image/png", "size": len(content), "last_modified": when}
+    file = {**kind, "content": content}
     for _ in range(2):
         playground.reset()
         playground.upload.value = (file,)
