@@ -14,6 +14,7 @@ from sagviz.errors import ArgumentError
 
 MAX_STEPS = 999  # a schedule of 1,000 training steps has no more
 SHOWN = 80  # letters of a value in an error
+MAX_SEED = 2**63 - 4097  # torch takes 63 bits, and image i of up to 4096 has seed + i
 
 F = TypeVar("F", bound=Callable[..., Any])
 

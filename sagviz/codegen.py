@@ -26,7 +26,8 @@ FILE = "run.sagtrace"
 
 
 def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
-    """Python whose `picture` and `decoded` are those of `step`, bit for bit on the same machine.
+    """Python whose `picture` and `decoded` are those of `step`, bit for bit on the same machine; a
+    notebook shows the latter.
 
     Args:
         model: what made the trace.
@@ -51,6 +52,7 @@ def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
     lines += [
         f"picture = image.preview({rows}, {colours}.latent_rgb)[0]",
         f"decoded = model.decode({rows})[0]",
+        "decoded",  # a notebook shows what its cell ends in
     ]
     return "\n".join(lines)
 

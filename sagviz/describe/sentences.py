@@ -52,7 +52,7 @@ def _where(step: Step, evaluations: int) -> str:
     amount = "hardly any noise is left"
     if noise >= 0.005:
         amount = f"noise is still {noise:.0%} of the latent"
-    return f"Step {step.index} of {evaluations}{place}: {amount}."
+    return f"Step {step.index}{place} of {evaluations}: {amount}."
 
 
 def _mask(step: Step) -> list[str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from sagviz.attention.capture import Capture
 from sagviz.attention.words import Word, words_of
 from sagviz.checks import (
+    MAX_SEED,
     check_kind,
     check_number,
     check_size,
@@ -114,7 +115,7 @@ def prepare(
     own = model.default_size
     pixels = own if size is None else check_size(size, model.size_unit, own)
     steps, images = check_steps(steps), check_whole("images", images, 1, 4096)
-    first = secrets.randbelow(2**32) if seed is None else check_whole("seed", seed, 0, 2**63 - 4097)
+    first = secrets.randbelow(2**32) if seed is None else check_whole("seed", seed, 0, MAX_SEED)
     eta = check_number("eta", eta, 0, 1)
     check_text(model, total, prompt=prompt, negative_prompt=negative_prompt)
     if warns:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sagviz.checks import check_steps, check_whole, names_arguments, plain
+from sagviz.checks import MAX_SEED, check_steps, check_whole, names_arguments, plain
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, Guidance, Term, as_guidance
 from sagviz.models import Model, as_model
@@ -122,7 +122,7 @@ def _axis(name: str, given: object, check: Callable[[Any], Value]) -> tuple[Valu
 
 
 def _seed(value: int) -> int:
-    return check_whole("a seed", value, 0, 2**63 - 4097)
+    return check_whole("a seed", value, 0, MAX_SEED)
 
 
 def _keep(keep: object) -> Keep:

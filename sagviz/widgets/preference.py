@@ -114,8 +114,8 @@ class Preference(View):
         for name, made in self.buttons.items():
             made.add_class(f"sag-{name}")
         controls = flow(*self.buttons.values(), self.typed)
-        pair = W.VBox([flow(*self.sides), controls], layout=W.Layout(grid_gap="10px"))
-        self.fill(self.heading, self.bar, pair, self.end)
+        pair = W.VBox([flow(*self.sides), controls, self.notice], layout=W.Layout(grid_gap="10px"))
+        self.fill(self.heading, self.bar, pair, self.end, notice=False)
         self._show()
 
     def vote(self, side: str) -> None:
@@ -169,6 +169,7 @@ class Preference(View):
         for name in (LEFT, TIE, RIGHT):
             self.buttons[name].layout.display = "none" if done else None
         self.buttons["undo"].disabled = not number
+        self.keep()
         if not done:
             for side, content in zip(self.sides, self._sides(number), strict=True):
                 side.show(content, f"picture of pair {number + 1}")

@@ -46,18 +46,23 @@ def changes(notebook: Notebook, picture: str, before: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "calls"),
-    [("cfg-scale", 0), ("sag-scale", 0), ("threshold", 1), ("blur-sigma", 1), ("index", 0)],
+    ("name", "step", "calls"),
+    [
+        ("cfg-scale", 0.1, 0),
+        ("sag-scale", 0.05, 0),
+        ("threshold", 0.05, 1),
+        ("blur-sigma", 0.1, 1),
+        ("index", 1, 0),
+    ],
 )
-def test_every_slider(notebook: Notebook, name: str, calls: int) -> None:
+def test_every_slider(notebook: Notebook, name: str, step: float, calls: int) -> None:
     trait, page = name.replace("-", "_"), notebook.page
     start, before = notebook.value(f"scope.{trait}"), pixels(page.locator(CHANGED))
     handle = page.locator(f".sag-{name} .noUi-handle")
     handle.focus()
     for _ in range(4):
         handle.press("ArrowRight")
-    shown = float(handle.get_attribute("aria-valuenow") or "nan")
-    assert shown > start
+    shown = start + 4 * step
     notebook.until(f"abs(scope.{trait} - {shown}) < 1e-6")
     changes(notebook, CHANGED, before)
     page.locator(".sag-cost", has_text=f"{calls} U-Net call").wait_for()
@@ -170,6 +175,36 @@ def test_code_is_shown(notebook: Notebook) -> None:
         "() => document.querySelector('.sag-code textarea').value.includes('SAG(0.5)')"
     )
     assert notebook.value(f"scope.code.value == {text.input_value()!r}")
+    notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    notebook.page.locator(".sag-copy").click()
+    notebook.page.get_by_role("status").get_by_text("copied").wait_for()
+    copied = notebook.page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == text.input_value()
+    notebook.run(copied)
+    shown = notebook.outputs[-1]["data"]
+    assert "image/png" in shown, "a cell with this code draws the picture"
+
+
+def test_opening_changes_nothing(notebook: Notebook) -> None:
+    """Numbers between the sliders' steps, of a run of one's own or typed, stay what they are."""
+    notebook.run("""
+own = CFG(7.25) + SAG(0.33, threshold=1.234, blur_sigma=0.77)
+odd = sv.Microscope(model, sv.trace(model, 'a fox', steps=4, guidance=own, progress=False))
+odd""")
+    page = notebook.page
+    view = page.locator(".sag-view").last
+    for name, value in (("cfg-scale", "7.25"), ("threshold", "1.234"), ("blur-sigma", "0.77")):
+        assert view.locator(f".sag-{name} input").input_value() == value
+    page.wait_for_timeout(500)
+    assert notebook.value("odd.guidance == own and odd.step.forwards == 0")
+    assert "no difference" in notebook.value("odd.results.value")
+    box = view.locator(".sag-sag-scale input")
+    box.fill("0.777")
+    box.press("Enter")
+    notebook.until("odd.sag_scale == 0.777")
+    page.wait_for_timeout(300)
+    assert notebook.value("odd.guidance.get(SAG).scale") == 0.777
+    notebook.run("odd.close()")
 
 
 def test_an_error_shows_below_and_the_next_change_works(notebook: Notebook) -> None:

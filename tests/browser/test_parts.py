@@ -64,13 +64,23 @@ def test_slider_and_box_stay_equal(notebook: Notebook) -> None:
     box.fill("7.5")
     box.press("Enter")
     notebook.page.wait_for_function(
-        "() => document.querySelector('.sag-scale .noUi-handle').ariaValueNow === '7.5'"
+        "() => document.querySelector('.sag-scale .noUi-handle').ariaValueNow === '75.0'"
     )
     assert notebook.value("sample.scale") == 7.5
+    for typed, nearest in (("7.25", 72), ("1.234", 12), ("0.33", 3)):
+        box.fill(typed)
+        box.press("Enter")
+        notebook.until(f"sample.scale == {typed}")
+        page = notebook.page
+        page.locator(f".sag-scale .noUi-handle[aria-valuenow^='{nearest}']").wait_for()
+        page.wait_for_timeout(300)
+        assert notebook.value("sample.scale") == float(typed), "the slider says nothing of itself"
+        assert box.input_value() == typed
 
 
 def test_pictures_change_and_nothing_moves(notebook: Notebook) -> None:
     page = notebook.page
+    page.get_by_role("button", name="Go").scroll_into_view_if_needed()
     before = page.locator(".sag-picture").last.bounding_box()
     page.get_by_role("button", name="Go").click()
     picture = page.get_by_alt_text("Left: scale")

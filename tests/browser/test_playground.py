@@ -8,6 +8,7 @@ import pytest
 from driver import Notebook, Opener, pixels, serious_faults
 from playwright.sync_api import Locator
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SETUP = """
 import torch
 torch.set_num_threads(1)
@@ -56,7 +57,9 @@ def test_typed_prompt_and_moved_sliders_change_the_pictures(notebook: Notebook) 
     prompt = page.get_by_label("Prompt", exact=True)
     prompt.fill("a penguin on a yellow background")
     prompt.press("Enter")
-    run(notebook)
+    notebook.until("playground.traces[0].settings.prompt == 'a penguin on a yellow background'")
+    notebook.until("not playground.worker.busy")
+    page.get_by_alt_text("CFG + SAG: a penguin").first.wait_for()
     second = shown(notebook)
     assert not set(first) & set(second)
     for name in ("steps", "cfg-scale", "sag-scale"):
@@ -191,13 +194,17 @@ def test_history_brings_a_run_back(notebook: Notebook) -> None:
     page = notebook.page
     before = shown(notebook)
     seed = notebook.value("playground.seed")
+    page.get_by_label("randomize").check()
+    notebook.until("playground.randomize")
     box = page.get_by_label("Seed", exact=True)
-    box.fill("99")
+    box.fill("5e9")
     box.press("Enter")
-    notebook.until("playground.seed == 99")
+    notebook.until("playground.seed == 5_000_000_000 and not playground.randomize")
     run(notebook)
+    assert notebook.value("playground.traces[1].settings.seed") == 5_000_000_000
+    assert box.input_value() == "5000000000"
     assert not set(before) & set(shown(notebook))
-    page.locator(".sag-run button:visible").nth(1).click()
+    page.locator(".sag-run img:visible").nth(2).click(force=True)  # the second run's first picture
     notebook.until(f"playground.seed == {seed}")
     page.wait_for_timeout(300)
     assert shown(notebook) == before
@@ -213,24 +220,76 @@ def test_download_carries_the_settings_and_upload_restores_them(
     download.value.save_as(path)
     assert path.name == f"sagviz-seed-{notebook.value('playground.seed')}-cfg-sag.png"
     wanted = notebook.value("playground.traces[1].settings.to_json()")
-    press(notebook, "Reset")
-    notebook.until("playground.randomize")
+    for _ in range(2):  # the same file again
+        press(notebook, "Reset")
+        notebook.until("playground.randomize")
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Load settings").click()
+        chooser.value.set_files(path)
+        notebook.until("not playground.randomize")
+        runs = "[run.settings.to_json() for run in playground.prepare()]"
+        assert notebook.value(runs)[1] == wanted
+
+
+def test_a_picture_s_settings_arrive_unchanged(notebook: Notebook, tmp_path: Path) -> None:
+    page, path = notebook.page, tmp_path / "odd.png"
+    notebook.run(f"""
+from sagviz import cli
+cli.main(["generate", "a fox", "-o", {str(path)!r}, "--steps", "3", "--seed", "5000000000",
+    "--cfg-scale", "7.25", "--sag-scale", "0.33", "--threshold", "1.234"])""")
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Load settings").click()
     chooser.value.set_files(path)
-    notebook.until("not playground.randomize")
-    runs = "[run.settings.to_json() for run in playground.prepare()]"
-    assert notebook.value(runs)[1] == wanted
+    notebook.until("playground.seed == 5_000_000_000")
+    page.wait_for_timeout(500)
+    names = ("cfg_scale", "sag_scale", "threshold", "seed")
+    held = [notebook.value(f"playground.{name}") for name in names]
+    assert held == [7.25, 0.33, 1.234, 5_000_000_000]
+    assert [page.locator(f".sag-{name} input").input_value() for name in ("cfg-scale", "seed")] == [
+        "7.25",
+        "5000000000",
+    ]
 
 
-def test_errors_stand_under_the_widget(notebook: Notebook) -> None:
+def test_errors_stand_under_the_buttons(notebook: Notebook) -> None:
     notebook.run("playground.height = 66")
     press(notebook, "Run")
     alert = notebook.page.get_by_role("alert")
     alert.wait_for()
     assert "multiples of 4" in alert.inner_text()
+    button = notebook.page.get_by_role("button", name="Run", exact=True).bounding_box()
+    place = alert.bounding_box()
+    assert button is not None
+    assert place is not None
+    assert 0 < place["y"] - button["y"] < 100
     press(notebook, "Reset")
     alert.wait_for(state="detached")
+
+
+def test_explain_opens_below_the_pictures_in_sight(notebook: Notebook) -> None:
+    notebook.run("playground.set({'steps': 4})")
+    run(notebook)
+    press(notebook, "Explain this")
+    scope = notebook.page.locator(".sag-view .sag-view")
+    scope.locator(".sag-results img").first.wait_for()
+    notebook.page.wait_for_timeout(500)
+    place = scope.bounding_box()
+    assert place is not None
+    assert 0 <= place["y"] < 500, "scrolled to"
+    notebook.page.get_by_role("button", name="Explain this").and_(
+        notebook.page.locator(":enabled")
+    ).wait_for()
+
+
+def test_a_run_in_a_cell_is_seen_from_its_first_step(notebook: Notebook) -> None:
+    """Shown before it runs, and once, whatever the cell ends in."""
+    code = "early = sv.Playground(model, prompt='a fox', steps=20)\nearly.run()\nearly"
+    notebook.run(code, timeout=120)
+    views = [each for each in notebook.outputs if WIDGET in each.get("data", {})]
+    assert len(views) == 1
+    (still,) = [each for each in notebook.outputs if "sag-still" in str(each)]
+    assert still["data"]["text/html"].count("<img") == 2, "the static face is the last one"
+    notebook.run("early.close()")
 
 
 def test_narrow_pages_wrap(notebook: Notebook) -> None:

@@ -389,7 +389,7 @@ def test_the_page_opens_offline_and_is_readable(page_file: Path, page: Page, wid
     page.locator(".sagviz-player .step").focus()
     page.keyboard.press("End")
     # else the player is dead
-    page.locator(".sagviz-player .caption", has_text="Step 3 of 4, the last").first.wait_for()
+    page.locator(".sagviz-player .caption", has_text="Step 3, the last of 4").first.wait_for()
 
 
 @pytest.mark.browser

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sagviz.errors import ArgumentError, SagvizError, SagvizWarning
 from sagviz.image import to_jpeg, to_png
-from sagviz.widgets.common.controls import button, control
+from sagviz.widgets.common.controls import Number, button, control
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.picture import Picture
 from sagviz.widgets.common.settings import WidgetSettings
@@ -69,14 +69,17 @@ def test_a_refused_value_leaves_the_widget_as_it_was() -> None:
 
 
 def test_every_control_moves_its_trait_and_back() -> None:
+    """A slider counts its steps, here of 0.1."""
     sample = Sample()
     number = sample.parts["scale"]
-    number.slider.value = 4.5
+    number.slider.value = 45
     assert (sample.scale, number.box.value) == (4.5, 4.5)
     number.box.value = 2.3
-    assert (sample.scale, number.slider.value) == (2.3, 2.3)
+    assert (sample.scale, number.slider.value) == (2.3, 23)
     sample.scale = 9
-    assert (number.slider.value, number.box.value) == (9.0, 9.0)
+    assert (number.slider.value, number.box.value) == (90, 9.0)
+    number.slider.value = 3
+    assert sample.scale == 0.3, "not 3 * 0.1, which is a little more"
     sample.parts["kind"].value, sample.parts["prompt"].value, sample.parts["fixed"].value = (
         "fancy",
         "a fox",
@@ -85,12 +88,30 @@ def test_every_control_moves_its_trait_and_back() -> None:
     assert (sample.kind, sample.prompt, sample.fixed) == ("fancy", "a fox", True)
 
 
-def test_what_a_page_makes_of_a_number_does_not_change_it() -> None:
-    sample = Sample(scale=1.0)
-    sample.parts["scale"].slider.value = 0.9999999999999998
-    assert (sample.scale, sample.parts["scale"].box.value) == (1.0, 1.0)
-    sample.parts["scale"].slider.value = 0.1 + 0.2
-    assert (sample.scale, sample.parts["scale"].box.value) == (0.3, 0.3)
+@pytest.mark.parametrize("value", [7.25, 0.33, 1.234, 1 / 3, 0.1 + 0.2, 9.9999999])
+def test_a_number_between_the_slider_s_steps_stays_as_it_is(value: float) -> None:
+    """The slider shows the nearest step; what it then says of itself, it has been told."""
+    for sample in (Sample(scale=value), Sample()):
+        sample.scale = value
+        number = sample.parts["scale"]
+        assert (sample.scale, number.box.value, number.slider.value) == (
+            value,
+            value,
+            round(10 * value),
+        )
+        number.slider.set_trait("value", number.slider.value)
+        number.box.value = value
+        assert sample.scale == value
+        number.slider.value += 1 if number.slider.value < number.slider.max else -1
+        assert sample.scale == number.slider.value / 10
+
+
+def test_a_slider_reaches_both_ends_of_a_range_that_its_steps_do_not_meet() -> None:
+    number = Number("Scale", 7.25, -0.33, 7.25, 0.1)
+    for place, end in ((number.slider.max, 7.25), (number.slider.min, -0.33)):
+        number.slider.value = place - 1 if place > 0 else place + 1
+        number.slider.value = place
+        assert number.value == end
 
 
 def test_every_control_has_a_label_and_its_help_as_tooltip() -> None:

@@ -6,6 +6,7 @@ import gc
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -265,6 +266,84 @@ def test_the_same_model_under_another_name_is_no_news(
     other.load(to_png(made[1].image, {"sagviz": json.dumps(made[1].settings.to_json())}))
     assert "Run makes it again" in other.notice.value
     other.close()
+
+
+ODD = {"cfg_scale": 7.25, "sag_scale": 1 / 3, "threshold": 1.234, "blur_sigma": 0.77}
+
+
+def test_settings_arrive_unchanged_by_every_way(model: sv.Model, tmp_path: Path) -> None:
+    """In code, through the form's own controls, in a run, its picture, and the form again."""
+    playground = Playground(model, prompt="a fox", steps=2, seed=5_000_000_000, **ODD)
+    _, with_sag = playground.run()
+    wanted = CFG(7.25) + SAG(1 / 3, threshold=1.234, blur_sigma=0.77)
+    assert with_sag.settings.guidance == wanted
+    assert with_sag.settings.seed == 5_000_000_000
+    other = Playground(model)
+    other.load(playground.history.runs[0].pictures[1])
+    assert {name: getattr(other, name) for name in ODD} == ODD
+    assert other.seed == 5_000_000_000
+    scope = sv.Microscope(model, with_sag)
+    assert scope.guidance == wanted
+    assert scope.step.forwards == 0
+    assert all(again.disabled for again in scope.controls.resets.values())
+    scope.tabs.selected_index = 3
+    assert repr(wanted) in scope.code.value
+    with_sag.save(tmp_path / "odd.sagtrace")
+    assert sv.Trace.load(tmp_path / "odd.sagtrace").settings == with_sag.settings
+
+
+@pytest.mark.parametrize(
+    ("typed", "seed"),
+    [("12", 12), ("5e9", 5_000_000_000), (str(2**63 - 4097), 2**63 - 4097), (" 7.0 ", 7)],
+)
+def test_a_seed_that_is_typed_is_used(playground: Playground, typed: str, seed: int) -> None:
+    playground.reset()
+    box = seed_box(playground)
+    box.value = typed
+    assert (playground.seed, playground.randomize, box.value) == (seed, False, str(seed))
+    assert playground.prepare()[0].settings.seed == seed
+
+
+@pytest.mark.parametrize("typed", ["", "fox", "1.5", "-1", "1e40", "nan", "inf", str(2**63)])
+def test_what_is_no_seed_is_refused_with_a_sentence(playground: Playground, typed: str) -> None:
+    box = seed_box(playground)
+    box.value = typed
+    assert "give a whole number from 0" in playground.notice.value
+    assert (playground.seed, box.value) == (5, "5")
+
+
+def seed_box(playground: Playground) -> Any:
+    """The box where a seed is typed."""
+    parts = list(playground.children)
+    for part in parts:
+        parts += getattr(part, "children", ())
+    return next(part for part in parts if getattr(part, "description", "") == "Seed")
+
+
+def test_a_picture_that_fails_leaves_the_form_as_it_was(playground: Playground) -> None:
+    playground.run()
+    content = playground.history.runs[0].pictures[1]
+    settings = json.loads(png_texts(content)["sagviz"])
+    settings["guidance"] = (CFG(3.0) + SAG(1.0, threshold=99.0)).to_json()
+    wrong = to_png(from_png(content), {"sagviz": json.dumps({**settings, "prompt": "a cat"})})
+    playground.set({"prompt": "mine", "randomize": True})
+    before = {name: getattr(playground, name) for name in FormSettings.names()}
+    with pytest.raises(ArgumentError, match="threshold is 99"):
+        playground.load(wrong)
+    assert {name: getattr(playground, name) for name in before} == before
+
+
+def test_the_same_file_can_be_uploaded_again(playground: Playground) -> None:
+    playground.run()
+    content = memoryview(playground.history.runs[0].pictures[1])
+    when = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    kind = {"name": "a.png", "type": "image/png", "size": len(content), "last_modified": when}
+    file = {**kind, "content": content}
+    for _ in range(2):
+        playground.reset()
+        playground.upload.value = (file,)
+        assert (playground.randomize, playground.upload.value) == (False, ())
+        assert "Run makes it again" in playground.notice.value
 
 
 def test_upload_reads_the_files_of_both_ipywidgets(playground: Playground) -> None:

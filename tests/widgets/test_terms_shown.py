@@ -43,11 +43,11 @@ def test_each_term_of_the_run_has_a_slider_that_costs_nothing(
     (number,) = [part for part in rows(scope) if css_class(name) in part._dom_classes]
     slider = number.children[1]
     with counted(model.unet) as calls:
-        slider.value = 0.75
+        slider.value = round(0.7 / number.step)
     assert not calls
-    assert getattr(scope, name) == 0.75
+    assert getattr(scope, name) == 0.7
     term = own.guidance.get(name.removesuffix("_scale"))
-    wanted = own.eps + (0.75 - term.scale) * own.terms[term.name]
+    wanted = own.eps + (0.7 - term.scale) * own.terms[term.name]
     torch.testing.assert_close(scope.step.eps, wanted, rtol=0, atol=1e-5)
     scope.reset(name)
     assert torch.equal(scope.step.eps, own.eps)
@@ -87,19 +87,15 @@ def test_a_term_of_the_user_s_own_has_its_slider(model: sv.Model, brighten: Any)
     scope = scope_of(model, trace, brighten_scale=1.5)
     (number,) = [part for part in rows(scope) if "sag-brighten-scale" in part._dom_classes]
     box, slider = number.children
-    assert (box.description, slider.min, slider.max, slider.step) == (
-        "Brighten scale b",
-        -2.0,
-        3.0,
-        0.5,
-    )
-    assert (scope.brighten_scale, slider.value) == (1.5, 1.5)
+    assert (box.description, box.min, box.max, box.step) == ("Brighten scale b", -2.0, 3.0, 0.5)
+    assert (slider.min, slider.max, slider.step) == (-4, 6, 1), "in steps"
+    assert (scope.brighten_scale, slider.value) == (1.5, 3)
     own = trace[scope.index]
     seen: list[float] = []
     scope.observe(lambda change: seen.append(change.new), "brighten_scale")
     with counted(model.unet) as calls:
         scope.brighten_scale = 2
-        slider.value = 2.5
+        slider.value = 5
     assert calls == []
     assert seen == [2.0, 2.5]
     torch.testing.assert_close(

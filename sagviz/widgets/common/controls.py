@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,8 +10,10 @@ import ipywidgets as W
 import traitlets
 
 from sagviz.widgets.common.notice import Notice
-from sagviz.widgets.common.traits import DECIMALS, Amount, Choice, Whole
+from sagviz.widgets.common.traits import Amount, Choice, Whole
 
+DECIMALS = 6  # of a number that a slider's steps make: 11 of 0.1 are 1.1
+NOISE = 1e-9  # of a number of steps: 0.3 / 0.1 is a little less than 3
 NOTHING: Mapping[Any, str] = {}
 LABEL = "110px"  # width of the words before a control, so that controls in a column stand in line
 
@@ -70,10 +73,12 @@ def progress_bar(width: str = "200px", height: str = "12px", total: int = 1) -> 
 
 
 class Number(W.HBox):
-    """A number box with its label, and beside it a slider that is kept equal.
+    """A number box with its label, and beside it a slider, which shows the nearest of its steps
+    and says something only when it is moved: a number that lies between two steps stays as it is.
 
-    ipywidgets' sliders have no accessible name; the box has one, and takes any value that the
-    slider takes.
+    The slider counts whole steps (30 steps of 0.1 for 3.0), because a page gives those back
+    exactly as they were sent, and so never sends what nobody did. It has no accessible name; the
+    box has one.
     """
 
     value = traitlets.Union(
@@ -92,30 +97,43 @@ class Number(W.HBox):
         slider: bool = True,
     ) -> None:
         whole = isinstance(value, int) and isinstance(step, int)
+        self.low, self.high, self.step = low, high, step
         limits = {"min": low, "max": high, "step": step, "value": value}
         self.box = (W.BoundedIntText if whole else W.BoundedFloatText)(description=label, **limits)
         labelled(self.box, words, "210px").layout.flex = "0 0 auto"
-        parts = [self.box]
-        if slider:
-            room = W.Layout(
-                flex="1 1 100px", min_width="100px", max_width="300px", width="auto", margin="0"
-            )
-            self.slider = (W.IntSlider if whole else W.FloatSlider)(
-                readout=False, layout=room, **limits
-            )
-            parts.append(tip(self.slider, f"{label}: {words}"))
         width = "100%" if slider else "auto"
-        super().__init__(
-            parts, value=value, layout=W.Layout(flex_flow="row wrap", width=width, margin="0")
-        )
-        for part in parts:
-            traitlets.link((self, "value"), (part, "value"))
+        layout = W.Layout(flex_flow="row wrap", width=width, margin="0")
+        super().__init__([self.box], value=value, layout=layout)
+        traitlets.link((self, "value"), (self.box, "value"))
+        if slider:
+            self.slider = tip(self._slider(), f"{label}: {words}")
+            self.slider.observe(lambda change: self._move(change.new), "value")
+            self.observe(lambda _: self._follow(), "value")
+            self.children = (self.box, self.slider)
         self.add_class("sag-number")
 
-    @traitlets.validate("value")
-    def _rounded(self, proposal: Any) -> float:
-        """Without the last bits that a page adds."""
-        return round(proposal.value, DECIMALS)
+    def _slider(self) -> W.IntSlider:
+        room = W.Layout(
+            flex="1 1 100px", min_width="100px", max_width="300px", width="auto", margin="0"
+        )
+        low, high = (
+            math.floor(self.low / self.step + NOISE),
+            math.ceil(self.high / self.step - NOISE),
+        )
+        return W.IntSlider(min=low, max=high, value=self._nearest(), readout=False, layout=room)
+
+    def _nearest(self) -> int:
+        """The slider's place: how many steps the number is, to the nearest."""
+        return round(self.value / self.step)
+
+    def _follow(self) -> None:
+        self.slider.value = self._nearest()
+
+    def _move(self, place: int) -> None:
+        """The hand has moved the slider there, unless that is where the number is."""
+        if place != self._nearest():
+            moved = round(place * self.step, DECIMALS)
+            self.value = min(max(moved, self.low), self.high)
 
 
 def number_of(

@@ -1,4 +1,4 @@
-"""Errors, warnings and news in a line under the widget."""
+"""Errors, warnings and news in a line under the buttons that they come of."""
 
 from __future__ import annotations
 

@@ -9,17 +9,12 @@ import traitlets
 from sagviz.checks import check_number, check_whole
 from sagviz.errors import ArgumentError
 
-# of numbers in controls: a slider of the page makes 0.9999999999999998 of 1 as soon as it is shown
-DECIMALS = 6
-
 
 class Amount(traitlets.Float):
-    """A number from `min` to `max`, to six decimals."""
+    """A number from `min` to `max`, kept as it was given."""
 
     def validate(self, _obj: Any, value: Any) -> float:
-        number = check_number(str(self.name), value, self.min, self.max)
-        # as its control rounds it, which would else set it a second time
-        return round(float(number), DECIMALS)
+        return float(check_number(str(self.name), value, self.min, self.max))
 
 
 class Whole(traitlets.Int):

@@ -1,22 +1,31 @@
-"""`View`, the base of the widgets: settings that are visible to Shift-Tab, errors under the widget,
+"""`View`, the base of the widgets: settings that are visible to Shift-Tab, a place for errors,
 a static face, and `close` for all that it is made of.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import ipywidgets as W
 import traitlets
+from IPython import get_ipython
+from IPython.display import display, update_display
 from traitlets import Bunch
 
 from sagviz.widgets.common.layout import close_all, text
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.settings import WidgetSettings
+from sagviz.widgets.common.worker import Later, has_kernel
 
-STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+STYLE, STILL = (
+    (Path(__file__).parent / name).read_text(encoding="utf-8")
+    for name in ("style.css", "still.css")
+)
+KEPT_AFTER = 1.0  # seconds without a change
 
 
 class Signature:
@@ -60,15 +69,12 @@ class View(W.VBox):
 
     Attributes:
         settings: the settings object.
-        notice: the line for errors under the widget.
+        notice: the line for errors.
     """
 
     settings_type: ClassVar[type[WidgetSettings]]
     settings: WidgetSettings
     __signature__ = Signature()
-    # ipywidgets 7 shows itself by a method that hides the MIME bundle; both versions use the bundle
-    # when it is None.
-    _ipython_display_ = None
 
     def __init__(self, *inputs: object, layout: W.Layout | None = None, **options: Any) -> None:
         given = {name: value for name, value in options.items() if value is not ...}
@@ -78,6 +84,9 @@ class View(W.VBox):
         self.add_traits(**{name: Forwarded(help=traits[name].help) for name in names})
         self.settings.observe(lambda change: self.notify_change(Bunch(change, owner=self)), names)
         self.notice = Notice()
+        self._keeper = Later(KEPT_AFTER)
+        self._was_shown = False  # whether it was ever shown
+        self._ahead: int | None = None  # the cell that has shown it ahead of its own end
         self.add_class("sag-view")
 
     @classmethod
@@ -85,15 +94,68 @@ class View(W.VBox):
         """Names of the settings that a user may give by keyword, or set later."""
         return cls.settings_type.options()
 
-    def fill(self, *children: W.Widget) -> None:
-        """Set what the widget is made of; the style sheet comes first, the notice last."""
-        self.children = (text("sag-style", f"<style>{STYLE}</style>"), *children, self.notice)
+    def fill(self, *children: W.Widget, notice: bool = True) -> None:
+        """Set what the widget is made of; the style sheet comes first.
+
+        Args:
+            notice: whether the notice comes last; else it stands among the children already, under
+                the buttons that it speaks of.
+        """
+        end = [self.notice] if notice else []
+        self.children = (text("sag-style", f"<style>{STYLE}</style>"), *children, *end)
 
     def static_html(self) -> str:
         """What the widget shows where there are no widgets: reopened, exported and untrusted
         notebooks.
         """
         return ""
+
+    @property
+    def _ipython_display_(self) -> Callable[[], None] | None:
+        """In a kernel, what shows the widget; elsewhere the MIME bundle does, also in ipywidgets 7,
+        which has a method of its own here that hides it.
+        """
+        return self._display if has_kernel() else None
+
+    @contextmanager
+    def shown_first(self) -> Iterator[None]:
+        """Around work that holds a cell up: a widget that was never shown is shown before it, not
+        after. Without a kernel, nothing.
+        """
+        if has_kernel() and not self._was_shown:
+            self._display()
+            self._ahead = get_ipython().execution_count
+        try:
+            yield
+        finally:
+            self._renew()
+
+    def keep(self) -> None:
+        """Let the notebook's file have the present static face, once nothing newer comes: what is
+        seen now is then seen again where the file is opened without this kernel.
+        """
+        if self._was_shown:
+            self._keeper.do(self._renew)
+
+    def _display(self) -> None:
+        """Two outputs: the live view, and the static face, which hides while that lives. Once in a
+        cell that has shown it ahead of its work.
+        """
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead != get_ipython().execution_count:
+            self._was_shown = True
+            live = {**self._repr_mimebundle_(), "text/html": ""}
+            display(live, raw=True)
+            display(self._still(), raw=True, display_id=self._model_id)
+
+    def _renew(self) -> None:
+        if self._was_shown:
+            update_display(self._still(), raw=True, display_id=self._model_id)
+
+    def _still(self) -> dict[str, str]:
+        words = f"<{type(self).__name__}>"
+        content = f'<style>{STILL}</style><div class="sag-still">{self.static_html()}</div>'
+        return {"text/html": content, "text/plain": words}
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self._model_id}
@@ -108,6 +170,7 @@ class View(W.VBox):
         """Free the widget and all that it is made of: ipywidgets keeps every widget in memory until
         it is closed.
         """
+        self._keeper.forget()
         close_all(self.children)
         self.layout.close()
         super().close()

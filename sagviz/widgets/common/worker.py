@@ -79,9 +79,13 @@ class Later:
     first, so that no two mix their settings.
 
     Without a kernel, in scripts and tests, it does each at once.
+
+    Args:
+        pause: seconds without anything newer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = PAUSE) -> None:
+        self.pause = pause
         self._timer: threading.Timer | None = None
         self._turn = threading.Lock()
 
@@ -96,7 +100,7 @@ class Later:
         if not has_kernel():
             work()
             return
-        self._timer = threading.Timer(PAUSE, self._begin, [work])
+        self._timer = threading.Timer(self.pause, self._begin, [work])
         self._timer.daemon = True
         self._timer.start()
 

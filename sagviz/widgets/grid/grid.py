@@ -109,7 +109,8 @@ class Grid(View):
             ArgumentError: there is no model, or it has other weights than the sweep's.
         """
         self.work.use(model)
-        self._make(here=True)
+        with self.shown_first():
+            self._make(here=True)
         return self.sweep
 
     def run_whole(self, *, here: bool = True) -> None:
@@ -184,8 +185,8 @@ class Grid(View):
         }
         self.summary, self.caption = W.HTML(), W.HTML()
         buttons = flow(*self.buttons.values())
-        parts = (self.menus, buttons, self.work.progress, self.caption, self.table, self.opened)
-        self.fill(self.summary, *parts)
+        head = (self.summary, self.menus, buttons, self.notice, self.work.progress)
+        self.fill(*head, self.caption, self.table, self.opened, notice=False)
 
     def _make(self, *, here: bool = False) -> None:
         seen = [square.cell for square in self._seen()]
@@ -223,6 +224,7 @@ class Grid(View):
         self.caption.value = f"<p>{escape(sheet.caption)}</p>"
         self.table.show(sheet, described(sheet, lambda square: self.work.status_of(square.cell)))
         self._mark()
+        self.keep()
 
     def _draw_again(self) -> None:
         """Unless the table was drawn a moment ago."""

@@ -104,8 +104,9 @@ if anywidget is not None:
 
         PAUSE = 0.25
 
-        _esm = HERE / "table.js"
-        _css = HERE / "table.css"
+        # as text: anywidget watches files, and its watcher keeps the widget in memory
+        _esm = (HERE / "table.js").read_text(encoding="utf-8")
+        _css = (HERE / "table.css").read_text(encoding="utf-8")
 
         def __init__(
             self, read: Callable[[Sequence[str]], dict[str, Shot]], look: Callable[[], None]

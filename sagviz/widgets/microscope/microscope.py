@@ -22,7 +22,9 @@ from sagviz.plot.what_if import trial
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.controls import action_button, control, labelled
-from sagviz.widgets.common.layout import column, flow, text
+from sagviz.widgets.common.layout import column, flow, stack, text
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.page import copy_button
 from sagviz.widgets.common.view import View
 from sagviz.widgets.common.worker import Later
 from sagviz.widgets.microscope.attention_tab import AttentionTab
@@ -79,9 +81,12 @@ class Microscope(View):
         self.words, self.results = text("sag-story"), text("sag-results")
         self.formula, self.panes = text("sag-formula"), text("sag-panes")
         self.controls = Controls(settings, notice, self.later)
-        self.attention_tab = AttentionTab(settings, notice, self.later, self._tell)
-        self.mask_tab = MaskTab(settings, notice)
-        self.branch_tab = BranchTab(settings, notice)
+        self.tabs_notice = (
+            Notice()
+        )  # under the buttons of the tabs, far below those of the controls
+        self.attention_tab = AttentionTab(settings, self.tabs_notice, self.later, self._tell)
+        self.mask_tab = MaskTab(settings, self.tabs_notice)
+        self.branch_tab = BranchTab(settings, self.tabs_notice)
         self._arrange()
         settings.observe(lambda _: self.refresh(), "revision")
         self.refresh()
@@ -118,6 +123,7 @@ class Microscope(View):
             self.step = self.tries.look()
             self._draw(self.shown)
             self._tell(self.step.forwards, time.perf_counter() - began)
+            self.keep()
 
     def static_html(self) -> str:
         words = escape(describe.of_step(self.shown, self.trace.evaluations))
@@ -170,18 +176,18 @@ class Microscope(View):
             self.code.value = codegen.code(self.model, self.trace, self.step, image=image)
 
     def _arrange(self) -> None:
-        self.code = labelled(
-            W.Textarea(description="Python", rows=16),
-            "makes these very pictures; select all and copy",
-        )
+        words = "makes these very pictures; select all and copy"
+        self.code = labelled(W.Textarea(description="Python", rows=16), words)
         self.code.add_class("sag-code")
-        self.tabs = W.Tab([self.attention_tab, self.mask_tab, self.branch_tab, self.code])
+        written = stack(*copy_button(self.code), self.code)
+        self.tabs = W.Tab([self.attention_tab, self.mask_tab, self.branch_tab, written])
         for place, title in enumerate(TABS):
             self.tabs.set_title(place, title)
         self.tabs.observe(lambda _: self._write_code(), "selected_index")
         left = column(self.controls, self.cost, self.words, width="360px")
         right = column(self.results, width="400px")
-        self.fill(self._top(), flow(left, right), self.formula, self.panes, self.tabs)
+        shown = (flow(left, right), self.formula, self.panes, self.tabs, self.tabs_notice)
+        self.fill(self._top(), self.notice, *shown, notice=False)
 
     def _top(self) -> W.Widget:
         """What is looked at: the step, and the image where there are several."""

@@ -14,6 +14,7 @@ from sagviz.plot.marks import marked
 from sagviz.widgets.common.optional import anywidget
 from sagviz.widgets.common.picture import image_tag
 
+HERE = Path(__file__).parent
 HINTS = {
     "point": "Click a place, or move it with the arrow keys.",
     "paint": "Draw with the pointer; with the keyboard, arrow keys move and the space bar paints.",
@@ -63,8 +64,9 @@ if anywidget is not None:
     class Surface(anywidget.AnyWidget, Marks):
         """The picture with a canvas over it."""
 
-        _esm = Path(__file__).parent / "surface.js"
-        _css = Path(__file__).parent / "surface.css"
+        # as text: anywidget watches files, and its watcher keeps the widget in memory
+        _esm = (HERE / "surface.js").read_text(encoding="utf-8")
+        _css = (HERE / "surface.css").read_text(encoding="utf-8")
 
 
 def surface(mode: str, rows: int, columns: int) -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from html import escape
+from typing import Any
 
 import ipywidgets as W
 
-from sagviz.widgets.common.controls import action_button, control
+from sagviz.widgets.common.controls import action_button, control, css_class, labelled
 from sagviz.widgets.common.layout import flow, stack
 from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.worker import Later
 from sagviz.widgets.playground.settings import FormSettings
 
 WITHOUT_PROMPT = (
@@ -19,17 +22,21 @@ WITHOUT_PROMPT = (
 )
 
 
-def controls(settings: FormSettings) -> W.Widget:
+def controls(settings: FormSettings, notice: Notice, run: Callable[[], None]) -> W.Widget:
     """The settings that everyone needs, in one column; a model that reads no prompt has a sentence
     in its place.
+
+    Args:
+        notice: where errors are shown.
+        run: what Enter in the prompt does.
     """
     reads, make = settings.model.reads_text, partial(control, settings)
     return stack(
-        make("prompt", "Prompt") if reads else W.HTML(f"<p>{WITHOUT_PROMPT}</p>"),
+        _prompt(settings, run) if reads else W.HTML(f"<p>{WITHOUT_PROMPT}</p>"),
         make("steps", "Steps"),
         *([make("cfg_scale", "Text guidance", 0.1)] if reads else []),
         make("sag_scale", "SAG scale", 0.05),
-        flow(make("seed", "Seed", slider=False), make("randomize", "randomize")),
+        flow(_seed(settings, notice), make("randomize", "randomize")),
     )
 
 
@@ -73,6 +80,48 @@ def examples(settings: FormSettings, notice: Notice) -> W.Widget:
     made = W.VBox(rows)
     made.add_class("sag-examples")
     return made
+
+
+def _prompt(settings: FormSettings, run: Callable[[], None]) -> W.Widget:
+    made, later = control(settings, "prompt", "Prompt"), Later()
+
+    def submit(_: object, message: dict[str, Any], __: object) -> None:
+        if message.get("event") == "submit":
+            later.do(run)  # a page sends the words that Enter ended after it
+
+    made.on_msg(submit)
+    return made
+
+
+def _seed(settings: FormSettings, notice: Notice) -> W.Widget:
+    """In digits, because a page's numbers are whole up to 2**53 only. A seed that is typed is
+    meant: no other is drawn.
+    """
+    made = W.Text(description="Seed", value=str(settings.seed), continuous_update=False)
+
+    def show(_: object = None) -> None:
+        made.value = str(settings.seed)
+
+    def take(change: Any) -> None:
+        if change.new != str(settings.seed):
+            values = {"seed": whole(change.new), "randomize": False}
+            notice.attempt(lambda: settings.set(values))
+            show()
+
+    settings.observe(show, "seed")
+    made.observe(take, "value")
+    made.add_class(css_class("seed"))
+    return labelled(made, settings.traits()["seed"].help, "310px")
+
+
+def whole(text: str) -> int | str:
+    """The whole number that a text says, "5e9" too; other texts as they are."""
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        return text
+    sensible = number.is_finite() and number.adjusted() < 30
+    return int(number) if sensible and number == number.to_integral_value() else text
 
 
 def _row(head: W.Widget, rest: Sequence[str]) -> W.Widget:

@@ -57,7 +57,7 @@ class History(W.VBox):
 
 
 class _Place(W.VBox):
-    """Two small pictures and a button."""
+    """Two small pictures and a button, which is as large as all of it for the pointer."""
 
     def __init__(self, notice: Notice, pick: Callable[[], None]) -> None:
         self.thumbnails = W.HTML()

@@ -107,15 +107,18 @@ class Screen(W.VBox):
             place.value = '<span class="sag-link sag-quiet">no picture yet</span>'
 
     def follow(self, steps: Sequence[Step], total: int) -> None:
-        """Show the step that both runs have come to, unless the last one was shown a moment ago."""
-        now, done = time.monotonic(), steps[0].index + 1
+        """Show the step that both runs have come to, unless the last one was shown a moment ago;
+        steps count from 0, as everywhere.
+        """
+        now, index = time.monotonic(), steps[0].index
+        done = index + 1
         if now - self.last < EVERY:
             return
         self.last = now
         self.bar.max, self.bar.value = total, done
-        self.status.value = f"step {done} of {total}, {time_left(now - self.began, done, total)}"
+        self.status.value = f"step {index} of {total}, {time_left(now - self.began, done, total)}"
         for picture, step in zip(self.pictures, steps, strict=True):
-            picture.show(to_jpeg(rough(step, self.model)), f"preview at step {done} of {total}")
+            picture.show(to_jpeg(rough(step, self.model)), f"preview at step {index} of {total}")
 
     def present(self, made: Made) -> None:
         """Show what a run left."""

@@ -21,6 +21,7 @@ from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import Run
 from sagviz.widgets.common.controls import action_button, tip
 from sagviz.widgets.common.layout import close_all, column, flow
+from sagviz.widgets.common.page import arrival
 from sagviz.widgets.common.view import View
 from sagviz.widgets.common.worker import Worker
 from sagviz.widgets.microscope.microscope import Microscope
@@ -86,13 +87,11 @@ class Playground(View):
             "best": make("Article's best", best, lambda: self.set(BEST)),
             "explain": make("Explain this", look, self.explain),
         }
-        self.upload = W.FileUpload(
-            accept=".png", description="Load settings from a PNG", layout=W.Layout(width="auto")
-        )
+        # the style sheet writes its label, in place of one with a count of files
+        self.upload = W.FileUpload(accept=".png", description="", layout=W.Layout(width="auto"))
+        self.upload.add_class("sag-upload")
         tip(self.upload, "a picture that was downloaded here, or that sagviz generate made")
-        self.upload.observe(
-            lambda change: self.notice.attempt(lambda: self.load_files(change["new"])), "value"
-        )
+        self.upload.observe(lambda change: self._uploaded(change.new), "value")
         self._arrange()
         self._set_running(False)
 
@@ -114,7 +113,8 @@ class Playground(View):
 
     def run(self) -> tuple[Trace, ...]:
         """Run with the settings of the form, here and now: (cfg, cfg_sag). The Run button does the
-        same beside the notebook.
+        same beside the notebook. A Playground that was not shown yet is shown first, so that its
+        steps are seen.
 
         Raises:
             ArgumentError: the settings do not go together.
@@ -122,7 +122,8 @@ class Playground(View):
                 `traces`.
         """
         runs = self._ready()
-        self.worker.start(lambda: self._run(runs), here=True)
+        with self.shown_first():
+            self.worker.start(lambda: self._run(runs), here=True)
         return self.traces
 
     def show(self, made: Made) -> None:
@@ -143,12 +144,17 @@ class Playground(View):
             self.load(bytes(file["content"]))
 
     def explain(self) -> None:
-        """Open the Microscope on the run that is shown, below."""
+        """Open the Microscope on the run that is shown, below the pictures."""
         self._check_idle()
         if not self.traces or not len(self.traces[-1]):
             raise SagvizError("there are no steps to explain; press Run first")
-        close_all(self.more.children)
-        self.more.children = (Microscope(self.model, self.traces[-1]),)
+        button = self.buttons["explain"]
+        words, button.description, button.disabled = button.description, "Opening ...", True
+        try:
+            close_all(self.more.children)
+            self.more.children = (*arrival(), Microscope(self.model, self.traces[-1]))
+        finally:
+            button.description, button.disabled = words, False
 
     def static_html(self) -> str:
         if self.traces and all(trace.pictures for trace in self.traces):
@@ -162,7 +168,11 @@ class Playground(View):
         names = ("run", "cancel", "reset", *(["best"] if reads else []))
         main = flow(*(self.buttons[name] for name in names))
         after = flow(self.buttons["explain"], self.upload)
-        folded = form.advanced(self.settings)
+        launch = partial(self.notice.attempt, self._launch)
+        asked, folded = (
+            form.controls(self.settings, self.notice, launch),
+            form.advanced(self.settings),
+        )
         model = escape(repr(self.model).strip("<>"))
         self.fill(
             W.HTML(
@@ -170,12 +180,13 @@ class Playground(View):
                 f" class='sag-quiet'>{model}.</span></p>"
             ),
             flow(
-                column(form.controls(self.settings), main, folded, width="320px"),
+                column(asked, main, self.notice, folded, width="320px"),
                 column(self.screen, after, width="400px"),
             ),
+            self.more,
             form.examples(self.settings, self.notice),
             self.history,
-            self.more,
+            notice=False,
         )
 
     def _set_running(self, running: bool) -> None:
@@ -229,6 +240,13 @@ class Playground(View):
     def _present(self, made: Made) -> None:
         self.traces = made.traces
         self.screen.present(made)
+        self.keep()
+
+    def _uploaded(self, value: Any) -> None:
+        """Load it, and hold nothing, so that the same file can come again."""
+        if value:
+            self.notice.attempt(lambda: self.load_files(value))
+            self.upload.set_trait("value", type(value)())
 
     def _restore(self, settings: Settings) -> None:
         lost = self.settings.restore(settings)

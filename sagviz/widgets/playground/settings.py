@@ -7,7 +7,7 @@ from typing import Any
 
 import traitlets
 
-from sagviz.checks import MAX_STEPS
+from sagviz.checks import MAX_SEED, MAX_STEPS
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, SAG, Guidance
 from sagviz.models import SCHEDULERS, Model, as_model
@@ -81,11 +81,11 @@ class FormSettings(WidgetSettings):
     seed = Whole(
         0,
         min=0,
-        max=2**32 - 1,
-        help="Which noise to start from, 0 to 4294967295 (0). The same seed, the same picture.",
+        max=MAX_SEED,
+        help=f"Which noise to start from, 0 to {MAX_SEED} (0). The same seed, the same picture.",
     )
     randomize = traitlets.Bool(
-        False, help="Draw a new seed for each run (no). The seed that was used stays in the box."
+        False, help="Draw a new seed for each run (no), until one is set. The one used is shown."
     )
     negative_prompt = traitlets.Unicode(
         "", help="What not to draw, in words (nothing). It acts through text guidance."
@@ -126,6 +126,7 @@ class FormSettings(WidgetSettings):
             "examples": examples,
             "blur_sigma": model.sag().blur_sigma,
         }
+        self._drawn: int | None = None  # the seed that a run drew, and nobody set
         super().__init__(**{**own, **options})
         self.initial = {name: getattr(self, name) for name in self.names()}
 
@@ -154,10 +155,20 @@ class FormSettings(WidgetSettings):
         self.set({**self.initial, "randomize": True})
 
     def set(self, values: Example) -> None:
-        """Set several settings."""
-        with self.hold_trait_notifications():
-            for name, value in values.items():
-                setattr(self, name, value)
+        """Set several settings, all or, where one is refused, none."""
+        before = {name: getattr(self, name) for name in (*values, "randomize")}
+        try:
+            with self.together():
+                self._assign(values)
+        except Exception:
+            self._assign(before)
+            raise
+
+    def adjust(self, name: str, before: Any) -> None:
+        """A seed that is set is meant: no other is drawn in its place."""
+        del before
+        if name == "seed" and self.seed != self._drawn:
+            self.randomize = False
 
     def prepare(self) -> tuple[Run, Run]:
         """The two runs, (cfg, cfg_sag), ready to start; draws the seed where it is not fixed, and
@@ -176,7 +187,8 @@ class FormSettings(WidgetSettings):
         cfg = Guidance((CFG(self.cfg_scale),) if self.model.reads_text else ())
         sag = self.model.sag(self.sag_scale, threshold=self.threshold, blur_sigma=self.blur_sigma)
         with_sag = prepare(self.model, self.prompt, guidance=cfg + sag, **options)
-        self.seed = options["seed"] = with_sag.settings.seed
+        self._drawn = options["seed"] = with_sag.settings.seed
+        self.seed = self._drawn
         return prepare(self.model, self.prompt, guidance=cfg, **options), with_sag
 
     def restore(self, settings: Settings) -> list[str]:
@@ -191,6 +203,11 @@ class FormSettings(WidgetSettings):
         name = scheduler_name(self.model, settings.scheduler)
         self.set({**values, "scheduler": name or ""})
         return self._lost(settings, name)
+
+    def _assign(self, values: Example) -> None:
+        """One after the other, `randomize` last, because a seed that is set ends it."""
+        for name in sorted(values, key=lambda name: name == "randomize"):
+            setattr(self, name, values[name])
 
     def _lost(self, settings: Settings, scheduler: str | None) -> list[str]:
         """What the form has no place for, and what this model cannot do as that run's did."""
