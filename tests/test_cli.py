@@ -125,6 +125,7 @@ def test_help_is_everywhere(arguments: list[str], capsys: pytest.CaptureFixture[
     assert "sagviz" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_estimate_is_that_of_python(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main(
@@ -148,6 +149,7 @@ def test_an_estimate_is_that_of_python(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == f"{expected}\n"
 
 
+@pytest.mark.slow
 def test_a_long_prompt_warns_and_goes_on(tmp_path: Path) -> None:
     """As a user runs it: in a process of its own, with nothing from inside torch on the screen."""
     command = [
@@ -305,6 +307,7 @@ def test_a_prompt_in_another_encoding_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_python_m_sagviz() -> None:
     command = [sys.executable, "-m", "sagviz", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -61,6 +61,7 @@ CHANGES: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_code_of_a_change(model: sv.Model, name: str) -> None:
     trace = run(model, images=2)
@@ -69,6 +70,7 @@ def test_code_of_a_change(model: sv.Model, name: str) -> None:
     assert len(text.splitlines()) <= 22
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -88,6 +90,7 @@ def test_code_of_a_run(model: sv.Model, changes: dict[str, Any]) -> None:
         assert (f"{name}={value!r}" in text) == (name != "keep")
 
 
+@pytest.mark.slow
 def test_code_of_branches(model: sv.Model) -> None:
     trace = run(model)
     late = sv.branch(model, trace, 2, guidance=CFG(6.0) + SAG(1.0), mask=square(), progress=False)

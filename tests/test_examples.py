@@ -32,6 +32,7 @@ def test_every_public_name_has_an_example() -> None:
     assert not missing, f"{len(missing)} of {len(PUBLIC)}: {', '.join(missing)}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PUBLIC if examples(name, PUBLIC[name])])
 def test_the_example_does_what_it_says(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

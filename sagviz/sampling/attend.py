@@ -14,7 +14,7 @@ from sagviz.attention.words import words_of
 from sagviz.checks import names_arguments
 from sagviz.models import Conditioning, Model, as_model
 from sagviz.records.trace import Trace
-from sagviz.sampling.prepare import check_made_by
+from sagviz.sampling.checks import check_made_by
 
 
 @names_arguments()

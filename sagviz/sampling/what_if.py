@@ -19,9 +19,10 @@ from sagviz.models import Model, as_model
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
+from sagviz.sampling.checks import check_made_by
 from sagviz.sampling.collect import Progress, collect, progress_bar
 from sagviz.sampling.lockstep import advance, to_host
-from sagviz.sampling.prepare import Run, check_made_by, resume
+from sagviz.sampling.prepare import Run, resume
 from sagviz.sampling.unet_calls import UNetCalls
 
 # Schedulers whose next latent depends on this step alone.

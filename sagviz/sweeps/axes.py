@@ -12,7 +12,8 @@ from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, Guidance, Term, as_guidance
 from sagviz.models import Model, as_model
 from sagviz.models.fingerprint import fingerprint
-from sagviz.sampling.prepare import Run, check_text, prepare, warn_of_prompts
+from sagviz.sampling.checks import check_text, warn_of_prompts
+from sagviz.sampling.prepare import Run, prepare
 from sagviz.sweeps.fsspec_store import store_at
 from sagviz.sweeps.memory_store import Memory
 from sagviz.sweeps.plan import Keep, Plan

@@ -249,6 +249,7 @@ def test_anything_else_than_a_capture_is_refused(model: sv.Model) -> None:
         run(model, "mid")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "kdpm2"])
 @pytest.mark.parametrize("guidance", [None, BOTH], ids=repr)
 def test_a_stored_step_is_read_by_one_pass(model: sv.Model, guidance: Any, scheduler: str) -> None:

@@ -322,6 +322,7 @@ def test_a_place_lies_in_the_cell_of_the_grid_that_covers_it() -> None:
     assert cell_of((14, 16), (15, 17), (8, 9)) == (7, 8)
 
 
+@pytest.mark.slow
 def test_column_mass_of_4096_tokens_is_small_quick_and_right() -> None:
     """At most 5 % of one N x N map in memory (of the eight heads' maps 0.6 %), at most three plain
     attentions in time.

@@ -244,6 +244,7 @@ class Paper:
 MID = "mid_block.attentions.0.transformer_blocks.0.attn1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "euler"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize(
@@ -296,6 +297,7 @@ def check(trace: sv.Trace, expected: list[dict[str, Tensor]]) -> None:
                 assert difference(value, truth[name]) < BOUND, (step.index, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "euler"])
 @pytest.mark.parametrize(
     ("family", "cfg", "s", "blur", "taps", "cells"),

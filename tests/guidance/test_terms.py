@@ -485,6 +485,7 @@ def test_runs_with_one_average_stay_together(model: sv.Model) -> None:
     assert difference(traces[1].latents, run(model, APG(5.0) + PAG(2.0, start=0.6)).latents) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [*SUMS, None, CFG(3.0) + SAG(1.0)], ids=repr)
 def test_memory_is_told_before(model: sv.Model, guidance: Any) -> None:
     network = classified(model)
@@ -522,6 +523,7 @@ def changed(**changes: Term) -> Guidance:
     return Guidance(tuple(changes.get(term.name, term) for term in ALL.terms))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guidance", "rows"),
     [
@@ -579,6 +581,7 @@ def test_nothing_changed_is_the_step_itself(network: sv.Model, trace: sv.Trace) 
     assert not calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++ 2m"])
 def test_branches_are_exact(network: sv.Model, scheduler: str) -> None:
     """Unchanged they are the run, from the start a run of its own; the average goes along."""

@@ -44,6 +44,7 @@ def test_memory_has_no_slope_over_120_runs(folder: Path) -> None:
     assert climb("runs", str(folder)) < BOUND
 
 
+@pytest.mark.slow
 @reads_proc
 def test_a_leak_of_a_latent_a_run_would_be_seen() -> None:
     """The measure itself, on a leak of 16 KiB a run."""

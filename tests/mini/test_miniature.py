@@ -75,16 +75,19 @@ def test_its_card_and_samples_are_there() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_decoder_is_sharp(mini: sv.Model) -> None:
     assert autoencoder.to_psnr(autoencoder.squared_errors(mini.vae, prompts.held_out(200)[0])) >= 34
 
 
+@pytest.mark.slow
 def test_latents_are_standard(mini: sv.Model) -> None:
     latents = autoencoder.encode(mini.vae, prompts.held_out(200)[0]).float()
     assert latents.mean(dim=(0, 2, 3)).abs().max() < 0.1
     assert (latents.std(dim=(0, 2, 3)) - 1).abs().max() < 0.1
 
 
+@pytest.mark.slow
 def test_a_run_starts_where_training_was(mini: sv.Model) -> None:
     """At the first step of a run, latents of renders vary hardly more than noise: even their mean
     colours are drowned in it.

@@ -37,6 +37,7 @@ def test_the_slope_is_that_of_the_log_probability(t: int, place: int) -> None:
     torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_learns_to_tell_two_latents_apart(tmp_path: Path) -> None:
     torch.manual_seed(0)
     latents = torch.randn(2, 4, 16, 16).repeat(20, 1, 1, 1)

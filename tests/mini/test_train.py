@@ -36,6 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return run(tmp_path_factory.mktemp("first"))
 
 
+@pytest.mark.slow
 def test_from_sprites_to_weights(trained: Folders) -> None:
     model = sv.load(trained[1])
     assert sv.vocabulary(model) == vocabulary()
@@ -69,6 +70,7 @@ def test_every_stage_leaves_its_measures_and_a_picture_of_them(trained: Folders)
     assert (model / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_second_run_trains_nothing_and_exports_the_same(trained: Folders) -> None:
     work, model = trained
     times = {path: path.stat().st_mtime_ns for path in work.rglob("*.pt")}
@@ -102,6 +104,7 @@ def test_a_start_hands_over_what_an_earlier_model_learned(trained: Folders) -> N
     torch.testing.assert_close(denoiser(x_t, torch.tensor(500), ids), expected)
 
 
+@pytest.mark.slow
 def test_a_kept_encoder_gives_the_latents_of_the_model_that_it_is_from(
     trained: Folders, tmp_path: Path
 ) -> None:

@@ -282,6 +282,7 @@ def load_lora(pipe: Any, folder: Path) -> None:
     pipe.load_lora_weights(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "lora"),
     [
@@ -413,6 +414,7 @@ SHAPES: dict[str, tuple[type, dict[str, Any], tuple[int, int], dict[tuple[int, i
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_grids_of_the_real_networks(name: str) -> None:
     """Their shapes without weights: what `layers` lists, and what a pass through them shows."""
@@ -713,6 +715,7 @@ def guidance(model: Model) -> Guidance:
     return Guidance((CFG(3.0),) if model.reads_text else ()) + model.sag(0.7)
 
 
+@pytest.mark.slow
 def test_a_run_is_followed_kept_and_looked_into(
     family: Family, made: sv.Trace, tmp_path: Path
 ) -> None:
@@ -739,6 +742,7 @@ def mid(trace: sv.Trace) -> str:
     return next(layer for layer in trace[0].captured if layer.startswith("mid"))
 
 
+@pytest.mark.slow
 def test_a_step_is_changed_and_left(family: Family, made: sv.Trace) -> None:
     model = family.model
     louder = sv.what_if(model, made, 1, guidance=replace_sag(guidance(model), scale=1.4))
@@ -765,6 +769,7 @@ def replace_sag(total: Guidance, **changes: Any) -> Guidance:
     )
 
 
+@pytest.mark.slow
 def test_guidances_are_compared_and_drawn(family: Family) -> None:
     """Without text there is no CFG: plain, and SAG with what suits the family."""
     model = family.model
@@ -863,6 +868,7 @@ def test_an_unknown_word_is_nobodys_where_there_are_none(pixels: Model) -> None:
     assert sv.vocabulary(pixels) is None
 
 
+@pytest.mark.slow
 def test_the_shell_makes_a_picture(family: Family, tmp_path: Path) -> None:
     """With what suits the family where nothing is said."""
     model, out = family.model, tmp_path / "a.png"

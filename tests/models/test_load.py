@@ -370,6 +370,7 @@ def test_an_unknown_scheduler_is_refused_with_the_known_ones(model: sv.Model, na
     assert is_one_sentence(error.value)
 
 
+@pytest.mark.slow
 def test_threads_do_not_share_the_tokenizers_state(model: sv.Model) -> None:
     """Prompts embedded at the same time, by several widgets, are those embedded one by one."""
     prompts = ["a fox", "", "a cat above an owl"] * 300

@@ -71,6 +71,7 @@ def tiny_sdxl() -> UNet2DConditionModel:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unet", [build_unet(block_out_channels=(32, 64)), tiny_sdxl()], ids=["sd", "sdxl"]
 )
@@ -154,6 +155,7 @@ def test_buffers_are_weights_too() -> None:
     assert weight_bytes(nn.BatchNorm1d(10)) == 4 * 40 + 8
 
 
+@pytest.mark.slow
 def test_sdxl_is_told_by_the_laws_of_its_size(sdxl: UNet2DConditionModel) -> None:
     """Activations grow with rows and with cells as they do in proportion, attention included, and
     halve in float16.

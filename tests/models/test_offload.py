@@ -106,6 +106,7 @@ WAYS: dict[str, Callable[[StableDiffusionPipeline], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_pipeline_with_hooks_of_its_own_runs_as_one_without(
     model: sv.Model, folder: Path, way: str

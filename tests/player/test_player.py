@@ -120,6 +120,7 @@ def test_without_scripts_a_contact_strip_is_left(traces: tuple[sv.Trace, ...]) -
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "limit", "kept"),
     [((4, 16, 16), 3_000_000, 50), ((4, 64, 64), 8_000_000, 50), ((4, 128, 128), 8_000_000, 12)],

@@ -159,6 +159,7 @@ def test_a_step_without_sag_has_no_schematic(traces: tuple[sv.Trace, ...], model
     assert is_one_sentence(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["step_panel", "film_strip", "triptych", "guidance_curves", "schematic"]
 )

@@ -192,6 +192,7 @@ def test_an_unwritable_place_is_refused_before_anything_runs(out: str, tmp_path:
     assert is_one_sentence(error.value)
 
 
+@pytest.mark.slow
 def test_what_stops_the_run_is_said_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(sv.SagvizError, match="no-such-model"):
         sv.report(tmp_path / "a.html", model=str(tmp_path / "no-such-model"))
@@ -328,6 +329,7 @@ class Links(HTMLParser):
         assert tag != "iframe"
 
 
+@pytest.mark.slow
 def test_the_page_holds_all_that_it_shows(page_file: Path) -> None:
     html = page_file.read_text()
     links = Links()

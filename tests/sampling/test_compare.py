@@ -35,6 +35,7 @@ def alike(a: sv.Trace, b: sv.Trace) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

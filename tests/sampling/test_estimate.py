@@ -32,6 +32,7 @@ def sd15(tmp_path_factory: pytest.TempPathFactory) -> sv.Model:
     return sv.load(write_sd15(tmp_path_factory.mktemp("sd15")), device="meta", dtype="float16")
 
 
+@pytest.mark.slow
 def test_stable_diffusion_is_told_from_its_configuration_alone(sd15: sv.Model) -> None:
     """Weights by the published counts; with everything there at once it fits a T4 four times."""
     need = sv.estimate(sd15, "a fox", guidance=BOTH)
@@ -48,6 +49,7 @@ def test_stable_diffusion_is_told_from_its_configuration_alone(sd15: sv.Model) -
     )
 
 
+@pytest.mark.slow
 def test_a_step_takes_what_was_told(model: sv.Model) -> None:
     """Within 15 % of what torch held at once in a whole step: passes, attention, guidance and the
     scheduler's step.
@@ -68,6 +70,7 @@ def test_the_rows_are_those_of_the_largest_call(model: sv.Model, guidance: Any, 
     assert sv.estimate(model, "a fox", guidance=guidance, images=3).rows == max(calls) == 3 * rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [None, 2, [0]])
 def test_the_records_are_those_of_the_steps_that_are_kept(model: sv.Model, keep: Any) -> None:
     settings: dict[str, Any] = {"guidance": BOTH, "steps": 6, "keep": keep}

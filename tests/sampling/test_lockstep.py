@@ -71,6 +71,7 @@ MIXED: tuple[dict[str, Any], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_rows", [None, 1, 3, 5])
 def test_runs_of_every_kind_go_together_as_they_go_alone(
     model: sv.Model, max_rows: int | None
@@ -91,6 +92,7 @@ def test_a_v_model_goes_together(v_model: sv.Model) -> None:
     assert max(map(distance, together(v_model, *each), alone(v_model, *each))) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_scheduler_goes_together(model: sv.Model, scheduler: str) -> None:
     each = [
@@ -99,6 +101,7 @@ def test_every_scheduler_goes_together(model: sv.Model, scheduler: str) -> None:
     assert max(map(distance, together(model, *each), alone(model, *each))) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_rows", [None, 2, 5])
 def test_each_call_and_each_row_is_counted_once(model: sv.Model, max_rows: int | None) -> None:
     with counted(model.unet) as rows:
@@ -132,6 +135,7 @@ def test_runs_share_their_steps_until_they_part(model: sv.Model) -> None:
     assert max(map(distance, found, alone(model, *each))) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [

@@ -128,6 +128,7 @@ class Waits(TorchDispatchMode):
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("guidance", [None, CFG(3.0), BOTH], ids=str)
 def test_a_step_waits_for_the_device_once(model: sv.Model, guidance: Any, scheduler: str) -> None:
@@ -145,6 +146,7 @@ def test_a_step_waits_for_the_device_once(model: sv.Model, guidance: Any, schedu
 # Limits.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_sag_of_scale_zero_is_cfg_bit_for_bit(model: sv.Model, scheduler: str) -> None:
     with_sag, cfg = (
@@ -154,6 +156,7 @@ def test_sag_of_scale_zero_is_cfg_bit_for_bit(model: sv.Model, scheduler: str) -
     assert with_sag.image.tobytes() == cfg.image.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "limit",
     [SAG(1.0, threshold=math.inf), SAG(1.0, blur_sigma=0.0), SAG(1.0, blur_kernel=1)],
@@ -197,6 +200,7 @@ def test_the_layer_and_the_heads_are_those_asked_for(model: sv.Model, layer: str
     assert not torch.allclose(everything, one, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("steps", [1, 2])
 def test_the_shortest_runs_work(model: sv.Model, scheduler: str, steps: int) -> None:
@@ -204,6 +208,7 @@ def test_the_shortest_runs_work(model: sv.Model, scheduler: str, steps: int) -> 
     assert trace.latents.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_longest_run_can_be_laid_out(model: sv.Model, scheduler: str) -> None:
     first = next(sv.steps(model, steps=999, scheduler=scheduler, guidance=BOTH))
@@ -259,6 +264,7 @@ def test_the_generator_yields_what_a_trace_keeps(model: sv.Model) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{}, {"eta": 1.0}, {"scheduler": "euler"}, {"scheduler": "dpm++ 2m", "size": (32, 48)}],
@@ -450,6 +456,7 @@ def test_nothing_stays_after_a_run(model: sv.Model) -> None:
     run(model)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("call", [1, 2, 5, 6])
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()], ids=repr)
@@ -517,6 +524,7 @@ def test_the_progress_bar_can_be_switched_off(
 # Keeping.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keep", "indices"),
     [
@@ -545,6 +553,7 @@ def test_a_keep_that_names_no_steps_is_refused(model: sv.Model, keep: Any) -> No
     refused("keep", model, steps=7, keep=keep)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [None, CFG(3.0), BOTH], ids=str)
 @pytest.mark.parametrize("keep", [None, 2, 5, [3]], ids=str)
 def test_a_trace_within_the_bound_stays_within_it(

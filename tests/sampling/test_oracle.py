@@ -187,6 +187,7 @@ def test_pag_is_that_of_diffusers(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phi", [0.0, 0.7, 1.0])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_rescale_is_that_of_diffusers(
@@ -209,6 +210,7 @@ def test_rescale_is_that_of_diffusers(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("prompt", [PROMPT, ""])
 def test_an_unguided_run_is_that_of_diffusers(
@@ -219,6 +221,7 @@ def test_an_unguided_run_is_that_of_diffusers(
     assert difference(ours(model, scheduler, noise(), None, prompt).latents, expected) < BOUND
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", sorted(set(SCHEDULERS) - set(INTEGER_TIMES)))
 def test_cfg_is_that_of_diffusers_where_diffusers_has_no_right_sag(
     model: sv.Model, pipe: StableDiffusionPipeline, scheduler: str
@@ -229,6 +232,7 @@ def test_cfg_is_that_of_diffusers_where_diffusers_has_no_right_sag(
     )
 
 
+@pytest.mark.slow
 def test_a_v_model_runs_as_in_diffusers(v_model: sv.Model) -> None:
     pipe = StableDiffusionPipeline(
         **{
@@ -295,6 +299,7 @@ def has_zero_snr(scheduler: str) -> bool:
     return "rescale_betas_zero_snr" in inspect.signature(SCHEDULERS[scheduler][0]).parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "cells", "negative"), [(1, (16, 16), None), (2, (16, 24), "a tree")], ids=str
 )

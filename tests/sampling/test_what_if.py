@@ -121,6 +121,7 @@ def test_a_branch_with_unchanged_settings_is_the_trace(
     assert len(calls) == 2 * (len(old) - 1 - index % len(old)), "its first step is known already"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", RUNS, ids=str)
 def test_a_branch_from_the_start_is_a_run_of_its_own(
     model: sv.Model, settings: dict[str, Any]

@@ -94,6 +94,7 @@ def test_a_look_sees_who_works(tmp_path: Path) -> None:
     assert folder.look() == {"made": "done"}
 
 
+@pytest.mark.slow
 def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     code = (
         "import sys, time; from sagviz.sweeps.folder_store import Folder; claim ="
@@ -203,6 +204,7 @@ def test_many_writers_of_one_file_do_no_harm(tmp_path: Path) -> None:
 # The measures of a cell without its tensors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize("steps", [1, 60])  # 60 have a longer index than is read at first
 def test_measures_are_read_without_the_cell(

@@ -84,6 +84,7 @@ def test_cells_are_the_product_in_order(model: sv.Model) -> None:
     assert [trace.settings for trace in made] == [cell.settings for cell in made.cells]
 
 
+@pytest.mark.slow
 def test_each_cell_is_the_run_that_trace_makes(model: sv.Model) -> None:
     made = sweep(
         model,
@@ -211,6 +212,7 @@ def test_cells_are_found_by_their_settings(model: sv.Model) -> None:
         begin(model, "a fox").trace()
 
 
+@pytest.mark.slow
 def test_questions_about_settings_make_no_cells(model: sv.Model) -> None:
     """Of a million cells all would take half a minute and half a gigabyte."""
     guidance: list[Any] = [None, CFG(2.0), CFG(2.0) + SAG(1.0, threshold=0.9), CFG(3.0) + SAG(0.5)]
@@ -282,6 +284,7 @@ def test_the_table_has_settings_and_measures(model: sv.Model) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keep", "kept"),
     [
@@ -484,6 +487,7 @@ def test_a_batch_that_is_too_large_is_made_one_by_one(
     assert len(list(made)) == 8
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_everything_whole(
     model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

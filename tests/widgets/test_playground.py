@@ -355,6 +355,7 @@ def test_upload_reads_the_files_of_both_ipywidgets(playground: Playground) -> No
         assert (playground.prompt, playground.steps) == ("a fox", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_schedulers_are_recognized(model: sv.Model, name: str) -> None:
     recorded = describe(make_scheduler(model, name))
@@ -454,6 +455,7 @@ def test_history_brings_settings_and_pictures_back(playground: Playground) -> No
     assert playground.traces == first
 
 
+@pytest.mark.slow
 def test_history_holds_a_few_runs_and_a_few_bytes(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,6 +471,7 @@ def test_history_holds_a_few_runs_and_a_few_bytes(
     assert "press Run first" in playground.notice.value
 
 
+@pytest.mark.slow
 def test_a_run_is_not_slowed_by_its_display(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,99 @@
+"""What a run is asked for, checked before anything is computed: its trace, texts, noise, capture."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sagviz.attention.capture import Capture
+from sagviz.checks import check_kind, check_unicode, shown
+from sagviz.errors import ArgumentError
+from sagviz.guidance import Guidance
+from sagviz.models import Model
+from sagviz.models.fingerprint import fingerprint, part_for
+from sagviz.models.vocabulary import warn_of_unknown_words
+from sagviz.records.trace import Trace
+
+
+def check_made_by(model: Model, trace: Trace, guidance: Guidance | None = None) -> str:
+    """Refuse what is no trace, and one that another model made, whatever they are called; the
+    model's fingerprint for this guidance, the trace's own where `None`.
+    """
+    check_kind(
+        "trace",
+        trace,
+        Trace,
+        "what sv.trace returned, after the model; sv.Trace.load(path) reads one from a file",
+    )
+    old = trace.settings
+    total = old.guidance if guidance is None else guidance
+    found = fingerprint(model, [old.guidance, total])
+    if part_for(found, old.guidance) != old.fingerprint:
+        raise ArgumentError(
+            f"the trace was made by {old.model} ({old.fingerprint}), and {model.name} here"
+            f" ({part_for(found, old.guidance)}) has other weights, adapters, tokens or dtype; load"
+            " that model as it was"
+        )
+    return part_for(found, total)
+
+
+def check_text(model: Model, guidance: Guidance, **prompts: object) -> None:
+    """Refuse what is no text, and of a model of pixels any text, and with it CFG and its like.
+
+    Raises:
+        ArgumentError: says what to leave out.
+    """
+    for name, prompt in prompts.items():
+        if not isinstance(prompt, str):
+            several = "; sv.sweep(model, prompts=[...]) runs several" * isinstance(
+                prompt, list | tuple
+            )
+            raise ArgumentError(f"{name} is {shown(prompt)}; give a text, '' for none{several}")
+        check_unicode(name, prompt)
+        if not model.reads_text:
+            model.check_prompt(prompt)
+    comparing = [term for term in guidance.terms if term.needs_both_branches]
+    if comparing and not model.reads_text:
+        names = [type(term).__name__ for term in comparing]
+        rest = Guidance(tuple(term for term in guidance.terms if term not in comparing))
+        raise ArgumentError(
+            f"{names[0]} compares a prediction with and without a prompt, and {model.name}"
+            f" reads none; leave {' and '.join(names)} out: guidance={rest!r}"
+        )
+
+
+def warn_of_prompts(model: Model, *prompts: str) -> None:
+    """Warn of words that are cut off, and of words that the model was not taught."""
+    for prompt in prompts:
+        model.check_prompt(prompt)
+    warn_of_unknown_words(model, *prompts)
+
+
+def checked_noise(noise: object, shape: tuple[int, ...]) -> Tensor:
+    if isinstance(noise, np.ndarray):
+        noise = torch.from_numpy(np.ascontiguousarray(noise))
+    if not isinstance(noise, Tensor):
+        raise ArgumentError(
+            f"noise is a {type(noise).__name__}; give a tensor (images, C, H, W) = {shape}, or None"
+            " to draw it"
+        )
+    if tuple(noise.shape) != shape:
+        raise ArgumentError(
+            f"noise has the shape {tuple(noise.shape)}; these settings need (images, C, H, W) ="
+            f" {shape}"
+        )
+    return noise.float().cpu()
+
+
+def checked_capture(
+    model: Model, capture: object, prompt: str, pixels: tuple[int, int], images: int
+) -> Capture:
+    """The capture with its layers spelt out; refuses one of another kind, of layers that are not
+    there, or too large.
+    """
+    if not isinstance(capture, Capture):
+        raise ArgumentError(f"capture is {capture!r}; give sagviz.Capture(...), or None")
+    _, height, width = model.latent_shape(pixels)
+    capture.check(capture.bytes(model, prompt, size=pixels, images=images), "one step")
+    return capture.resolved(model, (height, width))
