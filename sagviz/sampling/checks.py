@@ -1,4 +1,4 @@
-"""What a run is asked for, checked before anything is computed: its trace, texts, noise, capture."""
+"""What a run is asked for, checked before anything is computed: trace, texts, noise, capture."""
 
 from __future__ import annotations
 

@@ -115,6 +115,7 @@ def test_a_family_of_a_users_own_is_one_class(families: Open) -> None:
         title = "tagged ones"
         PARTS = (*StableDiffusion.PARTS, "tag")
         KNOWN_BY = "tag"
+        tag: str
 
     try:
         pipe = changed(families("sd1").pipe, tag="a tag")
