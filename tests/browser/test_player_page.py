@@ -315,7 +315,8 @@ def test_runs_of_different_lengths_keep_step(
 ) -> None:
     short = sv.trace(model, "a fox", steps=2, seed=3, progress=False)
     shown = reader([short, traces[1]])
-    for index, words in ((0, "Step 0 of 2"), (1, "Step 0 of 2"), (4, "Step 1 of 2")):
+    first = "Step 0, the first of 2"
+    for index, words in ((0, first), (1, first), (4, "Step 1, the last of 2")):
         shown.go(index)
         assert words in shown.text(".caption")
 

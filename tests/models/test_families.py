@@ -846,7 +846,7 @@ def test_the_playground_and_the_microscope(family: Family) -> None:
     assert model.reads_text or not {"Prompt", "Text guidance", "Not to draw"} & labels
     assert playground.settings.restore(with_sag.settings) == []
     playground.explain()
-    scope = playground.more.children[0]
+    (scope,) = (child for child in playground.more.children if isinstance(child, sv.Microscope))
     assert not scope.notice.value
     scope.threshold = 1.2
     scope.layer = next(iter(layers(model.unet, (16, 16))))

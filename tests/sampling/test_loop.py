@@ -209,7 +209,7 @@ def test_the_shortest_runs_work(model: sv.Model, scheduler: str, steps: int) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", sorted({*SCHEDULERS} - {"lcm", "tcd"}))  # they take fewer
 def test_the_longest_run_can_be_laid_out(model: sv.Model, scheduler: str) -> None:
     first = next(sv.steps(model, steps=999, scheduler=scheduler, guidance=BOTH))
     assert first.x_next.isfinite().all()
@@ -367,7 +367,7 @@ class Gaussian(nn.Module):
     def __init__(self, bars: Tensor) -> None:
         super().__init__()
         self.bars, self.unused = bars, nn.Parameter(torch.zeros(()))
-        self.config = SimpleNamespace(sample_size=8, in_channels=4)
+        self.config, self.dtype = SimpleNamespace(sample_size=8, in_channels=4), torch.float32
 
     def forward(self, x: Tensor, t: Tensor, encoder_hidden_states: Tensor) -> SimpleNamespace:
         del encoder_hidden_states
@@ -628,7 +628,6 @@ def refused(words: str, model: sv.Model, **settings: Any) -> str:
         ("noise has the shape", {"noise": noise(2)}),
         ("noise has the shape", {"noise": noise(), "images": 2}),
         ("noise is", {"noise": [1.0]}),
-        ("noise is", {"noise": np.zeros((1, 4, 16, 16))}),
         ("noise is", {"noise": 3}),
         ("no self-attention layer 'top'", {"guidance": SAG(1.0, layer="top")}),
         (r"heads \(9,\).*0\.\.3", {"guidance": CFG(3.0) + SAG(1.0, heads=(9,))}),
