@@ -11,7 +11,7 @@ from toys import Brighten, Mirror
 
 import sagviz as sv
 from sagviz import CFG, SAG, plot
-from sagviz.errors import ArgumentError
+from sagviz.errors import TraceError
 from sagviz.guidance import Guidance, Term
 from sagviz.player.pack import pack
 
@@ -129,7 +129,7 @@ def test_a_file_with_a_term_that_is_not_defined_here_is_refused(
     path = trace.save(tmp_path / "toy.sagtrace")
     kind = Term.kinds.pop(toy.name)
     try:
-        with pytest.raises(ArgumentError, match=toy.name):
+        with pytest.raises(TraceError, match=toy.name):
             sv.Trace.load(path)
     finally:
         Term.kinds[toy.name] = kind
