@@ -11,7 +11,7 @@ from toys import Brighten, Mirror
 
 import sagviz as sv
 from sagviz import CFG, SAG, plot
-from sagviz.errors import TraceError
+from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import Guidance, Term
 from sagviz.player.pack import pack
 
