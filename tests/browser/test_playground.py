@@ -181,7 +181,8 @@ def test_the_partial_trace_opens_in_the_scrubber_and_the_next_run_works(notebook
     player.locator(".readout", has_text="Step 0 of 999").wait_for()
     player.locator(".step").press("End")
     notebook.page.wait_for_function(
-        "document.querySelector('.sag-view .sagviz-player .readout').textContent !== 'Step 0 of 999'"
+        "document.querySelector('.sag-view .sagviz-player .readout').textContent"
+        " !== 'Step 0 of 999'"
     )
     said = player.locator(".readout").inner_text()
     assert 0 < int(said.split()[1]) <= notebook.value("playground.traces[1][-1].index")
