@@ -105,6 +105,7 @@ def test_a_run_that_fails_puts_them_back() -> None:
 def test_two_runs_that_overlap_put_back_what_each_had() -> None:
     """Each begins and ends while the other is within a step."""
     models, first_in, second_in = [sv.load(), sv.load()], threading.Event(), threading.Event()
+    both = threading.Barrier(2)
 
     def meet(own: threading.Event, other: threading.Event) -> Callable[..., None]:
         def hook(*_: object) -> None:
@@ -118,6 +119,7 @@ def test_two_runs_that_overlap_put_back_what_each_had() -> None:
 
     def run(model: sv.Model) -> tuple[int, sv.Trace, int]:
         before = torch.get_num_threads()
+        both.wait(timeout=60)  # a thread that begins later may find the other's setting
         return before, traced(model), torch.get_num_threads()
 
     with ThreadPoolExecutor(2) as workers:

@@ -91,8 +91,7 @@ def test_a_part_in_common_is_one_at_a_time(
     pipe: StableDiffusionPipeline, tmp_path: Path, part: str
 ) -> None:
     """A U-Net of one's own beside a common autoencoder, too; what has nothing in common goes on."""
-    other = build_pipe(tmp_path / "other")
-    apart = sv.load(other)
+    apart, other = sv.load(build_pipe(tmp_path / "apart")), build_pipe(tmp_path / "other")
     setattr(other, part, getattr(pipe, part))
     sharing = sv.load(other)
 

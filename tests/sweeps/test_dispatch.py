@@ -22,6 +22,7 @@ from sagviz.errors import WorkerError
 from sagviz.sweeps import begin, dispatch, tasks
 
 AXES: dict[str, Any] = {"prompts": "a fox", "seeds": range(8), "steps": 1, "guidance": CFG(3.0)}
+UNSET = dict.fromkeys(("device", "dtype", "config", "variant", "revision"))
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,7 @@ def test_the_model_is_loaded_once(
     monkeypatch.setattr(tasks, "load", noted)
     with ThreadPoolExecutor(4) as executor:
         sv.sweep(model, **AXES, store=tmp_path, batch=1, executor=executor, progress=False)
-    assert loaded == [{"source": model.name, "device": None, "dtype": None, "offload": False}]
+    assert loaded == [{"source": model.name, "offload": False, **UNSET}]
 
 
 def test_a_stop_cancels_what_waits(model: sv.Model, tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_a_store_that_others_filled_is_not_filled_again(
         before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
         made: list[Any] = []
         monkeypatch.setattr(
-            "sagviz.sweeps.workers.make_batch", lambda _model, cells, _store: made.extend(cells)
+            "sagviz.sweeps.workers.make_batch", lambda _model, cells, *_: made.extend(cells)
         )
         tasks.perform(task)
     assert not made
@@ -245,10 +246,7 @@ def test_a_model_knows_how_it_was_loaded(
     monkeypatch.chdir(folder.parent)
     origin = sv.load(folder.name, **given).origin
     assert origin is not None
-    assert (
-        vars(origin)
-        == {"source": str(folder), "device": None, "dtype": None, "offload": False} | expected
-    )
+    assert vars(origin) == {"source": str(folder), "offload": False, **UNSET} | expected
 
 
 def test_a_classifier_is_loaded_with_the_miniature(tmp_path: Path) -> None:

@@ -117,6 +117,10 @@ class View(W.VBox):
         """
         return self._display if has_kernel() else None
 
+    @_ipython_display_.setter
+    def _ipython_display_(self, value: None) -> None:
+        """ipywidgets 7 sets it to `None` when it closes a widget."""
+
     @contextmanager
     def shown_first(self) -> Iterator[None]:
         """Around work that holds a cell up: a widget that was never shown is shown before it, not
