@@ -4,6 +4,7 @@ allowed, what to try.
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -118,3 +119,10 @@ def warn(message: str) -> None:
 def _is_ours(names: dict[str, Any]) -> bool:
     # torch's decorators, such as no_grad, stand between two functions of ours
     return str(names.get("__name__")).partition(".")[0] in (__name__.partition(".")[0], "torch")
+
+
+def first_sentence(error: BaseException) -> str:
+    """What a library's error says first, without its full stop, to go into a sentence of ours."""
+    lines = (line.strip() for line in str(error).splitlines())
+    line = next((line for line in lines if line), type(error).__name__)
+    return re.split(r"[.!?]\s+(?=[A-Z])", line)[0].rstrip(".")

@@ -21,6 +21,11 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def from_home(place: str) -> str:
+    """A path or a hub's name as it is given, but for a path from `~`: without it."""
+    return str(expanded(place)) if place.startswith("~") else place
+
+
 def write_whole(path: str | Path, content: bytes) -> Path:
     """Write a file under a temporary name in the same folder, bring it to the disk, then give it
     its name.

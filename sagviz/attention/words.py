@@ -46,6 +46,19 @@ def with_all_vectors(tokenizer: Any, prompt: str) -> str:
     return prompt
 
 
+def padded(tokenizer: Any, text: str, **options: Any) -> Any:
+    """The tokens of a text, cut or filled up to the tokenizer's length; a tokenizer's state is
+    shared: hold the lock.
+    """
+    return tokenizer(
+        with_all_vectors(tokenizer, text),
+        padding="max_length",
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+        **options,
+    )
+
+
 def words_of(model: TextModel, prompt: str) -> list[Word]:
     """How the tokens of a prompt make up its words; CLIP's tokenizer marks the last piece of each
     by "</w>".
@@ -53,12 +66,7 @@ def words_of(model: TextModel, prompt: str) -> list[Word]:
     tokenizer = model.tokenizer
     # a tokenizer keeps padding and truncation as its own state, which threads would share
     with model.at_work():
-        ids = tokenizer(
-            with_all_vectors(tokenizer, prompt),
-            padding="max_length",
-            truncation=True,
-            max_length=tokenizer.model_max_length,
-        ).input_ids
+        ids = padded(tokenizer, prompt).input_ids
         end = ids.index(tokenizer.eos_token_id, 1)
         pieces, known = tokenizer.convert_ids_to_tokens(ids[: end + 1]), added(tokenizer)
         ends = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sagviz.cli.flags import PURPOSES, model_name, whole
+from sagviz.cli.flags import PURPOSES, whole
+from sagviz.files import from_home
 from sagviz.mini import NAME
 
 ABOUT = (
@@ -19,7 +20,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "estimate", help="tell the memory of a run without making it", description=ABOUT
     )
-    parser.add_argument("model", type=model_name, nargs="?", default=NAME, help=PURPOSES["model"])
+    parser.add_argument("model", type=from_home, nargs="?", default=NAME, help=PURPOSES["model"])
     parser.add_argument(
         "--dtype", default="float16", help="'float16', 'bfloat16' or 'float32' (float16)"
     )

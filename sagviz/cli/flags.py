@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sagviz.cli.term_flags import term_flags
 from sagviz.errors import ArgumentError
-from sagviz.files import expanded
+from sagviz.files import from_home
 from sagviz.reports.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -47,11 +47,6 @@ def whole(text: str) -> int:
     return int(number)
 
 
-def model_name(text: str) -> str:
-    """A model of a command line: a path may begin at home."""
-    return str(expanded(text)) if text.startswith("~") else text
-
-
 KINDS: dict[str, Callable[[str], object]] = {
     "int": whole,
     "float": float,
@@ -68,7 +63,7 @@ def add_settings(parser: argparse.ArgumentParser, skip: Sequence[str] = ()) -> N
         if field.name in PURPOSES and field.name not in skip:
             flag = f"--{field.name.replace('_', '-')}"
             value, text = field.default, _escaped(f"{PURPOSES[field.name]} ({field.default!r})")
-            kind = model_name if field.name == "model" else KINDS[str(field.type)]
+            kind = from_home if field.name == "model" else KINDS[str(field.type)]
             parser.add_argument(flag, type=kind, default=value, help=text)
     for term in term_flags():
         parser.add_argument(

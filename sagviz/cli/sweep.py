@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sagviz.cli.flags import PURPOSES, model_name, whole
+from sagviz.cli.flags import PURPOSES, whole
+from sagviz.files import from_home
 from sagviz.mini import NAME
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def add(commands: Any) -> None:
     axis("--blur-sigma", float, None, PURPOSES["blur_sigma"])
     axis("--schedulers", str, "", PURPOSES["scheduler"])
     parser.add_argument("--negative-prompt", default="", help=PURPOSES["negative_prompt"])
-    parser.add_argument("--model", type=model_name, default=NAME, help=PURPOSES["model"])
+    parser.add_argument("--model", type=from_home, default=NAME, help=PURPOSES["model"])
     parser.add_argument(
         "--images", type=whole, default=1, help="how many in each cell; image i uses seed + i (1)"
     )

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from sagviz.errors import ModelError
+from sagviz.errors import ModelError, first_sentence
 
 WEIGHTS = re.compile(
     r"(diffusion_pytorch_model|pytorch_model|model)(\.(?P<variant>\w+))?(-\d+-of-\d+)?"
@@ -143,13 +143,6 @@ def read_index(folder: str, revision: str | None = None) -> dict[str, Any]:
     if not isinstance(index, dict):
         raise ModelError(f"{path} does not list the parts of a model; check or fetch it again")
     return index
-
-
-def first_sentence(error: BaseException) -> str:
-    """What a library's error says first, without its full stop, to go into a sentence of ours."""
-    lines = (line.strip() for line in str(error).splitlines())
-    line = next((line for line in lines if line), type(error).__name__)
-    return re.split(r"[.!?]\s+(?=[A-Z])", line)[0].rstrip(".")
 
 
 @contextmanager

@@ -12,15 +12,15 @@ import torch
 
 from sagviz.attention.compiled import plain
 from sagviz.checks import format_dtype, names_arguments, shown
-from sagviz.errors import ArgumentError, warn
-from sagviz.files import expanded
+from sagviz.errors import ArgumentError, first_sentence, warn
+from sagviz.files import from_home
 from sagviz.guidance import Classifier
 from sagviz.mini import NAME, THREADS, WEIGHTS
 from sagviz.mini.noisy import FILE, NoisyClassifier, load_noisy_classifier
 from sagviz.models.at_work import usual_defaults
 from sagviz.models.base import Model
 from sagviz.models.families import checked, family_of
-from sagviz.models.hub import first_sentence, read_index, read_parts
+from sagviz.models.hub import read_index, read_parts
 from sagviz.models.offload import visit_in_turn
 from sagviz.models.origin import Origin
 from sagviz.models.single_file import read_single_file
@@ -74,7 +74,9 @@ def load(
         return _from_pipeline(source, device, dtype, classifier, offload)
     source = None if source == NAME else source
     origin = Origin.of(source, device, dtype, offload, config, variant, revision)
-    source, config = _home(source), _home(config)
+    source, config = (
+        None if place is None else from_home(str(place)) for place in (source, config)
+    )
     place = _device(device or ("cpu" if source is None else _best_device()))
     kind = _dtype(dtype) if dtype else torch.float16 if place.type == "cuda" else torch.float32
     if offload and place.type in ("cpu", "mps", "meta"):  # MPS shares the computer's memory
@@ -192,11 +194,6 @@ def _from_pipeline(
 def _reopened(origin: Origin) -> Model:
     """A model loaded again, for pickle."""
     return load(**asdict(origin))
-
-
-def _home(place: str | Path | None) -> str | Path | None:
-    """A path without "~"; a name of the hub has none."""
-    return str(expanded(place)) if place is not None and str(place).startswith("~") else place
 
 
 def _best_device() -> str:

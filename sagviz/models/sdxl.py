@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from sagviz.attention.words import padded
 from sagviz.guidance import SAG
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.offload import execution_device
-from sagviz.models.stable_diffusion import StableDiffusion, padded
+from sagviz.models.stable_diffusion import StableDiffusion
 
 SIZES = 6  # numbers: original size, corner of the crop, target size
 
@@ -87,7 +88,7 @@ class SDXL(StableDiffusion):
                 (self.tokenizer, self.text_encoder),
                 (self.tokenizer_2, self.text_encoder_2),
             ):
-                ids = padded(tokenizer, prompt or "").input_ids
+                ids = padded(tokenizer, prompt or "", return_tensors="pt").input_ids
                 found = encoder(ids.to(execution_device(encoder)), output_hidden_states=True)
                 texts.append(found.hidden_states[-2])  # the last layer is left out, as in training
         text, pooled = torch.cat(texts, dim=-1), found[0]  # of the second encoder, projected

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from sagviz.errors import ModelError
+from sagviz.errors import ModelError, first_sentence
 from sagviz.models.families import unsupported
-from sagviz.models.hub import UNREADABLE, first_sentence, is_offline, read_index
+from sagviz.models.hub import UNREADABLE, is_offline, read_index
 
 ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from sagviz import image
-from sagviz.attention.words import with_all_vectors
+from sagviz.attention.words import padded, with_all_vectors
 from sagviz.checks import shortened
 from sagviz.diffusion.seeds import generator, normal
 from sagviz.errors import warn
@@ -88,7 +88,7 @@ class StableDiffusion(Model):
         del size  # only SDXL reads it
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         with self.at_work():
-            tokens = padded(self.tokenizer, prompt or "")
+            tokens = padded(self.tokenizer, prompt or "", return_tensors="pt")
             device = execution_device(self.text_encoder)
             mask = tokens.attention_mask.to(device) if masked else None
             found = self.text_encoder(tokens.input_ids.to(device), attention_mask=mask)
@@ -157,16 +157,3 @@ class StableDiffusion(Model):
             for numbers in (deviation, mean)
         )
         return spread, offset
-
-
-def padded(tokenizer: Any, text: str) -> Any:
-    """The tokens of a text, cut or filled up to the tokenizer's length; a tokenizer's state is
-    shared: hold the lock.
-    """
-    return tokenizer(
-        with_all_vectors(tokenizer, text),
-        padding="max_length",
-        truncation=True,
-        max_length=tokenizer.model_max_length,
-        return_tensors="pt",
-    )

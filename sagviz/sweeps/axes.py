@@ -61,11 +61,8 @@ def begin(
         return found
 
     model = as_model(model)
-    counts, kept, kinds = (
-        _axis("steps", steps, check_steps),
-        _keep(keep),
-        dict[str, dict[str, Any]](),
-    )
+    counts, kept = _axis("steps", steps, check_steps), _keep(keep)
+    kinds = dict[str, dict[str, Any]]()
     sums = _axis("guidance", guidance, total)
     found = fingerprint(model, sums)
     prepared = partial(

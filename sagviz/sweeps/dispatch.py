@@ -13,10 +13,9 @@ from dataclasses import replace
 from queue import SimpleQueue
 
 from sagviz.checks import check_whole
-from sagviz.errors import ArgumentError, WorkerError
+from sagviz.errors import ArgumentError, WorkerError, first_sentence
 from sagviz.models import Model
 from sagviz.models.fingerprint import fingerprint
-from sagviz.models.hub import first_sentence
 from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store
 from sagviz.sweeps.tasks import Task, empty_task, perform

@@ -14,8 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sagviz.errors import ArgumentError, RunError, SagvizError, TraceError, warn
-from sagviz.models.hub import first_sentence
+from sagviz.errors import ArgumentError, RunError, SagvizError, TraceError, first_sentence, warn
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Failure, Measures, measures
 

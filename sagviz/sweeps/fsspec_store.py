@@ -12,9 +12,8 @@ from pathlib import Path
 
 from fsspec.core import split_protocol, url_to_fs
 
-from sagviz.errors import ArgumentError, TraceError
+from sagviz.errors import ArgumentError, TraceError, first_sentence
 from sagviz.files import expanded
-from sagviz.models.hub import first_sentence
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Measures, peek
 from sagviz.sweeps.file_store import PLAN, FileStore, Result, reaches

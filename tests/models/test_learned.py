@@ -12,12 +12,25 @@ import torch
 from diffusers import DiffusionPipeline
 from peft import LoraConfig
 from tiny import TEXT_WIDTH, difference, noise, quiet
+from torch import Tensor
 
 import sagviz as sv
 from sagviz import CFG
 from sagviz.attention.words import words_of
 
 STEPS = 3
+
+
+def by_pipeline(pipe: Any, start: Tensor, **prompts: str) -> Tensor:
+    """The latents of diffusers' own run from this noise."""
+    latents: Tensor = pipe(
+        **prompts,
+        num_inference_steps=STEPS,
+        guidance_scale=3.0,
+        latents=start.clone(),
+        output_type="latent",
+    ).images
+    return latents
 
 
 @pytest.fixture(params=["sd1", "sdxl"])
@@ -49,13 +62,7 @@ def test_a_textual_inversion_has_all_its_vectors(learned: Any, prompt: str) -> N
 def test_a_run_with_one_is_the_pipelines(learned: Any) -> None:
     start = noise()
     given: dict[str, Any] = {"prompt": "a <cat>", "negative_prompt": "a <dog>"}
-    theirs = learned(
-        **given,
-        num_inference_steps=STEPS,
-        guidance_scale=3.0,
-        latents=start.clone(),
-        output_type="latent",
-    ).images
+    theirs = by_pipeline(learned, start, **given)
     ours = sv.trace(
         sv.load(learned), **given, steps=STEPS, guidance=CFG(3.0), noise=start, progress=False
     )
@@ -94,13 +101,7 @@ def test_the_strength_of_a_lora_is_that_of_the_pipeline(lora: Any) -> None:
     model, start, found = sv.load(lora), noise(), []
     for strength in (0.0, 0.5, 1.0):
         lora.set_adapters("own", strength)
-        theirs = lora(
-            "a fox",
-            num_inference_steps=STEPS,
-            guidance_scale=3.0,
-            latents=start.clone(),
-            output_type="latent",
-        ).images
+        theirs = by_pipeline(lora, start, prompt="a fox")
         ours = sv.trace(
             model, "a fox", steps=STEPS, guidance=CFG(3.0), noise=start, progress=False
         ).latents

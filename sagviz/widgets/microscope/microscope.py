@@ -81,9 +81,7 @@ class Microscope(View):
         self.words, self.results = text("sag-story"), text("sag-results")
         self.formula, self.panes = text("sag-formula"), text("sag-panes")
         self.controls = Controls(settings, notice, self.later)
-        self.tabs_notice = (
-            Notice()
-        )  # under the buttons of the tabs, far below those of the controls
+        self.tabs_notice = Notice()  # under the tabs, far below the controls
         self.attention_tab = AttentionTab(settings, self.tabs_notice, self.later, self._tell)
         self.mask_tab = MaskTab(settings, self.tabs_notice)
         self.branch_tab = BranchTab(settings, self.tabs_notice)

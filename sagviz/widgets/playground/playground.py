@@ -169,10 +169,8 @@ class Playground(View):
         main = flow(*(self.buttons[name] for name in names))
         after = flow(self.buttons["explain"], self.upload)
         launch = partial(self.notice.attempt, self._launch)
-        asked, folded = (
-            form.controls(self.settings, self.notice, launch),
-            form.advanced(self.settings),
-        )
+        asked = form.controls(self.settings, self.notice, launch)
+        folded = form.advanced(self.settings)
         model = escape(repr(self.model).strip("<>"))
         self.fill(
             W.HTML(
