@@ -107,6 +107,7 @@ def test_a_pipeline_in_the_models_place_is_loaded(
     assert torch.equal(own.latents, usual.latents)
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_taken_by_every_public_call(pipe: Any) -> None:
     options: dict[str, Any] = {"steps": 2, "progress": False}
     made = sv.compare(pipe, "a fox", **options)[1]

@@ -19,6 +19,7 @@ from sagviz.cli.term_flags import TermFlag, term_flags
 from sagviz.guidance import Guidance, Term
 
 
+@pytest.mark.slow
 def test_generate_makes_the_picture_that_trace_makes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,6 +259,7 @@ def test_files_are_written_over_by_force_only(
         assert made.size == (64, 64)
 
 
+@pytest.mark.slow
 def test_generate_writes_the_run_or_its_player(tmp_path: Path) -> None:
     command = ["generate", "a fox", "--seed", "3", "--steps", "2", "--images", "2", "-o"]
     assert main([*command, str(tmp_path / "fox.sagtrace")]) == 0

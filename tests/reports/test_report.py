@@ -248,6 +248,7 @@ def test_reports_at_once_from_one_folder(tmp_path: Path) -> None:
     assert not list(here.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", ["out", "everything"])
 def test_finished_work_is_kept_where_the_disk_is_full(
     full: str, page_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -48,6 +48,7 @@ def restored(pipe: StableDiffusionPipeline) -> Iterator[StableDiffusionPipeline]
     pipe.scheduler = own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 4, 7])
 @pytest.mark.parametrize("name", KINDS)
 def test_a_run_is_that_of_diffusers(model: sv.Model, restored: Any, name: str, steps: int) -> None:

@@ -368,6 +368,7 @@ def test_cancel_leaves_the_rest_for_later(shown: Grid, fresh: sv.Sweep) -> None:
     assert not fresh.missing()
 
 
+@pytest.mark.slow
 def test_a_failed_and_a_damaged_cell_are_marked_and_made_again(
     shown: Grid, fresh: sv.Sweep
 ) -> None:

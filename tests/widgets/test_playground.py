@@ -183,6 +183,7 @@ def test_picture_of_the_command_line_is_loaded_too(
     assert playground.run()[1].image.tobytes() == from_png(out.read_bytes()).tobytes()
 
 
+@pytest.mark.slow
 def test_what_the_form_has_no_place_for_is_said(playground: Playground, model: sv.Model) -> None:
     made = sv.trace(model, "a fox", steps=2, guidance=SAG(1.0, heads=(0,)), progress=False)
     settings = {
@@ -234,6 +235,7 @@ def test_settings_of_another_version_are_refused(
         read_settings(to_png(Image.new("RGB", (4, 4)), {"sagviz": "{}"}))
 
 
+@pytest.mark.slow
 def test_each_picture_of_a_batch_makes_itself_again(
     model: sv.Model, folder: Path, tmp_path: Path
 ) -> None:
@@ -271,6 +273,7 @@ def test_the_same_model_under_another_name_is_no_news(
 ODD = {"cfg_scale": 7.25, "sag_scale": 1 / 3, "threshold": 1.234, "blur_sigma": 0.77}
 
 
+@pytest.mark.slow
 def test_settings_arrive_unchanged_by_every_way(model: sv.Model, tmp_path: Path) -> None:
     """In code, through the form's own controls, in a run, its picture, and the form again."""
     playground = Playground(model, prompt="a fox", steps=2, seed=5_000_000_000, **ODD)

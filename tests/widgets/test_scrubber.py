@@ -33,6 +33,7 @@ def scrubber(
     return sv.Scrubber(traces, index=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "hint"),
     [
