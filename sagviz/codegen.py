@@ -144,12 +144,15 @@ def _drew_its_noise(model: Model, trace: Trace, root: Settings) -> bool:
 
 def _options(model: Model, settings: Settings) -> list[str]:
     """The keywords of `trace` that differ from their defaults, seed, steps and guidance always."""
-    given = [f"guidance={settings.guidance!r}", f"steps={settings.steps}", f"seed={settings.seed}"]
+    count = [f"steps={settings.steps}"] if settings.timesteps is None else []
+    given = [f"guidance={settings.guidance!r}", *count, f"seed={settings.seed}"]
     plain: dict[str, Any] = {
         "negative_prompt": "",
         "images": 1,
         "size": model.default_size,
         "eta": 0.0,
+        "clip_skip": None,
+        "timesteps": None,
     }
     given += [
         f"{name}={getattr(settings, name)!r}"

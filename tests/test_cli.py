@@ -59,9 +59,24 @@ def test_several_images_use_the_next_seeds(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-0.png", "a-1.png"]
 
 
+def test_generate_and_sweep_take_a_schedule_of_ones_own(tmp_path: Path) -> None:
+    out, store = tmp_path / "fox.png", tmp_path / "runs"
+    flags = ["--clip-skip", "1", "--timesteps", "999", "500", "100"]
+    assert main(["generate", "a fox", "--scheduler", "euler", "-o", str(out), *flags]) == 0
+    with Image.open(out) as picture:
+        noted = json.loads(picture.info["sagviz"])
+    assert (noted["clip_skip"], noted["timesteps"]) == (1, [999, 500, 100])
+    place = ["--schedulers", "euler", "--store", str(store)]
+    assert main(["sweep", "--prompts", "a fox", *place, *flags]) == 0
+    (cell,) = sv.Sweep.open(store).plan.cells
+    assert json.loads(json.dumps(cell.settings.to_json())) == noted
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["generate", "--timesteps", "500", "999"],
+        ["generate", "--clip-skip", "9"],
         ["generate", "--model", "no/such-folder"],
         ["generate", "--model", "/no/such/folder"],
         ["generate", "--steps", "0"],

@@ -7,7 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sagviz.cli.flags import add_force, add_settings, check_free, settings, terms, whole
+from sagviz.cli.flags import (
+    add_force,
+    add_schedule,
+    add_settings,
+    check_free,
+    schedule,
+    settings,
+    terms,
+    whole,
+)
 from sagviz.errors import ArgumentError
 from sagviz.files import expanded, save
 from sagviz.reports.parameters import Parameters
@@ -41,6 +50,7 @@ def add(commands: Any) -> None:
     )
     add_force(parser)
     add_settings(parser, skip=("prompt", "explain_at"))
+    add_schedule(parser)
     parser.set_defaults(run=run)
 
 
@@ -59,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_free(arguments, paths)
     parameters = Parameters.checked(settings(arguments))
     model = parameters.load()
-    given = parameters.settings(model)
+    given = {**parameters.settings(model), **schedule(arguments)}
     more = given.pop("terms") + terms(arguments)
     guidance = as_guidance(given.pop("cfg")) + given.pop("sag") + more
     keep: list[int] | None = [] if out.suffix.lower() == ".png" else None

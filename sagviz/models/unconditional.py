@@ -86,9 +86,13 @@ class Pixels(Model):
             )
 
     def embed(
-        self, prompt: str | None = "", *, size: tuple[int, int] | None = None
+        self,
+        prompt: str | None = "",
+        *,
+        size: tuple[int, int] | None = None,
+        clip_skip: int | None = None,
     ) -> Conditioning:
-        del size
+        del size, clip_skip
         self.check_prompt(prompt or "")
         return Conditioning()
 

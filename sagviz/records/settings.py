@@ -12,13 +12,27 @@ from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance
 
 
+@dataclass(frozen=True)
+class Text:
+    """What a branch of a step is conditioned on; equal ones mean equal conditionings.
+
+    Attributes:
+        words: the prompt; `None` is no text.
+        clip_skip: how many of the text encoder's last layers are left out.
+    """
+
+    words: str | None
+    clip_skip: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """All that a run depends on: the same settings give the same latents.
 
     `model` is a name for people, `fingerprint` says which model it is (see `models.fingerprint`);
     `size` is (height, width) in pixels; `scheduler` a class name with its configuration; image i of
-    a batch uses seed + i. A branch has the settings of the trace that it left in `before`, and the
+    a batch uses seed + i; `timesteps` are those that were given in place of a number of steps. A
+    branch has the settings of the trace that it left in `before`, and the
     index of its first own step in `branched_at`.
     """
 
@@ -33,6 +47,8 @@ class Settings:
     size: tuple[int, int]
     scheduler: dict[str, Any]
     eta: float = 0.0
+    clip_skip: int | None = None
+    timesteps: tuple[int, ...] | None = None
     before: Settings | None = None
     branched_at: int | None = None
 
@@ -51,13 +67,14 @@ class Settings:
         before = self.before and self.before.of_image(image)
         return replace(self, seed=self.seed + image, images=1, before=before)
 
-    def texts(self, guidance: Guidance) -> dict[str, str | None]:
-        """The text of each branch of a step with this guidance, the one that guidance starts from
-        first; `None` is no text.
+    def texts(self, guidance: Guidance) -> dict[str, Text]:
+        """What each branch of a step with this guidance is conditioned on, the one that guidance
+        starts from first. As in diffusers, `clip_skip` is of the prompt alone.
         """
+        prompt = Text(self.prompt, self.clip_skip)
         if guidance.needs_both_branches:
-            return {"out_uncond": self.negative_prompt or None, "out_cond": self.prompt}
-        return {"out_cond" if self.prompt else "out_uncond": self.prompt or None}
+            return {"out_uncond": Text(self.negative_prompt or None), "out_cond": prompt}
+        return {"out_cond": prompt} if self.prompt else {"out_uncond": Text(None)}
 
     def to_json(self) -> dict[str, Any]:
         before = None if self.before is None else self.before.to_json()
@@ -80,6 +97,7 @@ class Settings:
         changed = {
             "guidance": Guidance.from_json(content["guidance"]),
             "size": tuple(content["size"]),
+            "timesteps": content["timesteps"] and tuple(content["timesteps"]),
             "before": before,
         }
         return Settings(**{**content, **changed})
@@ -91,6 +109,8 @@ KIND: dict[str, Any] = {  # of each setting in JSON
     **dict.fromkeys(("steps", "seed", "images"), int),
     "size": list | tuple,
     "eta": int | float,
+    "clip_skip": int | None,
+    "timesteps": list | tuple | None,
     "branched_at": int | None,
 }
 

@@ -15,6 +15,7 @@ from sagviz.checks import names_arguments
 from sagviz.models import Conditioning, Model, as_model
 from sagviz.records.trace import Trace
 from sagviz.sampling.checks import check_made_by
+from sagviz.sampling.inputs import conditioning
 
 
 @names_arguments()
@@ -66,7 +67,7 @@ def attend(
     images = len(step.x_t)
     x = torch.cat([step.x_t / step.level.norm] * len(texts)).to(model.device)
     texts_of_rows = Conditioning.joined(
-        [model.embed(text, size=settings.size).expand(images) for text in texts]
+        [conditioning(model, text, settings.size).expand(images) for text in texts]
     )
     base, conditional = range(images), range(len(x) - images, len(x))
     rows = {

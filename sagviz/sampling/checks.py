@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
-from sagviz.checks import check_kind, check_unicode, shown
+from sagviz.checks import check_kind, check_steps, check_unicode, check_whole, check_wholes, shown
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance
 from sagviz.models import Model
 from sagviz.models.fingerprint import fingerprint, part_for
 from sagviz.models.vocabulary import warn_of_unknown_words
 from sagviz.records.trace import Trace
+
+LAST_TIME = 999  # of the 1,000 training steps of every family
 
 
 def check_made_by(model: Model, trace: Trace, guidance: Guidance | None = None) -> str:
@@ -61,6 +65,33 @@ def check_text(model: Model, guidance: Guidance, **prompts: object) -> None:
             f"{names[0]} compares a prediction with and without a prompt, and {model.name}"
             f" reads none; leave {' and '.join(names)} out: guidance={rest!r}"
         )
+
+
+def checked_clip_skip(model: Model, clip_skip: object) -> int | None:
+    """How many layers of the text encoder are left out; more than it has, and any where there is
+    none, is refused.
+    """
+    if clip_skip is None:
+        return None
+    if not model.reads_text:
+        raise ArgumentError(
+            f"clip_skip is {clip_skip!r}, and {model.name} has no text encoder; leave it out"
+        )
+    return check_whole("clip_skip", clip_skip, 0, model.max_clip_skip)
+
+
+def checked_timesteps(timesteps: object) -> tuple[int, ...] | None:
+    """The timesteps that take the place of a number of steps, from noise to picture."""
+    if timesteps is None:
+        return None
+    times = check_wholes("timesteps", timesteps)
+    check_steps(len(times))
+    if any(later >= time for time, later in pairwise(times)) or times[0] > LAST_TIME:
+        raise ArgumentError(
+            f"timesteps is {shown(times)}; give them falling, from {LAST_TIME} at most, such as"
+            " (999, 749, 499, 249)"
+        )
+    return times
 
 
 def warn_of_prompts(model: Model, *prompts: str) -> None:

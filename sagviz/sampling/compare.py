@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from types import EllipsisType
 from typing import Any
 
@@ -33,6 +33,8 @@ def compare(
     size: tuple[int, int] | None = None,
     scheduler: object = None,
     eta: float = 0.0,
+    clip_skip: int | None = None,
+    timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
@@ -53,8 +55,8 @@ def compare(
             threshold, blur ...
         terms: more guidance in the run with SAG, e.g. `PAG(2.0)`.
         unguided: whether a plain run stands first.
-        model, prompt, negative_prompt, steps, seed, images, size, scheduler, eta, noise, capture,
-            keep, progress: as for `trace`.
+        model, prompt, negative_prompt, steps, seed, images, size, scheduler, eta, clip_skip,
+            timesteps, noise, capture, keep, progress: as for `trace`.
 
     Raises:
         ArgumentError, NotFiniteError, OutOfMemoryError, Interrupted, RunError: as for `trace`;
@@ -80,6 +82,8 @@ def compare(
         "size": size,
         "scheduler": scheduler,
         "eta": eta,
+        "clip_skip": clip_skip,
+        "timesteps": timesteps,
         "noise": noise,
         "capture": capture,
     }

@@ -178,6 +178,8 @@ def estimate(
     size: tuple[int, int] | None = None,
     scheduler: object = None,
     eta: float = 0.0,
+    clip_skip: int | None = None,
+    timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
@@ -195,8 +197,8 @@ def estimate(
     Args:
         model: from `load`.
         prompt: counts where a `Capture` keeps attention to its words.
-        negative_prompt, guidance, steps, seed, images, size, scheduler, eta, noise, capture, keep:
-            as for `trace`.
+        negative_prompt, guidance, steps, seed, images, size, scheduler, eta, clip_skip, timesteps,
+            noise, capture, keep: as for `trace`.
 
     Raises:
         ArgumentError: what `trace` would refuse as well, but for runs that are too large.
@@ -219,6 +221,8 @@ def estimate(
         size=size,
         scheduler=scheduler,
         eta=eta,
+        clip_skip=clip_skip,
+        timesteps=timesteps,
         noise=noise,
         capture=capture,
     )

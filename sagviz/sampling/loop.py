@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from torch import Tensor
 
@@ -31,6 +31,8 @@ def steps(
     size: tuple[int, int] | None = None,
     scheduler: object = None,
     eta: float = 0.0,
+    clip_skip: int | None = None,
+    timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
     capture: Capture | None = None,
 ) -> Iterator[Step]:
@@ -52,6 +54,10 @@ def steps(
         scheduler: a name such as "ddim", "pndm", "dpm++ 2m", "euler", "lcm", a diffusers scheduler,
             or the model's own.
         eta: DDIM's eta, 0 (deterministic) to 1 (as noisy as DDPM).
+        clip_skip: how many last layers of the text encoder are left out, for the prompt alone, as
+            in diffusers; 1 is what other programs call "CLIP skip 2".
+        timesteps: where to evaluate, falling from 999 at most, in place of `steps`, which is then
+            not read; for schedulers that take it, such as "euler", "dpm++ 2m" and "lcm".
         noise: the start noise, (images, C, H, W) of unit variance; drawn from the seeds where
             `None`.
         capture: what to read of the attention into `Step.captured`, at any layers, heads and steps.
@@ -81,6 +87,8 @@ def steps(
         size=size,
         scheduler=scheduler,
         eta=eta,
+        clip_skip=clip_skip,
+        timesteps=timesteps,
         noise=noise,
         capture=capture,
     )
@@ -101,6 +109,8 @@ def trace(
     size: tuple[int, int] | None = None,
     scheduler: object = None,
     eta: float = 0.0,
+    clip_skip: int | None = None,
+    timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
@@ -109,8 +119,8 @@ def trace(
     """Run a model to the end and keep its steps.
 
     Args:
-        model, prompt, negative_prompt, guidance, steps, seed, images, size, scheduler, eta, noise,
-            capture: as for `steps`.
+        model, prompt, negative_prompt, guidance, steps, seed, images, size, scheduler, eta,
+            clip_skip, timesteps, noise, capture: as for `steps`.
         keep: which steps to keep: all (`None`), every k-th and the last (a number), or these
             indices.
         progress: whether to show a progress bar, or a function to tell (done, total) after each
@@ -142,6 +152,8 @@ def trace(
         size=size,
         scheduler=scheduler,
         eta=eta,
+        clip_skip=clip_skip,
+        timesteps=timesteps,
         noise=noise,
         capture=capture,
     )

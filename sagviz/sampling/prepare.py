@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -25,7 +26,14 @@ from sagviz.models import Model, as_model, check_scheduler, make_scheduler
 from sagviz.models.fingerprint import fingerprint
 from sagviz.models.schedulers import set_timesteps
 from sagviz.records.settings import Settings
-from sagviz.sampling.checks import check_text, checked_capture, checked_noise, warn_of_prompts
+from sagviz.sampling.checks import (
+    check_text,
+    checked_capture,
+    checked_clip_skip,
+    checked_noise,
+    checked_timesteps,
+    warn_of_prompts,
+)
 
 PREPARED = (  # the settings that `prepare` takes
     "prompt",
@@ -37,6 +45,8 @@ PREPARED = (  # the settings that `prepare` takes
     "size",
     "scheduler",
     "eta",
+    "clip_skip",
+    "timesteps",
 )
 
 
@@ -90,6 +100,8 @@ def prepare(
     size: tuple[int, int] | None = None,
     scheduler: object = None,
     eta: float = 0.0,
+    clip_skip: int | None = None,
+    timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
     capture: Capture | None = None,
     warns: bool = True,
@@ -103,7 +115,9 @@ def prepare(
     model, total = as_model(model), as_guidance(guidance)
     own = model.default_size
     pixels = own if size is None else check_size(size, model.size_unit, own)
-    steps, images = check_steps(steps), check_whole("images", images, 1, 4096)
+    times = checked_timesteps(timesteps)
+    steps = check_steps(steps if times is None else len(times))
+    images = check_whole("images", images, 1, 4096)
     first = secrets.randbelow(2**32) if seed is None else check_whole("seed", seed, 0, MAX_SEED)
     eta = check_number("eta", eta, 0, 1)
     check_text(model, total, prompt=prompt, negative_prompt=negative_prompt)
@@ -119,7 +133,7 @@ def prepare(
     with model.undisturbed():
         planner = make_scheduler(model, scheduler)
         check_scheduler(model, planner, warns=warns)
-        options = _set_timesteps(planner, steps, eta)
+        options = _set_timesteps(planner, steps, times, eta)
     settings = Settings(
         model=model.name,
         fingerprint=fingerprint(model, [total]) if known is None else known,
@@ -132,16 +146,18 @@ def prepare(
         size=pixels,
         scheduler=describe(planner),
         eta=float(eta),
+        clip_skip=checked_clip_skip(model, clip_skip),
+        timesteps=times,
     )
-    times, has_words = planner.timesteps, capture is not None and "words" in capture.what
+    planned, has_words = planner.timesteps, capture is not None and "words" in capture.what
     return Run(
         model=model,
         settings=settings,
         scheduler=planner,
         step_options=options,
         levels=noise_levels(planner),
-        times=list(times) if times.is_floating_point() else times.tolist(),
-        device_times=times.to(model.device),
+        times=list(planned) if planned.is_floating_point() else planned.tolist(),
+        device_times=planned.to(model.device),
         start=_start_noise(settings, shape, noise) * float(planner.init_noise_sigma),
         capture=capture,
         words=tuple(words_of(model, prompt)) if has_words else (),
@@ -157,14 +173,16 @@ def resume(model: Model, settings: Settings) -> Run:
     return replace(run, settings=settings)
 
 
-def _set_timesteps(planner: Any, steps: int, eta: float) -> frozenset[str]:
+def _set_timesteps(
+    planner: Any, steps: int, times: Sequence[int] | None, eta: float
+) -> frozenset[str]:
     """Lay the schedule out; the keywords of the scheduler's step."""
     options = frozenset(inspect.signature(planner.step).parameters)
     if eta and "eta" not in options:
         raise ArgumentError(
             f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0"
         )
-    set_timesteps(planner, steps)
+    set_timesteps(planner, steps, times)
     if hasattr(planner, "set_begin_index"):
         planner.set_begin_index(0)
     return options

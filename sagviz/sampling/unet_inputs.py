@@ -11,6 +11,7 @@ from torch import Tensor
 from sagviz.attention.captured import captured_of
 from sagviz.attention.perturb import Perturbation
 from sagviz.attention.read import Reading
+from sagviz.records.settings import Text
 from sagviz.records.step import LATENTS, Step
 from sagviz.sampling.prepare import Run
 
@@ -27,7 +28,7 @@ class UNetInput:
     key: Hashable
     x: Tensor
     t: Tensor
-    text: str | None
+    text: Text
     readings: frozenset[Reading] = frozenset()
     perturbation: Perturbation | None = None
 

@@ -217,6 +217,11 @@ class FormSettings(WidgetSettings):
         others = [repr(term) for term in settings.guidance.terms if type(term) not in (CFG, SAG)]
         if others:
             lost.append(f"that run also had {' + '.join(others)}, for which the form has no place")
+        lost += [
+            f"that run had {name}={value!r}, for which the form has no place"
+            for name in ("clip_skip", "timesteps")
+            if (value := getattr(settings, name)) is not None
+        ]
         if scheduler is None:
             lost.append(f"no scheduler here is the {settings.scheduler['class']} of that run")
         if settings.fingerprint != fingerprint(self.model, [settings.guidance]):
