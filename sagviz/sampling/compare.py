@@ -36,6 +36,10 @@ def compare(
     clip_skip: int | None = None,
     timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
+    prompt_embeds: Tensor | None = None,
+    negative_prompt_embeds: Tensor | None = None,
+    pooled_prompt_embeds: Tensor | None = None,
+    negative_pooled_prompt_embeds: Tensor | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
     progress: Progress = True,
@@ -56,7 +60,8 @@ def compare(
         terms: more guidance in the run with SAG, e.g. `PAG(2.0)`.
         unguided: whether a plain run stands first.
         model, prompt, negative_prompt, steps, seed, images, size, scheduler, eta, clip_skip,
-            timesteps, noise, capture, keep, progress: as for `trace`.
+            timesteps, noise, prompt_embeds, negative_prompt_embeds, pooled_prompt_embeds,
+            negative_pooled_prompt_embeds, capture, keep, progress: as for `trace`.
 
     Raises:
         ArgumentError, NotFiniteError, OutOfMemoryError, Interrupted, RunError: as for `trace`;
@@ -84,12 +89,22 @@ def compare(
         "eta": eta,
         "clip_skip": clip_skip,
         "timesteps": timesteps,
-        "noise": noise,
         "capture": capture,
     }
-    guided = without + sag + as_guidance(terms)
-    with_sag = prepare(model, prompt, negative_prompt=negative_prompt, guidance=guided, **settings)
-    settings["seed"] = with_sag.settings.seed  # the one that was drawn, where none was given
+    with_sag = prepare(
+        model,
+        prompt,
+        negative_prompt=negative_prompt,
+        guidance=without + sag + as_guidance(terms),
+        noise=noise,
+        prompt_embeds=prompt_embeds,
+        negative_prompt_embeds=negative_prompt_embeds,
+        pooled_prompt_embeds=pooled_prompt_embeds,
+        negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+        **settings,
+    )
+    # the seed that was drawn, where none was given, and all that the runs share
+    settings |= {"seed": with_sag.settings.seed, "inputs": with_sag.inputs}
     # Without CFG a negative prompt has no place, of which the first run has warned.
     negative = "" if cfg is None else negative_prompt
     runs = [

@@ -181,6 +181,10 @@ def estimate(
     clip_skip: int | None = None,
     timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
+    prompt_embeds: Tensor | None = None,
+    negative_prompt_embeds: Tensor | None = None,
+    pooled_prompt_embeds: Tensor | None = None,
+    negative_pooled_prompt_embeds: Tensor | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
 ) -> Estimate:
@@ -198,7 +202,8 @@ def estimate(
         model: from `load`.
         prompt: counts where a `Capture` keeps attention to its words.
         negative_prompt, guidance, steps, seed, images, size, scheduler, eta, clip_skip, timesteps,
-            noise, capture, keep: as for `trace`.
+            noise, prompt_embeds, negative_prompt_embeds, pooled_prompt_embeds,
+            negative_pooled_prompt_embeds, capture, keep: as for `trace`.
 
     Raises:
         ArgumentError: what `trace` would refuse as well, but for runs that are too large.
@@ -224,6 +229,10 @@ def estimate(
         clip_skip=clip_skip,
         timesteps=timesteps,
         noise=noise,
+        prompt_embeds=prompt_embeds,
+        negative_prompt_embeds=negative_prompt_embeds,
+        pooled_prompt_embeds=pooled_prompt_embeds,
+        negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
         capture=capture,
     )
     return estimated([run], records=len(kept_steps(keep, run.evaluations)) * record_bytes(run))

@@ -111,8 +111,7 @@ def advance(run: Run, step: Step) -> Tensor:
     # DDIM draws no noise where eta is 0.
     if "generator" in run.step_options and extra.get("eta") != 0:
         # The noise of a stochastic step comes from (seed of the image, index): branches reuse it.
-        seeds = range(settings.seed, settings.seed + settings.images)
-        extra["generator"] = [generator(seed, step.index) for seed in seeds]
+        extra["generator"] = [generator(seed, step.index) for seed in settings.seeds]
     with exact(step.x_t.device):
         done = run.scheduler.step(step.output, run.times[step.index], step.x_t, **extra)
     return done.prev_sample

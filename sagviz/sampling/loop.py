@@ -34,6 +34,10 @@ def steps(
     clip_skip: int | None = None,
     timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
+    prompt_embeds: Tensor | None = None,
+    negative_prompt_embeds: Tensor | None = None,
+    pooled_prompt_embeds: Tensor | None = None,
+    negative_pooled_prompt_embeds: Tensor | None = None,
     capture: Capture | None = None,
 ) -> Iterator[Step]:
     """Run a model step by step; stop whenever you like, nothing stays attached to it.
@@ -60,6 +64,9 @@ def steps(
             not read; for schedulers that take it, such as "euler", "dpm++ 2m" and "lcm".
         noise: the start noise, (images, C, H, W) of unit variance; drawn from the seeds where
             `None`.
+        prompt_embeds, negative_prompt_embeds: embeddings (1 or images, tokens, width) in place of
+            the two prompts, as diffusers' pipelines take them; the trace stores them.
+        pooled_prompt_embeds, negative_pooled_prompt_embeds: for SDXL, (1 or images, width) to them.
         capture: what to read of the attention into `Step.captured`, at any layers, heads and steps.
 
     Raises:
@@ -90,6 +97,10 @@ def steps(
         clip_skip=clip_skip,
         timesteps=timesteps,
         noise=noise,
+        prompt_embeds=prompt_embeds,
+        negative_prompt_embeds=negative_prompt_embeds,
+        pooled_prompt_embeds=pooled_prompt_embeds,
+        negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
         capture=capture,
     )
     check_room([run])
@@ -112,6 +123,10 @@ def trace(
     clip_skip: int | None = None,
     timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
+    prompt_embeds: Tensor | None = None,
+    negative_prompt_embeds: Tensor | None = None,
+    pooled_prompt_embeds: Tensor | None = None,
+    negative_pooled_prompt_embeds: Tensor | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
     progress: Progress = True,
@@ -120,7 +135,8 @@ def trace(
 
     Args:
         model, prompt, negative_prompt, guidance, steps, seed, images, size, scheduler, eta,
-            clip_skip, timesteps, noise, capture: as for `steps`.
+            clip_skip, timesteps, noise, prompt_embeds, negative_prompt_embeds,
+            pooled_prompt_embeds, negative_pooled_prompt_embeds, capture: as for `steps`.
         keep: which steps to keep: all (`None`), every k-th and the last (a number), or these
             indices.
         progress: whether to show a progress bar, or a function to tell (done, total) after each
@@ -155,6 +171,10 @@ def trace(
         clip_skip=clip_skip,
         timesteps=timesteps,
         noise=noise,
+        prompt_embeds=prompt_embeds,
+        negative_prompt_embeds=negative_prompt_embeds,
+        pooled_prompt_embeds=pooled_prompt_embeds,
+        negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
         capture=capture,
     )
     with progress_bar([run], progress) as follow:

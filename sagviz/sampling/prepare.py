@@ -7,25 +7,23 @@ from __future__ import annotations
 import inspect
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
 from sagviz.attention.words import Word, words_of
 from sagviz.checks import MAX_SEED, check_number, check_size, check_steps, check_whole
 from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
-from sagviz.diffusion.seeds import generator, normal
 from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.models import Model, as_model, check_scheduler, make_scheduler
 from sagviz.models.fingerprint import fingerprint
 from sagviz.models.schedulers import set_timesteps
-from sagviz.records.settings import Settings
+from sagviz.records.settings import NEGATIVE, Settings, Text
 from sagviz.sampling.checks import (
     check_text,
     checked_capture,
@@ -34,6 +32,8 @@ from sagviz.sampling.checks import (
     checked_timesteps,
     warn_of_prompts,
 )
+from sagviz.sampling.given import check_words, checked_embeddings
+from sagviz.sampling.inputs import Inputs
 
 PREPARED = (  # the settings that `prepare` takes
     "prompt",
@@ -48,6 +48,7 @@ PREPARED = (  # the settings that `prepare` takes
     "clip_skip",
     "timesteps",
 )
+NOTHING: Mapping[str, Tensor] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class Run:
         scheduler: diffusers' own, its timesteps set; `step_options`: the keywords of its `step`.
         levels: the noise level of each evaluation.
         times: the scheduler's timesteps; `device_times`: the same as a tensor for the U-Net.
-        start: the noisy latent to begin with, (B, C, H, W) on the CPU.
+        inputs: the tensors that it is given.
         hand_mask: a hand-made mask for all steps, (B, 1, H, W), on the model's device.
         capture: what is read of the attention; `words`: the tokens of each word of the prompt,
             where attention to words is captured.
@@ -71,7 +72,7 @@ class Run:
     levels: list[NoiseLevel]
     times: list[Any]
     device_times: Tensor
-    start: Tensor
+    inputs: Inputs
     hand_mask: Tensor | None = None
     capture: Capture | None = None
     words: tuple[Word, ...] = ()
@@ -80,6 +81,11 @@ class Run:
     def evaluations(self) -> int:
         """How many steps the run has: with PNDM one more than `settings.steps`."""
         return len(self.levels)
+
+    @cached_property
+    def start(self) -> Tensor:
+        """The noisy latent to begin with, (B, C, H, W) on the CPU."""
+        return self.inputs.start * float(self.scheduler.init_noise_sigma)
 
     @cached_property
     def path(self) -> str:
@@ -103,14 +109,19 @@ def prepare(
     clip_skip: int | None = None,
     timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
+    prompt_embeds: Tensor | None = None,
+    negative_prompt_embeds: Tensor | None = None,
+    pooled_prompt_embeds: Tensor | None = None,
+    negative_pooled_prompt_embeds: Tensor | None = None,
     capture: Capture | None = None,
     warns: bool = True,
     known: str | None = None,
+    inputs: Inputs | None = None,
 ) -> Run:
-    """Check everything, lay out the schedule, draw the noise. The arguments are those of `steps`.
+    """Check everything and lay out the schedule. The arguments are those of `steps`.
 
     `warns=False` is for settings that were warned of when they were first given; `known` is the
-    model's fingerprint where it has been taken.
+    model's fingerprint where it has been taken, `inputs` the tensors of a run that had the same.
     """
     model, total = as_model(model), as_guidance(guidance)
     own = model.default_size
@@ -128,8 +139,24 @@ def prepare(
     shape = model.latent_shape(pixels)
     for term in total.terms:
         term.check(model, total, shape)
+    skip = checked_clip_skip(model, clip_skip)
+    if inputs is None:
+        given = {
+            "prompt_embeds": prompt_embeds,
+            "pooled_prompt_embeds": pooled_prompt_embeds,
+            "negative_prompt_embeds": negative_prompt_embeds,
+            "negative_pooled_prompt_embeds": negative_pooled_prompt_embeds,
+        }
+        texts = {"": Text(prompt, skip), NEGATIVE: Text(negative_prompt)}
+        inputs = Inputs(
+            shape=shape,
+            seeds=range(first, first + images),
+            embeddings=checked_embeddings(model, total, texts, images, given, warns=warns),
+            noise=None if noise is None else checked_noise(noise, (images, *shape)),
+        )
     if capture is not None:
         capture = checked_capture(model, capture, prompt, pixels, images)
+        check_words(capture, inputs.embeddings)
     with model.undisturbed():
         planner = make_scheduler(model, scheduler)
         check_scheduler(model, planner, warns=warns)
@@ -146,8 +173,9 @@ def prepare(
         size=pixels,
         scheduler=describe(planner),
         eta=float(eta),
-        clip_skip=checked_clip_skip(model, clip_skip),
+        clip_skip=skip,
         timesteps=times,
+        inputs=inputs.digests,
     )
     planned, has_words = planner.timesteps, capture is not None and "words" in capture.what
     return Run(
@@ -158,18 +186,21 @@ def prepare(
         levels=noise_levels(planner),
         times=list(planned) if planned.is_floating_point() else planned.tolist(),
         device_times=planned.to(model.device),
-        start=_start_noise(settings, shape, noise) * float(planner.init_noise_sigma),
+        inputs=inputs,
         capture=capture,
         words=tuple(words_of(model, prompt)) if has_words else (),
     )
 
 
-def resume(model: Model, settings: Settings) -> Run:
-    """The run of these settings, laid out anew. The start noise is not that of a run which was
-    given its own.
+def resume(model: Model, settings: Settings, tensors: Mapping[str, Tensor] = NOTHING) -> Run:
+    """The run of these settings, laid out anew, with the tensors that its trace stores.
+
+    Raises:
+        ArgumentError: it was given tensors that are not there.
     """
     given = {name: getattr(settings, name) for name in PREPARED}
-    run = prepare(model, warns=False, known=settings.fingerprint, **given)
+    inputs = Inputs.stored(model, settings, tensors)
+    run = prepare(model, warns=False, known=settings.fingerprint, inputs=inputs, **given)
     return replace(run, settings=settings)
 
 
@@ -186,14 +217,6 @@ def _set_timesteps(
     if hasattr(planner, "set_begin_index"):
         planner.set_begin_index(0)
     return options
-
-
-def _start_noise(settings: Settings, shape: tuple[int, int, int], given: Tensor | None) -> Tensor:
-    """Noise of unit variance, (images, C, H, W): drawn from the seeds, or the given one."""
-    if given is not None:
-        return checked_noise(given, (settings.images, *shape))
-    seeds = range(settings.seed, settings.seed + settings.images)
-    return torch.stack([normal(shape, generator(seed)) for seed in seeds])
 
 
 def describe(scheduler: Any) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class UNetCalls:
         x = torch.cat([each.x for each in group])
         t = torch.cat([each.t.expand(len(each.x)) for each in group])
         height, width = x.shape[2:]
-        texts = [self._embed(each.text, height, width).expand(len(each.x)) for each in group]
+        texts = [self._embed(each, height, width).expand(len(each.x)) for each in group]
         wanted, changed = dict[Reading, list[int]](), dict[Perturbation, list[int]]()
         for each, size, end in zip(group, sizes, ends, strict=True):
             rows = range(end - size, end)
@@ -124,12 +124,13 @@ class UNetCalls:
                 results[each.key].maps[reading] = part
         return results
 
-    def _embed(self, text: Text, height: int, width: int) -> Conditioning:
+    def _embed(self, given: UNetInput, height: int, width: int) -> Conditioning:
         """The conditioning of a text, for a latent of that size."""
-        key, cell = (text, height, width), self.model.pixels_per_cell
+        key, cell = (given.text, height, width), self.model.pixels_per_cell
         if key not in self._embeddings:
-            size = height * cell, width * cell
-            self._embeddings[key] = conditioning(self.model, text, size)
+            self._embeddings[key] = conditioning(
+                self.model, given.text, given.embeddings, (height * cell, width * cell)
+            )
         return self._embeddings[key]
 
 

@@ -16,6 +16,7 @@ from sagviz.checks import names_arguments
 from sagviz.errors import Unfinished, stopped, warn
 from sagviz.guidance import Guidance, Term
 from sagviz.models import Model, as_model
+from sagviz.records.settings import EMBEDDINGS
 from sagviz.sweeps.axes import begin as begin
 from sagviz.sweeps.bar import Bar
 from sagviz.sweeps.dispatch import run
@@ -23,8 +24,10 @@ from sagviz.sweeps.executors import cluster as cluster
 from sagviz.sweeps.executors import pool as pool
 from sagviz.sweeps.results import Sweep
 
+OF_ONE_RUN = "a cell is known by its settings alone; sv.trace and sv.compare take it"
 
-@names_arguments()
+
+@names_arguments(**dict.fromkeys((*EMBEDDINGS, "noise", "image", "strength", "paint"), OF_ONE_RUN))
 def sweep(
     model: Model,
     prompts: str | Iterable[str] = "",

@@ -222,6 +222,8 @@ class FormSettings(WidgetSettings):
             for name in ("clip_skip", "timesteps")
             if (value := getattr(settings, name)) is not None
         ]
+        if settings.inputs:
+            lost.append(f"that run was given {', '.join(settings.inputs)}, which no form holds")
         if scheduler is None:
             lost.append(f"no scheduler here is the {settings.scheduler['class']} of that run")
         if settings.fingerprint != fingerprint(self.model, [settings.guidance]):
