@@ -22,6 +22,8 @@ from sagviz.files import expanded, save
 from sagviz.reports.parameters import Parameters
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from sagviz.records.trace import Trace
 
 KINDS = (".png", ".sagtrace", ".html")
@@ -51,6 +53,16 @@ def add(commands: Any) -> None:
     add_force(parser)
     add_settings(parser, skip=("prompt", "explain_at"))
     add_schedule(parser)
+    parser.add_argument("--image", type=expanded, help="a picture to start from (noise alone)")
+    parser.add_argument(
+        "--strength", type=float, help="how much of the way is run from a picture, 0 to 1 (0.8)"
+    )
+    parser.add_argument(
+        "--paint",
+        type=expanded,
+        metavar="MASK",
+        help="a picture of the same size, white where --image is made anew (everywhere)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -69,13 +81,33 @@ def run(arguments: argparse.Namespace) -> None:
     check_free(arguments, paths)
     parameters = Parameters.checked(settings(arguments))
     model = parameters.load()
-    given = {**parameters.settings(model), **schedule(arguments)}
+    given = {**parameters.settings(model), **schedule(arguments), **_from_picture(arguments)}
     more = given.pop("terms") + terms(arguments)
     guidance = as_guidance(given.pop("cfg")) + given.pop("sag") + more
     keep: list[int] | None = [] if out.suffix.lower() == ".png" else None
     made = trace(model, guidance=guidance, images=arguments.images, keep=keep, **given)
     for number, path in enumerate(paths):
         print(_write(made, number, path))
+
+
+def _from_picture(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of a picture say, as arguments of `trace`."""
+    files = {name: getattr(arguments, name) for name in ("image", "paint")}
+    opened = {name: None if path is None else _opened(path) for name, path in files.items()}
+    return {**opened, "strength": arguments.strength}
+
+
+def _opened(path: Path) -> Image:
+    from PIL.Image import open as read
+
+    try:
+        picture = read(path)
+        picture.load()
+        return picture
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ArgumentError(
+            f"{path} cannot be read as a picture ({error}); give a PNG, JPEG or WebP"
+        ) from error
 
 
 def _paths(out: Path, images: int) -> list[Path]:

@@ -198,6 +198,17 @@ class Model(Worker, Prompted):
             >>> sv.load().encode(Image.new("RGB", (64, 64), "white")).shape
             torch.Size([1, 4, 16, 16])
         """
+        pixels = image.from_images(pictures)
+        self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
+        return self.encode_pixels(pixels)
+
+    def encode_pixels(
+        self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
+        """The same of pixels (B, 3, H, W) in [-1, 1]: the most likely latents, or, with one
+        generator a row, those that it draws of the autoencoder's distribution, as diffusers'
+        pipelines do; of one picture as many as there are generators.
+        """
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> list[Image.Image]:

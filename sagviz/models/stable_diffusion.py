@@ -22,7 +22,6 @@ from sagviz.attention.words import padded, with_all_vectors
 from sagviz.checks import shortened
 from sagviz.diffusion.seeds import generator, normal
 from sagviz.errors import warn
-from sagviz.image import PictureLike
 from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.memory import WORKSPACES, weight_bytes
@@ -141,11 +140,11 @@ class StableDiffusion(Model):
             peak = round(WORKSPACES * peak)
         return peak + (weight_bytes(self.vae) if whole else 0)
 
-    def encode(self, pictures: PictureLike | Sequence[PictureLike]) -> Tensor:
-        pixels = image.from_images(pictures)
-        self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
+    def encode_pixels(
+        self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
         with self.at_work(), torch.no_grad():
-            latents = encoded(self.vae, pixels)
+            latents = encoded(self.vae, pixels, drawn_by)
         spread, offset = self._spread
         return (latents - offset) * self.vae.config.scaling_factor / spread
 

@@ -41,10 +41,10 @@ class Settings:
 
     `model` is a name for people, `fingerprint` says which model it is (see `models.fingerprint`);
     `size` is (height, width) in pixels; `scheduler` a class name with its configuration; image i of
-    a batch uses seed + i; `timesteps` are those that were given in place of a number of steps;
-    `inputs` tells by digests which tensors were given; a trace stores them. A branch has the
-    settings of the trace that it left in `before`, and the index of its first own step in
-    `branched_at`.
+    a batch uses seed + i; `timesteps` are those that were given in place of a number of steps,
+    `strength` is how much of the schedule was run from a picture, and `inputs` has digests of the
+    tensors that were given, which a trace stores. A branch has the settings of the trace that it
+    left in `before`, and the index of its first own step in `branched_at`.
     """
 
     model: str
@@ -60,6 +60,7 @@ class Settings:
     eta: float = 0.0
     clip_skip: int | None = None
     timesteps: tuple[int, ...] | None = None
+    strength: float | None = None
     inputs: Mapping[str, Digests] = field(default_factory=dict)
     before: Settings | None = None
     branched_at: int | None = None
@@ -146,6 +147,7 @@ KIND: dict[str, Any] = {  # of each setting in JSON
     "eta": int | float,
     "clip_skip": int | None,
     "timesteps": list | tuple | None,
+    "strength": int | float | None,
     "inputs": dict,
     "branched_at": int | None,
 }

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
-from sagviz.checks import check_kind, check_steps, check_unicode, check_whole, check_wholes, shown
+from sagviz.checks import (
+    check_kind,
+    check_number,
+    check_steps,
+    check_unicode,
+    check_whole,
+    check_wholes,
+    shown,
+)
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance
 from sagviz.models import Model
@@ -17,6 +25,7 @@ from sagviz.models.fingerprint import fingerprint, part_for
 from sagviz.models.vocabulary import warn_of_unknown_words
 from sagviz.records.trace import Trace
 
+STRENGTH = 0.8  # diffusers' own, of its img2img pipeline
 LAST_TIME = 999  # of the 1,000 training steps of every family
 
 
@@ -92,6 +101,18 @@ def checked_timesteps(timesteps: object) -> tuple[int, ...] | None:
             " (999, 749, 499, 249)"
         )
     return times
+
+
+def checked_strength(strength: object, has_picture: bool) -> float | None:
+    """How much of the way is run from a picture, 0.8 where nobody says; `None` without one."""
+    if has_picture:
+        return float(check_number("strength", STRENGTH if strength is None else strength, 0, 1))
+    if strength is not None:
+        raise ArgumentError(
+            f"strength is {strength!r}, and there is no picture to start from; give image=, or"
+            " leave strength out"
+        )
+    return None
 
 
 def warn_of_prompts(model: Model, *prompts: str) -> None:

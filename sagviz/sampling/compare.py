@@ -11,9 +11,11 @@ from torch import Tensor
 from sagviz.attention.capture import Capture
 from sagviz.checks import names_arguments
 from sagviz.guidance import CFG, SAG, Guidance, Term, as_guidance
+from sagviz.image import MaskLike
 from sagviz.models import Model, as_model
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import Progress, collect, progress_bar
+from sagviz.sampling.given import Pictures
 from sagviz.sampling.prepare import prepare
 
 
@@ -40,6 +42,9 @@ def compare(
     negative_prompt_embeds: Tensor | None = None,
     pooled_prompt_embeds: Tensor | None = None,
     negative_pooled_prompt_embeds: Tensor | None = None,
+    image: Pictures | None = None,
+    strength: float | None = None,
+    paint: MaskLike | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
     progress: Progress = True,
@@ -61,7 +66,8 @@ def compare(
         unguided: whether a plain run stands first.
         model, prompt, negative_prompt, steps, seed, images, size, scheduler, eta, clip_skip,
             timesteps, noise, prompt_embeds, negative_prompt_embeds, pooled_prompt_embeds,
-            negative_pooled_prompt_embeds, capture, keep, progress: as for `trace`.
+            negative_pooled_prompt_embeds, image, strength, paint, capture, keep, progress: as for
+            `trace`.
 
     Raises:
         ArgumentError, NotFiniteError, OutOfMemoryError, Interrupted, RunError: as for `trace`;
@@ -89,6 +95,7 @@ def compare(
         "eta": eta,
         "clip_skip": clip_skip,
         "timesteps": timesteps,
+        "strength": strength,
         "capture": capture,
     }
     with_sag = prepare(
@@ -101,6 +108,8 @@ def compare(
         negative_prompt_embeds=negative_prompt_embeds,
         pooled_prompt_embeds=pooled_prompt_embeds,
         negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+        image=image,
+        paint=paint,
         **settings,
     )
     # the seed that was drawn, where none was given, and all that the runs share

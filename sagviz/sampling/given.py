@@ -1,17 +1,98 @@
-"""Embeddings that are given in place of prompts, checked."""
+"""What a run is given beside texts and numbers, checked: embeddings, noise, a picture, a mask."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from sagviz.attention.capture import Capture
-from sagviz.checks import shown
+from sagviz.checks import check_size, shown
 from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Guidance
+from sagviz.image import MaskLike, PictureLike, as_stencil, from_images
 from sagviz.models import Model
 from sagviz.records.settings import EMBEDDINGS, NEGATIVE, OF_PROMPT, Text
+from sagviz.sampling.checks import checked_noise
+from sagviz.sampling.inputs import Inputs
+
+Pictures = PictureLike | Sequence[PictureLike]
+
+
+def given_inputs(
+    model: Model,
+    *,
+    size: object,
+    seeds: range,
+    noise: object = None,
+    image: Pictures | None = None,
+    paint: MaskLike | None = None,
+) -> Inputs:
+    """What a run is given beside embeddings. It has the size that was asked for, else that of the
+    picture, else the model's own.
+
+    Raises:
+        ArgumentError: something does not fit; it says what would.
+    """
+    images, unit = len(seeds), model.size_unit
+    wanted = None if size is None else check_size(size, unit, model.default_size)
+    pixels = None if image is None else _pixels(image, images, unit, wanted)
+    if pixels is not None:
+        wanted = pixels.shape[2], pixels.shape[3]
+    pictured = model.default_size if wanted is None else wanted
+    shape = model.latent_shape(pictured)
+    return Inputs(
+        model=model,
+        size=pictured,
+        seeds=seeds,
+        noise=None if noise is None else checked_noise(noise, (images, *shape)),
+        pixels=pixels,
+        paint=None if paint is None else _cells(paint, pixels, images, shape[1:]),
+    )
+
+
+def _pixels(image: Pictures, images: int, unit: int, wanted: tuple[int, int] | None) -> Tensor:
+    """One picture for all images or one for each, (1 or images, 3, H, W) in [-1, 1]."""
+    try:
+        pixels = from_images(image)
+    except (TypeError, RuntimeError, OSError) as error:
+        raise ArgumentError(
+            f"image is {shown(image)}; give a picture of PIL, NumPy or torch, such as"
+            " PIL.Image.open(path)"
+        ) from error
+    height, width = pixels.shape[2:]
+    fitting = tuple(max(unit, round(side / unit) * unit) for side in (height, width))
+    if (height, width) != (fitting if wanted is None else wanted):
+        high, wide = fitting if wanted is None else wanted
+        why = f"sides that are multiples of {unit}" if wanted is None else f"size={wanted}"
+        raise ArgumentError(
+            f"image has {height} x {width} pixels, and the run needs {why}; give it as"
+            f" image.resize(({wide}, {high})), in PIL's order"
+        )
+    return _for_all("image", pixels, images)
+
+
+def _cells(paint: MaskLike, pixels: Tensor | None, images: int, cells: tuple[int, int]) -> Tensor:
+    """The mask in cells of the latent, each as the pixel at its corner, as in diffusers."""
+    if pixels is None:
+        raise ArgumentError("paint is given without image=, the picture that stays outside of it")
+    mask = as_stencil(paint)
+    if mask.shape[2:] != pixels.shape[2:]:
+        raise ArgumentError(
+            f"paint has {mask.shape[2]} x {mask.shape[3]} pixels, and the picture"
+            f" {pixels.shape[2]} x {pixels.shape[3]}; give a mask of the picture's size"
+        )
+    return F.interpolate(_for_all("paint", mask, images), size=cells)
+
+
+def _for_all(name: str, rows: Tensor, images: int) -> Tensor:
+    if len(rows) not in (1, images):
+        raise ArgumentError(
+            f"{name} is {len(rows)} pictures, and the run makes {images} images; give one for all,"
+            " or one for each"
+        )
+    return rows
 
 
 def checked_embeddings(

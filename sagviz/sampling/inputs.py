@@ -21,32 +21,64 @@ class Inputs:
     """What a run is given, on the CPU in float32; tensors of one row are for all images.
 
     Attributes:
-        shape: (C, H, W) of a latent; `seeds`: one for each image.
+        model: it encodes the picture.
+        size: (height, width) of the images in pixels; `seeds`: one for each of them.
         embeddings: in place of the prompts, by the names of `trace`.
         noise: the start noise, (B, C, H, W); `None` is drawn from the seeds.
+        pixels: the picture to start from, (1 or B, 3, height, width) in [-1, 1].
+        latents: the same where it was encoded before, (B, C, H, W).
+        paint: 1 in the cells of the latent that are made anew, (1 or B, 1, H, W).
     """
 
-    shape: tuple[int, int, int]
+    model: Model
+    size: tuple[int, int]
     seeds: range
     embeddings: Mapping[str, Tensor] = field(default_factory=dict)
     noise: Tensor | None = None
+    pixels: Tensor | None = None
+    latents: Tensor | None = None
+    paint: Tensor | None = None
 
     @property
-    def tensors(self) -> dict[str, Tensor]:
-        """What a trace stores of it, by which the run can be laid out again."""
-        return {**self.embeddings, **({} if self.noise is None else {"noise": self.noise})}
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a latent."""
+        return self.model.latent_shape(self.size)
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether the run starts from a picture."""
+        return self.pixels is not None or self.latents is not None
 
     @property
     def digests(self) -> dict[str, tuple[str, ...]]:
         """16 letters for each row of what was given, by which runs are told apart."""
-        return {name: tuple(map(_digest, rows)) for name, rows in self.tensors.items()}
+        given = {"image": self.pixels, "paint": self.paint, "noise": self.noise}
+        there = {**self.embeddings, **_there(given)}
+        return {name: tuple(map(_digest, rows)) for name, rows in there.items()}
 
     @cached_property
-    def start(self) -> Tensor:
-        """The start noise of unit variance, (B, C, H, W)."""
+    def drawn(self) -> tuple[Tensor, Tensor | None]:
+        """The start noise of unit variance and the picture's latents, both (B, C, H, W). A seed
+        draws in diffusers' order: first of the autoencoder's distribution, then the noise.
+        """
+        drawn_by, latents = [generator(seed) for seed in self.seeds], self.latents
+        if self.pixels is not None:
+            encoded = self.model.encode_pixels(self.pixels, drawn_by)
+            latents = encoded.expand(len(drawn_by), *self.shape)
         if self.noise is not None:
-            return self.noise
-        return torch.stack([normal(self.shape, generator(seed)) for seed in self.seeds])
+            return self.noise, latents
+        return torch.stack([normal(self.shape, each) for each in drawn_by]), latents
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What a trace stores, by which the run can be laid out again: with a picture the noise,
+        which cannot be drawn without encoding it once more.
+        """
+        noise, latents = self.drawn if self.has_picture else (self.noise, None)
+        return {
+            **self.embeddings,
+            **_there({"image": latents, "paint": self.paint, "noise": noise}),
+        }
 
     @staticmethod
     def stored(model: Model, settings: Settings, tensors: Mapping[str, Tensor]) -> Inputs:
@@ -62,10 +94,13 @@ class Inputs:
                     " again, or load the run from the file that Trace.save wrote"
                 )
         return Inputs(
-            shape=model.latent_shape(settings.size),
+            model=model,
+            size=settings.size,
             seeds=settings.seeds,
             embeddings={name: tensors[name] for name in EMBEDDINGS if name in tensors},
             noise=tensors.get("noise"),
+            latents=tensors.get("image"),
+            paint=tensors.get("paint"),
         )
 
 
@@ -78,6 +113,10 @@ def conditioning(
     if text.embeddings:
         return model.condition(*(embeddings[name] for name, _ in text.embeddings), size=size)
     return model.embed(text.words, size=size, clip_skip=text.clip_skip)
+
+
+def _there(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if value is not None}
 
 
 def _digest(row: Tensor) -> str:

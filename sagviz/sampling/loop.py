@@ -9,10 +9,12 @@ from torch import Tensor
 from sagviz.attention.capture import Capture
 from sagviz.checks import names_arguments
 from sagviz.guidance import Guidance, Term
+from sagviz.image import MaskLike
 from sagviz.models import Model
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import Progress, collect, progress_bar
+from sagviz.sampling.given import Pictures
 from sagviz.sampling.lockstep import lockstep
 from sagviz.sampling.memory_check import check_room
 from sagviz.sampling.prepare import Run, prepare
@@ -38,6 +40,9 @@ def steps(
     negative_prompt_embeds: Tensor | None = None,
     pooled_prompt_embeds: Tensor | None = None,
     negative_pooled_prompt_embeds: Tensor | None = None,
+    image: Pictures | None = None,
+    strength: float | None = None,
+    paint: MaskLike | None = None,
     capture: Capture | None = None,
 ) -> Iterator[Step]:
     """Run a model step by step; stop whenever you like, nothing stays attached to it.
@@ -67,6 +72,13 @@ def steps(
         prompt_embeds, negative_prompt_embeds: embeddings (1 or images, tokens, width) in place of
             the two prompts, as diffusers' pipelines take them; the trace stores them.
         pooled_prompt_embeds, negative_pooled_prompt_embeds: for SDXL, (1 or images, width) to them.
+        image: a picture to start from, of PIL, NumPy or torch, or one for each image; the run has
+            its size. It is encoded and made as noisy as where the run begins (SDEdit, arXiv
+            2108.01073).
+        strength: how much of the schedule is run from a picture, 0.8 where `None`: little changes
+            at 0.3, and 1 is all of it.
+        paint: where the picture is made anew (inpainting): a mask of its size, white or 1 or true;
+            outside of it every step puts the picture back.
         capture: what to read of the attention into `Step.captured`, at any layers, heads and steps.
 
     Raises:
@@ -101,6 +113,9 @@ def steps(
         negative_prompt_embeds=negative_prompt_embeds,
         pooled_prompt_embeds=pooled_prompt_embeds,
         negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+        image=image,
+        strength=strength,
+        paint=paint,
         capture=capture,
     )
     check_room([run])
@@ -127,6 +142,9 @@ def trace(
     negative_prompt_embeds: Tensor | None = None,
     pooled_prompt_embeds: Tensor | None = None,
     negative_pooled_prompt_embeds: Tensor | None = None,
+    image: Pictures | None = None,
+    strength: float | None = None,
+    paint: MaskLike | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
     progress: Progress = True,
@@ -136,7 +154,8 @@ def trace(
     Args:
         model, prompt, negative_prompt, guidance, steps, seed, images, size, scheduler, eta,
             clip_skip, timesteps, noise, prompt_embeds, negative_prompt_embeds,
-            pooled_prompt_embeds, negative_pooled_prompt_embeds, capture: as for `steps`.
+            pooled_prompt_embeds, negative_pooled_prompt_embeds, image, strength, paint, capture:
+            as for `steps`.
         keep: which steps to keep: all (`None`), every k-th and the last (a number), or these
             indices.
         progress: whether to show a progress bar, or a function to tell (done, total) after each
@@ -175,6 +194,9 @@ def trace(
         negative_prompt_embeds=negative_prompt_embeds,
         pooled_prompt_embeds=pooled_prompt_embeds,
         negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+        image=image,
+        strength=strength,
+        paint=paint,
         capture=capture,
     )
     with progress_bar([run], progress) as follow:

@@ -4,7 +4,6 @@ out.
 
 from __future__ import annotations
 
-import inspect
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -16,24 +15,25 @@ from torch import Tensor
 
 from sagviz.attention.capture import Capture
 from sagviz.attention.words import Word, words_of
-from sagviz.checks import MAX_SEED, check_number, check_size, check_steps, check_whole
+from sagviz.checks import MAX_SEED, check_number, check_steps, check_whole
 from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
-from sagviz.errors import ArgumentError, warn
+from sagviz.errors import warn
 from sagviz.guidance import Guidance, Term, as_guidance
+from sagviz.image import MaskLike
 from sagviz.models import Model, as_model, check_scheduler, make_scheduler
 from sagviz.models.fingerprint import fingerprint
-from sagviz.models.schedulers import set_timesteps
 from sagviz.records.settings import NEGATIVE, Settings, Text
 from sagviz.sampling.checks import (
     check_text,
     checked_capture,
     checked_clip_skip,
-    checked_noise,
+    checked_strength,
     checked_timesteps,
     warn_of_prompts,
 )
-from sagviz.sampling.given import check_words, checked_embeddings
+from sagviz.sampling.given import Pictures, check_words, checked_embeddings, given_inputs
 from sagviz.sampling.inputs import Inputs
+from sagviz.sampling.schedule import describe, go_to, lay_out
 
 PREPARED = (  # the settings that `prepare` takes
     "prompt",
@@ -47,6 +47,7 @@ PREPARED = (  # the settings that `prepare` takes
     "eta",
     "clip_skip",
     "timesteps",
+    "strength",
 )
 NOTHING: Mapping[str, Tensor] = {}
 
@@ -57,7 +58,8 @@ class Run:
 
     Attributes:
         scheduler: diffusers' own, its timesteps set; `step_options`: the keywords of its `step`.
-        levels: the noise level of each evaluation.
+        begin: how many evaluations of the schedule a picture to start from leaves out.
+        levels: the noise level of each evaluation that is made.
         times: the scheduler's timesteps; `device_times`: the same as a tensor for the U-Net.
         inputs: the tensors that it is given.
         hand_mask: a hand-made mask for all steps, (B, 1, H, W), on the model's device.
@@ -69,6 +71,7 @@ class Run:
     settings: Settings
     scheduler: Any
     step_options: frozenset[str]
+    begin: int
     levels: list[NoiseLevel]
     times: list[Any]
     device_times: Tensor
@@ -84,8 +87,32 @@ class Run:
 
     @cached_property
     def start(self) -> Tensor:
-        """The noisy latent to begin with, (B, C, H, W) on the CPU."""
-        return self.inputs.start * float(self.scheduler.init_noise_sigma)
+        """The noisy latent to begin with, (B, C, H, W) on the CPU: noise, or a picture as noisy as
+        the first level. What is painted anew in full strength begins from noise, as in diffusers.
+        """
+        noise, latents = self.inputs.drawn
+        if latents is None or (self.inputs.paint is not None and self.settings.strength == 1):
+            return noise * float(self.scheduler.init_noise_sigma)
+        return self.levels[0].mix(latents, noise)
+
+    def repainted(self, index: int, x_next: Tensor) -> Tensor:
+        """x_next with the picture, as noisy as it, outside of `paint` (Blended Latent Diffusion,
+        arXiv 2206.02779); without a mask as it is.
+        """
+        if self._picture is None:
+            return x_next
+        paint, noise, latents = self._picture
+        following = self.levels[index + 1 : index + 2]
+        kept = following[0].mix(latents, noise) if following else latents
+        return (1 - paint) * kept + paint * x_next
+
+    @cached_property
+    def _picture(self) -> tuple[Tensor, ...] | None:
+        """Mask, noise and latents on the model's device."""
+        noise, latents = self.inputs.drawn
+        if self.inputs.paint is None or latents is None:
+            return None
+        return tuple(part.to(self.model.device) for part in (self.inputs.paint, noise, latents))
 
     @cached_property
     def path(self) -> str:
@@ -113,6 +140,9 @@ def prepare(
     negative_prompt_embeds: Tensor | None = None,
     pooled_prompt_embeds: Tensor | None = None,
     negative_pooled_prompt_embeds: Tensor | None = None,
+    image: Pictures | None = None,
+    strength: float | None = None,
+    paint: MaskLike | None = None,
     capture: Capture | None = None,
     warns: bool = True,
     known: str | None = None,
@@ -124,8 +154,6 @@ def prepare(
     model's fingerprint where it has been taken, `inputs` the tensors of a run that had the same.
     """
     model, total = as_model(model), as_guidance(guidance)
-    own = model.default_size
-    pixels = own if size is None else check_size(size, model.size_unit, own)
     times = checked_timesteps(timesteps)
     steps = check_steps(steps if times is None else len(times))
     images = check_whole("images", images, 1, 4096)
@@ -136,9 +164,6 @@ def prepare(
         warn_of_prompts(model, prompt, negative_prompt if total.needs_both_branches else "")
     if warns and negative_prompt and not total.needs_both_branches:
         warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance")
-    shape = model.latent_shape(pixels)
-    for term in total.terms:
-        term.check(model, total, shape)
     skip = checked_clip_skip(model, clip_skip)
     if inputs is None:
         given = {
@@ -148,19 +173,28 @@ def prepare(
             "negative_pooled_prompt_embeds": negative_pooled_prompt_embeds,
         }
         texts = {"": Text(prompt, skip), NEGATIVE: Text(negative_prompt)}
-        inputs = Inputs(
-            shape=shape,
-            seeds=range(first, first + images),
+        inputs = replace(
+            given_inputs(
+                model,
+                size=size,
+                seeds=range(first, first + images),
+                noise=noise,
+                image=image,
+                paint=paint,
+            ),
             embeddings=checked_embeddings(model, total, texts, images, given, warns=warns),
-            noise=None if noise is None else checked_noise(noise, (images, *shape)),
         )
+    strength = checked_strength(strength, inputs.has_picture)
+    for term in total.terms:
+        term.check(model, total, inputs.shape)
     if capture is not None:
-        capture = checked_capture(model, capture, prompt, pixels, images)
+        capture = checked_capture(model, capture, prompt, inputs.size, images)
         check_words(capture, inputs.embeddings)
     with model.undisturbed():
         planner = make_scheduler(model, scheduler)
         check_scheduler(model, planner, warns=warns)
-        options = _set_timesteps(planner, steps, times, eta)
+        options = lay_out(planner, steps, times, eta)
+        begin = go_to(planner, steps, strength, warns=warns)
     settings = Settings(
         model=model.name,
         fingerprint=fingerprint(model, [total]) if known is None else known,
@@ -170,20 +204,22 @@ def prepare(
         steps=steps,
         seed=first,
         images=images,
-        size=pixels,
+        size=inputs.size,
         scheduler=describe(planner),
         eta=float(eta),
         clip_skip=skip,
         timesteps=times,
+        strength=strength,
         inputs=inputs.digests,
     )
-    planned, has_words = planner.timesteps, capture is not None and "words" in capture.what
+    planned, has_words = planner.timesteps[begin:], capture is not None and "words" in capture.what
     return Run(
         model=model,
         settings=settings,
         scheduler=planner,
         step_options=options,
-        levels=noise_levels(planner),
+        begin=begin,
+        levels=noise_levels(planner)[begin:],
         times=list(planned) if planned.is_floating_point() else planned.tolist(),
         device_times=planned.to(model.device),
         inputs=inputs,
@@ -202,32 +238,3 @@ def resume(model: Model, settings: Settings, tensors: Mapping[str, Tensor] = NOT
     inputs = Inputs.stored(model, settings, tensors)
     run = prepare(model, warns=False, known=settings.fingerprint, inputs=inputs, **given)
     return replace(run, settings=settings)
-
-
-def _set_timesteps(
-    planner: Any, steps: int, times: Sequence[int] | None, eta: float
-) -> frozenset[str]:
-    """Lay the schedule out; the keywords of the scheduler's step."""
-    options = frozenset(inspect.signature(planner.step).parameters)
-    if eta and "eta" not in options:
-        raise ArgumentError(
-            f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0"
-        )
-    set_timesteps(planner, steps, times)
-    if hasattr(planner, "set_begin_index"):
-        planner.set_begin_index(0)
-    return options
-
-
-def describe(scheduler: Any) -> dict[str, Any]:
-    """Class name and configuration, as JSON would give them back."""
-    config = {
-        # NumPy's arrays, such as `trained_betas`, as lists
-        key: value.tolist() if hasattr(value, "tolist") else value
-        for key, value in dict(scheduler.config).items()
-        if not key.startswith("_")
-    }
-    return {
-        "class": type(scheduler).__name__,
-        **{k: v for k, v in config.items() if isinstance(v, str | int | float | list | None)},
-    }

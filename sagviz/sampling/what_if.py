@@ -151,7 +151,7 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
     before, index = trace.steps[:position], trace[position].index
     if type(run.scheduler).__name__ in MEMORYLESS:
         if hasattr(run.scheduler, "set_begin_index"):
-            run.scheduler.set_begin_index(index)
+            run.scheduler.set_begin_index(run.begin + index)
         return
     if [step.index for step in before] != list(range(index)):
         raise TraceError(

@@ -24,7 +24,7 @@ from sagviz.errors import ArgumentError, SagvizError
 from sagviz.image import from_png, png_texts, to_png
 from sagviz.models import SCHEDULERS, make_scheduler
 from sagviz.models.schedulers import scheduler_name
-from sagviz.sampling.prepare import describe
+from sagviz.sampling.schedule import describe
 from sagviz.widgets.playground import history, pictures
 from sagviz.widgets.playground.pictures import read_settings
 from sagviz.widgets.playground.playground import Playground
