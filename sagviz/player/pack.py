@@ -165,6 +165,7 @@ def _settings(trace: Trace) -> list[tuple[str, str]]:
         "seed": str(s.seed),
         "steps": f"{s.steps}, {s.scheduler['class']}",
         "guidance": repr(s.guidance),
+        "given": s.extras,
         "model": s.model,
         "size": f"{s.size[1]} × {s.size[0]} pixels",
         "U-Net calls": f"{trace.forwards}, {trace.samples} predictions",

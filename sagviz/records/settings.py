@@ -81,6 +81,13 @@ class Settings:
         return "given embeddings" if "prompt_embeds" in self.inputs else self.prompt
 
     @property
+    def extras(self) -> str:
+        """What it was given that most runs are not, for people; "" without any."""
+        named = {name: getattr(self, name) for name in ("strength", "clip_skip", "timesteps")}
+        there = [f"{name} {value}" for name, value in named.items() if value is not None]
+        return ", ".join([*self.inputs, *there])
+
+    @property
     def networks(self) -> str:
         """The fingerprint without that of a classifier."""
         return self.fingerprint.partition("+")[0]

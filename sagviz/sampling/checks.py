@@ -135,7 +135,7 @@ def checked_noise(noise: object, shape: tuple[int, ...]) -> Tensor:
             f"noise has the shape {tuple(noise.shape)}; these settings need (images, C, H, W) ="
             f" {shape}"
         )
-    return noise.float().cpu()
+    return noise.detach().float().cpu().clone()  # which a trace keeps
 
 
 def checked_capture(

@@ -25,12 +25,13 @@ def given_inputs(
     *,
     size: object,
     seeds: range,
+    embeddings: Mapping[str, Tensor],
     noise: object = None,
     image: Pictures | None = None,
     paint: MaskLike | None = None,
 ) -> Inputs:
-    """What a run is given beside embeddings. It has the size that was asked for, else that of the
-    picture, else the model's own.
+    """What a run is given, with embeddings that were checked. It has the size that was asked for,
+    else that of the picture, else the model's own.
 
     Raises:
         ArgumentError: something does not fit; it says what would.
@@ -46,6 +47,7 @@ def given_inputs(
         model=model,
         size=pictured,
         seeds=seeds,
+        embeddings=embeddings,
         noise=None if noise is None else checked_noise(noise, (images, *shape)),
         pixels=pixels,
         paint=None if paint is None else _cells(paint, pixels, images, shape[1:]),

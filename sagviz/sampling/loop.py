@@ -175,6 +175,9 @@ def trace(
         >>> trace = sv.trace(sv.load(), "a fox", seed=7, steps=8, guidance=guidance, progress=False)
         >>> trace.image.size, len(trace), trace.forwards, trace.samples
         ((64, 64), 8, 16, 24)
+        >>> other = sv.trace(sv.load(), "an owl", image=trace.image, strength=0.5, progress=False)
+        >>> len(other), other.settings.steps
+        (25, 50)
     """
     run = prepare(
         model,

@@ -109,9 +109,10 @@ class Run:
     @cached_property
     def _picture(self) -> tuple[Tensor, ...] | None:
         """Mask, noise and latents on the model's device."""
-        noise, latents = self.inputs.drawn
-        if self.inputs.paint is None or latents is None:
+        if self.inputs.paint is None:
             return None
+        noise, latents = self.inputs.drawn
+        assert latents is not None, "a mask without a picture was refused"
         return tuple(part.to(self.model.device) for part in (self.inputs.paint, noise, latents))
 
     @cached_property
@@ -173,16 +174,14 @@ def prepare(
             "negative_pooled_prompt_embeds": negative_pooled_prompt_embeds,
         }
         texts = {"": Text(prompt, skip), NEGATIVE: Text(negative_prompt)}
-        inputs = replace(
-            given_inputs(
-                model,
-                size=size,
-                seeds=range(first, first + images),
-                noise=noise,
-                image=image,
-                paint=paint,
-            ),
+        inputs = given_inputs(
+            model,
+            size=size,
+            seeds=range(first, first + images),
             embeddings=checked_embeddings(model, total, texts, images, given, warns=warns),
+            noise=noise,
+            image=image,
+            paint=paint,
         )
     strength = checked_strength(strength, inputs.has_picture)
     for term in total.terms:

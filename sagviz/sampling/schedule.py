@@ -37,8 +37,8 @@ def go_to(planner: Any, steps: int, strength: float | None, *, warns: bool) -> i
     begin: int = (steps - made) * planner.order
     if warns and begin and type(planner).__name__ == "PNDMScheduler":
         warn(
-            "PNDM begins one level late where it does not begin with the first, in diffusers as"
-            " here; scheduler='ddim' or 'dpm++ 2m' do not"
+            "PNDM that begins after its first level is told of one level less noise than there is,"
+            " in diffusers as here; scheduler='ddim' and 'dpm++ 2m' are not"
         )
     if hasattr(planner, "set_begin_index"):
         planner.set_begin_index(begin)

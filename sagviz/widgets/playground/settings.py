@@ -217,13 +217,8 @@ class FormSettings(WidgetSettings):
         others = [repr(term) for term in settings.guidance.terms if type(term) not in (CFG, SAG)]
         if others:
             lost.append(f"that run also had {' + '.join(others)}, for which the form has no place")
-        lost += [
-            f"that run had {name}={value!r}, for which the form has no place"
-            for name in ("clip_skip", "timesteps")
-            if (value := getattr(settings, name)) is not None
-        ]
-        if settings.inputs:
-            lost.append(f"that run was given {', '.join(settings.inputs)}, which no form holds")
+        if settings.extras:
+            lost.append(f"that run was given {settings.extras}, for which the form has no place")
         if scheduler is None:
             lost.append(f"no scheduler here is the {settings.scheduler['class']} of that run")
         if settings.fingerprint != fingerprint(self.model, [settings.guidance]):
