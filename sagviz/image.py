@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -73,7 +74,8 @@ def as_mask(mask: MaskLike) -> Tensor:
 
 def as_stencil(mask: MaskLike) -> Tensor:
     """Which pixels are meant, (B, 1, H, W) of 0 and 1 on the CPU, of masks (H, W), (B, H, W) or
-    (B, 1, H, W); grey counts as 1 from half on, as in diffusers.
+    (B, 1, H, W), or of NumPy in colours (H, W, 3 or 4); grey counts as 1 from half on, as in
+    diffusers.
 
     Raises:
         ArgumentError: it is no mask.
@@ -84,6 +86,8 @@ def as_stencil(mask: MaskLike) -> Tensor:
         cells = torch.zeros(0)
     numbers = cells.dtype != torch.bool and not cells.is_floating_point()
     top = 255 if numbers and cells.numel() and cells.max() > 1 else 1
+    if isinstance(mask, np.ndarray) and cells.dim() == 3 and cells.shape[2] in (3, 4):
+        cells = cells[..., :3].float().mean(dim=2)
     flat = cells[:, 0] if cells.dim() == 4 and cells.shape[1] == 1 else cells
     if flat.dim() not in (2, 3) or not cells.numel() or not _within(cells, top):
         raise ArgumentError(
@@ -146,6 +150,22 @@ def to_webp(image: Image.Image, longest: int | None = None) -> bytes:
         image = image.copy()
         image.thumbnail((longest, longest))
     return _encoded(image, "WEBP", quality=90)
+
+
+def from_file(path: Path) -> Image.Image:
+    """The picture in a file.
+
+    Raises:
+        ArgumentError: it cannot be read as one.
+    """
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's kinds
+        raise ArgumentError(
+            f"{path} cannot be read as a picture ({error}); give a PNG, JPEG or WebP"
+        ) from error
+    return picture
 
 
 def from_png(content: bytes) -> Image.Image:

@@ -22,8 +22,6 @@ from sagviz.files import expanded, save
 from sagviz.reports.parameters import Parameters
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from sagviz.records.trace import Trace
 
 KINDS = (".png", ".sagtrace", ".html")
@@ -92,22 +90,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _from_picture(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the flags of a picture say, as arguments of `trace`."""
+    from sagviz.image import from_file
+
     files = {name: getattr(arguments, name) for name in ("image", "paint")}
-    opened = {name: None if path is None else _opened(path) for name, path in files.items()}
+    opened = {name: path and from_file(path) for name, path in files.items()}
     return {**opened, "strength": arguments.strength}
-
-
-def _opened(path: Path) -> Image:
-    from PIL.Image import open as read
-
-    try:
-        picture = read(path)
-        picture.load()
-        return picture
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ArgumentError(
-            f"{path} cannot be read as a picture ({error}); give a PNG, JPEG or WebP"
-        ) from error
 
 
 def _paths(out: Path, images: int) -> list[Path]:

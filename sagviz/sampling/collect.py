@@ -54,7 +54,9 @@ class Kept:
     def unfinished(self) -> Trace:
         """The steps alone, for which nothing has to be computed."""
         run = self.run
-        return Trace(run.settings, tuple(self.steps), run.evaluations, inputs=run.inputs.tensors)
+        # before the first step the picture may not be encoded yet, or be what stopped the run
+        inputs = {} if self.last is None else run.inputs.tensors
+        return Trace(run.settings, tuple(self.steps), run.evaluations, inputs=inputs)
 
 
 def collect(

@@ -211,6 +211,18 @@ def test_compare_encodes_once(model: sv.Model, monkeypatch: pytest.MonkeyPatch) 
         assert difference(made.latents, alone.latents) < 1e-4
 
 
+def test_a_picture_that_cannot_be_encoded_leaves_a_run_without_steps(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> torch.Tensor:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(type(model), "encode_pixels", fails)
+    with pytest.raises(sv.SagvizError) as error:
+        traced(model)
+    assert isinstance(error.value.__cause__, ValueError)
+
+
 def test_steps_are_those_of_the_trace(model: sv.Model) -> None:
     given: dict[str, Any] = {"image": picture(), "strength": 0.6, "steps": STEPS}
     made = list(sv.steps(model, "a fox", guidance=CFG(4.0), **given))
@@ -234,11 +246,10 @@ def test_pictures_and_masks_of_all_kinds_are_taken(model: sv.Model) -> None:
     array = np.asarray(picture())
     kinds = [picture(), array, array / 255.0, torch.from_numpy(array.copy()).movedim(2, 0)]
     white = np.asarray(mask()) >= 128
-    masks = [mask(), white, white.astype(np.uint8), torch.from_numpy(white).float(), white[None]]
+    colours = np.asarray(mask().convert("RGB"))
+    masks = [white, white.astype(np.uint8), torch.from_numpy(white).float(), white[None], colours]
     wanted = traced(model, paint=mask(), steps=2).settings.inputs
     for given, paint in [(kind, mask()) for kind in kinds[1:]] + [(picture(), m) for m in masks]:
-        made = sv.steps(model, image=given, paint=paint, steps=2)
-        assert next(made).x_t.shape == (1, 4, 16, 16)
         run = traced(model, image=given, paint=paint, steps=2, keep=[])
         assert run.settings.inputs["paint"] == wanted["paint"]
         assert run.settings.inputs["image"] == wanted["image"] or given is kinds[2]
