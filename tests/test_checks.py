@@ -48,6 +48,7 @@ def refusal(call: Call, *args: Any, **options: Any) -> str:
         ("num_images_per_prompt", "give images=4"),
         ("height", "give size=(height, width)"),
         ("latents", "give noise=latents"),
+        ("mask_image", "give paint=mask"),
         ("callback_on_step_end", "sv.steps yields each step as soon as it is made"),
         ("sede", "did you mean seed?"),
     ],

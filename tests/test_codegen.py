@@ -79,6 +79,8 @@ def test_code_of_a_change(model: sv.Model, name: str) -> None:
         {"eta": 0.5},
         {"negative_prompt": "red"},
         {"size": (48, 32)},
+        {"clip_skip": 1},
+        {"timesteps": (999, 500, 100), "scheduler": "euler"},
         {"keep": [3]},
     ],
     ids=str,

@@ -25,10 +25,11 @@ from sagviz.models.offload import execution_device
 from sagviz.models.oom import explained, too_much
 from sagviz.models.origin import Origin, can_be_reopened
 from sagviz.models.parts import Part
+from sagviz.models.prompted import Prompted
 from sagviz.models.unfit import misfit
 
 
-class Model(Worker):
+class Model(Worker, Prompted):
     """A diffusion model whose U-Net has self-attention. Each family is a subclass in one file; a
     class with a `title` is known to `load` as soon as it is defined.
 
@@ -155,28 +156,6 @@ class Model(Worker):
         """
         return misfit(self.name, self.unet, self.scheduler)
 
-    def check_prompt(self, prompt: str) -> None:
-        """Warn of a prompt that is too long, and name the words that `embed` cuts."""
-        raise NotImplementedError
-
-    def embed(
-        self, prompt: str | None = "", *, size: tuple[int, int] | None = None
-    ) -> Conditioning:
-        """What the U-Net is given beside the latent and its time, for one row.
-
-        Args:
-            prompt: a text, which may be empty and is cut where it is too long; `None` is no text:
-                CFG's unconditional branch without a negative prompt, which for some models is not
-                the same as the empty text.
-            size: (height, width) of the picture in pixels; the model's own where `None`.
-
-        Example:
-            >>> import sagviz as sv
-            >>> sv.load().embed("a fox").text.shape
-            torch.Size([1, 24, 128])
-        """
-        raise NotImplementedError
-
     def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """One U-Net call: the network's own output, float32. `x` (B, C, H, W) as the scheduler's
         `scale_model_input` made it, `t` one time or (B,), of the conditioning B rows.
@@ -218,6 +197,17 @@ class Model(Worker):
             >>> from PIL import Image
             >>> sv.load().encode(Image.new("RGB", (64, 64), "white")).shape
             torch.Size([1, 4, 16, 16])
+        """
+        pixels = image.from_images(pictures)
+        self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
+        return self.encode_pixels(pixels)
+
+    def encode_pixels(
+        self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
+        """The same of pixels (B, 3, H, W) in [-1, 1]: the most likely latents, or, with one
+        generator a row, those that it draws of the autoencoder's distribution, as diffusers'
+        pipelines do; of one picture as many as there are generators.
         """
         raise NotImplementedError
 

@@ -5,9 +5,10 @@ schedule.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sagviz.checks import shown
 from sagviz.diffusion.kinds import KINDS
 from sagviz.diffusion.kinds import SCHEDULERS as SCHEDULERS
 from sagviz.errors import ArgumentError, warn
@@ -113,18 +114,39 @@ def check_scheduler(model: Model, scheduler: Any, *, warns: bool = True) -> None
         )
 
 
-def set_timesteps(scheduler: Any, steps: int) -> None:
-    """Lay a schedule out.
+def set_timesteps(scheduler: Any, steps: int, timesteps: Sequence[int] | None = None) -> None:
+    """Lay a schedule out: by its own rule, or at the timesteps that are given.
 
     Raises:
-        ArgumentError: it takes fewer steps, as those of distilled models do.
+        ArgumentError: it takes fewer steps, as those of distilled models do, or no timesteps, or
+            not these.
     """
+    if timesteps is not None:
+        _set_given(scheduler, list(timesteps))
+        return
     try:
         scheduler.set_timesteps(steps)
     except ValueError as error:
         raise ArgumentError(
             f"steps is {steps}, which {type(scheduler).__name__} does not take; give fewer, or"
             " another scheduler such as 'ddim'"
+        ) from error
+
+
+def _set_given(scheduler: Any, timesteps: list[int]) -> None:
+    kind = type(scheduler)
+    if not _takes_timesteps(kind):
+        able = [name for name, (other, _) in SCHEDULERS.items() if _takes_timesteps(_class(other))]
+        raise ArgumentError(
+            f"timesteps are given, and {kind.__name__} takes none; give steps=, or scheduler= one"
+            f" of {', '.join(able)}"
+        )
+    try:
+        scheduler.set_timesteps(timesteps=timesteps)
+    except ValueError as error:  # such as Karras' spacing, which lays out its own
+        raise ArgumentError(
+            f"timesteps are {shown(timesteps)}, which this {kind.__name__} does not take"
+            f" ({error}); give steps=, or another scheduler such as 'euler'"
         ) from error
 
 
@@ -144,6 +166,10 @@ def _class(kind: str) -> Any:
     import diffusers
 
     return getattr(diffusers, kind)
+
+
+def _takes_timesteps(kind: type[Any]) -> bool:
+    return "timesteps" in inspect.signature(kind.set_timesteps).parameters
 
 
 def _has_zero_snr(kind: type[Any]) -> bool:

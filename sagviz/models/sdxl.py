@@ -78,9 +78,23 @@ class SDXL(StableDiffusion):
         """
         return replace(super().default_sag, blur_sigma=0.5)
 
+    @property
+    def max_clip_skip(self) -> int:
+        """Counted from the last but one, where SDXL reads."""
+        encoders = (self.text_encoder, self.text_encoder_2)
+        return min(encoder.config.num_hidden_layers for encoder in encoders) - 1
+
+    @property
+    def embedding_widths(self) -> tuple[int, ...]:
+        return self.unet.config.cross_attention_dim, _pooled_width(self.unet.config)
+
     @torch.no_grad()
     def embed(
-        self, prompt: str | None = "", *, size: tuple[int, int] | None = None
+        self,
+        prompt: str | None = "",
+        *,
+        size: tuple[int, int] | None = None,
+        clip_skip: int | None = None,
     ) -> Conditioning:
         texts = []
         with self.at_work():
@@ -90,13 +104,21 @@ class SDXL(StableDiffusion):
             ):
                 ids = padded(tokenizer, prompt or "", return_tensors="pt").input_ids
                 found = encoder(ids.to(execution_device(encoder)), output_hidden_states=True)
-                texts.append(found.hidden_states[-2])  # the last layer is left out, as in training
+                # the last layer is left out, as in training
+                texts.append(found.hidden_states[-2 - (clip_skip or 0)])
         text, pooled = torch.cat(texts, dim=-1), found[0]  # of the second encoder, projected
         if prompt is None and self.config.get("force_zeros_for_empty_prompt", True):
             text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
+        return self.condition(text, pooled, size=size)
+
+    def condition(
+        self, text: Tensor, pooled: Tensor | None = None, *, size: tuple[int, int] | None = None
+    ) -> Conditioning:
+        assert pooled is not None, "SDXL's pooled prompt was checked to be there"
         height, width = self.default_size if size is None else size
-        sizes = [height, width, 0, 0, height, width]
-        return SDXLConditioning(text, pooled, text.new_tensor([sizes]))
+        sizes = text.new_tensor([[height, width, 0, 0, height, width]])
+        text, pooled, sizes = (part.to(self.device) for part in (text, pooled, sizes))
+        return SDXLConditioning(text, pooled, sizes)
 
     @staticmethod
     def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:

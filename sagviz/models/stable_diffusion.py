@@ -22,7 +22,6 @@ from sagviz.attention.words import padded, with_all_vectors
 from sagviz.checks import shortened
 from sagviz.diffusion.seeds import generator, normal
 from sagviz.errors import warn
-from sagviz.image import PictureLike
 from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.memory import WORKSPACES, weight_bytes
@@ -81,18 +80,45 @@ class StableDiffusion(Model):
             text = with_all_vectors(self.tokenizer, text)
             return len(self.tokenizer(text, truncation=False, verbose=False).input_ids)
 
+    @property
+    def max_clip_skip(self) -> int:
+        layers: int = self.text_encoder.config.num_hidden_layers
+        return layers
+
+    @property
+    def embedding_widths(self) -> tuple[int, ...]:
+        return (self.unet.config.cross_attention_dim,)
+
     @torch.no_grad()
     def embed(
-        self, prompt: str | None = "", *, size: tuple[int, int] | None = None
+        self,
+        prompt: str | None = "",
+        *,
+        size: tuple[int, int] | None = None,
+        clip_skip: int | None = None,
     ) -> Conditioning:
-        del size  # only SDXL reads it
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         with self.at_work():
             tokens = padded(self.tokenizer, prompt or "", return_tensors="pt")
             device = execution_device(self.text_encoder)
             mask = tokens.attention_mask.to(device) if masked else None
-            found = self.text_encoder(tokens.input_ids.to(device), attention_mask=mask)
-        return Conditioning(found[0])
+            found = self.text_encoder(
+                tokens.input_ids.to(device),
+                attention_mask=mask,
+                output_hidden_states=clip_skip is not None,
+            )
+            if clip_skip is None:
+                return self.condition(found[0], size=size)
+            # older transformers have the layers one deeper
+            inner = getattr(self.text_encoder, "text_model", self.text_encoder)
+            text = inner.final_layer_norm(found.hidden_states[-1 - clip_skip])
+        return self.condition(text, size=size)
+
+    def condition(
+        self, text: Tensor, pooled: Tensor | None = None, *, size: tuple[int, int] | None = None
+    ) -> Conditioning:
+        del pooled, size  # only SDXL reads them
+        return Conditioning(text.to(self.device))
 
     @staticmethod
     def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
@@ -114,11 +140,11 @@ class StableDiffusion(Model):
             peak = round(WORKSPACES * peak)
         return peak + (weight_bytes(self.vae) if whole else 0)
 
-    def encode(self, pictures: PictureLike | Sequence[PictureLike]) -> Tensor:
-        pixels = image.from_images(pictures)
-        self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
+    def encode_pixels(
+        self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
         with self.at_work(), torch.no_grad():
-            latents = encoded(self.vae, pixels)
+            latents = encoded(self.vae, pixels, drawn_by)
         spread, offset = self._spread
         return (latents - offset) * self.vae.config.scaling_factor / spread
 

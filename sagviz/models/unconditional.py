@@ -18,7 +18,6 @@ from torch import Tensor
 from sagviz import image
 from sagviz.errors import ArgumentError
 from sagviz.guidance import SAG
-from sagviz.image import PictureLike
 from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
 
@@ -86,9 +85,13 @@ class Pixels(Model):
             )
 
     def embed(
-        self, prompt: str | None = "", *, size: tuple[int, int] | None = None
+        self,
+        prompt: str | None = "",
+        *,
+        size: tuple[int, int] | None = None,
+        clip_skip: int | None = None,
     ) -> Conditioning:
-        del size
+        del size, clip_skip
         self.check_prompt(prompt or "")
         return Conditioning()
 
@@ -106,10 +109,11 @@ class Pixels(Model):
         del latent, tiled
         return 0
 
-    def encode(self, pictures: PictureLike | Sequence[PictureLike]) -> Tensor:
-        colours = image.from_images(pictures)
-        self.latent_shape((colours.shape[2], colours.shape[3]))  # refuses what does not fit
-        return colours if self.unet.config.in_channels == 3 else colours.mean(dim=1, keepdim=True)
+    def encode_pixels(
+        self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
+        del drawn_by  # nothing is drawn: a pixel is its own latent
+        return pixels if self.unet.config.in_channels == 3 else pixels.mean(dim=1, keepdim=True)
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
         return image.to_images(latents.expand(-1, 3, -1, -1))

@@ -160,11 +160,12 @@ def _term(term: Term) -> dict[str, Any]:
 def _settings(trace: Trace) -> list[tuple[str, str]]:
     s = trace.settings
     rows = {
-        "prompt": s.prompt or "(none)",
+        "prompt": s.caption or "(none)",
         "negative prompt": s.negative_prompt,
         "seed": str(s.seed),
         "steps": f"{s.steps}, {s.scheduler['class']}",
         "guidance": repr(s.guidance),
+        "given": s.extras,
         "model": s.model,
         "size": f"{s.size[1]} × {s.size[0]} pixels",
         "U-Net calls": f"{trace.forwards}, {trace.samples} predictions",
@@ -173,7 +174,7 @@ def _settings(trace: Trace) -> list[tuple[str, str]]:
 
 
 def _title(trace: Trace) -> str:
-    prompt = trace.settings.prompt
+    prompt = trace.settings.caption
     return f"{f'“{prompt}”' if prompt else 'no prompt'}, seed {trace.settings.seed}"
 
 

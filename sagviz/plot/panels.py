@@ -124,7 +124,7 @@ def triptych(traces: Sequence[Trace]) -> Panels:
 
 def _finished(trace: Trace) -> Panel:
     settings = trace.settings
-    prompt = f"“{settings.prompt}”" if settings.prompt else "no prompt"
-    steps = f", {settings.steps} steps" if settings.prompt else ""
+    prompt = f"“{settings.caption}”" if settings.caption else "no prompt"
+    steps = f", {settings.steps} steps" if settings.caption else ""
     words = f"{prompt}, seed {settings.seed}{steps}"
     return Panel(trace.image, describe.of_guidance(settings.guidance), words, "image")

@@ -15,6 +15,7 @@ from sagviz.checks import names_arguments
 from sagviz.models import Conditioning, Model, as_model
 from sagviz.records.trace import Trace
 from sagviz.sampling.checks import check_made_by
+from sagviz.sampling.inputs import conditioning
 
 
 @names_arguments()
@@ -42,7 +43,8 @@ def attend(
     Returns:
         `row` (B, h, w), where the place attends to: it sums to 1. `words` (B, W, h, w) with
         `names`: what each cell gives to each word, `None` where the layer has no cross-attention
-            beside it. `mass` (B, h, w), what each cell receives.
+            beside it, or embeddings were given in place of the prompt. `mass` (B, h, w), what each
+            cell receives.
 
     Raises:
         ArgumentError: there is no such step, place, layer or head, or another model made the trace.
@@ -58,15 +60,16 @@ def attend(
     """
     model = as_model(model)
     check_made_by(model, trace)
-    kinds = ("mass", "row", "words") if cross_of(model.unet, layer) else ("mass", "row")
     step, settings = trace[trace.position(index)], trace.settings
+    has_words = cross_of(model.unet, layer) and "prompt_embeds" not in settings.inputs
+    kinds = ("mass", "row", "words") if has_words else ("mass", "row")
     height, width = step.x_t.shape[2:]
     wanted = Capture(layer, kinds, place=place, heads=heads).resolved(model, (height, width))
     texts = settings.texts(step.guidance).values()
     images = len(step.x_t)
     x = torch.cat([step.x_t / step.level.norm] * len(texts)).to(model.device)
     texts_of_rows = Conditioning.joined(
-        [model.embed(text, size=settings.size).expand(images) for text in texts]
+        [conditioning(model, text, trace.inputs, settings.size).expand(images) for text in texts]
     )
     base, conditional = range(images), range(len(x) - images, len(x))
     rows = {

@@ -12,9 +12,11 @@ from sagviz.attention.capture import Capture
 from sagviz.checks import format_bytes, format_dtype, names_arguments
 from sagviz.guidance import Guidance, Term
 from sagviz.html import table
+from sagviz.image import MaskLike
 from sagviz.models import Model
 from sagviz.models.memory import weight_bytes
 from sagviz.models.offload import is_offloaded
+from sagviz.sampling.given import Pictures
 from sagviz.sampling.keep import kept_steps, record_bytes
 from sagviz.sampling.prepare import Run, prepare
 
@@ -178,7 +180,16 @@ def estimate(
     size: tuple[int, int] | None = None,
     scheduler: object = None,
     eta: float = 0.0,
+    clip_skip: int | None = None,
+    timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
+    prompt_embeds: Tensor | None = None,
+    negative_prompt_embeds: Tensor | None = None,
+    pooled_prompt_embeds: Tensor | None = None,
+    negative_pooled_prompt_embeds: Tensor | None = None,
+    image: Pictures | None = None,
+    strength: float | None = None,
+    paint: MaskLike | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
 ) -> Estimate:
@@ -195,8 +206,9 @@ def estimate(
     Args:
         model: from `load`.
         prompt: counts where a `Capture` keeps attention to its words.
-        negative_prompt, guidance, steps, seed, images, size, scheduler, eta, noise, capture, keep:
-            as for `trace`.
+        negative_prompt, guidance, steps, seed, images, size, scheduler, eta, clip_skip, timesteps,
+            noise, prompt_embeds, negative_prompt_embeds, pooled_prompt_embeds,
+            negative_pooled_prompt_embeds, image, strength, paint, capture, keep: as for `trace`.
 
     Raises:
         ArgumentError: what `trace` would refuse as well, but for runs that are too large.
@@ -219,7 +231,16 @@ def estimate(
         size=size,
         scheduler=scheduler,
         eta=eta,
+        clip_skip=clip_skip,
+        timesteps=timesteps,
         noise=noise,
+        prompt_embeds=prompt_embeds,
+        negative_prompt_embeds=negative_prompt_embeds,
+        pooled_prompt_embeds=pooled_prompt_embeds,
+        negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+        image=image,
+        strength=strength,
+        paint=paint,
         capture=capture,
     )
     return estimated([run], records=len(kept_steps(keep, run.evaluations)) * record_bytes(run))

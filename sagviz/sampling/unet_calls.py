@@ -17,7 +17,9 @@ from sagviz.attention.perturb import Perturbation, perturb
 from sagviz.attention.read import Reading, capture
 from sagviz.guidance import Term
 from sagviz.models import Conditioning, Model
+from sagviz.records.settings import Text
 from sagviz.records.step import Step
+from sagviz.sampling.inputs import conditioning
 from sagviz.sampling.prepare import Run
 from sagviz.sampling.unet_inputs import UNetInput, UNetResult, filled, first_pass, second_pass
 
@@ -35,7 +37,7 @@ class UNetCalls:
     def __init__(self, model: Model, max_rows: int | None = None) -> None:
         self.model, self.max_rows = model, max_rows
         self._compiled = is_compiled(model.unet)
-        self._embeddings: dict[tuple[str | None, int, int], Conditioning] = {}
+        self._embeddings: dict[tuple[Text, int, int], Conditioning] = {}
 
     @torch.no_grad()
     def complete(self, runs: Sequence[Run], steps: Sequence[Step]) -> list[Step]:
@@ -94,7 +96,7 @@ class UNetCalls:
         x = torch.cat([each.x for each in group])
         t = torch.cat([each.t.expand(len(each.x)) for each in group])
         height, width = x.shape[2:]
-        texts = [self._embed(each.text, height, width).expand(len(each.x)) for each in group]
+        texts = [self._embed(each, height, width).expand(len(each.x)) for each in group]
         wanted, changed = dict[Reading, list[int]](), dict[Perturbation, list[int]]()
         for each, size, end in zip(group, sizes, ends, strict=True):
             rows = range(end - size, end)
@@ -122,11 +124,13 @@ class UNetCalls:
                 results[each.key].maps[reading] = part
         return results
 
-    def _embed(self, text: str | None, height: int, width: int) -> Conditioning:
+    def _embed(self, given: UNetInput, height: int, width: int) -> Conditioning:
         """The conditioning of a text, for a latent of that size."""
-        key, cell = (text, height, width), self.model.pixels_per_cell
+        key, cell = (given.text, height, width), self.model.pixels_per_cell
         if key not in self._embeddings:
-            self._embeddings[key] = self.model.embed(text, size=(height * cell, width * cell))
+            self._embeddings[key] = conditioning(
+                self.model, given.text, given.embeddings, (height * cell, width * cell)
+            )
         return self._embeddings[key]
 
 

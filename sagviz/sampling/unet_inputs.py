@@ -11,6 +11,7 @@ from torch import Tensor
 from sagviz.attention.captured import captured_of
 from sagviz.attention.perturb import Perturbation
 from sagviz.attention.read import Reading
+from sagviz.records.settings import Text
 from sagviz.records.step import LATENTS, Step
 from sagviz.sampling.prepare import Run
 
@@ -20,6 +21,7 @@ class UNetInput:
     """Rows of a U-Net call, (B, C, H, W) at time `t` under a text. Equal keys mean equal results.
 
     Attributes:
+        embeddings: those of the run, of which `text` may name some.
         readings: what is read of the attention of these rows.
         perturbation: what is done to it.
     """
@@ -27,7 +29,8 @@ class UNetInput:
     key: Hashable
     x: Tensor
     t: Tensor
-    text: str | None
+    text: Text
+    embeddings: Mapping[str, Tensor]
     readings: frozenset[Reading] = frozenset()
     perturbation: Perturbation | None = None
 
@@ -61,8 +64,11 @@ def first_pass(run: Run, step: Step) -> dict[str, UNetInput]:
     read: dict[str, set[Reading]] = {name: set() for name in texts}
     read[base].update(_of_terms(step).values(), _captured(run, step, words=False))
     read[conditional].update(_captured(run, step, words=True))
+    embeddings = run.inputs.embeddings
     branches = {
-        name: UNetInput((name, id(step.x_t), step.level, text), x, t, text, frozenset(read[name]))
+        name: UNetInput(
+            (name, id(step.x_t), step.level, text), x, t, text, embeddings, frozenset(read[name])
+        )
         for name, text in texts.items()
     }
     return branches | requests
@@ -121,5 +127,7 @@ def _requests(run: Run, step: Step, *, second_pass: bool) -> dict[str, UNetInput
         text = texts[-1 if request.conditional else 0]
         x = run.scheduler.scale_model_input(request.x, run.times[step.index])
         key = (request.name, id(step.x_t), step.level, text, request.key)
-        found[request.name] = UNetInput(key, x, t, text, perturbation=request.perturbation)
+        found[request.name] = UNetInput(
+            key, x, t, text, run.inputs.embeddings, perturbation=request.perturbation
+        )
     return found

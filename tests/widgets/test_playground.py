@@ -24,7 +24,7 @@ from sagviz.errors import ArgumentError, SagvizError
 from sagviz.image import from_png, png_texts, to_png
 from sagviz.models import SCHEDULERS, make_scheduler
 from sagviz.models.schedulers import scheduler_name
-from sagviz.sampling.prepare import describe
+from sagviz.sampling.schedule import describe
 from sagviz.widgets.playground import history, pictures
 from sagviz.widgets.playground.pictures import read_settings
 from sagviz.widgets.playground.playground import Playground
@@ -191,9 +191,11 @@ def test_what_the_form_has_no_place_for_is_said(playground: Playground, model: s
         "model": "another",
         "fingerprint": "0123456789abcdef",
         "scheduler": {"class": "DDIMScheduler", "beta_start": 0.1},
+        "clip_skip": 1,
+        "inputs": {"noise": ["0123456789abcdef"]},
     }
     playground.load(to_png(made.image, {"sagviz": json.dumps(settings)}))
-    for words in ("made by another", "heads=(0,)", "DDIMScheduler"):
+    for words in ("made by another", "heads=(0,)", "DDIMScheduler", "given noise, clip_skip 1"):
         assert words in playground.notice.value
 
 

@@ -150,7 +150,7 @@ def in_words(trace: Trace) -> str:
     settings, guidance = trace.settings, trace.settings.guidance
     stopped = "" if trace.pictures else f", stopped after {len(trace)}"
     scales = ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms)
-    prompt = shortened(settings.prompt, LONGEST) or "no prompt"
+    prompt = shortened(settings.caption, LONGEST) or "no prompt"
     return f"{prompt}, seed {settings.seed}, {scales}, {settings.steps} steps{stopped}"
 
 
