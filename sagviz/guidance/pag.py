@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sagviz.attention.perturb import Perturbation
+from sagviz.attention.perturb import Perturbation, PerturbedMap
 from sagviz.guidance.perturbed import Perturbed
+from sagviz.guidance.views import StepView
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,7 +22,7 @@ class PAG(Perturbed):
 
     Args:
         scale: s; 0 is off. The paper's script takes 5 without CFG; diffusers' default is 3.
-        layers: "mid", all self-attention layers of the middle block; or the dotted path of a layer,
+        layers: "mid", all self-attention layers of the middle block; "all"; or the dotted path of a
             or of a block for all of its layers; or a tuple of such.
         start, stop: the interval in which it acts, see `Term`.
 
@@ -37,6 +38,5 @@ class PAG(Perturbed):
     colour: ClassVar[str] = "#CC99CC"
     scale_range: ClassVar[tuple[float, float]] = (0.0, 6.0)
 
-    @property
-    def perturbation(self) -> Perturbation:
-        return Perturbation(self.layer_names)
+    def perturbation(self, step: StepView) -> Perturbation:  # noqa: ARG002
+        return PerturbedMap(self.layer_names)

@@ -28,6 +28,7 @@ TYPES: Mapping[str, Any] = {
     "int": int,
     "float": (int, float),
     "float | None": (int, float, type(None)),
+    "float | dict[str, Any]": (int, float, dict),
     "list[dict[str, Any]]": list,
 }
 
@@ -42,8 +43,9 @@ class Parameters:
         negative_prompt: in place of the empty prompt in CFG's unconditional branch.
         seed: of the start noise.
         steps: 1..999.
-        cfg_scale: w; 0 ignores the prompt, 1 is the plain conditional prediction.
-        sag_scale: the paper's s; 0 is off.
+        cfg_scale: w; 0 ignores the prompt, 1 is the plain conditional prediction. A number, or a
+            curve as `Schedule.to_json` gives it.
+        sag_scale: the paper's s; 0 is off. Likewise.
         threshold: psi, in units of the mean attention.
         blur_sigma: in latent pixels; `None` is what suits the model's family (`Model.sag`).
         scheduler: a name such as "ddim"; "" is the model's own.
@@ -56,8 +58,8 @@ class Parameters:
     negative_prompt: str = ""
     seed: int = 7
     steps: int = 50
-    cfg_scale: float = 3.0
-    sag_scale: float = 1.0
+    cfg_scale: float | dict[str, Any] = 3.0
+    sag_scale: float | dict[str, Any] = 1.0
     threshold: float = 1.0
     blur_sigma: float | None = None
     scheduler: str = ""

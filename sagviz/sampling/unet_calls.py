@@ -94,7 +94,11 @@ class UNetCalls:
         x = torch.cat([each.x for each in group])
         t = torch.cat([each.t.expand(len(each.x)) for each in group])
         height, width = x.shape[2:]
-        texts = [self._embed(each.text, height, width).expand(len(each.x)) for each in group]
+        texts = [
+            self._embed(text, height, width).expand(len(each.x) // len(each.texts))
+            for each in group
+            for text in each.texts
+        ]
         wanted, changed = dict[Reading, list[int]](), dict[Perturbation, list[int]]()
         for each, size, end in zip(group, sizes, ends, strict=True):
             rows = range(end - size, end)

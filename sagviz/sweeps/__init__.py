@@ -54,8 +54,8 @@ def sweep(
         model: from `load`.
         prompts, seeds, steps, guidance, schedulers: the axes; what a value may be is what `trace`
             takes, but a seed is a number. Ranges and arrays of NumPy are lists as well.
-        negative_prompt, images, size, eta: as in `trace`, for all cells; cells without CFG have no
-            negative prompt.
+        negative_prompt, images, size, eta: as in `trace`, for all cells; cells on which it has no
+            effect have no negative prompt.
         store: a folder, made where it is missing, or an fsspec address such as "s3://bucket/runs";
             in memory where `None`.
         keep: the steps that each trace keeps: the last ("last"), all (`None`), every k-th and the
