@@ -28,6 +28,8 @@ Ask of a run
     what_if     one step under another guidance
     branch      another guidance from one step on
     attend      where one place of the picture attends to
+    atlas       every guidance term at one step beside the others
+    layers      what each layer and head does at one step, ranked
     Capture     what to read of the attention during a run, kept as `Captured`
 
 Many runs
@@ -75,6 +77,8 @@ if TYPE_CHECKING:
     from sagviz.models import Model as Model
     from sagviz.models.load import load as load
     from sagviz.models.vocabulary import vocabulary as vocabulary
+    from sagviz.plot.atlas import atlas as atlas
+    from sagviz.plot.layers import layers as layers
     from sagviz.records.step import Step as Step
     from sagviz.records.trace import Trace as Trace
     from sagviz.reports.report import report as report
@@ -108,7 +112,9 @@ _HOME = {
     "Trace": "records.trace",
     **dict.fromkeys(("steps", "trace"), "sampling.loop"),
     **dict.fromkeys(("branch", "what_if"), "sampling.what_if"),
+    "atlas": "plot.atlas",
     "attend": "sampling.attend",
+    "layers": "plot.layers",
     "compare": "sampling.compare",
     "estimate": "sampling.estimate",
     **dict.fromkeys(("Sweep", "sweep"), "sweeps"),

@@ -51,9 +51,11 @@ class PerturbedMap(Perturbation):
     Args:
         blur_sigma: standard deviation of a Gaussian over the queries, in cells of the layer's grid;
             where `None` the map is made the identity instead.
+        heads: which heads get it; all where `None`.
     """
 
     blur_sigma: float | None = None
+    heads: tuple[int, ...] | None = None
 
     def attach(
         self, unet: nn.Module, rows: list[int], size: tuple[int, int]
@@ -63,7 +65,7 @@ class PerturbedMap(Perturbation):
             return _mixed(attn, rows_of(given["hidden_states"], rows), time, self.blur_sigma, size)
 
         for path in self.paths(unet) if self.blur_sigma != 0 else []:
-            yield from mix_anew(unet.get_submodule(path), rows, mixed)
+            yield from mix_anew(unet.get_submodule(path), rows, mixed, self.heads)
 
 
 def layers_of(unet: nn.Module, layer: str) -> list[str]:
@@ -109,10 +111,14 @@ def perturb(
 
 
 def mix_anew(
-    attn: Any, rows: list[int], mixed: Callable[[Any, dict[str, Any]], Tensor]
+    attn: Any,
+    rows: list[int],
+    mixed: Callable[[Any, dict[str, Any]], Tensor],
+    heads: Sequence[int] | None = None,
 ) -> Iterator[RemovableHandle]:
     """Two hooks on an attention layer: one sees its input by name, the other replaces what it is
-    about to project out in these rows by `mixed(attn, input)`, (rows, N, channels).
+    about to project out in these rows by `mixed(attn, input)`, (rows, N, channels), of these heads
+    or of all.
     """
     found: list[Tensor] = []
 
@@ -120,10 +126,22 @@ def mix_anew(
         found[:] = [mixed(attn, inputs_of(args, kwargs))]
 
     def put(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return (with_rows(args[0], rows, found.pop()), *args[1:]), kwargs
+        new = found.pop()
+        if heads is not None:
+            new = _with_heads(rows_of(args[0], rows), attn.heads, heads, new)
+        return (with_rows(args[0], rows, new), *args[1:]), kwargs
 
     yield before(attn, see)
     yield before(attn.to_out[0], put)
+
+
+def _with_heads(x: Tensor, count: int, heads: Sequence[int], new: Tensor) -> Tensor:
+    """Features (rows, N, channels) of `count` heads, with those of some heads from others."""
+    chosen = torch.zeros(count, 1, dtype=torch.bool, device=x.device)
+    for head in heads:
+        chosen[head] = True
+    own, other = (part.unflatten(2, (count, -1)) for part in (x, new))
+    return torch.where(chosen, other, own).flatten(2)
 
 
 def with_rows(x: Tensor, rows: Sequence[int], new: Tensor) -> Tensor:

@@ -101,6 +101,15 @@ class Term(Scaled):
             )
 
     @property
+    def cost(self) -> tuple[int, int]:
+        """Batch rows and U-Net calls that it adds to a step beside a plain prediction, and beside
+        the terms that it requires.
+        """
+        asks = type(self).request is not Term.request
+        branch = self.needs_both_branches and not self.requires
+        return branch + asks * (1 + self.reads_negative_prompt), int(asks and self.second_pass)
+
+    @property
     def keeps(self) -> tuple[str, ...]:
         """Names of the tensors that a step keeps for this term, beside the branches."""
         return ()

@@ -67,10 +67,11 @@ class Parameters:
     terms: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        from sagviz.guidance import CFG, SAG
+        from sagviz.guidance import CFG, SAG, Schedule
 
         for each in fields(self):
             value = plain(getattr(self, each.name))
+            value = value.to_json() if isinstance(value, Schedule) else value
             object.__setattr__(self, each.name, value)
             if isinstance(value, bool) or not isinstance(value, TYPES[str(each.type)]):
                 raise ReportError(
@@ -113,12 +114,13 @@ class Parameters:
         from sagviz.guidance import CFG
 
         usual, reads = type(self), model.reads_text
+        sag_scale: Any = self.sag_scale
         return {
             **{name: getattr(self, name) for name in ("negative_prompt", "seed", "steps")},
             "prompt": self.prompt if reads or self.prompt != usual.prompt else "",
             "scheduler": self.scheduler or None,
             "cfg": CFG(self.cfg_scale) if reads or self.cfg_scale != usual.cfg_scale else None,
-            "sag": model.sag(self.sag_scale, **self._of_sag),
+            "sag": model.sag(sag_scale, **self._of_sag),
             "terms": self.others,
         }
 

@@ -123,7 +123,7 @@ def _requests(run: Run, step: Step, *, second_pass: bool) -> dict[str, UNetInput
     texts, t = list(run.settings.texts(step.guidance).values()), run.device_times[step.index]
     found = {}
     for request in filter(None, (term.request(step) for term in terms)):
-        own = (texts[-1 if request.conditional else 0],)
+        own: tuple[str | None, ...] = (texts[-1 if request.conditional else 0],)
         own += (run.settings.negative_prompt or None,) * request.with_negative
         x = run.scheduler.scale_model_input(request.x, run.times[step.index])
         key = (request.name, id(step.x_t), step.level, own, request.key)

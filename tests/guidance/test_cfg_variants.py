@@ -11,7 +11,6 @@ import torch
 from diffusers import ClassifierFreeZeroStarGuidance
 from scipy import ndimage
 from tiny import counted, difference, is_one_sentence
-from torch import Tensor
 
 import sagviz as sv
 from sagviz import CFG, FDG, CFGZero, measure
@@ -94,7 +93,7 @@ def smooth(x: Any) -> Any:
     return x
 
 
-def low_of(x: Tensor, levels: int) -> Any:
+def low_of(x: Any, levels: int) -> Any:
     if levels == 1:
         return x
     return smooth(doubled(low_of(halved(smooth(x)), levels - 1)))

@@ -177,7 +177,7 @@ def test_words_curves_and_formula(trace: sv.Trace) -> None:
         for figure in plot.guidance_curves(trace).figures
         if figure.axes[0].get_title(loc="left") == "scale"
     ]
-    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    drawn = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in axes.lines}
     assert drawn["SAG"] == [step.guidance.get(SAG).scale for step in trace]
     assert [part.scale for part in plot.formula(trace[2]).parts][1:] == [
         term.scale for term in trace[2].guidance.terms
