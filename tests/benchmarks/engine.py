@@ -1,9 +1,10 @@
 """What the engine costs beside bare U-Net passes and beside diffusers' pipelines: `make bench`.
 
 Everything is timed in one process, the peers in turn, and told as a ratio of medians: the machine
-may be busy, the ratio holds. The pictures of both sides are compared, too. No weights are
-downloaded: the large network is Stable Diffusion 1.5's U-Net with random numbers, at latents of 32
-x 32.
+may be busy, the ratio holds. Both sides compute with as many CPU threads: what the miniature's
+choice of one is for has a row of its own. The pictures of both sides are compared, too. No weights
+are downloaded: the large network is Stable Diffusion 1.5's U-Net with random numbers, at latents of
+32 x 32.
 """
 
 from __future__ import annotations
@@ -144,16 +145,17 @@ class Bench:
         """diffusers' picture, (H, W, 3) from 0 to 1."""
         extra = {} if sag is None else {"sag_scale": sag}
         height, width = self.model.default_size
-        done = self.pipes[sag is not None](
-            PROMPT,
-            num_inference_steps=self.steps,
-            guidance_scale=cfg,
-            latents=self.noise,
-            height=height,
-            width=width,
-            output_type="np",
-            **extra,
-        )
+        with self.model.undisturbed():
+            done = self.pipes[sag is not None](
+                PROMPT,
+                num_inference_steps=self.steps,
+                guidance_scale=cfg,
+                latents=self.noise,
+                height=height,
+                width=width,
+                output_type="np",
+                **extra,
+            )
         return np.asarray(done.images[0])
 
     def difference(
@@ -178,9 +180,10 @@ class Bench:
         """The U-Net calls of CFG + SAG and nothing else."""
         text = self.model.embed(PROMPT).expand(2).text
         t = torch.tensor(500)
-        for _ in range(self.steps):
-            self.model.unet(self.noise.expand(2, -1, -1, -1), t, encoder_hidden_states=text)
-            self.model.unet(self.noise, t, encoder_hidden_states=text[:1])
+        with self.model.undisturbed():
+            for _ in range(self.steps):
+                self.model.unet(self.noise.expand(2, -1, -1, -1), t, encoder_hidden_states=text)
+                self.model.unet(self.noise, t, encoder_hidden_states=text[:1])
 
     def overhead(self, aim: str) -> None:
         """A trace of CFG + SAG, with all its records, over its bare passes."""
@@ -300,10 +303,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("miniature", "large"), help="one of the two models")
     arguments = parser.parse_args()
     logging.set_verbosity_error()
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of"
-        f" {arguments.repeats}\n"
-    )
+    print(f"torch {torch.__version__}, {os.cpu_count()} cores, medians of {arguments.repeats}\n")
     print("| model | what | sagviz | peer | ratio | aim | |\n|---|---|---|---|---|---|---|")
     mass()
     if arguments.only != "large":
