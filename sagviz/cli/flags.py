@@ -60,7 +60,7 @@ KINDS: dict[str, Callable[[str], object]] = {
     "float": float,
     "str": str,
     "float | None": float,
-    "float | dict[str, Any]": scale,
+    "float | Schedule | dict[str, Any]": scale,
 }
 
 

@@ -85,11 +85,6 @@ class Term(Scaled):
     def __radd__(self, zero: int) -> Guidance:
         return Guidance((self,)).__radd__(zero)
 
-    @property
-    def scale_name(self) -> str:
-        """What the scale is called as a column, an option or a trait: `sag_scale`."""
-        return f"{self.name}_scale"
-
     def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
         """Refuse, before anything runs, what this model, sum or latent (C, H, W) does not allow."""
         del model, shape

@@ -94,9 +94,8 @@ class NAG(Perturbed):
         \hat Z = \min(1, \tau |Z|_1 / |\tilde Z|_1)\, \tilde Z, \quad
         Z^{NAG} = \alpha \hat Z + (1 - \alpha) Z
 
-    So it also works without CFG, where models are distilled, and there alone a negative prompt has
-    an effect. Costs two more rows in the step's U-Net call: the prompt's, and the negative prompt's
-    for the layers to read.
+    So a negative prompt has an effect without CFG too, as distilled models need it. Costs two more
+    rows in the step's U-Net call: the prompt's, and the negative prompt's for the layers to read.
 
     Args:
         scale: share of it that is taken, so that the sum stays linear: 0 is off, 1 the paper's

@@ -72,8 +72,7 @@ class Atlas:
 
     def cosine(self, one: str, other: str) -> float:
         """Of the angle between two directions."""
-        same = one == other  # whatever it rounds to
-        return 1.0 if same else measure.cosine(self.directions[one], self.directions[other])
+        return 1.0 if one == other else measure.cosine(self.directions[one], self.directions[other])
 
     @property
     def cosines(self) -> list[list[float]]:
@@ -145,7 +144,8 @@ class Atlas:
         columns = min(6, count)
         lines = -(-count // columns)
         figure = Figure(figsize=(12, 2.1 * lines + 4.4), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=[2.1 * lines, 4.4])
+        parts: Any = figure.subfigures(2, 1, height_ratios=[2.1 * lines, 4.4])
+        above, below = parts
         places = above.subplots(lines, columns, squeeze=False).flatten()
         for axes in places:
             axes.set_axis_off()

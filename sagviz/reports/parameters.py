@@ -20,7 +20,7 @@ from sagviz.errors import ArgumentError, ReportError
 from sagviz.mini import NAME
 
 if TYPE_CHECKING:
-    from sagviz.guidance import Guidance
+    from sagviz.guidance import Guidance, Schedule
     from sagviz.models import Model
 
 TYPES: Mapping[str, Any] = {
@@ -28,7 +28,7 @@ TYPES: Mapping[str, Any] = {
     "int": int,
     "float": (int, float),
     "float | None": (int, float, type(None)),
-    "float | dict[str, Any]": (int, float, dict),
+    "float | Schedule | dict[str, Any]": (int, float, dict),
     "list[dict[str, Any]]": list,
 }
 
@@ -58,8 +58,8 @@ class Parameters:
     negative_prompt: str = ""
     seed: int = 7
     steps: int = 50
-    cfg_scale: float | dict[str, Any] = 3.0
-    sag_scale: float | dict[str, Any] = 1.0
+    cfg_scale: float | Schedule | dict[str, Any] = 3.0
+    sag_scale: float | Schedule | dict[str, Any] = 1.0
     threshold: float = 1.0
     blur_sigma: float | None = None
     scheduler: str = ""

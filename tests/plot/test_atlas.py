@@ -19,7 +19,7 @@ from torch import Tensor
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, measure
 from sagviz.errors import ArgumentError
-from sagviz.guidance import Term
+from sagviz.guidance import Guidance, Term
 from sagviz.guidance.views import StepView
 from sagviz.plot.layers import Layers
 
@@ -184,7 +184,7 @@ def test_its_numbers_are_those_of_what_if(model: sv.Model, guidance: Any) -> Non
     found = sv.layers(model, trace, 2)
     (row,) = [row for row in found.rows if (row.layer, row.head) == (MID, 2)]
     base = () if guidance is None else (CFG(1.0),)
-    total = sum([*base, PAG(1.0, layers=MID, heads=(2,))])
+    total = Guidance((*base, PAG(1.0, layers=MID, heads=(2,))))
     pag = sv.what_if(model, trace, 2, guidance=total)
     told = pag.level.eps(pag.x_t, pag.out_conditional)
     assert row.moves == pytest.approx(measure.rms(pag.terms["pag"]) / measure.rms(told), rel=1e-3)
