@@ -16,15 +16,21 @@ Guidance, in any sum: CFG(3.0) + SAG(1.0)
     CFG         classifier-free guidance
     SAG         self-attention guidance
     PAG, SEG    perturbed-attention guidance, smoothed-energy guidance
-    APG         adaptive projected guidance
+    TPG, SSG    token perturbation guidance, self-swap guidance
+    SLG, NAG    skip-layer guidance, normalized attention guidance
+    APG, FDG    adaptive projected guidance, frequency-decoupled guidance
+    CFGZero     CFG-Zero*
     CG          classifier guidance
     Rescale     guidance rescale
+    schedule    a scale that changes over the run: CFG(schedule("cosine", 1, 7))
     guidance.Term  the base of a term of your own
 
 Ask of a run
     what_if     one step under another guidance
     branch      another guidance from one step on
     attend      where one place of the picture attends to
+    atlas       every guidance term at one step beside the others
+    layers      what each layer and head does at one step, ranked
     Capture     what to read of the attention during a run, kept as `Captured`
 
 Many runs
@@ -58,14 +64,23 @@ if TYPE_CHECKING:
     from sagviz.guidance import APG as APG
     from sagviz.guidance import CFG as CFG
     from sagviz.guidance import CG as CG
+    from sagviz.guidance import FDG as FDG
+    from sagviz.guidance import NAG as NAG
     from sagviz.guidance import PAG as PAG
     from sagviz.guidance import SAG as SAG
     from sagviz.guidance import SEG as SEG
+    from sagviz.guidance import SLG as SLG
+    from sagviz.guidance import SSG as SSG
+    from sagviz.guidance import TPG as TPG
+    from sagviz.guidance import CFGZero as CFGZero
     from sagviz.guidance import Rescale as Rescale
+    from sagviz.guidance import schedule as schedule
     from sagviz.models import Model as Model
     from sagviz.models.load import load as load
     from sagviz.models.vocabulary import vocabulary as vocabulary
     from sagviz.models.weighted import weighted as weighted
+    from sagviz.plot.atlas import atlas as atlas
+    from sagviz.plot.layers import layers as layers
     from sagviz.records.step import Step as Step
     from sagviz.records.trace import Trace as Trace
     from sagviz.reports.report import report as report
@@ -88,7 +103,8 @@ if TYPE_CHECKING:
 # help(sagviz) would print every class behind it instead of the map above.
 _ROOMS = ("guidance", "measure", "plot")
 _HOME = {
-    **dict.fromkeys(("APG", "CFG", "CG", "PAG", "Rescale", "SAG", "SEG"), "guidance"),
+    **dict.fromkeys(("APG", "CFG", "CFGZero", "CG", "FDG", "NAG", "PAG", "Rescale"), "guidance"),
+    **dict.fromkeys(("SAG", "SEG", "SLG", "SSG", "TPG", "schedule"), "guidance"),
     "Capture": "attention.capture",
     "Captured": "attention.captured",
     **dict.fromkeys(("SagvizError", "SagvizWarning"), "errors"),
@@ -99,7 +115,9 @@ _HOME = {
     "Trace": "records.trace",
     **dict.fromkeys(("steps", "trace"), "sampling.loop"),
     **dict.fromkeys(("branch", "what_if"), "sampling.what_if"),
+    "atlas": "plot.atlas",
     "attend": "sampling.attend",
+    "layers": "plot.layers",
     "compare": "sampling.compare",
     "estimate": "sampling.estimate",
     **dict.fromkeys(("Sweep", "sweep"), "sweeps"),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sagviz.guidance import CG, Guidance, Term
+from sagviz.guidance import CG, Guidance, Schedule, Term
 from sagviz.mini import NAME
 from sagviz.models import Model
 from sagviz.models.schedulers import scheduler_name
@@ -60,7 +60,9 @@ def _imports(trace: Trace, step: Step) -> list[str]:
     kinds = {type(term) for guidance in _used(trace, step) for term in guidance.terms}
     ours = {kind.__name__ for kind in kinds if kind.__module__.startswith("sagviz.")}
     own = sorted((kind for kind in kinds if kind.__name__ not in ours), key=lambda k: k.__name__)
-    return [f"from sagviz import {', '.join([*sorted(ours), 'image'])}", *map(_import, own)]
+    scales = [term.scale for guidance in _used(trace, step) for term in guidance.terms]
+    more = ["schedule"] * any(isinstance(scale, Schedule) for scale in scales)
+    return [f"from sagviz import {', '.join([*sorted(ours), 'image', *more])}", *map(_import, own)]
 
 
 def _import(kind: type[Term]) -> str:

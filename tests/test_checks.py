@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from tiny import is_one_sentence
+from toys import Brighten
 
 import sagviz as sv
 from sagviz import CFG, SAG
@@ -80,6 +83,36 @@ def test_no_call_loses_its_named_arguments() -> None:
         names = inspect.signature(call).parameters
         assert len(names) > 2
         assert not {"args", "kwargs"} & set(names)
+
+
+@pytest.mark.parametrize(
+    ("call", "slip", "ours"),
+    [
+        (sv.SAG, "sag_scale", "give scale=1.0"),
+        (sv.CFG, "guidance_scale", "give scale=7.5"),
+        (sv.CFG, "w", "give scale=3.0"),
+        (sv.SAG, "psi", "give threshold=1.0"),
+        (sv.PAG, "pag_applied_layers", "give layers='mid'"),
+        (sv.SAG, "layers", "give layer='mid'"),
+        (sv.NAG, "nag_scale", "give phi=5.0"),
+        (Brighten, "strength", "give scale=3.0"),
+        (Brighten, "colour", "it takes scale, start, stop"),
+        (sv.Capture, "layer", "give layers='mid'"),
+        (sv.Capture, "wat", "did you mean what?"),
+    ],
+)
+def test_a_term_and_a_capture_answer_with_our_name(call: Call, slip: str, ours: str) -> None:
+    """A term of a notebook cell too."""
+    assert refusal(call, **{slip: 1}) == f"{call.__name__} has no argument {slip!r}; {ours}"
+
+
+def test_a_term_is_called_as_its_help_says() -> None:
+    assert refusal(sv.CFG).startswith("CFG: missing a required argument: 'scale'; it takes")
+    assert "too many positional arguments" in refusal(Brighten, 1.0, 2.0)
+    assert str(inspect.signature(Brighten)) == (
+        "(scale: 'Scale', *, start: 'float' = 0.0, stop: 'float' = 1.0) -> None"
+    )
+    assert pickle.loads(pickle.dumps(sv.CFG(3.0))) == copy.deepcopy(sv.CFG(3.0)) == sv.CFG(3.0)
 
 
 def test_what_does_not_fit_the_places_is_refused_with_the_call(model: sv.Model) -> None:

@@ -9,6 +9,7 @@ from sagviz.attention.layers import cross_of, find_cross, find_layer, layers, pa
 from sagviz.attention.read import KINDS, Reading
 from sagviz.attention.words import TextModel, words_of
 from sagviz.checks import check_wholes, format_bytes
+from sagviz.checks.classes import NamesArguments
 from sagviz.errors import ArgumentError
 
 MAX_BYTES = 2 * 2**30
@@ -29,7 +30,7 @@ class AttentionModel(TextModel, Protocol):
 
 
 @dataclass(frozen=True)
-class Capture:
+class Capture(metaclass=NamesArguments):
     r"""What to read of a U-Net's attention. The pictures stay the same to the bit.
 
     Self-attention is read on the branch that guidance starts from (the unconditional one under CFG,

@@ -27,3 +27,15 @@ def before(module: nn.Module, act: Act) -> RemovableHandle:
         return act(called, args, kwargs) if get_ident() == thread else None
 
     return module.register_forward_pre_hook(guarded, with_kwargs=True)
+
+
+def after(module: nn.Module, act: Callable[..., Any]) -> RemovableHandle:
+    """The same after each call: `act(module, args, kwargs, output)`, and what it returns takes the
+    output's place.
+    """
+    thread = get_ident()
+
+    def guarded(called: Any, args: tuple[Any, ...], *rest: Any) -> Any:
+        return act(called, args, *rest) if get_ident() == thread and len(rest) == 2 else None
+
+    return module.register_forward_hook(guarded, with_kwargs=True)

@@ -1,11 +1,9 @@
-"""Self-attention disturbed for some rows of a U-Net call, all other rows left as they are to the
-bit.
-"""
+"""A network disturbed for some rows of a call, all other rows left as they are to the bit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from sagviz.attention.hooks import before
 from sagviz.attention.layers import find_layer, grid_of, self_attentions
@@ -25,25 +24,59 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What is done to the self-attention of some rows.
+    """What is done to a network for some rows. A subclass says it in `attach`; what is equal is
+    done together.
 
     Args:
-        layers: "mid", or dotted paths of layers or blocks, see `layers_of`.
-        blur_sigma: standard deviation of a Gaussian over the queries, in cells of the layer's grid;
-            where `None` the map is made the identity instead.
+        layers: "mid", "all", or dotted paths of self-attention layers or blocks, see `layers_of`.
     """
 
     layers: tuple[str, ...]
+
+    def paths(self, unet: nn.Module) -> list[str]:
+        """The self-attention layers, each once."""
+        return list(dict.fromkeys(path for layer in self.layers for path in layers_of(unet, layer)))
+
+    def attach(
+        self, unet: nn.Module, rows: list[int], size: tuple[int, int]
+    ) -> Iterator[RemovableHandle]:
+        """Hooks that change these rows, for a latent of `size` = (H, W)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PerturbedMap(Perturbation):
+    """Another self-attention map.
+
+    Args:
+        blur_sigma: standard deviation of a Gaussian over the queries, in cells of the layer's grid;
+            where `None` the map is made the identity instead.
+        heads: which heads get it; all where `None`.
+    """
+
     blur_sigma: float | None = None
+    heads: tuple[int, ...] | None = None
+
+    def attach(
+        self, unet: nn.Module, rows: list[int], size: tuple[int, int]
+    ) -> Iterator[RemovableHandle]:
+        def mixed(attn: Any, given: dict[str, Any]) -> Tensor:
+            time = None if given.get("temb") is None else rows_of(given["temb"], rows)
+            return _mixed(attn, rows_of(given["hidden_states"], rows), time, self.blur_sigma, size)
+
+        for path in self.paths(unet) if self.blur_sigma != 0 else []:
+            yield from mix_anew(unet.get_submodule(path), rows, mixed, self.heads)
 
 
 def layers_of(unet: nn.Module, layer: str) -> list[str]:
-    """The self-attention layers that a name stands for: "mid" and any other block for all in it, a
-    dotted path for itself.
+    """The self-attention layers that a name stands for: "all", "mid" and any other block for all
+    in it, a dotted path for itself.
 
     Raises:
         ArgumentError: there is none.
     """
+    if layer == "all":
+        return self_attentions(unet)
     block = "mid_block" if layer == "mid" else layer
     found = [
         path for path in self_attentions(unet) if path == block or path.startswith(f"{block}.")
@@ -57,12 +90,11 @@ def layers_of(unet: nn.Module, layer: str) -> list[str]:
 def perturb(
     unet: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size: tuple[int, int]
 ) -> Iterator[None]:
-    """While open, each pass of this thread through the U-Net mixes the values of these rows another
-    way.
+    """While open, each pass of this thread through the network treats these rows another way.
 
-    A layer runs on all rows as it always does. What it is about to project out is replaced in these
-    rows alone, so that every norm, residual and processor stays the layer's own; nothing is left
-    behind however the block ends.
+    A layer runs on all rows as it always does, and what it takes or gives is replaced in these rows
+    alone, so that every norm, residual and processor stays the layer's own; nothing is left behind
+    however the block ends.
 
     Args:
         wanted: each change, and the rows of the batch that it is made to.
@@ -73,47 +105,63 @@ def perturb(
     """
     with ExitStack() as handles:
         for change, rows in wanted.items():
-            if change.blur_sigma == 0:  # no blur
-                continue
-            for path in dict.fromkeys(
-                path for layer in change.layers for path in layers_of(unet, layer)
-            ):
-                for handle in _attach(unet.get_submodule(path), change, list(rows), size):
-                    handles.callback(handle.remove)
+            for handle in change.attach(unet, list(rows), size):
+                handles.callback(handle.remove)
         yield
 
 
-def _attach(
-    attn: Any, change: Perturbation, rows: list[int], size: tuple[int, int]
-) -> tuple[Any, Any]:
-    """Two hooks on a layer: one sees its input, the other changes what it projects out."""
+def mix_anew(
+    attn: Any,
+    rows: list[int],
+    mixed: Callable[[Any, dict[str, Any]], Tensor],
+    heads: Sequence[int] | None = None,
+) -> Iterator[RemovableHandle]:
+    """Two hooks on an attention layer: one sees its input by name, the other replaces what it is
+    about to project out in these rows by `mixed(attn, input)`, (rows, N, channels), of these heads
+    or of all.
+    """
     found: list[Tensor] = []
 
     def see(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = inputs_of(args, kwargs)
-        time = None if given.get("temb") is None else rows_of(given["temb"], rows)
-        found[:] = [_mixed(attn, rows_of(given["hidden_states"], rows), time, change, size)]
+        found[:] = [mixed(attn, inputs_of(args, kwargs))]
 
     def put(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        mixed, changed = found.pop(), args[0].clone()
-        parts = spans(rows)
-        for part, own in zip(parts, mixed.split([p.stop - p.start for p in parts]), strict=True):
-            changed[part] = own
-        return (changed, *args[1:]), kwargs
+        new = found.pop()
+        if heads is not None:
+            new = _with_heads(rows_of(args[0], rows), attn.heads, heads, new)
+        return (with_rows(args[0], rows, new), *args[1:]), kwargs
 
-    return before(attn, see), before(attn.to_out[0], put)
+    yield before(attn, see)
+    yield before(attn.to_out[0], put)
+
+
+def _with_heads(x: Tensor, count: int, heads: Sequence[int], new: Tensor) -> Tensor:
+    """Features (rows, N, channels) of `count` heads, with those of some heads from others."""
+    chosen = torch.zeros(count, 1, dtype=torch.bool, device=x.device)
+    for head in heads:
+        chosen[head] = True
+    own, other = (part.unflatten(2, (count, -1)) for part in (x, new))
+    return torch.where(chosen, other, own).flatten(2)
+
+
+def with_rows(x: Tensor, rows: Sequence[int], new: Tensor) -> Tensor:
+    """A batch with others in the place of these rows."""
+    changed, parts = x.clone(), spans(rows)
+    for part, own in zip(parts, new.split([p.stop - p.start for p in parts]), strict=True):
+        changed[part] = own
+    return changed
 
 
 def _mixed(
-    attn: Any, hidden: Tensor, time: Tensor | None, change: Perturbation, size: tuple[int, int]
+    attn: Any, hidden: Tensor, time: Tensor | None, blur: float | None, size: tuple[int, int]
 ) -> Tensor:
     """(B, N, channels): the values, each cell's own, or mixed by blurred queries."""
     values = attn.to_v(normed(attn, hidden, time))
-    if change.blur_sigma is None:
+    if blur is None:
         return values
     q, k = queries_and_keys(attn, hidden, None, time)
     v = values.unflatten(2, (attn.heads, -1)).transpose(1, 2)
-    blurred = blur_queries(q, grid_of(q.shape[2], size), change.blur_sigma)
+    blurred = blur_queries(q, grid_of(q.shape[2], size), blur)
     return (
         F.scaled_dot_product_attention(blurred, k, v, scale=attn.scale).transpose(1, 2).flatten(2)
     )

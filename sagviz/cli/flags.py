@@ -26,9 +26,9 @@ PURPOSES = {
     "steps": "1 to 999",
     "cfg_scale": (
         "classifier-free guidance: 0 ignores the prompt, 1 is plain; not where the model reads no"
-        " prompt"
+        " prompt; a number, or a curve over the run such as 'cosine 1 7'"
     ),
-    "sag_scale": "self-attention guidance: 0 is off",
+    "sag_scale": "self-attention guidance: 0 is off; a number or a curve",
     "threshold": "of the mask, in units of the mean attention",
     "blur_sigma": "of the blur, in latent pixels; without a number what suits the model's family",
     "scheduler": "'ddim', 'pndm', 'dpm++ 2m', 'euler', 'heun' ...; '' is the model's own",
@@ -47,11 +47,20 @@ def whole(text: str) -> int:
     return int(number)
 
 
+def scale(text: str) -> float | dict[str, Any]:
+    """A scale of a command line: a number, or a curve such as "cosine 1 7", as files have it."""
+    shape, *values = text.split() or [""]
+    if not values:
+        return float(shape)
+    return {"shape": shape, "values": [float(value) for value in values]}
+
+
 KINDS: dict[str, Callable[[str], object]] = {
     "int": whole,
     "float": float,
     "str": str,
     "float | None": float,
+    "float | Schedule | dict[str, Any]": scale,
 }
 
 
@@ -68,7 +77,7 @@ def add_settings(parser: argparse.ArgumentParser, skip: Sequence[str] = ()) -> N
     for term in term_flags():
         parser.add_argument(
             term.flag,
-            type=float,
+            type=scale,
             action=_Scale,
             const=term.name,
             dest="terms",

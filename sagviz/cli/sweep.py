@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sagviz.cli.flags import PURPOSES, add_schedule, schedule, whole
+from sagviz.cli.flags import PURPOSES, add_schedule, scale, schedule, whole
 from sagviz.files import from_home
 from sagviz.mini import NAME
 
@@ -39,8 +39,8 @@ def add(commands: Any) -> None:
     axis("--prompts", str, "", "what to draw, each in quotes")
     axis("--seeds", whole, 0, "of the start noise")
     axis("--steps", whole, 50, PURPOSES["steps"])
-    axis("--cfg-scale", float, CFG_SCALE, PURPOSES["cfg_scale"])
-    axis("--sag-scale", float, 1.0, PURPOSES["sag_scale"])
+    axis("--cfg-scale", scale, CFG_SCALE, PURPOSES["cfg_scale"])
+    axis("--sag-scale", scale, 1.0, PURPOSES["sag_scale"])
     axis("--threshold", float, 1.0, PURPOSES["threshold"])
     axis("--blur-sigma", float, None, PURPOSES["blur_sigma"])
     axis("--schedulers", str, "", PURPOSES["scheduler"])

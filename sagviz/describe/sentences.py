@@ -82,7 +82,7 @@ def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
         return f"{name}'s push is {size:.0%} of the prediction's length."
     between = measure.cosine(step.terms["cfg"], step.terms[term.name])
     # of what is added, signs and all
-    cosine = math.copysign(between, between * term.scale * cfg.scale)
+    cosine = math.copysign(between, between * term.factor * cfg.factor)
     way = next(way for most, way in WAYS if cosine <= most)
     return (
         f"{name}'s push is {_share(size / numbers['cfg'])} and points {way} (cosine {cosine:.2f})."

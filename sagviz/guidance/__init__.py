@@ -22,7 +22,10 @@ from sagviz.guidance.apg import APG as APG
 from sagviz.guidance.base import Guidance as Guidance
 from sagviz.guidance.base import Term as Term
 from sagviz.guidance.cfg import CFG as CFG
+from sagviz.guidance.cfg_zero import CFGZero as CFGZero
 from sagviz.guidance.cg import CG as CG
+from sagviz.guidance.fdg import FDG as FDG
+from sagviz.guidance.nag import NAG as NAG
 from sagviz.guidance.naming import as_guidance as as_guidance
 from sagviz.guidance.naming import colour_of as colour_of
 from sagviz.guidance.naming import title_of as title_of
@@ -30,6 +33,11 @@ from sagviz.guidance.pag import PAG as PAG
 from sagviz.guidance.rescale import Rescale as Rescale
 from sagviz.guidance.sag import MASK_SOURCES as MASK_SOURCES
 from sagviz.guidance.sag import SAG as SAG
+from sagviz.guidance.schedule import Schedule as Schedule
+from sagviz.guidance.schedule import schedule as schedule
 from sagviz.guidance.seg import SEG as SEG
+from sagviz.guidance.slg import SLG as SLG
+from sagviz.guidance.ssg import SSG as SSG
+from sagviz.guidance.tpg import TPG as TPG
 from sagviz.guidance.views import Classifier as Classifier
 from sagviz.guidance.views import UNetRequest as UNetRequest

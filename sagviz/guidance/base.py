@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from sagviz.attention.read import Reading
-from sagviz.checks import check_number, plain
 from sagviz.errors import ArgumentError
 from sagviz.guidance.recorded import made
+from sagviz.guidance.scaled import Scaled
 from sagviz.guidance.views import ModelView, StepView, UNetRequest
 
 Kind = TypeVar("Kind", bound="Term")
@@ -27,14 +26,15 @@ SPARE_COLOURS = ("#8C564B", "#17BECF", "#BCBD22", "#7F7F7F", "#E377C2")
 
 
 @dataclass(frozen=True, repr=False)
-class Term:
+class Term(Scaled):
     r"""One direction of guidance and its scale. A new term is a subclass, in a notebook cell too.
 
     A subclass has a `name` and says its direction, `in_noise`; all else has a default. From then on
     it works everywhere: in runs, files, sweeps, what-if, plots, widgets and reports.
 
     Args:
-        scale: factor on the direction.
+        scale: factor on the direction: a number, or a curve over the run, see `schedule`. The terms
+            of a step have its number.
         start: fraction of the evaluations (0..1) at which the term begins to act.
         stop: fraction at which it ends; evaluation i of n is guided where start <= i / n < stop
             (the guidance interval of Kynkäänniemi et al. 2024, arXiv 2404.07724). Where CFG does
@@ -48,13 +48,13 @@ class Term:
         scale_help: what the scale means, for a tooltip.
         field_titles: what its other fields are called, where their names do not say it.
         needs_both_branches: whether it compares the predictions with and without the prompt.
+        reads_negative_prompt: whether the negative prompt has an effect on it without CFG.
         second_pass: whether what it requests of the U-Net depends on what the branches gave.
         requires: names of terms without which it means nothing.
     """
 
     kinds: ClassVar[dict[str, type[Term]]] = {}  # every class by its name
 
-    name: ClassVar[str]
     title: ClassVar[str]
     symbol: ClassVar[str] = "s"
     formula: ClassVar[str] = "Δ"
@@ -64,12 +64,9 @@ class Term:
     scale_help: ClassVar[str] = "0 is off"
     field_titles: ClassVar[Mapping[str, str]] = {}
     needs_both_branches: ClassVar[bool] = False
+    reads_negative_prompt: ClassVar[bool] = False
     second_pass: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ()
-
-    scale: float
-    start: float = field(default=0.0, kw_only=True)
-    stop: float = field(default=1.0, kw_only=True)
 
     def __init_subclass__(cls) -> None:
         if "name" not in cls.__dict__:
@@ -82,44 +79,11 @@ class Term:
         cls.colour = cls.__dict__.get("colour", spare)
         Term.kinds[cls.name] = cls
 
-    def __post_init__(self) -> None:
-        for name, value in self.settings().items():
-            object.__setattr__(self, name, plain(value))  # NumPy's cannot be written into files
-        check_number(f"the {self.name} scale", self.scale)
-        check_number("start", self.start, 0, 1)
-        check_number("stop", self.stop, self.start, 1)
-
-    def __repr__(self) -> str:
-        """The code that makes it: the scale, and what differs from the defaults."""
-        changed = (f", {name}={value!r}" for name, value in self.changed_settings.items())
-        code = f"{type(self).__name__}({float(self.scale)!r}{''.join(changed)})"
-        return code.replace("=inf", "=float('inf')")
-
     def __add__(self, other: Term | Guidance) -> Guidance:
         return Guidance((self,)) + other
 
     def __radd__(self, zero: int) -> Guidance:
         return Guidance((self,)).__radd__(zero)
-
-    @property
-    def scale_name(self) -> str:
-        """What the scale is called as a column, an option or a trait: `sag_scale`."""
-        return f"{self.name}_scale"
-
-    def settings(self) -> dict[str, Any]:
-        """All fields, by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
-
-    @property
-    def changed_settings(self) -> dict[str, Any]:
-        """The fields beside the scale that differ from their defaults, by name."""
-        usual = {each.name: each.default for each in fields(self) if each.name != "scale"}
-        return {k: v for k, v in self.settings().items() if k in usual and v != usual[k]}
-
-    @cached_property
-    def without_scale(self) -> Term:
-        """The term without all that its predictions do not depend on."""
-        return replace(self, scale=0.0, start=0.0, stop=1.0)
 
     def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
         """Refuse, before anything runs, what this model, sum or latent (C, H, W) does not allow."""
@@ -130,6 +94,15 @@ class Term:
             raise ArgumentError(
                 f"{type(self).__name__} does nothing without {missing[0]}; {wanted}"
             )
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """Batch rows and U-Net calls that it adds to a step beside a plain prediction, and beside
+        the terms that it requires.
+        """
+        asks = type(self).request is not Term.request
+        branch = self.needs_both_branches and not self.requires
+        return branch + asks * (1 + self.reads_negative_prompt), int(asks and self.second_pass)
 
     @property
     def keeps(self) -> tuple[str, ...]:
@@ -234,16 +207,23 @@ class Guidance:
         return any(term.needs_both_branches for term in self.terms)
 
     @property
+    def reads_negative_prompt(self) -> bool:
+        """Whether the negative prompt has an effect: as the other branch's text, or by a term."""
+        return self.needs_both_branches or any(term.reads_negative_prompt for term in self.terms)
+
+    @property
     def applicable(self) -> Guidance:
         """Without the terms that need another one which is not there."""
         return Guidance(tuple(term for term in self.terms if all(map(self.get, term.requires))))
 
     def at(self, fraction: float) -> Guidance:
-        """The terms that act in evaluation i of n, `fraction` being i / n."""
-        return Guidance(tuple(t for t in self.terms if t.start <= fraction < t.stop)).applicable
+        """The terms that act in evaluation i of n, `fraction` being i / n: their scales there."""
+        acting = (term for term in self.terms if term.start <= fraction < term.stop)
+        return Guidance(tuple(term.at(fraction) for term in acting)).applicable
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [{"kind": term.name, **term.settings()} for term in self.terms]
+        """The terms as plain values by name, each with its `kind`."""
+        return [{"kind": term.name, **term.to_json()} for term in self.terms]
 
     @staticmethod
     def from_json(terms: Sequence[Any]) -> Guidance:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sagviz.attention.perturb import Perturbation
+from sagviz.attention.layers import find_layer
+from sagviz.attention.perturb import Perturbation, PerturbedMap
+from sagviz.checks import check_wholes
+from sagviz.guidance.base import Guidance
 from sagviz.guidance.perturbed import Perturbed
+from sagviz.guidance.views import ModelView, StepView
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,8 +25,9 @@ class PAG(Perturbed):
 
     Args:
         scale: s; 0 is off. The paper's script takes 5 without CFG; diffusers' default is 3.
-        layers: "mid", all self-attention layers of the middle block; or the dotted path of a layer,
+        layers: "mid", all self-attention layers of the middle block; "all"; or the dotted path of a
             or of a block for all of its layers; or a tuple of such.
+        heads: which heads of these layers are disturbed (arXiv 2506.10978); all where `None`.
         start, stop: the interval in which it acts, see `Term`.
 
     Example:
@@ -37,6 +42,17 @@ class PAG(Perturbed):
     colour: ClassVar[str] = "#CC99CC"
     scale_range: ClassVar[tuple[float, float]] = (0.0, 6.0)
 
-    @property
-    def perturbation(self) -> Perturbation:
-        return Perturbation(self.layer_names)
+    heads: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.heads is not None:
+            object.__setattr__(self, "heads", check_wholes("heads", self.heads))
+
+    def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
+        super().check(model, guidance, shape)
+        for path in Perturbation(self.layer_names).paths(model.unet):
+            find_layer(model.unet, path, self.heads)
+
+    def perturbation(self, step: StepView) -> Perturbation:  # noqa: ARG002
+        return PerturbedMap(self.layer_names, heads=self.heads)

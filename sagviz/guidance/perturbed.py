@@ -1,6 +1,4 @@
-"""What PAG and SEG share: away from what the network predicts while its self-attention is
-disturbed.
-"""
+"""What PAG, SEG, TPG, SSG, SLG and NAG share: one more row, for which the network is disturbed."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ class Perturbed(Term):
         given = self.layer_names
         if not given or not all(isinstance(layer, str) and layer for layer in given):
             raise ArgumentError(
-                f"layers is {self.layers!r}; give 'mid', a dotted path, or a tuple of them"
+                f"layers is {self.layers!r}; give 'mid', 'all', a dotted path, or a tuple of them"
             )
         if not isinstance(self.layers, str):
             object.__setattr__(self, "layers", given)
@@ -37,9 +35,8 @@ class Perturbed(Term):
             return (self.layers,)
         return tuple(self.layers) if isinstance(self.layers, tuple | list) else ()
 
-    @property
-    def perturbation(self) -> Perturbation:
-        """What is done to the row's self-attention."""
+    def perturbation(self, step: StepView) -> Perturbation:
+        """What is done to the network for this row."""
         raise NotImplementedError
 
     @property
@@ -57,16 +54,16 @@ class Perturbed(Term):
             layers_of(model.unet, layer)
 
     def request(self, step: StepView) -> UNetRequest | None:
-        name, change = self.output_name, self.perturbation
-        if name in step.kept:
+        if (name := self.output_name) in step.kept:
             return None
-        return UNetRequest(name, step.x_t, key=change, conditional=True, perturbation=change)
+        change = self.perturbation(step)
+        negative = self.reads_negative_prompt
+        return UNetRequest(name, step.x_t, change, True, change, with_negative=negative)
 
     def reusable(self, old: StepView, new: StepView) -> dict[str, Tensor]:
         """Also where CFG comes or goes: the row is under the prompt in any case."""
-        del new
         name, before = self.output_name, old.guidance.get(type(self))
-        same = before is not None and before.perturbation == self.perturbation
+        same = before is not None and before.perturbation(old) == self.perturbation(new)
         return {name: old.kept[name]} if same and name in old.kept else {}
 
     def in_noise(self, step: StepView) -> Tensor:

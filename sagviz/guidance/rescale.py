@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sagviz.guidance.base import Term
 from sagviz.guidance.cfg import CFG
+from sagviz.guidance.of_output import OfOutput
 from sagviz.guidance.views import StepView
 
 
 @dataclass(frozen=True, repr=False)
-class Rescale(Term):
+class Rescale(OfOutput):
     r"""Guidance rescale (Lin et al. 2024, arXiv 2305.08891, section 3.4): direction
     :math:`(\mathrm{std}\,\epsilon_c / \mathrm{std}\,\epsilon_w - 1)\,\epsilon_w`.
 
@@ -48,14 +48,8 @@ class Rescale(Term):
         conditional, base = step.out_conditional, step.out_base
         cfg = step.guidance.get(CFG)
         assert cfg is not None, "Rescale acts beside CFG alone"
-        guided = base + cfg.scale * (conditional - base)
+        guided = base + cfg.factor * (conditional - base)
         return (_std(conditional) / _std(guided) - 1) * guided
-
-    def in_noise(self, step: StepView) -> Tensor:
-        level = step.level
-        if level.prediction == "epsilon":
-            return self.in_output(step)
-        return -level.alpha / (level.sigma * level.slope) * self.in_output(step)
 
 
 def _std(x: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sagviz.attention.perturb import Perturbation
+from sagviz.attention.perturb import Perturbation, PerturbedMap
 from sagviz.checks import check_number
 from sagviz.guidance.perturbed import Perturbed
+from sagviz.guidance.views import StepView
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,6 +51,5 @@ class SEG(Perturbed):
         super().__post_init__()
         check_number("blur_sigma", self.blur_sigma, 0, finite=False)
 
-    @property
-    def perturbation(self) -> Perturbation:
-        return Perturbation(self.layer_names, float(self.blur_sigma))
+    def perturbation(self, step: StepView) -> Perturbation:  # noqa: ARG002
+        return PerturbedMap(self.layer_names, float(self.blur_sigma))

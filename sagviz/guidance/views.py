@@ -92,7 +92,9 @@ class UNetRequest:
         x: the noisy latent, (B, C, H, W), before the scheduler's scaling.
         key: what decides the output beside the step's x_t and level, and the text.
         conditional: whether under the prompt, or else under the text that guidance starts from.
-        perturbation: what is done to the self-attention of these rows.
+        perturbation: what is done to the network for these rows.
+        with_negative: whether as many rows of the same latent under the negative prompt go along,
+            after these, for the perturbation to read; what comes of them is dropped.
     """
 
     name: str
@@ -100,3 +102,4 @@ class UNetRequest:
     key: Hashable
     conditional: bool = False
     perturbation: Perturbation | None = None
+    with_negative: bool = False

@@ -11,6 +11,8 @@ from sagviz.measure.pictures import sharpness as sharpness
 from sagviz.measure.sets import PrecisionRecall as PrecisionRecall
 from sagviz.measure.sets import frechet as frechet
 from sagviz.measure.sets import precision_recall as precision_recall
+from sagviz.measure.spectrum import fine_share as fine_share
+from sagviz.measure.spectrum import spectrum as spectrum
 from sagviz.measure.steps import cosine as cosine
 from sagviz.measure.steps import coverage as coverage
 from sagviz.measure.steps import entropy as entropy

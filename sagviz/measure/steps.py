@@ -158,7 +158,7 @@ def of_step(step: Step) -> dict[str, float]:
     """
     base, terms = rms(step.eps_base), step.terms
     lengths = {
-        term.name: abs(term.scale) * rms(terms[term.name]) / base for term in step.guidance.terms
+        term.name: abs(term.factor) * rms(terms[term.name]) / base for term in step.guidance.terms
     }
     angles = {_pair(a, b): cosine(terms[a], terms[b]) for a, b in combinations(terms, 2)}
     found = {**lengths, **angles, "coverage": coverage(step)}

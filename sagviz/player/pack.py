@@ -91,7 +91,7 @@ def one_image(trace: Trace, image: int) -> Trace:
 
 
 def _run(trace: Trace, steps: Sequence[Step], rgb: Tensor) -> dict[str, Any]:
-    made = planes(steps, rgb)
+    made = planes(steps, rgb, [_shares(trace, step) for step in steps])
     places, packed = _joined(made, len(steps))
     words = [describe.of_panes(step) for step in steps]
     rows = [
@@ -112,6 +112,18 @@ def _run(trace: Trace, steps: Sequence[Step], rgb: Tensor) -> dict[str, Any]:
         },
         "packed": base64.b64encode(zlib.compress(packed, 9)).decode(),
         "picture": picture(trace),
+    }
+
+
+def _shares(trace: Trace, step: Step) -> dict[str, float]:
+    """Of each term with a curve, its scale at a step as a share of the peak, which is what the
+    slider sets.
+    """
+    peaks = {term.name: term.peak for term in trace.settings.guidance_at(step.index).terms}
+    return {
+        term.name: term.factor / peaks[term.name]
+        for term in step.guidance.terms
+        if peaks.get(term.name, 0) not in (0, term.factor)
     }
 
 
@@ -150,9 +162,9 @@ def _term(term: Term) -> dict[str, Any]:
     return {
         "name": term.name,
         "title": term.title,
-        "scale": term.scale,
-        "low": min(low, term.scale),
-        "high": max(high, term.scale),
+        "scale": term.peak,
+        "low": min(low, term.peak),
+        "high": max(high, term.peak),
         "step": term.scale_step,
     }
 

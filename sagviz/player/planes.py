@@ -8,7 +8,7 @@ whatever the model predicts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,17 +44,21 @@ class Plane:
         return whole + b"\0" * (len(whole) % 2)
 
 
-def planes(steps: Sequence[Step], rgb: Tensor) -> dict[str, Plane]:
+def planes(
+    steps: Sequence[Step], rgb: Tensor, shares: Sequence[Mapping[str, float]] | None = None
+) -> dict[str, Plane]:
     """The planes of all steps by quantity; those that no step has are left out.
 
     Args:
         steps: of one image.
         rgb: from latents to colours, see `colours`.
+        shares: for each step and term, by what its direction is multiplied; 1 where not given.
     """
     found: dict[str, dict[int, Tensor]] = {}
     for position, step in enumerate(steps):
+        own = shares[position] if shares else {}
         for name, value in _quantities(step, rgb).items():
-            found.setdefault(name, {})[position] = value
+            found.setdefault(name, {})[position] = value * own.get(name, 1.0)
     return {name: _plane(name, values) for name, values in found.items()}
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from sagviz import measure
 from sagviz.errors import TraceError
-from sagviz.guidance import CFG, SAG, colour_of, title_of
+from sagviz.guidance import CFG, SAG, Schedule, colour_of, title_of
 from sagviz.plot.display import Drawing
 from sagviz.records.trace import Trace
 
@@ -19,8 +19,8 @@ COSINE, COVERAGE = "#009E73", "#555555"  # colours of the measures that are no t
 
 
 def guidance_curves(trace: Trace) -> Drawing:
-    """Length of each scaled term, the cosine between the terms, and the mask's share of the latent,
-    over the steps.
+    """Length of each scaled term, their scales where one is a curve, the cosine between the terms,
+    and the mask's share of the latent, over the steps.
 
     Args:
         trace: a run with at least one step.
@@ -46,6 +46,9 @@ def guidance_curves(trace: Trace) -> Drawing:
     if terms:
         charts.append(_lengths(indices, rows, terms))
         words.append(_range("length", rows, terms[-1]))
+    if any(isinstance(term.scale, Schedule) for term in guidance.terms):
+        charts.append(_scales(trace, terms))
+        words.append("scales " + ", ".join(f"{t.title} {t.scale:g}" for t in guidance.terms))
     if guidance.get(CFG) and guidance.get(SAG):
         charts.append(_cosine(indices, rows))
         words.append(_range("cosine", rows, "cosine"))
@@ -75,6 +78,18 @@ def _lengths(indices: list[int], rows: Rows, terms: list[str]) -> Axes:
         axes.plot(
             indices, _values(rows, name), color=colour_of(name), linewidth=2, label=title_of(name)
         )
+    axes.legend(frameon=False, fontsize=11)
+    return axes
+
+
+def _scales(trace: Trace, terms: list[str]) -> Axes:
+    """The scales themselves, where one changes over the run."""
+    axes = chart("scale")
+    for name in terms:
+        acting = [step.guidance.get(name) for step in trace]
+        values = [float("nan") if term is None else term.factor for term in acting]
+        indices = [step.index for step in trace]
+        axes.plot(indices, values, color=colour_of(name), linewidth=2, label=title_of(name))
     axes.legend(frameon=False, fontsize=11)
     return axes
 

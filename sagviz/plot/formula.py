@@ -89,7 +89,7 @@ def formula(step: Step, image: int = 0) -> Formula:
     parts = [Part(name, symbol, 1.0, measure.rms(step.eps_base[rows]))]
     for term in step.guidance.terms:
         length = measure.rms(directions[term.name][rows])
-        parts.append(Part(term.name, in_html(term.formula_at(step)), term.scale, length))
+        parts.append(Part(term.name, in_html(term.formula_at(step)), term.factor, length))
     return Formula(tuple(parts), measure.rms(step.eps[rows]))
 
 

@@ -104,9 +104,13 @@ class Settings:
         """
         prompt = Text(self.prompt, self.clip_skip, self._embeddings(""))
         if guidance.needs_both_branches:
-            negative = Text(self.negative_prompt or None, None, self._embeddings(NEGATIVE))
-            return {"out_uncond": negative, "out_cond": prompt}
+            return {"out_uncond": self.negative_text, "out_cond": prompt}
         return {"out_cond": prompt} if self.caption else {"out_uncond": Text(None)}
+
+    @property
+    def negative_text(self) -> Text:
+        """What the unconditional branch is conditioned on, and what terms such as NAG lead away from."""
+        return Text(self.negative_prompt or None, None, self._embeddings(NEGATIVE))
 
     def _embeddings(self, sign: str) -> tuple[tuple[str, Digests], ...]:
         names = (sign + name for name in OF_PROMPT)

@@ -199,7 +199,7 @@ class Step(StepView):
 
     def _sum(self, base: Tensor, terms: Mapping[str, Tensor]) -> Tensor:
         for term in self.guidance.terms:
-            base = base + term.scale * terms[term.name]
+            base = base + term.factor * terms[term.name]
         return base
 
 

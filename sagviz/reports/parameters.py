@@ -20,7 +20,7 @@ from sagviz.errors import ArgumentError, ReportError
 from sagviz.mini import NAME
 
 if TYPE_CHECKING:
-    from sagviz.guidance import Guidance
+    from sagviz.guidance import Guidance, Schedule
     from sagviz.models import Model
 
 TYPES: Mapping[str, Any] = {
@@ -28,6 +28,7 @@ TYPES: Mapping[str, Any] = {
     "int": int,
     "float": (int, float),
     "float | None": (int, float, type(None)),
+    "float | Schedule | dict[str, Any]": (int, float, dict),
     "list[dict[str, Any]]": list,
 }
 
@@ -42,8 +43,9 @@ class Parameters:
         negative_prompt: in place of the empty prompt in CFG's unconditional branch.
         seed: of the start noise.
         steps: 1..999.
-        cfg_scale: w; 0 ignores the prompt, 1 is the plain conditional prediction.
-        sag_scale: the paper's s; 0 is off.
+        cfg_scale: w; 0 ignores the prompt, 1 is the plain conditional prediction. A number, or a
+            curve as `Schedule.to_json` gives it.
+        sag_scale: the paper's s; 0 is off. Likewise.
         threshold: psi, in units of the mean attention.
         blur_sigma: in latent pixels; `None` is what suits the model's family (`Model.sag`).
         scheduler: a name such as "ddim"; "" is the model's own.
@@ -56,8 +58,8 @@ class Parameters:
     negative_prompt: str = ""
     seed: int = 7
     steps: int = 50
-    cfg_scale: float = 3.0
-    sag_scale: float = 1.0
+    cfg_scale: float | Schedule | dict[str, Any] = 3.0
+    sag_scale: float | Schedule | dict[str, Any] = 1.0
     threshold: float = 1.0
     blur_sigma: float | None = None
     scheduler: str = ""
@@ -65,10 +67,11 @@ class Parameters:
     terms: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        from sagviz.guidance import CFG, SAG
+        from sagviz.guidance import CFG, SAG, Schedule
 
         for each in fields(self):
             value = plain(getattr(self, each.name))
+            value = value.to_json() if isinstance(value, Schedule) else value
             object.__setattr__(self, each.name, value)
             if isinstance(value, bool) or not isinstance(value, TYPES[str(each.type)]):
                 raise ReportError(
@@ -111,12 +114,13 @@ class Parameters:
         from sagviz.guidance import CFG
 
         usual, reads = type(self), model.reads_text
+        sag_scale: Any = self.sag_scale
         return {
             **{name: getattr(self, name) for name in ("negative_prompt", "seed", "steps")},
             "prompt": self.prompt if reads or self.prompt != usual.prompt else "",
             "scheduler": self.scheduler or None,
             "cfg": CFG(self.cfg_scale) if reads or self.cfg_scale != usual.cfg_scale else None,
-            "sag": model.sag(self.sag_scale, **self._of_sag),
+            "sag": model.sag(sag_scale, **self._of_sag),
             "terms": self.others,
         }
 

@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from sagviz.checks import names_arguments
 from sagviz.errors import ReportError
 from sagviz.files import save
-from sagviz.guidance import Guidance, Term, as_guidance
+from sagviz.guidance import Guidance, Schedule, Term, as_guidance
 from sagviz.html import page_path
 from sagviz.reports.kernel import run
 from sagviz.reports.page import to_html
@@ -33,8 +34,8 @@ def report(
     negative_prompt: str = Parameters.negative_prompt,
     seed: int = Parameters.seed,
     steps: int = Parameters.steps,
-    cfg_scale: float = Parameters.cfg_scale,
-    sag_scale: float = Parameters.sag_scale,
+    cfg_scale: float | Schedule | dict[str, Any] = Parameters.cfg_scale,
+    sag_scale: float | Schedule | dict[str, Any] = Parameters.sag_scale,
     threshold: float = Parameters.threshold,
     blur_sigma: float | None = Parameters.blur_sigma,
     scheduler: str = Parameters.scheduler,
@@ -51,8 +52,9 @@ def report(
         negative_prompt: in place of the empty prompt in CFG's unconditional branch.
         seed: of the start noise.
         steps: 1..999.
-        cfg_scale: w; 0 ignores the prompt, 1 is the plain conditional prediction.
-        sag_scale: the paper's s; 0 is off.
+        cfg_scale: w; 0 ignores the prompt, 1 is the plain conditional prediction. A number, or a
+            curve over the run, see `schedule`.
+        sag_scale: the paper's s; 0 is off. A number or a curve.
         threshold: psi, in units of the mean attention.
         blur_sigma: in latent pixels; `None` is what suits the model's family.
         scheduler: a name such as "ddim"; "" is the model's own.

@@ -131,9 +131,12 @@ def _rows(run: Run) -> int:
     request in the second pass.
     """
     guidance = run.settings.guidance
-    asking = [t.second_pass for t in guidance.terms if type(t).request is not Term.request]
-    first = 1 + guidance.needs_both_branches + asking.count(False)
-    return run.settings.images * max(first, asking.count(True))
+    asking = [term for term in guidance.terms if type(term).request is not Term.request]
+    first, second = (
+        sum(1 + term.reads_negative_prompt for term in asking if term.second_pass == later)
+        for later in (False, True)
+    )
+    return run.settings.images * max(1 + guidance.needs_both_branches + first, second)
 
 
 def _captured(run: Run) -> int:

@@ -162,8 +162,8 @@ def prepare(
     eta = check_number("eta", eta, 0, 1)
     check_text(model, total, prompt=prompt, negative_prompt=negative_prompt)
     if warns:
-        warn_of_prompts(model, prompt, negative_prompt if total.needs_both_branches else "")
-    if warns and negative_prompt and not total.needs_both_branches:
+        warn_of_prompts(model, prompt, negative_prompt if total.reads_negative_prompt else "")
+    if warns and negative_prompt and not total.reads_negative_prompt:
         warn("negative_prompt does nothing without CFG; add CFG(3.0) to the guidance")
     skip = checked_clip_skip(model, clip_skip)
     if inputs is None:

@@ -4,7 +4,7 @@ computed once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import accumulate
@@ -96,7 +96,11 @@ class UNetCalls:
         x = torch.cat([each.x for each in group])
         t = torch.cat([each.t.expand(len(each.x)) for each in group])
         height, width = x.shape[2:]
-        texts = [self._embed(each, height, width).expand(len(each.x)) for each in group]
+        texts = [
+            self._embed(text, each.embeddings, height, width).expand(len(each.x) // len(each.texts))
+            for each in group
+            for text in each.texts
+        ]
         wanted, changed = dict[Reading, list[int]](), dict[Perturbation, list[int]]()
         for each, size, end in zip(group, sizes, ends, strict=True):
             rows = range(end - size, end)
@@ -124,13 +128,14 @@ class UNetCalls:
                 results[each.key].maps[reading] = part
         return results
 
-    def _embed(self, given: UNetInput, height: int, width: int) -> Conditioning:
+    def _embed(
+        self, text: Text, embeddings: Mapping[str, Tensor], height: int, width: int
+    ) -> Conditioning:
         """The conditioning of a text, for a latent of that size."""
-        key, cell = (given.text, height, width), self.model.pixels_per_cell
+        key, cell = (text, height, width), self.model.pixels_per_cell
         if key not in self._embeddings:
-            self._embeddings[key] = conditioning(
-                self.model, given.text, given.embeddings, (height * cell, width * cell)
-            )
+            size = (height * cell, width * cell)
+            self._embeddings[key] = conditioning(self.model, text, embeddings, size)
         return self._embeddings[key]
 
 

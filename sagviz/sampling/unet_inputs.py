@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sagviz.attention.captured import captured_of
@@ -18,18 +19,19 @@ from sagviz.sampling.prepare import Run
 
 @dataclass(frozen=True, eq=False)
 class UNetInput:
-    """Rows of a U-Net call, (B, C, H, W) at time `t` under a text. Equal keys mean equal results.
+    """Rows of a U-Net call, (B, C, H, W) at time `t` under a text, or in equal parts under several.
+    Equal keys mean equal results.
 
     Attributes:
-        embeddings: those of the run, of which `text` may name some.
+        embeddings: those of the run, of which `texts` may name some.
         readings: what is read of the attention of these rows.
-        perturbation: what is done to it.
+        perturbation: what is done to the network for them.
     """
 
     key: Hashable
     x: Tensor
     t: Tensor
-    text: Text
+    texts: tuple[Text, ...]
     embeddings: Mapping[str, Tensor]
     readings: frozenset[Reading] = frozenset()
     perturbation: Perturbation | None = None
@@ -67,7 +69,7 @@ def first_pass(run: Run, step: Step) -> dict[str, UNetInput]:
     embeddings = run.inputs.embeddings
     branches = {
         name: UNetInput(
-            (name, id(step.x_t), step.level, text), x, t, text, embeddings, frozenset(read[name])
+            (name, id(step.x_t), step.level, text), x, t, (text,), embeddings, frozenset(read[name])
         )
         for name, text in texts.items()
     }
@@ -93,10 +95,11 @@ def filled(
         r: read[r] for way in (False, True) for r in _captured(run, step, words=way) if read
     }
     costs = [result.take_cost() for result in found.values()]
-    latents: dict[str, Any] = {n: r.output for n, r in found.items() if n in LATENTS}
+    outputs = {name: result.output[: len(step.x_t)] for name, result in found.items()}
+    latents: dict[str, Any] = {n: output for n, output in outputs.items() if n in LATENTS}
     return replace(
         step,
-        kept={**step.kept, **maps, **{n: r.output for n, r in found.items() if n not in LATENTS}},
+        kept={**step.kept, **maps, **{n: o for n, o in outputs.items() if n not in LATENTS}},
         captured=captured_of(captured, run.words) if read else step.captured,
         forwards=step.forwards + sum(calls for calls, _ in costs),
         samples=step.samples + sum(rows for _, rows in costs),
@@ -124,10 +127,12 @@ def _requests(run: Run, step: Step, *, second_pass: bool) -> dict[str, UNetInput
     texts, t = list(run.settings.texts(step.guidance).values()), run.device_times[step.index]
     found = {}
     for request in filter(None, (term.request(step) for term in terms)):
-        text = texts[-1 if request.conditional else 0]
+        own: tuple[Text, ...] = (texts[-1 if request.conditional else 0],)
+        own += (run.settings.negative_text,) * request.with_negative
         x = run.scheduler.scale_model_input(request.x, run.times[step.index])
-        key = (request.name, id(step.x_t), step.level, text, request.key)
+        key = (request.name, id(step.x_t), step.level, own, request.key)
+        rows = torch.cat([x] * len(own))
         found[request.name] = UNetInput(
-            key, x, t, text, run.inputs.embeddings, perturbation=request.perturbation
+            key, rows, t, own, run.inputs.embeddings, perturbation=request.perturbation
         )
     return found

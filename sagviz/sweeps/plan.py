@@ -196,7 +196,7 @@ class Plan:
             model=self.model,
             fingerprint=part_for(self.fingerprint, guidance),
             prompt=prompt,
-            negative_prompt=self.negative_prompt if guidance.needs_both_branches else "",
+            negative_prompt=self.negative_prompt if guidance.reads_negative_prompt else "",
             guidance=guidance,
             steps=steps,
             seed=seed,

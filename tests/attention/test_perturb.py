@@ -13,17 +13,24 @@ from scipy import ndimage
 from tiny import DOWN_LAYER, build_unet, is_one_sentence, residue
 from torch import Tensor, nn
 
-from sagviz.attention.perturb import Perturbation, blur_queries, layers_of, perturb, smoothing
+from sagviz.attention.perturb import (
+    Perturbation,
+    PerturbedMap,
+    blur_queries,
+    layers_of,
+    perturb,
+    smoothing,
+)
 from sagviz.errors import ArgumentError
 
 MID = "mid_block.attentions.0.transformer_blocks.0.attn1"
 UP = "up_blocks.1.attentions.0.transformer_blocks.0.attn1"
-IDENTITY = Perturbation(("mid",))
+IDENTITY = PerturbedMap(("mid",))
 CHANGES = [
     IDENTITY,
-    Perturbation((DOWN_LAYER, "mid")),
-    Perturbation(("mid",), math.inf),
-    Perturbation((DOWN_LAYER,), 1.5),
+    PerturbedMap((DOWN_LAYER, "mid")),
+    PerturbedMap(("mid",), math.inf),
+    PerturbedMap((DOWN_LAYER,), 1.5),
 ]
 
 
@@ -56,7 +63,7 @@ def test_other_rows_are_the_same_to_the_bit(
 
 
 def test_two_changes_at_one_layer_meet_their_own_rows(unet: nn.Module, x: Tensor) -> None:
-    blur = Perturbation(("mid",), math.inf)
+    blur = PerturbedMap(("mid",), math.inf)
     with perturb(unet, {IDENTITY: [1], blur: [2]}, (16, 24)):
         together = predict(unet, x)
     for change, row in ((IDENTITY, 1), (blur, 2)):
@@ -82,15 +89,15 @@ def test_the_layer_gives_out_its_values(unet: nn.Module, x: Tensor) -> None:
 
 def test_no_blur_is_no_change(unet: nn.Module, x: Tensor) -> None:
     plain = predict(unet, x)
-    with perturb(unet, {Perturbation(("mid",), 0.0): [0, 1, 2, 3]}, (16, 24)):
+    with perturb(unet, {PerturbedMap(("mid",), 0.0): [0, 1, 2, 3]}, (16, 24)):
         assert torch.equal(predict(unet, x), plain)
-    with perturb(unet, {Perturbation(("mid",), 0.05): [0, 1, 2, 3]}, (16, 24)):
+    with perturb(unet, {PerturbedMap(("mid",), 0.05): [0, 1, 2, 3]}, (16, 24)):
         torch.testing.assert_close(predict(unet, x), plain, rtol=0, atol=1e-5)
 
 
 def test_more_and_more_blur_tends_to_the_mean_query(unet: nn.Module, x: Tensor) -> None:
     def at(sigma: float) -> Tensor:
-        with perturb(unet, {Perturbation((DOWN_LAYER,), sigma): [0, 1, 2, 3]}, (16, 24)):
+        with perturb(unet, {PerturbedMap((DOWN_LAYER,), sigma): [0, 1, 2, 3]}, (16, 24)):
             return predict(unet, x)
 
     mean = at(math.inf)
@@ -154,7 +161,7 @@ def test_nothing_is_left_behind(unet: nn.Module, x: Tensor) -> None:
         raise KeyboardInterrupt
     with (
         pytest.raises(ArgumentError),
-        perturb(unet, {IDENTITY: [0], Perturbation(("nowhere",)): [1]}, (16, 24)),
+        perturb(unet, {IDENTITY: [0], PerturbedMap(("nowhere",)): [1]}, (16, 24)),
     ):
         pass
     assert residue(unet) == before

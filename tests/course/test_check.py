@@ -1,5 +1,5 @@
 # ruff: noqa: ARG005 -- answers take what the exercise gives, needed or not
-"""The exercises: right answers of the solutions' folder, typical wrong ones, and anything at all."""
+"""The exercises: the right answers of the solutions, typical wrong ones, and anything at all."""
 
 from __future__ import annotations
 

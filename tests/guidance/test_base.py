@@ -54,7 +54,7 @@ def test_anything_else_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize("kind", [CFG, SAG])
-@pytest.mark.parametrize("scale", [NAN, INF, -INF, "3", None, True, [1.0], 1j])
+@pytest.mark.parametrize("scale", [NAN, INF, -INF, "3", None, True, 1j])
 def test_a_scale_that_is_no_number_is_refused(kind: type[Term], scale: Any) -> None:
     with pytest.raises(ArgumentError, match=f"the {kind.name} scale is") as error:
         kind(scale)

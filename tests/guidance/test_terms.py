@@ -24,7 +24,23 @@ from tiny import DOWN_LAYER, build_unet, counted, difference, is_one_sentence, n
 from torch import Tensor
 
 import sagviz as sv
-from sagviz import APG, CFG, CG, PAG, SAG, SEG, Rescale, describe, measure
+from sagviz import (
+    APG,
+    CFG,
+    CG,
+    FDG,
+    NAG,
+    PAG,
+    SAG,
+    SEG,
+    SLG,
+    SSG,
+    TPG,
+    CFGZero,
+    Rescale,
+    describe,
+    measure,
+)
 from sagviz.codegen import code
 from sagviz.errors import ArgumentError, RunError
 from sagviz.guidance import Guidance, Term, as_guidance
@@ -426,7 +442,10 @@ def stated_costs() -> dict[str, tuple[int, int]]:
 
 @pytest.mark.parametrize(
     "term",
-    [CFG(3.0), SAG(1.0), PAG(1.0), SEG(1.0), CG(1.0, "fox"), APG(3.0), Rescale(0.5)],
+    [
+        *(CFG(3.0), SAG(1.0), PAG(1.0), SEG(1.0), CG(1.0, "fox"), APG(3.0), Rescale(0.5)),
+        *(CFGZero(0.5), FDG(3.0), NAG(1.0), SLG(1.0), SSG(1.0), TPG(1.0)),
+    ],
     ids=lambda term: term.name,
 )
 def test_costs_are_those_that_the_table_states(model: sv.Model, term: Term) -> None:
@@ -441,7 +460,7 @@ def test_costs_are_those_that_the_table_states(model: sv.Model, term: Term) -> N
         assert (trace.forwards, trace.samples) == (len(rows), sum(rows))
         counts.append((sum(rows) // 4, len(rows) // 2))
     added = tuple(after - first for first, after in zip(*counts, strict=True))
-    assert added == stated_costs()[type(term).__name__]
+    assert added == stated_costs()[type(term).__name__] == term.cost
 
 
 def test_apg_costs_nothing_beside_cfg(model: sv.Model) -> None:

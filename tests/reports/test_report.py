@@ -29,7 +29,7 @@ from tiny import is_one_sentence
 from torch import Tensor
 
 import sagviz as sv
-from sagviz import PAG
+from sagviz import CFG, PAG
 from sagviz.guidance import Term
 from sagviz.guidance.views import StepView
 from sagviz.reports import Parameters
@@ -91,10 +91,20 @@ def test_the_notebooks_parameters_are_the_codes() -> None:
         for name, found in seen.items()
     }
     types = {"float | None": "None", "list[dict[str, Any]]": "list"}
+    types["float | Schedule | dict[str, Any]"] = "float"
     assert written == {
         field.name: (types.get(str(field.type), field.type), getattr(Parameters(), field.name))
         for field in fields(Parameters)
     }
+
+
+def test_a_scale_may_be_a_curve(model: sv.Model) -> None:
+    curve = sv.schedule("cosine", 1, 7)
+    given = Parameters(cfg_scale=curve, sag_scale={"shape": "steps", "values": [0, 1]})
+    assert Parameters(**json.loads(json.dumps(asdict(given)))) == given
+    settings = given.settings(model)
+    assert settings["cfg"] == CFG(curve)
+    assert settings["sag"].scale == sv.schedule([0, 1])
 
 
 def test_shift_tab_shows_each_parameter() -> None:

@@ -145,9 +145,7 @@ class StepSettings(WidgetSettings):
         cells = float(step.x_t[0, 0].numel())
         return {
             **{f"use_{kind.name}": guidance.get(kind) is not None for kind in SWITCHED},
-            **{
-                scale_name(kind): float(term.scale) if term else 0.0 for kind, term in terms.items()
-            },
+            **{scale_name(kind): float(term.peak) if term else 0.0 for kind, term in terms.items()},
             **{name: getattr(sag, name) for name in OF_SAG},
             "threshold": max(-1.0, min(float(sag.threshold), cells)),
             "mask": None if step.hand_mask is None else step.hand_mask[0, 0],
@@ -162,7 +160,7 @@ class StepSettings(WidgetSettings):
             self._term(guidance, kind) for kind in SWITCHED if getattr(self, f"use_{kind.name}")
         ]
         terms += [term for term in guidance.terms if type(term) not in SWITCHED]
-        scaled = [replace(term, scale=getattr(self, term.scale_name)) for term in terms]
+        scaled = [term.with_peak(getattr(self, term.scale_name)) for term in terms]
         return Guidance(
             tuple(replace(term, **changed) if type(term) is SAG else term for term in scaled)
         ).applicable

@@ -9,7 +9,7 @@ import traitlets
 
 from sagviz.checks import MAX_SEED, MAX_STEPS
 from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG, SAG, Guidance
+from sagviz.guidance import CFG, SAG, Guidance, Schedule
 from sagviz.models import SCHEDULERS, Model, as_model
 from sagviz.models.fingerprint import fingerprint
 from sagviz.models.schedulers import scheduler_name
@@ -197,8 +197,8 @@ class FormSettings(WidgetSettings):
         names = ("prompt", "negative_prompt", "steps", "seed", "eta")
         values: dict[str, Any] = {name: getattr(settings, name) for name in names}
         values |= {"randomize": False, "height": settings.size[0], "width": settings.size[1]}
-        values |= {"cfg_scale": cfg.scale if cfg else 1.0} if self.model.reads_text else {}
-        values |= {"sag_scale": sag.scale if sag else 0.0}
+        values |= {"cfg_scale": cfg.peak if cfg else 1.0} if self.model.reads_text else {}
+        values |= {"sag_scale": sag.peak if sag else 0.0}
         values |= _mask_settings(sag) if sag else {}
         name = scheduler_name(self.model, settings.scheduler)
         self.set({**values, "scheduler": name or ""})
@@ -211,9 +211,14 @@ class FormSettings(WidgetSettings):
 
     def _lost(self, settings: Settings, scheduler: str | None) -> list[str]:
         """What the form has no place for, and what this model cannot do as that run's did."""
-        sag, lost = settings.guidance.get(SAG), []
+        cfg, sag, lost = settings.guidance.get(CFG), settings.guidance.get(SAG), []
         if sag and sag != self.model.sag(sag.scale, **_mask_settings(sag)):
             lost.append(f"that run had {sag!r}: the form sets its scale, threshold and blur only")
+        curves = [repr(term) for term in (cfg, sag) if term and isinstance(term.scale, Schedule)]
+        if curves:
+            lost.append(
+                f"that run had {' + '.join(curves)}, a curve: the form takes its peak alone"
+            )
         others = [repr(term) for term in settings.guidance.terms if type(term) not in (CFG, SAG)]
         if others:
             lost.append(f"that run also had {' + '.join(others)}, for which the form has no place")

@@ -18,8 +18,8 @@ MAX_SEED = 2**63 - 4097  # torch takes 63 bits, and image i of up to 4096 has se
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_CFG = ("cfg_scale=7.5", "cfg=7.5", "guidance=CFG(7.5)")
-_SAG = ("sag_scale=1.0", "sag=1.0", "guidance=CFG(3.0) + SAG(1.0)")
+_CFG = ("cfg_scale=7.5", "cfg=7.5", "guidance=CFG(7.5)", "scale=7.5")
+_SAG = ("sag_scale=1.0", "sag=1.0", "guidance=CFG(3.0) + SAG(1.0)", "scale=1.0")
 _IMAGES, _SIZE = ("images=4",), ("size=(height, width)",)
 # what diffusers and other programs call an argument -> ours, of which the function's own is offered
 OUR_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -29,8 +29,8 @@ OUR_NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("guidance_scale", "cfg_scale", "cfg", "text_scale"), _CFG),
     **dict.fromkeys(("sag_scale", "sag"), _SAG),
-    "pag_scale": ("terms=PAG(2.0)", "guidance=CFG(3.0) + PAG(2.0)"),
-    "guidance_rescale": ("terms=Rescale(0.7)", "guidance=CFG(7.5) + Rescale(0.7)"),
+    "pag_scale": ("terms=PAG(2.0)", "guidance=CFG(3.0) + PAG(2.0)", "scale=2.0"),
+    "guidance_rescale": ("terms=Rescale(0.7)", "guidance=CFG(7.5) + Rescale(0.7)", "scale=0.7"),
     **dict.fromkeys(("generator", "manual_seed"), ("seed=7", "seeds=[7]")),
     "latents": ("noise=latents",),
     **dict.fromkeys(
@@ -196,16 +196,23 @@ def names_arguments(**hints: str) -> Callable[[F], F]:
 
         @functools.wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            refuse_unknown(function.__name__, kwargs, list(signature.parameters), hints)
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise ArgumentError(f"{function.__name__}: {error}; {_call(signature)}") from None
+            check_call(function.__name__, signature, args, kwargs, hints)
             return function(*args, **kwargs)
 
         return cast(F, checked)
 
     return decorate
+
+
+def check_call(
+    name: str, signature: inspect.Signature, args: Any, given: Any, hints: Mapping[str, str]
+) -> None:
+    """Refuse a call that does not fit the arguments of what is called so."""
+    refuse_unknown(name, given, list(signature.parameters), hints)
+    try:
+        signature.bind(*args, **given)
+    except TypeError as error:
+        raise ArgumentError(f"{name}: {error}; {_call(signature)}") from None
 
 
 def refuse_unknown(
