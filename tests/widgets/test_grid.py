@@ -28,7 +28,7 @@ from sagviz.sweeps.layout import cross
 from sagviz.widgets.grid import table
 from sagviz.widgets.grid.grid import Grid
 from sagviz.widgets.grid.settings import GridSettings
-from sagviz.widgets.scrubber import Scrubber
+from sagviz.widgets.scrubber.scrubber import Scrubber
 
 SCALES = [CFG(w) + SAG(s) for w in (1.0, 3.0, 5.0) for s in (0.0, 1.0)]
 AXES: dict[str, Any] = {
