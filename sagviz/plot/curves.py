@@ -62,6 +62,8 @@ def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
     axes.set_title(title, fontsize=12, loc="left")
     axes.set_xlabel(xlabel, fontsize=11)
     axes.tick_params(labelsize=10)
+    if xlabel == "step":
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
 

@@ -53,11 +53,11 @@ def test_a_step_changes_the_pictures_and_sends_nothing(
 ) -> None:
     pictures = scrubber.locator("canvas:visible")
     assert pictures.count() == 6
-    assert scrubber.locator(".readout").inner_text() == "Step 1 of 4"
+    assert scrubber.locator(".readout").inner_text() == "Step 2 of 4"
     before, frames = [canvas.evaluate(IMAGE) for canvas in pictures.all()], len(sent)
     step(scrubber, notebook.page, "ArrowRight")
     after = [canvas.evaluate(IMAGE) for canvas in pictures.all()]
-    assert scrubber.locator(".readout").inner_text() == "Step 2 of 4"
+    assert scrubber.locator(".readout").inner_text() == "Step 3 of 4"
     # all but the mask that A has not
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 5
     for key in ("End", "f", "f", "d", "Home"):
@@ -80,7 +80,7 @@ def test_python_moves_the_page(notebook: Notebook, scrubber: Locator) -> None:
         "scrubber.index, scrubber.view, scrubber.panes = 0, 'beside', ['attention', 'image']"
     )
     notebook.page.wait_for_function(
-        "() => document.querySelector('.sagviz-player .readout').textContent === 'Step 0 of 4'"
+        "() => document.querySelector('.sagviz-player .readout').textContent === 'Step 1 of 4'"
     )
     assert scrubber.locator("figure:visible figcaption").all_inner_texts() == [
         "attention Aₜ",

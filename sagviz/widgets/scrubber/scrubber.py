@@ -86,8 +86,8 @@ class Scrubber(View):
 
     With anywidget everything happens in the page. Python's traits then follow the page when the
     hand rests, or at once while something observes this widget (`scrubber.observe(...)`), so that a
-    step costs no message; setting them from Python always works. Without anywidget plain ipywidgets show the pictures with
-    the kernel's help: no difference view, no scale sliders.
+    step costs no message; setting them from Python always works. Without anywidget plain ipywidgets
+    show the pictures with the kernel's help: no difference view, no scale sliders.
 
     Example:
         >>> import sagviz as sv
