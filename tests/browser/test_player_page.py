@@ -311,6 +311,26 @@ def test_several_runs_stand_beside_each_other_flip_and_differ(
     assert shown.pixels("x0_hat", 3).max() > 10
 
 
+def test_any_pair_of_runs_is_compared(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    """Of three, pictures are large enough on a page as wide as a notebook's cell."""
+    shown = reader([*traces, traces[0]], width=768)
+    widths = shown.page.locator("canvas:visible").evaluate_all("all => all.map(c => c.clientWidth)")
+    assert min(widths) >= 100
+    pair = [
+        shown.page.get_by_label(f"{name} run of the difference") for name in ("First", "Second")
+    ]
+    for first, second in ((0, 1), (2, 1), (0, 2)):
+        pair[0].select_option(str(first))
+        pair[1].select_option(str(second))
+        apart = shown.page.locator(".pane.image canvas:visible").get_attribute("aria-label")
+        for run in (first, second):
+            assert f"{'ABC'[run]}: CFG 3" in (apart or "")
+        same = traces[first % 2] is traces[second % 2]
+        assert (shown.pixels("image", 3).max() < 10) is same
+    pair[0].select_option("2")  # the two change places
+    assert [menu.input_value() for menu in pair] == ["2", "0"]
+
+
 def test_runs_of_different_lengths_keep_step(
     model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener
 ) -> None:

@@ -171,6 +171,15 @@ import threading
     page.locator(".sag-status", has_text="stopped after").wait_for()
 
 
+def test_the_stop_button_of_the_kernel_stops_a_run(notebook: Notebook) -> None:
+    press(notebook, "Run")
+    notebook.page.locator(".sag-status", has_text="left").wait_for()
+    notebook.page.evaluate("() => jupyterapp.commands.execute('kernelmenu:interrupt')")
+    notebook.until("not playground.worker.busy", timeout=20)
+    assert 0 < notebook.value("len(playground.traces[1])") < 999
+    notebook.page.locator(".sag-status", has_text="stopped after").wait_for()
+
+
 def test_the_partial_trace_opens_in_the_scrubber_and_the_next_run_works(notebook: Notebook) -> None:
     notebook.run(
         "step = playground.traces[1][-1]; assert step.eps.isfinite().all() and step.x_next is not"

@@ -121,6 +121,7 @@ def check(words: str, alts: list[str]) -> None:
 
 def check_page(page: Page) -> None:
     """The faces are seen, and no excuse for a widget that is gone."""
+    page.set_viewport_size({"width": 1280, "height": 9000})  # what is out of sight is not laid out
     page.locator(".sag-still:visible").nth(len(CELLS) - 1).wait_for()
     page.wait_for_timeout(3000)  # for what comes late
     words, alts = page.evaluate(SEEN)
