@@ -19,10 +19,10 @@ BYTES = """const bytes = (colour) => {
     const pen = new OffscreenCanvas(1, 1).getContext('2d');
     pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
     return [...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)]; };"""
-PAPER = (
-    "player => {" + BYTES + "return bytes(getComputedStyle(player.parentElement).backgroundColor) }"
-)
-STROKES = "lines => {" + BYTES + "return lines.map(line => bytes(getComputedStyle(line).stroke)) }"
+PAPER = f"""player => {{ {BYTES}
+    return bytes(getComputedStyle(player.parentElement).backgroundColor); }}"""
+STROKES = f"""lines => {{ {BYTES}
+    return lines.map(line => bytes(getComputedStyle(line).stroke)); }}"""
 
 
 @pytest.fixture(scope="module")
