@@ -160,14 +160,15 @@ def _scheduler(model: Model, wanted: dict[str, Any]) -> list[str]:
 
 
 def _step(trace: Trace, step: Step) -> list[str]:
+    place = f"# step {step.number} of {trace.evaluations}; indices count from 0"
     own = next((other for other in trace if other.index == step.index), None)
     mask = _new_mask(trace, step)
     removed = own is not None and own.hand_mask is not None and step.hand_mask is None
     if own is not None and own.guidance == step.guidance and mask is None and not removed:
-        return [f"step = trace[{step.index}]"]
+        return [place, f"step = trace[{step.index}]"]
     given = ["mask=mask"] if mask is not None else ["mask=None"] if removed else []
     arguments = ["model", "trace", str(step.index), f"guidance={step.guidance!r}", *given]
-    return [*_mask_lines(mask), _call("step = sv.what_if", arguments)]
+    return [*_mask_lines(mask), place, _call("step = sv.what_if", arguments)]
 
 
 def _new_mask(trace: Trace, step: Step) -> Tensor | None:

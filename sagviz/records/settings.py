@@ -109,7 +109,7 @@ class Settings:
 
     @property
     def negative_text(self) -> Text:
-        """What the unconditional branch is conditioned on, and what terms such as NAG lead away from."""
+        """What the unconditional branch is conditioned on, and what some terms lead away from."""
         return Text(self.negative_prompt or None, None, self._embeddings(NEGATIVE))
 
     def _embeddings(self, sign: str) -> tuple[tuple[str, Digests], ...]:

@@ -26,7 +26,7 @@ def not_finite_error(run: Run, step: Step) -> NotFiniteError:
 def _sentence(run: Run, step: Step, name: str, value: Tensor) -> str:
     bad = int((~value.isfinite()).sum())
     return (
-        f"stopped at step {step.index} of {run.evaluations} (t = {step.t:g}, alpha ="
+        f"stopped at step {step.number} of {run.evaluations} (t = {step.t:g}, alpha ="
         f" {step.alpha:.4g}, sigma = {step.sigma:.4g}): {name} holds NaN or infinity in {bad} of"
         f" {value.numel()} numbers; {_cause(run, step, name)}"
     )

@@ -155,8 +155,8 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
         return
     if [step.index for step in before] != list(range(index)):
         raise TraceError(
-            f"step {index} needs all steps before it, and this trace keeps fewer; run it without"
-            " keep="
+            f"step {index + 1} needs all steps before it, and this trace keeps fewer; run it"
+            " without keep="
         )
     with run.model.undisturbed():
         for step in before:

@@ -501,10 +501,14 @@ def test_prompts_with_markup_show_as_text(model: sv.Model) -> None:
     assert "<script" not in playground.static_html()
 
 
-def test_static_face_holds_the_pictures(playground: Playground) -> None:
-    assert "Run this notebook" in playground.static_html()
+def test_static_face_holds_form_and_pictures(playground: Playground) -> None:
     playground.run()
-    assert playground.static_html().count("<img") == 2
+    face, (cfg, sag) = playground.static_html(), playground.screen.pictures
+    assert cfg.value in face
+    assert sag.value in face
+    assert face.count("<img") == 4, "and the last run, small"
+    playground.eta = 0.25
+    assert "Eta: <b>0.25</b>" in playground.static_html()
 
 
 def test_empty_prompt_and_the_device_are_shown(model: sv.Model) -> None:
