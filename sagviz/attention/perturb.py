@@ -1,5 +1,5 @@
-"""Self-attention disturbed for some rows of a U-Net call, all other rows left as they are to the
-bit.
+"""Self-attention disturbed for some rows of a network's call, all other rows left as they are to
+the bit.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sagviz.attention.blocks import blocks_of
 from sagviz.attention.hooks import before
-from sagviz.attention.layers import find_layer, grid_of, self_attentions
+from sagviz.attention.joint import Act, Softmax, at_softmax, text_and_own
+from sagviz.attention.layers import find_layer, grid_of, has_text, middle_block, self_attentions
 from sagviz.attention.read import inputs_of, normed, queries_and_keys, rows_of, spans
 from sagviz.diffusion.precision import exact
 
@@ -37,32 +39,33 @@ class Perturbation:
     blur_sigma: float | None = None
 
 
-def layers_of(unet: nn.Module, layer: str) -> list[str]:
+def layers_of(network: nn.Module, layer: str) -> list[str]:
     """The self-attention layers that a name stands for: "mid" and any other block for all in it, a
     dotted path for itself.
 
     Raises:
         ArgumentError: there is none.
     """
-    block = "mid_block" if layer == "mid" else layer
+    block = middle_block(network) if layer == "mid" else layer
     found = [
-        path for path in self_attentions(unet) if path == block or path.startswith(f"{block}.")
+        path for path in self_attentions(network) if path == block or path.startswith(f"{block}.")
     ]
     if not found:
-        find_layer(unet, layer)  # which says what there is
+        find_layer(network, layer)  # which says what there is
     return found
 
 
 @contextmanager
 def perturb(
-    unet: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size: tuple[int, int]
+    network: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size: tuple[int, int]
 ) -> Iterator[None]:
-    """While open, each pass of this thread through the U-Net mixes the values of these rows another
-    way.
+    """While open, each pass of this thread through the network mixes the values of these rows in
+    another way.
 
     A layer runs on all rows as it always does. What it is about to project out is replaced in these
     rows alone, so that every norm, residual and processor stays the layer's own; nothing is left
-    behind however the block ends.
+    behind however the block ends. Where picture and text share a softmax, the picture's tokens
+    alone are disturbed, and attend to the text as before.
 
     Args:
         wanted: each change, and the rows of the batch that it is made to.
@@ -71,16 +74,57 @@ def perturb(
     Raises:
         ArgumentError: a layer is not there.
     """
+    shared: dict[str, list[tuple[Perturbation, list[int]]]] = {}
     with ExitStack() as handles:
         for change, rows in wanted.items():
             if change.blur_sigma == 0:  # no blur
                 continue
             for path in dict.fromkeys(
-                path for layer in change.layers for path in layers_of(unet, layer)
+                path for layer in change.layers for path in layers_of(network, layer)
             ):
-                for handle in _attach(unet.get_submodule(path), change, list(rows), size):
+                if has_text(network, path):
+                    shared.setdefault(path, []).append((change, list(rows)))
+                    continue
+                for handle in _attach(network.get_submodule(path), change, list(rows), size):
                     handles.callback(handle.remove)
+        acts = {path: _in_softmax(network, changes, size) for path, changes in shared.items()}
+        handles.enter_context(at_softmax(network, acts))
         yield
+
+
+def _in_softmax(
+    network: nn.Module, changes: Sequence[tuple[Perturbation, list[int]]], size: tuple[int, int]
+) -> Act:
+    """Changes what comes out of a softmax that picture and text share, in some rows, for the
+    picture's tokens alone.
+    """
+    blocks = blocks_of(network)
+    assert blocks is not None, "only transformers have such a softmax"
+    grid = blocks.grid(network, size)
+
+    def mix(call: Softmax, out: Tensor) -> Tensor:
+        picture, text = blocks.split(call.key.shape[2], math.prod(grid))
+        out = out.clone()
+        for change, rows in changes:
+            for part in spans(rows):
+                own = call.map(lambda every, part=part: every[part])
+                out[part, :, picture] = (
+                    text_and_own(own, picture, text)
+                    if change.blur_sigma is None
+                    else _blurred(own, picture, grid, change.blur_sigma)
+                )
+        return out
+
+    return mix
+
+
+def _blurred(call: Softmax, picture: slice, grid: tuple[int, int], sigma: float) -> Tensor:
+    """What the picture's tokens get by blurred queries, (B, heads, N, d)."""
+    blurred = blur_queries(call.query[:, :, picture], grid, sigma)
+    bias = None if call.bias is None else call.bias[:, None].to(blurred.dtype)
+    return F.scaled_dot_product_attention(
+        blurred, call.key, call.value, attn_mask=bias, scale=call.scale
+    )
 
 
 def _attach(

@@ -13,7 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from sagviz import image
+from sagviz.attention.blocks import Blocks, register
 from sagviz.attention.layers import default_layer
+from sagviz.attention.words import Tokens, padded
 from sagviz.checks import check_size, check_whole, format_dtype
 from sagviz.guidance import SAG, Classifier
 from sagviz.image import PictureLike
@@ -25,17 +27,17 @@ from sagviz.models.offload import execution_device
 from sagviz.models.oom import explained, too_much
 from sagviz.models.origin import Origin, can_be_reopened
 from sagviz.models.parts import Part
-from sagviz.models.unfit import misfit
+from sagviz.models.unfit import misfit, network_word
 
 
 class Model(Worker):
-    """A diffusion model whose U-Net has self-attention. Each family is a subclass in one file; a
+    """A diffusion model whose network has self-attention. Each family is a subclass in one file; a
     class with a `title` is known to `load` as soon as it is defined.
 
     Attributes:
         name: what it was loaded from.
-        unet, scheduler, and what else the family lists in `PARTS`: diffusers' and transformers' own
-            objects, left as they are.
+        scheduler, and what else the family lists in `PARTS`: diffusers' and transformers' own
+            objects, left as they are; `network` is the one that predicts, U-Net or transformer.
         tokenizer: `None` where the family reads no text.
         pipe: the pipeline in memory that it was made from, whose parts these are; else `None`.
         config: the settings of the pipeline that it comes from.
@@ -51,13 +53,16 @@ class Model(Worker):
 
     families: ClassVar[list[type[Model]]] = []
     title: ClassVar[str]  # of the family, in "sagviz runs ..."
-    UNET: ClassVar[str]  # diffusers' class
+    NETWORK: ClassVar[str] = "unet"  # the part that predicts
+    CLASSES: ClassVar[tuple[str, ...]]  # diffusers' classes of it
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
+    OPTIONAL: ClassVar[tuple[str, ...]] = ()  # those of them that a pipeline may lack
     KNOWN_BY: ClassVar[str] = "unet"  # the part that other families do not have
     OPEN: ClassVar[bool] = True  # whether a pipeline may have other parts, which are left out
+    ATTENTION: ClassVar[Blocks | None] = None  # where it stands in a transformer
+    FLOW: ClassVar[bool] = False  # whether signal and noise of a latent add up to 1 (flow matching)
     reads_text: ClassVar[bool] = True
     bounded: ClassVar[bool] = False  # whether a clean latent lies in [-1, 1], as pixels do
-    unet: Any
     scheduler: Any
     tokenizer: Any = None
     vae: Any  # this and the next where the family has them
@@ -68,6 +73,7 @@ class Model(Worker):
             setattr(cls, name, Part(name))
         if "title" in cls.__dict__:
             Model.families.append(cls)
+            register(cls.CLASSES, cls.ATTENTION)
 
     def __init__(
         self,
@@ -80,7 +86,7 @@ class Model(Worker):
     ) -> None:
         self.name, self.config, self.classifier, self.pipe = name, config, classifier, pipe
         for part in self.PARTS if pipe is None else ():
-            setattr(self, part, parts[part])
+            setattr(self, part, parts.get(part) if part in self.OPTIONAL else parts[part])
         self.origin: Origin | None = None
         self.reopen: Callable[[], Model] | None = None
         self.footprint, self.digests = Footprint(), Digests()
@@ -92,14 +98,28 @@ class Model(Worker):
         return can_be_reopened(self.name, self.reopen), ()  # as `load` opened it
 
     @property
+    def network(self) -> Any:
+        """The U-Net or transformer that predicts."""
+        return getattr(self, self.NETWORK)
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a text it reads; 0 where it reads none."""
+        return getattr(self.tokenizer, "model_max_length", 0)
+
+    def token_lists(self, prompt: str) -> list[Tokens]:
+        """The tokens of a prompt as the network reads them, of each text encoder; hold the lock."""
+        return [Tokens(self.tokenizer, padded(self.tokenizer, prompt, self.max_tokens).input_ids)]
+
+    @property
     def device(self) -> torch.device:
-        """Where the U-Net works, even if its weights wait elsewhere."""
-        return execution_device(self.unet)
+        """Where the network works, even if its weights wait elsewhere."""
+        return execution_device(self.network)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number format that the U-Net computes in; weights may be stored in another."""
-        kind: torch.dtype = self.unet.dtype
+        """The number format that the network computes in; weights may be stored in another."""
+        kind: torch.dtype = self.network.dtype
         return kind
 
     @property
@@ -115,15 +135,21 @@ class Model(Worker):
     @property
     def default_size(self) -> tuple[int, int]:
         """(height, width) in pixels that the model was trained for."""
-        cells = self.unet.config.sample_size
+        cells = self.network.config.sample_size
         height, width = (cells, cells) if isinstance(cells, int) else cells
         return height * self.pixels_per_cell, width * self.pixels_per_cell
+
+    @property
+    def latent_channels(self) -> int:
+        """C of a latent."""
+        channels: int = self.network.config.in_channels
+        return channels
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """(C, H, W) of the latent for a picture of `size` = (height, width) pixels."""
         height, width = check_size(size, self.size_unit, self.default_size)
         cell = self.pixels_per_cell
-        return self.unet.config.in_channels, height // cell, width // cell
+        return self.latent_channels, height // cell, width // cell
 
     def sag(
         self,
@@ -147,13 +173,14 @@ class Model(Worker):
     @property
     def default_sag(self) -> SAG:
         """SAG as it suits the family: at another layer where the middle has no attention."""
-        return SAG(1.0, layer=default_layer(self.unet))
+        return SAG(1.0, layer=default_layer(self.network))
 
     def misfit(self) -> str | None:
         """Why these networks cannot be used, `None` where they can: they want what this family does
         not give them, or lack what SAG needs.
         """
-        return misfit(self.name, self.unet, self.scheduler)
+        called = f"the {network_word(self.NETWORK)} of {self.name}"
+        return misfit(called, self.network, self.scheduler, flow=self.FLOW)
 
     def check_prompt(self, prompt: str) -> None:
         """Warn of a prompt that is too long, and name the words that `embed` cuts."""
@@ -162,7 +189,7 @@ class Model(Worker):
     def embed(
         self, prompt: str | None = "", *, size: tuple[int, int] | None = None
     ) -> Conditioning:
-        """What the U-Net is given beside the latent and its time, for one row.
+        """What the network is given beside the latent and its time, for one row.
 
         Args:
             prompt: a text, which may be empty and is cut where it is too long; `None` is no text:
@@ -178,7 +205,7 @@ class Model(Worker):
         raise NotImplementedError
 
     def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """One U-Net call: the network's own output, float32. `x` (B, C, H, W) as the scheduler's
+        """One call of the network: its own output, float32. `x` (B, C, H, W) as the scheduler's
         `scale_model_input` made it, `t` one time or (B,), of the conditioning B rows.
 
         Raises:
@@ -186,23 +213,23 @@ class Model(Worker):
         """
         with explained(lambda: too_much(self, x)):
             given = conditioning.to(self.dtype)
-            return self.call_unet(self.unet, x.to(self.dtype), t, given).float()
+            return self.call_network(self.network, x.to(self.dtype), t, given).float()
 
     @staticmethod
-    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
-        """How this family's U-Net is called: its output for `x`, in the same number format."""
+    def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
+        """How this family's network is called: its output for `x`, in the same number format."""
         raise NotImplementedError
 
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
-        """A conditioning of the right shapes for a U-Net of these settings, without a meaning."""
+        """A conditioning of the right shapes for a network of these settings, without a meaning."""
         raise NotImplementedError
 
-    def unet_bytes(self, rows: int, latent: tuple[int, int, int]) -> int:
-        """Bytes at the peak of a U-Net call on (rows, *latent), beside the weights."""
-        tokens = getattr(self.tokenizer, "model_max_length", 0)
-        return self.footprint.unet(
-            type(self), self.unet, self.dtype, rows=rows, latent=latent, tokens=tokens
+    def network_bytes(self, rows: int, latent: tuple[int, int, int]) -> int:
+        """Bytes at the peak of a call of the network on (rows, *latent), beside the weights."""
+        kind, tokens = type(self), self.max_tokens
+        return self.footprint.network(
+            kind, self.network, self.dtype, rows=rows, latent=latent, tokens=tokens
         )
 
     def decoding_bytes(self, latent: tuple[int, int, int], tiled: bool = False) -> int:
@@ -239,6 +266,12 @@ class Model(Worker):
     def colours(self, latents: Tensor, pictures: list[Image.Image]) -> Tensor:
         """The map for previews of a run that ended with these latents and pictures."""
         return image.fit_latent_rgb(latents, pictures)
+
+    def schedule(self, scheduler: Any, steps: int, size: tuple[int, int]) -> dict[str, Any]:  # noqa: ARG002
+        """What the scheduler is told beside the number of steps to lay them out, for a picture of
+        `size` = (height, width) pixels.
+        """
+        return {}
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: int) -> Tensor:
         r"""Forward process: :math:`x_t = \sqrt{\bar\alpha_t} x_0 + \sqrt{1 -

@@ -1,4 +1,4 @@
-"""What a U-Net is given beside the noisy latent and its time."""
+"""What a network is given beside the noisy latent and its time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ C = TypeVar("C", bound="Conditioning")
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """One row for each row of the latent. A model of pixels is given nothing; a family whose U-Net
-    reads more than a text adds fields in a class of its own.
+    """One row for each row of the latent. A model of pixels is given nothing; a family whose
+    network reads more than a text adds fields in a class of its own.
 
     Attributes:
         text: the tokens of a prompt as the text encoder sees them, (B, tokens, width).
@@ -34,8 +34,11 @@ class Conditioning:
         return replace(self, **{name: part.expand(rows, *part.shape[1:]) for name, part in parts})
 
     def to(self: C, dtype: torch.dtype) -> C:
-        """The same in another number format, as the U-Net's where the text encoder has its own."""
-        return replace(self, **{name: part.to(dtype) for name, part in self.tensors.items()})
+        """The same in another number format, as the network's where the text encoder has its own;
+        whole numbers, such as labels, stay so.
+        """
+        parts = {name: part for name, part in self.tensors.items() if part.is_floating_point()}
+        return replace(self, **{name: part.to(dtype) for name, part in parts.items()})
 
     @staticmethod
     def joined(several: Sequence[C]) -> C:
@@ -43,3 +46,14 @@ class Conditioning:
         first = several[0]
         columns = {name: [each.tensors[name] for each in several] for name in first.tensors}
         return replace(first, **{name: torch.cat(column) for name, column in columns.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class PooledConditioning(Conditioning):
+    """A text with the whole of it as one vector beside, for SDXL, SD3 and Flux.
+
+    Attributes:
+        pooled: the prompt as one vector, (B, width).
+    """
+
+    pooled: Tensor | None = None

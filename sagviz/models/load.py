@@ -137,16 +137,17 @@ def _from_folder(
     """From a folder or the hub; where `device` is "meta", without weights."""
     folder = str(WEIGHTS if source is None else source)
     index = read_index(folder, revision)
-    present = [
-        part
+    present = {
+        part: entry[1:]
         for part, entry in index.items()
         if isinstance(entry, list) and entry and entry[0] is not None
-    ]
+    }
     lacks = f"{folder} is a {index.get('_class_name', 'model')} without"
-    family = family_of(folder, lacks, present, index["unet"][1:] if "unet" in present else [])
+    family = family_of(folder, lacks, present)
     options: dict[str, Any] = {"variant": variant, "revision": revision}
     options["weights"] = device.type != "meta"
-    parts = read_parts(folder, index, family.PARTS, dtype, **options)
+    own = [part for part in family.PARTS if part in present]
+    parts = read_parts(folder, index, own, dtype, **options)
     name = NAME if source is None else folder
     return checked(family(name, config=index, classifier=classifier, **parts))
 
@@ -162,15 +163,15 @@ def _from_file(
     pipe = read_single_file(path, None if config is None else str(config), dtype, revision)
     name, parts = str(path), dict(pipe.components)
     family = _family(name, parts)
-    own = {part: parts[part] for part in family.PARTS}
+    own = {part: parts.get(part) for part in family.PARTS}
     return checked(family(name, config=dict(pipe.config), classifier=classifier, **own))
 
 
 def _family(name: str, parts: Mapping[str, Any]) -> type[Model]:
     """The family of a pipeline with these components."""
-    present = [part for part, found in parts.items() if found is not None]
-    unet = [kind.__name__ for kind in type(plain(parts.get("unet"))).__mro__]
-    return family_of(name, f"{name} has no", present, unet)
+    present = {part: found for part, found in parts.items() if found is not None}
+    kinds = {k: [each.__name__ for each in type(plain(v)).__mro__] for k, v in present.items()}
+    return family_of(name, f"{name} has no", kinds)
 
 
 def _from_pipeline(

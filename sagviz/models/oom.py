@@ -38,7 +38,7 @@ class InMemory(Protocol):
     def dtype(self) -> torch.dtype: ...
     @property
     def networks(self) -> Mapping[str, nn.Module]: ...
-    def unet_bytes(self, rows: int, latent: tuple[int, int, int]) -> int: ...
+    def network_bytes(self, rows: int, latent: tuple[int, int, int]) -> int: ...
 
 
 def is_shortage(error: BaseException) -> bool:
@@ -74,11 +74,11 @@ def explained(sentence: Callable[[], str]) -> Iterator[None]:
 def too_much(model: InMemory, x: Tensor) -> str:
     """The sentence for a U-Net call that found no memory."""
     rows, channels, height, width = x.shape
-    there = [model.unet] if is_offloaded(model.unet) else model.networks.values()
+    there = [model.network] if is_offloaded(model.network) else model.networks.values()
     held = f"beside weights of {format_bytes(sum(map(weight_bytes, there)))}"
     # it may be of a kind that cannot be built anew; the sentence is worth more than its number
     with suppress(Exception):
-        peak = format_bytes(model.unet_bytes(rows, (channels, height, width)))
+        peak = format_bytes(model.network_bytes(rows, (channels, height, width)))
         held = f"which needs about {peak} {held}"
     return (
         f"no memory left on {model.device} in a U-Net call of {rows} rows of {height} x {width}"
@@ -100,6 +100,6 @@ def advice(model: InMemory) -> str:
     options = ["images= or size=, or batch= of a sweep"]
     if model.dtype == torch.float32:
         options.append("load with dtype='float16'")
-    if model.device.type not in ("cpu", "mps", "meta") and not is_offloaded(model.unet):
+    if model.device.type not in ("cpu", "mps", "meta") and not is_offloaded(model.network):
         options.append("load with offload=True")
     return "lower " + ", or ".join(options)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sagviz.attention.words import padded
 from sagviz.guidance import SAG
-from sagviz.models.conditioning import Conditioning
+from sagviz.models.conditioning import Conditioning, PooledConditioning
 from sagviz.models.offload import execution_device
 from sagviz.models.stable_diffusion import StableDiffusion
 
@@ -24,15 +24,13 @@ SIZES = 6  # numbers: original size, corner of the crop, target size
 
 
 @dataclass(frozen=True, eq=False)
-class SDXLConditioning(Conditioning):
+class SDXLConditioning(PooledConditioning):
     """What SDXL's U-Net is given.
 
     Attributes:
-        pooled: the prompt as one vector, (B, width).
         time_ids: original size, crop and target size in pixels, (B, 6).
     """
 
-    pooled: Tensor | None = None
     time_ids: Tensor | None = None
 
 
@@ -62,7 +60,7 @@ class SDXL(StableDiffusion):
     def misfit(self) -> str | None:
         if (reason := super().misfit()) is not None:
             return reason
-        if self.text_encoder_2.config.projection_dim == _pooled_width(self.unet.config):
+        if self.text_encoder_2.config.projection_dim == _pooled_width(self.network.config):
             return None
         return (
             f"the U-Net of {self.name} wants other numbers than size and crop, as SDXL's refiner"
@@ -99,9 +97,10 @@ class SDXL(StableDiffusion):
         return SDXLConditioning(text, pooled, text.new_tensor([sizes]))
 
     @staticmethod
-    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
-        added = {"text_embeds": conditioning.pooled, "time_ids": conditioning.time_ids}
-        return unet(x, t, encoder_hidden_states=conditioning.text, added_cond_kwargs=added).sample
+    def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
+        text, pooled = conditioning.text, conditioning.pooled
+        added = {"text_embeds": pooled, "time_ids": conditioning.time_ids}
+        return network(x, t, encoder_hidden_states=text, added_cond_kwargs=added).sample
 
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:

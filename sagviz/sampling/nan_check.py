@@ -44,7 +44,7 @@ def _cause(run: Run, step: Step, name: str) -> str:
             f"too much guidance drives the latent, {grown:.3g} times its noise level, out of"
             f" bounds: lower the scale of {scales}"
         )
-    broken = _not_finite(model.unet)
+    broken = _not_finite(model.network)
     if broken:
         return f"the U-Net's weight {broken} is not finite itself: fetch the model again"
     if model.dtype == torch.float16:

@@ -17,7 +17,7 @@ from torch import Tensor
 from sagviz.attention.capture import Capture
 from sagviz.attention.words import Word, words_of
 from sagviz.checks import MAX_SEED, check_number, check_size, check_steps, check_whole
-from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
+from sagviz.diffusion.noise_level import NoiseLevel, noise_levels, start_scale
 from sagviz.diffusion.seeds import generator, normal
 from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Guidance, Term, as_guidance
@@ -119,7 +119,7 @@ def prepare(
     with model.undisturbed():
         planner = make_scheduler(model, scheduler)
         check_scheduler(model, planner, warns=warns)
-        options = _set_timesteps(planner, steps, eta)
+        options = _set_timesteps(model, planner, steps, eta, pixels)
     settings = Settings(
         model=model.name,
         fingerprint=fingerprint(model, [total]) if known is None else known,
@@ -142,7 +142,7 @@ def prepare(
         levels=noise_levels(planner),
         times=list(times) if times.is_floating_point() else times.tolist(),
         device_times=times.to(model.device),
-        start=_start_noise(settings, shape, noise) * float(planner.init_noise_sigma),
+        start=_start_noise(settings, shape, noise) * start_scale(planner),
         capture=capture,
         words=tuple(words_of(model, prompt)) if has_words else (),
     )
@@ -157,14 +157,16 @@ def resume(model: Model, settings: Settings) -> Run:
     return replace(run, settings=settings)
 
 
-def _set_timesteps(planner: Any, steps: int, eta: float) -> frozenset[str]:
+def _set_timesteps(
+    model: Model, planner: Any, steps: int, eta: float, size: tuple[int, int]
+) -> frozenset[str]:
     """Lay the schedule out; the keywords of the scheduler's step."""
     options = frozenset(inspect.signature(planner.step).parameters)
     if eta and "eta" not in options:
         raise ArgumentError(
             f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0"
         )
-    set_timesteps(planner, steps)
+    set_timesteps(planner, steps, model.schedule(planner, steps, size))
     if hasattr(planner, "set_begin_index"):
         planner.set_begin_index(0)
     return options

@@ -126,8 +126,8 @@ def test_a_family_of_a_users_own_is_one_class(families: Open) -> None:
         own = sv.trace(model, "a fox", steps=2, guidance=SAG(1.0), progress=False)
         usual = untouched(families("sd1").model)
         assert torch.equal(own.latents, usual.latents)
-        need = model.unet_bytes(2, (4, 16, 16))
-        assert need == families("sd1").model.unet_bytes(2, (4, 16, 16))
+        need = model.network_bytes(2, (4, 16, 16))
+        assert need == families("sd1").model.network_bytes(2, (4, 16, 16))
     finally:
         Model.families.remove(Tagged)
 

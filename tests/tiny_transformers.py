@@ -1,0 +1,140 @@
+"""Real transformers in place of a U-Net, tiny and random: one pipeline of diffusers a family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
+    PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from tiny import build_scheduler, build_vae, open_clip_tokenizer, quiet, text_config
+from torch import nn
+from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
+
+from sagviz.mini.training.diffusion import build_tokenizer
+
+LOUDER = {"to_q.weight": 4.0, "attn2.to_v": 5.0}  # else all tokens attend to all alike
+CLASSES = {"0": "tench, Tinca tinca", "1": "golden retriever", "2": "fox"}
+
+
+def louder(network: nn.Module) -> Any:
+    """Fresh weights that attend to some places more than to others."""
+    for name, parameter in network.eval().requires_grad_(False).named_parameters():
+        parameter.mul_(next((factor for part, factor in LOUDER.items() if part in name), 1.0))
+    return network
+
+
+def build_t5(folder: Path, width: int = 32) -> tuple[T5Tokenizer, T5EncoderModel]:
+    """T5's encoder of two layers, and a tokenizer of some words and all letters."""
+    words = ["▁", "▁a", "▁fox", "▁blue", *"abcdefghijklmnopqrstuvwxyz"]
+    special = ["<pad>", "</s>", "<unk>"]
+    pieces = [*((word, 0.0) for word in special), *((word, -1 / len(word)) for word in words)]
+    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512)
+    tokenizer.save_pretrained(folder)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=64, num_layers=2, num_heads=4
+    )
+    return T5Tokenizer.from_pretrained(folder), T5EncoderModel(config).eval()
+
+
+def build_dit(folder: Path | None = None, seed: int = 4) -> DiTPipeline:
+    """As DiT: 16 x 16 latent cells, patches of 2 x 2, 1,000 classes of which three have names."""
+    del folder  # it has no tokenizer to write
+    torch.manual_seed(seed)
+    network = DiTTransformer2DModel(
+        num_attention_heads=4,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=3,
+        norm_num_groups=4,
+        sample_size=16,
+    )
+    pipe = DiTPipeline(louder(network), build_vae(), build_scheduler(), CLASSES)
+    pipe.register_to_config(id2label=CLASSES)  # which is written, as the published one has it
+    return quiet(pipe)
+
+
+def build_pixart(
+    folder: Path, seed: int = 5, kind: Any = PixArtSigmaPipeline, **changes: Any
+) -> PixArtSigmaPipeline:
+    """As PixArt-Σ: self- and cross-attention, T5."""
+    torch.manual_seed(seed)
+    tokenizer, encoder = build_t5(folder)
+    shape: dict[str, Any] = {
+        "num_attention_heads": 4,
+        "attention_head_dim": 8,
+        "in_channels": 4,
+        "out_channels": 8,
+        "num_layers": 3,
+        "norm_num_groups": 4,
+        "cross_attention_dim": 32,
+        "caption_channels": 32,
+        "sample_size": 16,
+        "use_additional_conditions": False,
+    }
+    network = PixArtTransformer2DModel(**{**shape, **changes})
+    parts = {"vae": build_vae(), "text_encoder": encoder, "tokenizer": tokenizer}
+    return quiet(kind(transformer=louder(network), scheduler=build_scheduler(), **parts))
+
+
+def build_pixart_alpha(folder: Path) -> PixArtAlphaPipeline:
+    """As PixArt-α for 1,024 pixels, which reads the picture's size."""
+    pipe: Any = build_pixart(folder, 6, PixArtAlphaPipeline, use_additional_conditions=True)
+    return pipe
+
+
+def build_sd3(folder: Path, seed: int = 7, with_t5: bool = True) -> StableDiffusion3Pipeline:
+    """As Stable Diffusion 3.5 medium: normed queries and keys, a second attention in the first
+    blocks, text in the softmax.
+    """
+    torch.manual_seed(seed)
+    one, two = build_tokenizer(folder / "one"), open_clip_tokenizer(folder / "two")
+    tokenizer, t5 = build_t5(folder / "three", 64)
+    network = SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=4,
+        num_layers=4,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=64,
+        caption_projection_dim=32,
+        pooled_projection_dim=64,
+        out_channels=4,
+        pos_embed_max_size=16,
+        dual_attention_layers=(0, 1, 2),
+        qk_norm="rms_norm",
+    )
+    vae = AutoencoderKL(**{**build_vae().config, "shift_factor": 0.1, "scaling_factor": 1.5})
+    pipe = StableDiffusion3Pipeline(
+        transformer=louder(network),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae.eval(),
+        text_encoder=CLIPTextModelWithProjection(text_config(one)).eval(),
+        tokenizer=one,
+        text_encoder_2=CLIPTextModelWithProjection(text_config(two)).eval(),
+        tokenizer_2=two,
+        text_encoder_3=t5 if with_t5 else None,
+        tokenizer_3=tokenizer if with_t5 else None,
+    )
+    return quiet(pipe)
+
+
+TRANSFORMERS: dict[str, Callable[[Path], Any]] = {
+    "dit": build_dit,
+    "pixart": build_pixart,
+    "pixart_alpha": build_pixart_alpha,
+    "sd3": build_sd3,
+}
