@@ -91,32 +91,41 @@ def build_pixart(
 
 def build_pixart_alpha(folder: Path) -> PixArtAlphaPipeline:
     """As PixArt-α for 1,024 pixels, which reads the picture's size."""
-    pipe: Any = build_pixart(folder, 6, PixArtAlphaPipeline, use_additional_conditions=True)
+    shape: dict[str, Any] = {
+        "sample_size": 128,  # by which the pipeline knows it
+        "use_additional_conditions": None,
+        "num_attention_heads": 3,  # a third of the width for each side and for their ratio
+        "cross_attention_dim": 24,
+    }
+    pipe: Any = build_pixart(folder, 6, PixArtAlphaPipeline, **shape)
     return pipe
 
 
-def build_sd3(folder: Path, seed: int = 7, with_t5: bool = True) -> StableDiffusion3Pipeline:
+def build_sd3(
+    folder: Path, seed: int = 7, with_t5: bool = True, **changes: Any
+) -> StableDiffusion3Pipeline:
     """As Stable Diffusion 3.5 medium: normed queries and keys, a second attention in the first
     blocks, text in the softmax.
     """
     torch.manual_seed(seed)
     one, two = build_tokenizer(folder / "one"), open_clip_tokenizer(folder / "two")
     tokenizer, t5 = build_t5(folder / "three", 64)
-    network = SD3Transformer2DModel(
-        sample_size=16,
-        patch_size=2,
-        in_channels=4,
-        num_layers=4,
-        attention_head_dim=8,
-        num_attention_heads=4,
-        joint_attention_dim=64,
-        caption_projection_dim=32,
-        pooled_projection_dim=64,
-        out_channels=4,
-        pos_embed_max_size=16,
-        dual_attention_layers=(0, 1, 2),
-        qk_norm="rms_norm",
-    )
+    shape: dict[str, Any] = {
+        "sample_size": 16,
+        "patch_size": 2,
+        "in_channels": 4,
+        "num_layers": 4,
+        "attention_head_dim": 8,
+        "num_attention_heads": 4,
+        "joint_attention_dim": 64,
+        "caption_projection_dim": 32,
+        "pooled_projection_dim": 64,
+        "out_channels": 4,
+        "pos_embed_max_size": 16,
+        "dual_attention_layers": (0, 1, 2),
+        "qk_norm": "rms_norm",
+    }
+    network = SD3Transformer2DModel(**{**shape, **changes})
     vae = AutoencoderKL(**{**build_vae().config, "shift_factor": 0.1, "scaling_factor": 1.5})
     pipe = StableDiffusion3Pipeline(
         transformer=louder(network),
