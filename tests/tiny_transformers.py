@@ -147,3 +147,8 @@ TRANSFORMERS: dict[str, Callable[[Path], Any]] = {
     "pixart_alpha": build_pixart_alpha,
     "sd3": build_sd3,
 }
+
+
+def prompt_of(name: str) -> str:
+    """What a family may be asked for: a class, or a text."""
+    return "fox" if name == "dit" else "a Fox on blue"

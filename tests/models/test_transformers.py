@@ -14,7 +14,7 @@ from conftest import Family
 from diffusers import PixArtSigmaPAGPipeline, StableDiffusion3PAGPipeline
 from pairs import pairs
 from tiny import difference, noise, quiet, residue
-from tiny_transformers import TRANSFORMERS, build_pixart, build_sd3
+from tiny_transformers import TRANSFORMERS, build_pixart, build_sd3, prompt_of
 from torch import Tensor
 
 import sagviz as sv
@@ -24,16 +24,11 @@ from sagviz.guidance import Guidance
 
 Open = Callable[[str], Family]
 BOUND = 1e-5
-PROMPTS = {"dit": "fox"}  # a class; all others read a text
 OPTIONS: dict[str, dict[str, Any]] = {  # of a pipeline's call
     "pixart": {"use_resolution_binning": False},
     "pixart_alpha": {"use_resolution_binning": False},
 }
 SIZES = {"dit": [(32, 32)]}  # its pipeline knows no other
-
-
-def prompt_of(name: str) -> str:
-    return PROMPTS.get(name, "a Fox on blue")
 
 
 def by_diffusers(
