@@ -12,18 +12,36 @@ from diffusers import (
     DiTPipeline,
     DiTTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from tiny import build_scheduler, build_vae, open_clip_tokenizer, quiet, text_config
+from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
-from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 from sagviz.mini.training.diffusion import build_tokenizer
 
+CHAT = (  # how a message is put to Qwen
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 LOUDER = {"to_q.weight": 4.0, "attn2.to_v": 5.0}  # else all tokens attend to all alike
 CLASSES = {"0": "tench, Tinca tinca", "1": "golden retriever", "2": "fox"}
 
@@ -141,14 +159,97 @@ def build_sd3(
     return quiet(pipe)
 
 
+def build_flux(folder: Path, seed: int = 8, **changes: Any) -> FluxPipeline:
+    """As Flux.1 dev: two blocks of two streams, two of one, rotary places, embedded guidance."""
+    torch.manual_seed(seed)
+    one = build_tokenizer(folder / "one")
+    tokenizer, t5 = build_t5(folder / "two")
+    shape: dict[str, Any] = {
+        "patch_size": 1,
+        "in_channels": 16,
+        "num_layers": 2,
+        "num_single_layers": 3,
+        "attention_head_dim": 8,
+        "num_attention_heads": 4,
+        "joint_attention_dim": 32,
+        "pooled_projection_dim": 32,
+        "guidance_embeds": True,
+        "axes_dims_rope": (2, 2, 4),
+    }
+    vae = AutoencoderKL(**{**build_vae().config, "shift_factor": 0.1, "scaling_factor": 1.5})
+    pipe = FluxPipeline(
+        transformer=louder(FluxTransformer2DModel(**{**shape, **changes})),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=vae.eval(),
+        text_encoder=CLIPTextModel(text_config(one)).eval(),
+        tokenizer=one,
+        text_encoder_2=t5,
+        tokenizer_2=tokenizer,
+    )
+    return quiet(pipe)
+
+
+def build_qwen3(folder: Path) -> tuple[Qwen2Tokenizer, Qwen3Model]:
+    """Qwen3 of three layers, and a tokenizer of single bytes with the marks of a chat."""
+    letters = sorted(ByteLevel.alphabet())
+    tokenizer = Qwen2Tokenizer(
+        vocab={letter: number for number, letter in enumerate(letters)},
+        merges=[],
+        eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>"],
+        chat_template=CHAT,
+    )
+    tokenizer.save_pretrained(folder)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    return Qwen2Tokenizer.from_pretrained(folder), Qwen3Model(config).eval()
+
+
+def build_z_image(folder: Path, seed: int = 9) -> ZImagePipeline:
+    """As Z-Image: one stream, the picture's tokens first."""
+    torch.manual_seed(seed)
+    tokenizer, encoder = build_qwen3(folder)
+    network = ZImageTransformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=3,
+        n_refiner_layers=1,
+        n_heads=4,
+        n_kv_heads=4,
+        cap_feat_dim=32,
+        axes_dims=[2, 2, 4],
+        axes_lens=[256, 64, 64],
+    )
+    torch.nn.init.normal_(network.x_pad_token)
+    torch.nn.init.normal_(network.cap_pad_token)
+    vae = AutoencoderKL(**{**build_vae().config, "shift_factor": 0.1, "scaling_factor": 1.5})
+    pipe = ZImagePipeline(
+        transformer=louder(network),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae.eval(),
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+    )
+    return quiet(pipe)
+
+
 TRANSFORMERS: dict[str, Callable[[Path], Any]] = {
     "dit": build_dit,
     "pixart": build_pixart,
     "pixart_alpha": build_pixart_alpha,
     "sd3": build_sd3,
+    "flux": build_flux,
+    "z_image": build_z_image,
 }
 
 
 def prompt_of(name: str) -> str:
     """What a family may be asked for: a class, or a text."""
-    return "fox" if name == "dit" else "a Fox on blue"
+    return "fox" if name == "dit" else "a fox on Blue"

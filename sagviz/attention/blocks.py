@@ -1,4 +1,4 @@
-"""Where attention stands in a transformer, as its family says; a U-Net is known by its own blocks."""
+"""Where attention stands in a transformer, as its family says; a U-Net says it by its blocks."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Blocks:
         text: where a text's tokens stand in the same softmax: "first", "last", or "" where they do
             not.
         alone: those of its layers that have no text in them all the same.
+        filled: the picture's tokens are filled up to a multiple of this, by tokens of no use.
         side: of a token in latent cells; `None` for the `patch_size` of its configuration.
 
     Example:
@@ -33,6 +34,7 @@ class Blocks:
     layers: tuple[str, ...] = ("attn1",)
     text: str = ""
     alone: tuple[str, ...] = ()
+    filled: int = 1
     side: int | None = None
 
     def paths(self, network: nn.Module) -> list[str]:
@@ -63,10 +65,10 @@ class Blocks:
         return bool(self.text) and path.rpartition(".")[2] not in self.alone
 
     def split(self, tokens: int, cells: int) -> tuple[slice, slice]:
-        """Of all tokens in a softmax, the picture's and the others."""
+        """Of all tokens in a softmax, the picture's and the text's."""
         if self.text == "first":
             return slice(tokens - cells, tokens), slice(0, tokens - cells)
-        return slice(0, cells), slice(cells, tokens)
+        return slice(0, cells), slice(cells + -cells % self.filled, tokens)
 
 
 _known: dict[str, Blocks] = {}

@@ -130,13 +130,18 @@ def at_softmax(network: nn.Module, acts: Mapping[str, Act]) -> Iterator[None]:
     seen.enter("")  # the last one, too, was seen
 
 
-def text_and_own(call: Softmax, picture: slice, text: slice) -> Tensor:
-    """What the picture's tokens get, (B, heads, N, d), when each attends to itself and to the text:
-    the map among them is the identity (PAG; as diffusers' PAG processors for SD3 mask it).
+def others_and_own(call: Softmax, picture: slice) -> Tensor:
+    """What the picture's tokens get, (B, heads, N, d), when each attends to itself and to all that
+    are not the picture's: the map among them is the identity (PAG; as diffusers' PAG processors for
+    SD3 mask it).
     """
+
+    def others(part: Tensor) -> Tensor:
+        return torch.cat([part[..., : picture.start, :], part[..., picture.stop :, :]], dim=-2)
+
     q, k, v = (part[:, :, picture].float() for part in (call.query, call.key, call.value))
-    k_text, v_text = (part[:, :, text].float() for part in (call.key, call.value))
-    bias = 0.0 if call.bias is None else call.bias[..., text]
+    k_text, v_text = (others(part).float() for part in (call.key, call.value))
+    bias = 0.0 if call.bias is None else others(call.bias.mT).mT
 
     def of_head(head: int) -> Tensor:
         own = (q[:, head] * k[:, head]).sum(-1, keepdim=True)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from sagviz.attention.blocks import blocks_of
 from sagviz.attention.hooks import before
-from sagviz.attention.joint import Act, Softmax, at_softmax, text_and_own
+from sagviz.attention.joint import Act, Softmax, at_softmax, others_and_own
 from sagviz.attention.layers import find_layer, grid_of, has_text, middle_block, self_attentions
 from sagviz.attention.read import inputs_of, normed, queries_and_keys, rows_of, spans
 from sagviz.diffusion.precision import exact
@@ -103,13 +103,13 @@ def _in_softmax(
     grid = blocks.grid(network, size)
 
     def mix(call: Softmax, out: Tensor) -> Tensor:
-        picture, text = blocks.split(call.key.shape[2], math.prod(grid))
+        picture, _ = blocks.split(call.key.shape[2], math.prod(grid))
         out = out.clone()
         for change, rows in changes:
             for part in spans(rows):
                 own = call.map(lambda every, part=part: every[part])
                 out[part, :, picture] = (
-                    text_and_own(own, picture, text)
+                    others_and_own(own, picture)
                     if change.blur_sigma is None
                     else _blurred(own, picture, grid, change.blur_sigma)
                 )

@@ -21,11 +21,13 @@ class Tokens:
         tokenizer: `None` where the encoder was left out, and its tokens are zeros.
         ids: with what fills them up.
         mark: put behind its words, where several encoders stand one after the other.
+        begin: of the prompt in them; `None` for behind the token for the start, if there is one.
     """
 
     tokenizer: Any
     ids: list[int]
     mark: str = ""
+    begin: int | None = None
 
 
 class TextModel(Protocol):
@@ -93,18 +95,20 @@ def words_of(model: TextModel, prompt: str) -> list[Word]:
 
 
 def _words(tokens: Tokens) -> list[Word]:
-    """CLIP's tokenizer marks the last piece of each word by "</w>", T5's the first by "▁"."""
+    """CLIP's tokenizer marks the last piece of each word by "</w>", T5's the first by "▁" and
+    Qwen's by "Ġ".
+    """
     tokenizer, ids = tokens.tokenizer, tokens.ids
     if tokenizer is None:
         return [Word(EMPTY, 0, len(ids))]
-    begin = int(ids[0] == tokenizer.bos_token_id)  # T5 has no token for the start
+    begin = int(ids[0] == tokenizer.bos_token_id) if tokens.begin is None else tokens.begin
     end = ids.index(tokenizer.eos_token_id, begin)
     pieces, known = tokenizer.convert_ids_to_tokens(ids[: end + 1]), added(tokenizer)
     ends = [
         place + 1
         for place in range(begin, end)
         if pieces[place].endswith("</w>")
-        or pieces[place + 1].startswith("▁")
+        or pieces[place + 1].startswith(("▁", "Ġ"))
         or (pieces[place] in known and not _goes_on(pieces[place], pieces[place + 1], known))
     ]
     ends += [end] if ends[-1:] != [end] and end > begin else []  # a word that was cut
@@ -112,7 +116,7 @@ def _words(tokens: Tokens) -> list[Word]:
     words = [
         Word(_name(tokenizer, ids[first:beyond], known), first, beyond) for first, beyond in spans
     ]
-    start = [Word(START, 0, 1)] * begin
+    start = [Word(START, 0, begin)] * (begin > 0)
     return [*start, *words, Word(END, end, len(ids))]
 
 

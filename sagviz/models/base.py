@@ -61,6 +61,7 @@ class Model(Worker):
     OPEN: ClassVar[bool] = True  # whether a pipeline may have other parts, which are left out
     ATTENTION: ClassVar[Blocks | None] = None  # where it stands in a transformer
     FLOW: ClassVar[bool] = False  # whether signal and noise of a latent add up to 1 (flow matching)
+    embedded_guidance: float = 0.0  # what a network is given that was distilled to a scale
     reads_text: ClassVar[bool] = True
     bounded: ClassVar[bool] = False  # whether a clean latent lies in [-1, 1], as pixels do
     scheduler: Any
@@ -101,6 +102,11 @@ class Model(Worker):
     def network(self) -> Any:
         """The U-Net or transformer that predicts."""
         return getattr(self, self.NETWORK)
+
+    @property
+    def reads_guidance(self) -> bool:
+        """Whether the network was distilled to a guidance scale, which it reads."""
+        return False
 
     @property
     def max_tokens(self) -> int:

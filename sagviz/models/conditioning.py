@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -19,9 +19,11 @@ class Conditioning:
 
     Attributes:
         text: the tokens of a prompt as the text encoder sees them, (B, tokens, width).
+        time_cond: the guidance scale that a U-Net was distilled to, (B, width), where it reads one.
     """
 
     text: Tensor | None = None
+    time_cond: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -42,10 +44,24 @@ class Conditioning:
 
     @staticmethod
     def joined(several: Sequence[C]) -> C:
-        """The rows of several, one below the other; they are of one family."""
+        """The rows of several, one below the other; they are of one family. Shorter texts are
+        filled up, which their masks leave out.
+        """
         first = several[0]
         columns = {name: [each.tensors[name] for each in several] for name in first.tensors}
-        return replace(first, **{name: torch.cat(column) for name, column in columns.items()})
+        return replace(first, **{name: torch.cat(filled(part)) for name, part in columns.items()})
+
+
+def filled(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Texts or their masks, (B, tokens, ...), all as long as the longest, by zeros."""
+    longest = max(part.shape[1] if part.dim() > 1 else 0 for part in parts)
+    return [part if part.dim() == 1 else _longer(part, longest - part.shape[1]) for part in parts]
+
+
+def _longer(part: Tensor, tokens: int) -> Tensor:
+    if tokens == 0:
+        return part
+    return torch.cat([part, part.new_zeros(len(part), tokens, *part.shape[2:])], dim=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ def family_of(name: str, lacks: str, parts: Mapping[str, Collection[str]]) -> ty
     Raises:
         ModelError: it is of no family, or lacks a part.
     """
-    networks = dict.fromkeys(each.NETWORK for each in Model.families)
+    networks = sorted({each.NETWORK for each in Model.families}, reverse=True)
     network = next((part for part in networks if part in parts), None)
     if network is None:
         instead = next((f", but a {part}" for part in OTHER_NETWORKS if part in parts), "")

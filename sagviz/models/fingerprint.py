@@ -55,6 +55,8 @@ def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
         [_of_network(model, name, network) for name, network in model.networks.items()],
         [_of_tokenizer(model, name, tokenizer) for name, tokenizer in parts.items()],
     ]
+    if model.reads_guidance:
+        content.append(model.embedded_guidance)
     found, classifier = _hash(content)[:16], model.classifier
     if any(map(uses_classifier, guidance)) and isinstance(classifier, nn.Module):
         return found + AND + model.digests.of_weights("classifier", classifier)

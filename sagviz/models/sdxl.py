@@ -17,6 +17,7 @@ from torch import Tensor
 from sagviz.attention.words import padded
 from sagviz.guidance import SAG
 from sagviz.models.conditioning import Conditioning, PooledConditioning
+from sagviz.models.distilled import blank_time_cond
 from sagviz.models.offload import execution_device
 from sagviz.models.stable_diffusion import StableDiffusion
 
@@ -94,18 +95,21 @@ class SDXL(StableDiffusion):
             text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
         height, width = self.default_size if size is None else size
         sizes = [height, width, 0, 0, height, width]
-        return SDXLConditioning(text, pooled, text.new_tensor([sizes]))
+        time_ids = text.new_tensor([sizes])
+        return SDXLConditioning(text, pooled, time_ids, time_cond=self._time_cond)
 
     @staticmethod
     def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
         text, pooled = conditioning.text, conditioning.pooled
         added = {"text_embeds": pooled, "time_ids": conditioning.time_ids}
-        return network(x, t, encoder_hidden_states=text, added_cond_kwargs=added).sample
+        given = {"encoder_hidden_states": text, "timestep_cond": conditioning.time_cond}
+        return network(x, t, added_cond_kwargs=added, **given).sample
 
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
         text = torch.empty(1, tokens, config["cross_attention_dim"])
-        return SDXLConditioning(text, torch.empty(1, _pooled_width(config)), torch.empty(1, SIZES))
+        pooled, sizes = torch.empty(1, _pooled_width(config)), torch.empty(1, SIZES)
+        return SDXLConditioning(text, pooled, sizes, time_cond=blank_time_cond(config))
 
 
 def _pooled_width(config: Mapping[str, Any]) -> int:

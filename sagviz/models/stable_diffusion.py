@@ -17,6 +17,7 @@ from torch import Tensor
 from sagviz.attention.words import padded, with_all_vectors
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.cut_words import warn_of_cut_words
+from sagviz.models.distilled import blank_time_cond, scale_embedding
 from sagviz.models.latent import LatentModel
 from sagviz.models.offload import execution_device
 
@@ -29,6 +30,7 @@ class StableDiffusion(LatentModel):
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     # what the U-Net adds to its embedding of the time, in diffusers' name for it
     addition: ClassVar[str | None] = None
+    embedded_guidance: float = 8.5  # of latent consistency models, as in diffusers
 
     def misfit(self) -> str | None:
         if (reason := super().misfit()) is not None:
@@ -67,12 +69,26 @@ class StableDiffusion(LatentModel):
             device = execution_device(self.text_encoder)
             mask = tokens.attention_mask.to(device) if masked else None
             found = self.text_encoder(tokens.input_ids.to(device), attention_mask=mask)
-        return Conditioning(found[0])
+        return Conditioning(found[0], time_cond=self._time_cond)
+
+    @property
+    def reads_guidance(self) -> bool:
+        return bool(self.network.config.get("time_cond_proj_dim"))
+
+    @property
+    def _time_cond(self) -> Tensor | None:
+        """The scale that it was distilled to, as latent consistency models read it."""
+        if not self.reads_guidance:
+            return None
+        width = self.network.config.time_cond_proj_dim
+        return scale_embedding(self.embedded_guidance, width).to(self.device)
 
     @staticmethod
     def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
-        return network(x, t, encoder_hidden_states=conditioning.text).sample
+        text, distilled = conditioning.text, conditioning.time_cond
+        return network(x, t, encoder_hidden_states=text, timestep_cond=distilled).sample
 
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
-        return Conditioning(torch.empty(1, tokens, config["cross_attention_dim"]))
+        text = torch.empty(1, tokens, config["cross_attention_dim"])
+        return Conditioning(text, time_cond=blank_time_cond(config))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from sagviz.checks import check_whole
 from sagviz.models.latent import LatentModel
+
+CELLS = 128  # side of a latent where a network does not say for which it was trained: 1,024 pixels
 
 
 class Transformer(LatentModel):
@@ -47,6 +51,7 @@ class FlowTransformer(Transformer):
     """
 
     FLOW: ClassVar[bool] = True
+    EVEN: ClassVar[bool] = False  # whether the scheduler is told even steps of sigma from 1 on
     # settings of a scheduler and, where it says nothing, the pipeline's own
     SHIFTS: ClassVar[tuple[tuple[str, float], ...]] = (
         ("base_image_seq_len", 256),
@@ -59,16 +64,38 @@ class FlowTransformer(Transformer):
         """Where the times shift with the size: by how much, mu, a line through two numbers of
         tokens (Esser et al. 2024, arXiv 2403.03206, section 5.3.2, as diffusers has it).
         """
-        del steps
-        if not scheduler.config.get("use_dynamic_shifting"):
-            return {}
+        told, config = signature(scheduler.set_timesteps).parameters, scheduler.config
+        even = self.EVEN and "sigmas" in told and not config.get("use_flow_sigmas")
+        found = {"sigmas": np.linspace(1.0, 1 / steps, steps)} if even else {}
+        if not config.get("use_dynamic_shifting"):
+            return found
+        return {**found, "mu": self._shift(scheduler, size)}
+
+    def _shift(self, scheduler: Any, size: tuple[int, int]) -> float:
         _, height, width = self.latent_shape(size)
         fewest, most, low, high = (scheduler.config.get(*each) for each in self.SHIFTS)
-        slope = (high - low) / (most - fewest)
-        return {"mu": low + slope * (height * width // self.side**2 - fewest)}
+        tokens = height * width // self.side**2
+        return float(low + (high - low) / (most - fewest) * (tokens - fewest))
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        cells = self.network.config.get("sample_size", CELLS)
+        return cells * self.pixels_per_cell, cells * self.pixels_per_cell
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: int) -> Tensor:
         r"""Forward process: :math:`x_t = (1 - t/1000) x_0 + t/1000\,\epsilon`, t from 0 to 1000."""
         last = self.scheduler.config.num_train_timesteps
         sigma = check_whole("t", t, 0, last) / last
         return (1 - sigma) * latents + sigma * noise
+
+
+def packed(x: Tensor) -> Tensor:
+    """A latent (B, C, H, W) as tokens of 2 x 2 cells, (B, H W / 4, 4 C): channel by channel."""
+    cells = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # (B, C, H/2, 2, W/2, 2)
+    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def unpacked(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The latent of such tokens on a grid (h, w)."""
+    cells = tokens.unflatten(2, (-1, 2, 2)).unflatten(1, grid)  # (B, h, w, C, 2, 2)
+    return cells.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)

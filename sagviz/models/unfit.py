@@ -11,7 +11,6 @@ MORE_INPUTS = {  # settings of diffusers' U-Nets -> what such a U-Net reads besi
     "class_embed_type": "class labels",
     "num_class_embeds": "class labels",
     "encoder_hid_dim_type": "pictures (of an IP-Adapter, which pipe.unload_ip_adapter() removes)",
-    "time_cond_proj_dim": "a guidance scale (as distilled models do)",
 }
 
 

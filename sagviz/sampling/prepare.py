@@ -22,6 +22,7 @@ from sagviz.diffusion.seeds import generator, normal
 from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.models import Model, as_model, check_scheduler, make_scheduler
+from sagviz.models.distilled import needless_cfg
 from sagviz.models.fingerprint import fingerprint
 from sagviz.models.schedulers import set_timesteps
 from sagviz.records.settings import Settings
@@ -120,6 +121,9 @@ def prepare(
         planner = make_scheduler(model, scheduler)
         check_scheduler(model, planner, warns=warns)
         options = _set_timesteps(model, planner, steps, eta, pixels)
+    advice = needless_cfg(model, planner, steps, negative_prompt)
+    if warns and total.needs_both_branches and advice:
+        warn(advice)
     settings = Settings(
         model=model.name,
         fingerprint=fingerprint(model, [total]) if known is None else known,

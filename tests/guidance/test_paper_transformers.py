@@ -28,6 +28,7 @@ import sagviz as sv
 from sagviz import CFG, PAG, SAG
 from sagviz.attention.layers import path_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*distilled to its guidance")
 BOUND = 2e-4  # float32 against float64; a wrong formula is off by more than 1e-2
 S_CFG, S_SAG, S_PAG = 3.0, 0.8, 1.5
 TEXT_FIRST = ("flux", "qwen")  # in whose softmax the text's tokens stand before the picture's
@@ -44,7 +45,10 @@ class Dense:
     def picture(self, tokens: int) -> slice:
         return slice(tokens - self.cells, tokens) if self.first else slice(0, self.cells)
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, **_: Any) -> Tensor:
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, **_: Any
+    ) -> Tensor:
+        q, k, v = query, key, value
         scores = torch.einsum("bhqd,bhkd->bhqk", q, k) / math.sqrt(q.shape[-1])
         if attn_mask is not None:
             far = torch.zeros_like(scores)
@@ -113,9 +117,7 @@ def by_the_papers(model: sv.Model, dense: Dense, step: sv.Step, prompt: str, siz
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "size"), pairs(TRANSFORMERS, [(32, 32), (32, 48)]), ids=str
-)
+@pytest.mark.parametrize(("name", "size"), pairs(TRANSFORMERS, [(32, 32), (32, 48)]), ids=str)
 def test_a_step_is_the_papers(
     families: Callable[[str], Family], name: str, size: tuple[int, int]
 ) -> None:
