@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLQwenImage,
     DiTPipeline,
     DiTTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
@@ -17,6 +18,8 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     ZImagePipeline,
@@ -28,6 +31,8 @@ from torch import nn
 from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3Model,
@@ -240,6 +245,50 @@ def build_z_image(folder: Path, seed: int = 9) -> ZImagePipeline:
     return quiet(pipe)
 
 
+def build_qwen_image(folder: Path, seed: int = 10) -> QwenImagePipeline:
+    """As Qwen-Image: the text's tokens first, the autoencoder of a video model."""
+    torch.manual_seed(seed)
+    tokenizer, _ = build_qwen3(folder)
+    parts = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    text = {**parts, "num_key_value_heads": 2, "vocab_size": len(tokenizer)}
+    rope = {"mrope_section": [2, 2, 4], "rope_type": "default", "type": "default"}
+    sight = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+    config = Qwen2_5_VLConfig(
+        text_config={**text, "rope_scaling": rope}, vision_config={**sight, "out_hidden_size": 32}
+    )
+    network = QwenImageTransformer2DModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=3,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=32,
+        axes_dims_rope=(2, 2, 4),
+    )
+    vae = AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False],
+        latents_mean=[0.1, -0.1, 0.2, 0.0],
+        latents_std=[1.5, 1.2, 1.1, 1.3],
+    )
+    pipe = QwenImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=vae.eval(),
+        text_encoder=Qwen2_5_VLForConditionalGeneration(config).eval(),
+        tokenizer=tokenizer,
+        transformer=louder(network),
+    )
+    return quiet(pipe)
+
+
 TRANSFORMERS: dict[str, Callable[[Path], Any]] = {
     "dit": build_dit,
     "pixart": build_pixart,
@@ -247,6 +296,7 @@ TRANSFORMERS: dict[str, Callable[[Path], Any]] = {
     "sd3": build_sd3,
     "flux": build_flux,
     "z_image": build_z_image,
+    "qwen": build_qwen_image,
 }
 
 

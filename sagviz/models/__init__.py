@@ -12,6 +12,7 @@ from sagviz.models.load import as_model as as_model
 from sagviz.models.load import load as load
 from sagviz.models.origin import Origin as Origin
 from sagviz.models.pixart import PixArt as PixArt
+from sagviz.models.qwen_image import QwenImage as QwenImage
 from sagviz.models.schedulers import SCHEDULERS as SCHEDULERS
 from sagviz.models.schedulers import check_scheduler as check_scheduler
 from sagviz.models.schedulers import make_scheduler as make_scheduler

@@ -147,7 +147,7 @@ class Footprint:
         return self._once(network, (dtype, rows, latent, tokens), call)
 
     def decoder(
-        self, vae: Any, dtype: torch.dtype, *, latent: tuple[int, int, int], tiled: bool = False
+        self, vae: Any, dtype: torch.dtype, *, latent: tuple[int, ...], tiled: bool = False
     ) -> int:
         """Bytes at the peak of decoding one picture, beside the weights; `tiled` in tiles of 64
         cells.
@@ -172,11 +172,10 @@ class Footprint:
 
 def has_tiles(vae: Any) -> bool:
     """Whether a VAE can decode in tiles. diffusers' tiny one takes all its kind for eightfold."""
+    if not hasattr(vae, "tile_latent_min_size"):
+        return False
     pixels = pixels_per_cell(vae)
-    return (
-        hasattr(vae, "tile_latent_min_size")
-        and getattr(vae, "spatial_scale_factor", pixels) == pixels
-    )
+    return bool(getattr(vae, "spatial_scale_factor", pixels) == pixels)
 
 
 def in_tiles(vae: Any) -> Any:

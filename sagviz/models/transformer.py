@@ -33,10 +33,16 @@ class Transformer(LatentModel):
         assert self.ATTENTION is not None, "a transformer says where its attention stands"
         return self.ATTENTION.side or self.network.config.patch_size
 
+    @property
+    def autoencoder_channels(self) -> int:
+        """C of the autoencoder's latents."""
+        channels: int = self.vae.config.latent_channels
+        return channels
+
     def misfit(self) -> str | None:
         if (reason := super().misfit()) is not None:
             return reason
-        given, channels = self.vae.config.latent_channels, self.latent_channels
+        given, channels = self.autoencoder_channels, self.latent_channels
         if channels == given:
             return None
         return (

@@ -30,7 +30,7 @@ class ZImageConditioning(Conditioning):
     """What Z-Image is given.
 
     Attributes:
-        mask: which tokens of the text there are, (B, tokens), 0 or 1.
+        mask: which tokens of the text there are, (B, tokens), 0 or 1, on the CPU.
     """
 
     mask: Tensor | None = None
@@ -104,12 +104,12 @@ class ZImage(FlowTransformer):
                 input_ids=tokens.input_ids, attention_mask=mask, output_hidden_states=True
             )
         text = found.hidden_states[-2][mask][None]
-        return ZImageConditioning(text, mask=mask.new_ones(text.shape[:2]).long())
+        return ZImageConditioning(text, torch.ones(text.shape[:2], dtype=torch.int64, device="cpu"))
 
     @staticmethod
     def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
-        masks = conditioning.mask.bool()
-        texts = [text[mask] for text, mask in zip(conditioning.text, masks, strict=True)]
+        counts = conditioning.mask.sum(dim=1).tolist()  # no wait for a device
+        texts = [text[:count] for text, count in zip(conditioning.text, counts, strict=True)]
         times = (TRAIN_TIMES - t.expand(len(x))) / TRAIN_TIMES
         out = network(list(x[:, :, None].unbind(0)), times, texts).sample
         return -torch.stack(list(out)).squeeze(2)
@@ -117,4 +117,4 @@ class ZImage(FlowTransformer):
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
         text = torch.empty(1, tokens, config["cap_feat_dim"])
-        return ZImageConditioning(text, mask=torch.ones(1, tokens, dtype=torch.int64))
+        return ZImageConditioning(text, torch.ones(1, tokens, dtype=torch.int64, device="cpu"))
