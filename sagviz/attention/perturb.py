@@ -19,7 +19,7 @@ from sagviz.attention.blocks import blocks_of
 from sagviz.attention.hooks import before
 from sagviz.attention.joint import Act, Softmax, at_softmax, others_and_own
 from sagviz.attention.layers import find_layer, grid_of, has_text, middle_block, self_attentions
-from sagviz.attention.read import inputs_of, normed, queries_and_keys, rows_of, spans
+from sagviz.attention.projected import inputs_of, normed, queries_and_keys, rows_of, spans
 from sagviz.diffusion.precision import exact
 
 CPU = torch.device("cpu")

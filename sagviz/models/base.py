@@ -8,29 +8,26 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from sagviz import image
-from sagviz.attention.blocks import Blocks, register
+from sagviz.attention.blocks import register
 from sagviz.attention.layers import default_layer
-from sagviz.attention.words import Tokens, padded
 from sagviz.checks import check_size, check_whole, format_dtype
 from sagviz.guidance import SAG, Classifier
 from sagviz.image import PictureLike
-from sagviz.models.at_work import Worker
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.digests import Digests
 from sagviz.models.memory import Footprint
-from sagviz.models.offload import execution_device
 from sagviz.models.oom import explained, too_much
 from sagviz.models.origin import Origin, can_be_reopened
 from sagviz.models.parts import Part
+from sagviz.models.predictor import Predictor
 from sagviz.models.unfit import misfit, network_word
 
 
-class Model(Worker):
+class Model(Predictor):
     """A diffusion model whose network has self-attention. Each family is a subclass in one file; a
     class with a `title` is known to `load` as soon as it is defined.
 
@@ -53,19 +50,13 @@ class Model(Worker):
 
     families: ClassVar[list[type[Model]]] = []
     title: ClassVar[str]  # of the family, in "sagviz runs ..."
-    NETWORK: ClassVar[str] = "unet"  # the part that predicts
-    CLASSES: ClassVar[tuple[str, ...]]  # diffusers' classes of it
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
     OPTIONAL: ClassVar[tuple[str, ...]] = ()  # those of them that a pipeline may lack
     KNOWN_BY: ClassVar[str] = "unet"  # the part that other families do not have
     OPEN: ClassVar[bool] = True  # whether a pipeline may have other parts, which are left out
-    ATTENTION: ClassVar[Blocks | None] = None  # where it stands in a transformer
-    FLOW: ClassVar[bool] = False  # whether signal and noise of a latent add up to 1 (flow matching)
-    embedded_guidance: float = 0.0  # what a network is given that was distilled to a scale
     reads_text: ClassVar[bool] = True
     bounded: ClassVar[bool] = False  # whether a clean latent lies in [-1, 1], as pixels do
     scheduler: Any
-    tokenizer: Any = None
     vae: Any  # this and the next where the family has them
     text_encoder: Any
 
@@ -99,36 +90,6 @@ class Model(Worker):
         return can_be_reopened(self.name, self.reopen), ()  # as `load` opened it
 
     @property
-    def network(self) -> Any:
-        """The U-Net or transformer that predicts."""
-        return getattr(self, self.NETWORK)
-
-    @property
-    def reads_guidance(self) -> bool:
-        """Whether the network was distilled to a guidance scale, which it reads."""
-        return False
-
-    @property
-    def max_tokens(self) -> int:
-        """How many tokens of a text it reads; 0 where it reads none."""
-        return getattr(self.tokenizer, "model_max_length", 0)
-
-    def token_lists(self, prompt: str) -> list[Tokens]:
-        """The tokens of a prompt as the network reads them, of each text encoder; hold the lock."""
-        return [Tokens(self.tokenizer, padded(self.tokenizer, prompt, self.max_tokens).input_ids)]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network works, even if its weights wait elsewhere."""
-        return execution_device(self.network)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The number format that the network computes in; weights may be stored in another."""
-        kind: torch.dtype = self.network.dtype
-        return kind
-
-    @property
     def pixels_per_cell(self) -> int:
         """Side of the square of pixels that one latent cell stands for."""
         raise NotImplementedError
@@ -144,12 +105,6 @@ class Model(Worker):
         cells = self.network.config.sample_size
         height, width = (cells, cells) if isinstance(cells, int) else cells
         return height * self.pixels_per_cell, width * self.pixels_per_cell
-
-    @property
-    def latent_channels(self) -> int:
-        """C of a latent."""
-        channels: int = self.network.config.in_channels
-        return channels
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """(C, H, W) of the latent for a picture of `size` = (height, width) pixels."""
@@ -272,12 +227,6 @@ class Model(Worker):
     def colours(self, latents: Tensor, pictures: list[Image.Image]) -> Tensor:
         """The map for previews of a run that ended with these latents and pictures."""
         return image.fit_latent_rgb(latents, pictures)
-
-    def schedule(self, scheduler: Any, steps: int, size: tuple[int, int]) -> dict[str, Any]:  # noqa: ARG002
-        """What the scheduler is told beside the number of steps to lay them out, for a picture of
-        `size` = (height, width) pixels.
-        """
-        return {}
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: int) -> Tensor:
         r"""Forward process: :math:`x_t = \sqrt{\bar\alpha_t} x_0 + \sqrt{1 -

@@ -38,7 +38,8 @@ def load(
     variant: str | None = None,
     revision: str | None = None,
 ) -> Model:
-    """Open a model: Stable Diffusion 1.x or 2.x, SDXL, or an unconditional one of pixels (DDPM).
+    """Open a model: Stable Diffusion 1.x, 2.x, SDXL, 3 and 3.5, PixArt, Flux.1, Qwen-Image,
+    Z-Image, DiT (a class is the prompt), or an unconditional one of pixels (DDPM).
 
     Args:
         source: `None` or "miniature" for the bundled miniature (offline, no download), a folder in
@@ -50,8 +51,9 @@ def load(
             miniature. "meta" reads no weights: such a model cannot run, but `estimate` says what
             memory it would need.
         dtype: "float32", "float16", "bfloat16"; by default float16 on CUDA and float32 elsewhere.
+            The large transformers (SD3, Flux.1, Qwen-Image, Z-Image) were published for bfloat16.
         classifier: of noisy latents, for classifier guidance, as `guidance.Classifier` says, on the
-            U-Net's device; the miniature has its own.
+            network's device; the miniature has its own.
         offload: for a small GPU: the networks wait on the CPU, and one at a time visits the GPU
             while it works.
         config: of a single-file checkpoint: the model that it was made of, a folder in diffusers'
@@ -61,7 +63,7 @@ def load(
         revision: branch, tag or commit on the hub.
 
     Raises:
-        ModelError: there is no such model, or it is of a kind without a self-attention U-Net.
+        ModelError: there is no such model, or it is of a kind without self-attention to read.
 
     Example:
         >>> import sagviz as sv

@@ -1,5 +1,5 @@
 """Qwen-Image (Wu et al. 2025, arXiv 2508.02324): tokens of a text before those of the picture in
-one softmax, Qwen2.5-VL as the text encoder, and the autoencoder of a video model, for single frames.
+one softmax, Qwen2.5-VL as the text encoder, and a video model's autoencoder, for single frames.
 """
 
 from __future__ import annotations
