@@ -36,7 +36,7 @@ class Pixels(Model):
     """
 
     title: ClassVar[str] = "unconditional models of pixels"
-    UNET: ClassVar[str] = "UNet2DModel"
+    CLASSES: ClassVar[tuple[str, ...]] = ("UNet2DModel",)
     OPEN: ClassVar[bool] = False
     reads_text: ClassVar[bool] = False
     bounded: ClassVar[bool] = True
@@ -49,11 +49,11 @@ class Pixels(Model):
     def size_unit(self) -> int:
         """Each block that samples down halves, and sampling up must find the same sides again."""
         return 2 ** sum(
-            getattr(block, "downsamplers", None) is not None for block in self.unet.down_blocks
+            getattr(block, "downsamplers", None) is not None for block in self.network.down_blocks
         )
 
     def misfit(self) -> str | None:
-        channels, config = self.unet.config.in_channels, self.unet.config
+        channels, config = self.latent_channels, self.network.config
         if (reason := super().misfit()) is not None:
             return reason
         if channels not in (1, 3) or config.out_channels not in (channels, 2 * channels):
@@ -96,9 +96,9 @@ class Pixels(Model):
         return Conditioning()
 
     @staticmethod
-    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
+    def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
         del conditioning
-        return unet(x, t).sample[:, : x.shape[1]]
+        return network(x, t).sample[:, : x.shape[1]]
 
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
@@ -113,7 +113,7 @@ class Pixels(Model):
         self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None
     ) -> Tensor:
         del drawn_by  # nothing is drawn: a pixel is its own latent
-        return pixels if self.unet.config.in_channels == 3 else pixels.mean(dim=1, keepdim=True)
+        return pixels if self.latent_channels == 3 else pixels.mean(dim=1, keepdim=True)
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
         return image.to_images(latents.expand(-1, 3, -1, -1))
@@ -121,7 +121,7 @@ class Pixels(Model):
     @property
     def latent_rgb(self) -> Tensor:
         """Exact: a pixel is its own colour."""
-        channels = self.unet.config.in_channels
+        channels = self.latent_channels
         rows = [[1, 0, 0], [0, 1, 0], [0, 0, 1]] if channels == 3 else [[1, 1, 1]]
         return torch.tensor([*rows, [0, 0, 0]], device="cpu", dtype=torch.float32)
 

@@ -16,6 +16,7 @@ from sagviz.image import MaskLike
 from sagviz.models import Model
 from sagviz.models.memory import weight_bytes
 from sagviz.models.offload import is_offloaded
+from sagviz.models.unfit import network_word
 from sagviz.sampling.given import Pictures
 from sagviz.sampling.keep import kept_steps, record_bytes
 from sagviz.sampling.prepare import Run, prepare
@@ -29,7 +30,7 @@ class Estimate:
         model: what it is about; `dtype`: its number format; `size`: (height, width) in pixels.
         images: pictures, of all runs together.
         rows: rows of the largest U-Net call.
-        weights: of each network.
+        weights: of each network; `network`: which of them predicts.
         unet: activations at the peak of that call.
         captured: what a `Capture` reads in one step.
         decoding: activations at the peak of decoding one picture, with the VAE's weights once more
@@ -53,6 +54,7 @@ class Estimate:
     records: int
     offloaded: bool
     room: int | None = None
+    network: str = "unet"
 
     @property
     def peak(self) -> int:
@@ -68,12 +70,12 @@ class Estimate:
         together = sum(self.weights.values())
         at = {name: held if self.offloaded else together for name, held in self.weights.items()}
         return max(
-            at["unet"] + self.unet + self.captured, at.get("vae", 0) + decoding, *at.values()
+            at[self.network] + self.unet + self.captured, at.get("vae", 0) + decoding, *at.values()
         )
 
     def _lines(self) -> list[tuple[str, int]]:
         lines = [(f"weights: {name}", held) for name, held in self.weights.items()]
-        lines += [(f"a U-Net call of {self.rows} rows", self.unet)]
+        lines += [(f"a {network_word(self.network)} call of {self.rows} rows", self.unet)]
         lines += [("captured in a step", self.captured)] * bool(self.captured)
         lines += [
             ("decoding a picture", self.decoding),
@@ -116,13 +118,14 @@ def estimated(runs: Sequence[Run], records: int = 0, *, tiled: bool = True) -> E
         images=sum(run.settings.images for run in runs),
         rows=rows,
         weights=held,
-        unet=model.unet_bytes(rows, latent),
+        unet=model.network_bytes(rows, latent),
         captured=sum(map(_captured, runs)),
         decoding=whole,
         tiled=in_tiles,
         records=records,
-        offloaded=is_offloaded(model.unet),
+        offloaded=is_offloaded(model.network),
         room=free_bytes(model),
+        network=model.NETWORK,
     )
 
 

@@ -112,7 +112,8 @@ def conditioning(
     """
     if text.embeddings:
         return model.condition(*(embeddings[name] for name, _ in text.embeddings), size=size)
-    return model.embed(text.words, size=size, clip_skip=text.clip_skip)
+    skip = {} if text.clip_skip is None else {"clip_skip": text.clip_skip}
+    return model.embed(text.words, size=size, **skip)
 
 
 def _there(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:

@@ -16,11 +16,12 @@ from torch import Tensor
 from sagviz.attention.capture import Capture
 from sagviz.attention.words import Word, words_of
 from sagviz.checks import MAX_SEED, check_number, check_steps, check_whole
-from sagviz.diffusion.noise_level import NoiseLevel, noise_levels
+from sagviz.diffusion.noise_level import NoiseLevel, noise_levels, start_scale
 from sagviz.errors import warn
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.image import MaskLike
 from sagviz.models import Model, as_model, check_scheduler, make_scheduler
+from sagviz.models.distilled import needless_cfg
 from sagviz.models.fingerprint import fingerprint
 from sagviz.records.settings import NEGATIVE, Settings, Text
 from sagviz.sampling.checks import (
@@ -92,7 +93,7 @@ class Run:
         """
         noise, latents = self.inputs.drawn
         if latents is None or (self.inputs.paint is not None and self.settings.strength == 1):
-            return noise * float(self.scheduler.init_noise_sigma)
+            return noise * start_scale(self.scheduler)
         return self.levels[0].mix(latents, noise)
 
     def repainted(self, index: int, x_next: Tensor) -> Tensor:
@@ -192,8 +193,11 @@ def prepare(
     with model.undisturbed():
         planner = make_scheduler(model, scheduler)
         check_scheduler(model, planner, warns=warns)
-        options = lay_out(planner, steps, times, eta)
+        options = lay_out(model, planner, steps, times, eta, inputs.size)
         begin = go_to(planner, steps, strength, warns=warns)
+    advice = needless_cfg(model, planner, steps, negative_prompt)
+    if warns and total.needs_both_branches and advice:
+        warn(advice)
     settings = Settings(
         model=model.name,
         fingerprint=fingerprint(model, [total]) if known is None else known,

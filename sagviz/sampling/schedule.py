@@ -7,17 +7,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from sagviz.errors import ArgumentError, warn
+from sagviz.models import Model
 from sagviz.models.schedulers import set_timesteps
 
 
-def lay_out(planner: Any, steps: int, times: Sequence[int] | None, eta: float) -> frozenset[str]:
-    """Lay the schedule out; the keywords of the scheduler's step."""
+def lay_out(
+    model: Model,
+    planner: Any,
+    steps: int,
+    times: Sequence[int] | None,
+    eta: float,
+    size: tuple[int, int],
+) -> frozenset[str]:
+    """Lay the schedule out for a picture of `size` = (height, width) pixels; the keywords of the
+    scheduler's step.
+    """
     options = frozenset(inspect.signature(planner.step).parameters)
     if eta and "eta" not in options:
         raise ArgumentError(
             f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0"
         )
-    set_timesteps(planner, steps, times)
+    set_timesteps(planner, steps, times, model.schedule(planner, steps, size))
     return options
 
 

@@ -36,7 +36,7 @@ class UNetCalls:
 
     def __init__(self, model: Model, max_rows: int | None = None) -> None:
         self.model, self.max_rows = model, max_rows
-        self._compiled = is_compiled(model.unet)
+        self._compiled = is_compiled(model.network)
         self._embeddings: dict[tuple[Text, int, int], Conditioning] = {}
 
     @torch.no_grad()
@@ -108,12 +108,12 @@ class UNetCalls:
                 wanted.setdefault(reading, []).extend(rows)
             if each.perturbation is not None:
                 changed.setdefault(each.perturbation, []).extend(rows)
-        unet, cells = self.model.unet, (height, width)
+        network, cells = self.model.network, (height, width)
         hooked = self._compiled and (wanted or changed)
         with (
             self.model.at_work(),
-            perturb(unet, changed, cells),
-            capture(unet, wanted, cells) as read,
+            perturb(network, changed, cells),
+            capture(network, wanted, cells) as read,
             uncompiled() if hooked else nullcontext(),
         ):
             outputs = self.model.predict(x, t, Conditioning.joined(texts)).split(sizes)

@@ -12,6 +12,7 @@ from torch import Tensor
 from sagviz.attention.captured import captured_of
 from sagviz.attention.perturb import Perturbation
 from sagviz.attention.read import Reading
+from sagviz.diffusion.noise_level import scaled_input
 from sagviz.records.settings import Text
 from sagviz.records.step import LATENTS, Step
 from sagviz.sampling.prepare import Run
@@ -61,7 +62,7 @@ def first_pass(run: Run, step: Step) -> dict[str, UNetInput]:
     if not step.lacks_prediction:
         return requests
     t, texts = run.device_times[step.index], run.settings.texts(step.guidance)
-    x = run.scheduler.scale_model_input(step.x_t, run.times[step.index])
+    x = scaled_input(run.scheduler, step.x_t, run.times[step.index])
     base, *_, conditional = (*texts, *texts)
     read: dict[str, set[Reading]] = {name: set() for name in texts}
     read[base].update(_of_terms(step).values(), _captured(run, step, words=False))
@@ -129,7 +130,7 @@ def _requests(run: Run, step: Step, *, second_pass: bool) -> dict[str, UNetInput
     for request in filter(None, (term.request(step) for term in terms)):
         own: tuple[Text, ...] = (texts[-1 if request.conditional else 0],)
         own += (run.settings.negative_text,) * request.with_negative
-        x = run.scheduler.scale_model_input(request.x, run.times[step.index])
+        x = scaled_input(run.scheduler, request.x, run.times[step.index])
         key = (request.name, id(step.x_t), step.level, own, request.key)
         rows = torch.cat([x] * len(own))
         found[request.name] = UNetInput(

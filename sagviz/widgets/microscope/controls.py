@@ -140,13 +140,13 @@ class Controls(W.VBox):
         self.notice.attempt(lambda: setattr(self.settings, name, value))
 
     def _layers(self) -> dict[str, Any]:
-        unet = self.settings.model.unet
-        middle, paths = path_of(unet, "mid"), self_attentions(unet)
+        network = self.settings.model.network
+        middle, paths = path_of(network, "mid"), self_attentions(network)
         mid = {"middle block": "mid"} if middle in paths else {}
         return {**mid, **{_layer_words(path): path for path in paths if path != middle}}
 
     def _heads(self) -> dict[str, Any]:
-        count = find_layer(self.settings.model.unet, self.settings.layer).heads
+        count = find_layer(self.settings.model.network, self.settings.layer).heads
         return {"all": None, **{f"head {head}": (head,) for head in range(count)}}
 
     def _taps(self) -> dict[str, Any]:
