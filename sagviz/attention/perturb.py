@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -127,8 +127,8 @@ def _in_softmaxes(
     """What other maps do in layers where picture and text share a softmax, by the layer's path."""
     shared = dict[str, list[tuple[PerturbedMap, Sequence[int]]]]()
     for change, rows in wanted.items():
-        for path in change.changed(network) if isinstance(change, PerturbedMap) else ():
-            if has_text(network, path):
+        if isinstance(change, PerturbedMap):
+            for path in filter(partial(has_text, network), change.changed(network)):
                 shared.setdefault(path, []).append((change, rows))
     return {path: _in_softmax(network, changes, size) for path, changes in shared.items()}
 

@@ -176,7 +176,7 @@ def trained(points: Tensor, arms: Tensor, steps: int = 3000) -> Network:
         kind = torch.where(torch.rand(arms.shape) < 0.2, NOTHING, arms)
         loss = (network(noisy(points, t, noise), t, kind) - noise).square().mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     return network
 
@@ -223,7 +223,16 @@ def draw(
     if ways is not None:
         axes.plot(*ways.unbind(-1), color="#999999", linewidth=0.6, zorder=1)
     for (name, points), colour in zip(groups.items(), cycle(LINE_COLOURS), strict=False):
-        axes.scatter(*points.T, s=9, color=colour, label=name, alpha=0.7, linewidths=0, zorder=2)
+        axes.scatter(
+            points[:, 0],
+            points[:, 1],
+            s=9,
+            color=colour,
+            label=name,
+            alpha=0.7,
+            linewidths=0,
+            zorder=2,
+        )
     if arrows is not None:
         (x, y), (dx, dy) = arrows[0].T, arrows[1].T
         axes.quiver(x, y, dx, dy, angles="xy", color="#222222", width=0.004, zorder=3)

@@ -27,21 +27,15 @@ class Prompted:
         raise NotImplementedError
 
     def embed(
-        self,
-        prompt: str | None = "",
-        *,
-        size: tuple[int, int] | None = None,
-        clip_skip: int | None = None,
+        self, prompt: str | None = "", *, size: tuple[int, int] | None = None
     ) -> Conditioning:
-        """What the U-Net is given beside the latent and its time, for one row.
+        """What the network is given beside the latent and its time, for one row.
 
         Args:
             prompt: a text, which may be empty and is cut where it is too long; `None` is no text:
                 CFG's unconditional branch without a negative prompt, which for some models is not
                 the same as the empty text.
             size: (height, width) of the picture in pixels; the model's own where `None`.
-            clip_skip: how many of the text encoder's last layers are left out, beside the one that
-                SDXL leaves out anyhow.
 
         Example:
             >>> import sagviz as sv

@@ -15,7 +15,6 @@ from torch import Tensor
 from sagviz import image
 from sagviz.attention.blocks import Blocks
 from sagviz.attention.words import Tokens
-from sagviz.image import PictureLike
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.cut_words import warn_of_cut_words
 from sagviz.models.offload import execution_device
@@ -144,11 +143,11 @@ class QwenImage(FlowTransformer):
         shape = (self.autoencoder_channels, 1, *latent[1:])
         return self.footprint.decoder(self.vae, self.vae.dtype, latent=shape)
 
-    def encode(self, pictures: PictureLike | Sequence[PictureLike]) -> Tensor:
-        pixels = image.from_images(pictures)
-        self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
+    def encode_pixels(
+        self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
         with self.at_work(), torch.no_grad():
-            latents = encoded(self.vae, pixels[:, :, None]).squeeze(2)
+            latents = encoded(self.vae, pixels[:, :, None], drawn_by).squeeze(2)
         spread, offset = self._spread
         return (latents - offset) / spread
 

@@ -75,6 +75,9 @@ class StableDiffusion(LatentModel):
         size: tuple[int, int] | None = None,
         clip_skip: int | None = None,
     ) -> Conditioning:
+        """As every model does; `clip_skip` leaves out so many of the text encoder's last layers,
+        beside the one that SDXL leaves out anyhow.
+        """
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         with self.at_work():
             tokens = padded(self.tokenizer, prompt or "", return_tensors="pt")

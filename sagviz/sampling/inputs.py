@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -112,7 +113,7 @@ def conditioning(
     """
     if text.embeddings:
         return model.condition(*(embeddings[name] for name, _ in text.embeddings), size=size)
-    skip = {} if text.clip_skip is None else {"clip_skip": text.clip_skip}
+    skip: dict[str, Any] = {} if text.clip_skip is None else {"clip_skip": text.clip_skip}
     return model.embed(text.words, size=size, **skip)
 
 
