@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from torch import Tensor
-
 from sagviz.attention.words import with_all_vectors
 from sagviz.checks import check_kind, names_arguments
 from sagviz.errors import ArgumentError
@@ -21,7 +19,7 @@ WEIGHT = re.compile(
 
 
 @names_arguments()
-def weighted(model: Model, prompt: str, *, negative_prompt: str = "") -> dict[str, Tensor]:
+def weighted(model: Model, prompt: str, *, negative_prompt: str = "") -> dict[str, Any]:
     """The embeddings of a prompt with weights, for `trace(model, **weighted(model, ...))`.
 
     "a (red:1.3) fox" insists on red, "a (red:0.5) fox" halves it; compel's own "red++" and

@@ -38,7 +38,7 @@ def test_without_weights_the_run_is_that_of_the_prompt(families: Open, family: s
 
     def made(text: str) -> torch.Tensor:
         given = sv.weighted(model, text)
-        run = sv.trace(model, steps=3, guidance=CFG(4.0), progress=False, **given)  # type: ignore[arg-type]
+        run = sv.trace(model, steps=3, guidance=CFG(4.0), progress=False, **given)
         return run.latents
 
     torch.testing.assert_close(made(prompt), plain.latents, atol=1e-4, rtol=1e-4)
@@ -50,8 +50,7 @@ def test_a_long_prompt_goes_in_pieces(model: sv.Model) -> None:
     assert made["prompt_embeds"].shape == made["negative_prompt_embeds"].shape
     assert made["prompt_embeds"].shape[1] % 24 == 0
     assert made["prompt_embeds"].shape[1] > 24
-    given: dict[str, Any] = made
-    sv.trace(model, steps=1, guidance=CFG(3.0), progress=False, **given)
+    sv.trace(model, steps=1, guidance=CFG(3.0), progress=False, **made)
 
 
 def test_what_has_no_weights_is_refused(families: Open) -> None:

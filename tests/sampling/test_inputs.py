@@ -145,7 +145,7 @@ def test_timesteps_that_cannot_be_taken_are_refused(
 # Embeddings in place of prompts.
 
 
-def embedded(found: Family, text: str, sign: str = "") -> dict[str, torch.Tensor]:
+def embedded(found: Family, text: str, sign: str = "") -> dict[str, Any]:
     """What diffusers makes of a text, a little changed, by the names that its pipelines take."""
     pipe: Any = found.pipe
     made = pipe.encode_prompt(
@@ -234,9 +234,10 @@ def test_runs_with_other_embeddings_share_nothing_but_the_noise(families: Open) 
 def test_embeddings_that_do_not_fit_are_refused(
     families: Open, family: str, settings: dict[str, Any], words: str
 ) -> None:
-    given = {k: torch.zeros(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+    given: dict[str, Any] = {"guidance": CFG(3.0), **settings}
+    given = {k: torch.zeros(v) if isinstance(v, tuple) else v for k, v in given.items()}
     with pytest.raises(ArgumentError, match=words) as error:
-        sv.trace(families(family).model, **{"guidance": CFG(3.0), **given})
+        sv.trace(families(family).model, **given)
     assert is_one_sentence(error.value)
 
 
