@@ -80,8 +80,8 @@ class Panel:
 
 @dataclass(frozen=True)
 class Panels:
-    """Pictures side by side, as many in a row as the page is wide, but none alone in the last row
-    unless it is the narrowest.
+    """Pictures side by side, in as few rows as the page allows and as even ones; none alone in the
+    last row, but on the narrowest page.
 
     Attributes:
         panels: from left to right.
@@ -113,7 +113,8 @@ class Panels:
         """
         count = len(self.panels)
         fewest = min(self.columns, count)
-        fitting = [n for n in range(count - 1, fewest, -1) if count % n != 1]
+        even = sorted({-(-count // rows) for rows in range(2, count)}, reverse=True)
+        fitting = [n for n in even if n > fewest and count % n != 1]
         shares = {n: f"(100% - {GAP * (n - 1)}px)/{n} - .5px" for n in (*fitting, fewest)}
         rooms = [n * (self.width + GAP) - GAP for n in (count, *fitting)]
         narrow = zip(shares.values(), rooms, strict=True)
