@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def _in_softmax(
         out = out.clone()
         for change, rows in changes:
             for part in spans(rows):
-                own = call.map(lambda every, part=part: every[part])
+                own = call.map(itemgetter(part))
                 out[part, :, picture] = (
                     others_and_own(own, picture)
                     if change.blur_sigma is None

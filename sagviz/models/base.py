@@ -57,7 +57,8 @@ class Model(Predictor):
     reads_text: ClassVar[bool] = True
     bounded: ClassVar[bool] = False  # whether a clean latent lies in [-1, 1], as pixels do
     scheduler: Any
-    vae: Any  # this and the next where the family has them
+    unet: Any  # this and the next two where the family has them
+    vae: Any
     text_encoder: Any
 
     def __init_subclass__(cls) -> None:

@@ -89,7 +89,7 @@ def test_a_unets_call_takes_what_was_told(unet: UNet2DConditionModel, rows: int)
         ).sample
 
     call()
-    told = Footprint().unet(
+    told = Footprint().network(
         SDXL if sdxl else StableDiffusion,
         unet,
         torch.float32,
@@ -112,7 +112,7 @@ def test_a_unet_of_pixels_reads_no_text() -> None:
     ).eval()
     x = torch.randn(2, 3, 64, 64)
     unet(x, 500)
-    told = Footprint().unet(Pixels, unet, torch.float32, rows=2, latent=(3, 64, 64), tokens=0)
+    told = Footprint().network(Pixels, unet, torch.float32, rows=2, latent=(3, 64, 64), tokens=0)
     assert told == pytest.approx(peak_memory(lambda: unet(x, 500).sample), rel=0.15)
 
 
