@@ -15,12 +15,13 @@ from tiny_transformers import build_t5
 
 from sagviz.mini.training.diffusion import build_tokenizer
 
-# What the published checkpoints hold, in billions.
+# What the published checkpoints hold, in billions: DiT's has the embedding of the classes in each
+# of its blocks (0.675 without), those of SD3.5 the places of tokens.
 PARAMETERS = {
-    "DiT-XL/2": 0.675,
+    "DiT-XL/2": 0.750,
     "PixArt-Σ": 0.611,
     "SD3.5 medium": 2.47,
-    "SD3.5 large": 8.06,
+    "SD3.5 large": 8.15,
     "Flux.1 dev": 11.90,
 }
 SD35: dict[str, Any] = {

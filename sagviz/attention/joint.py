@@ -40,9 +40,9 @@ class Softmax:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Softmax:
         """The same with each tensor changed, such as to some rows."""
-        bias = None if self.bias is None else change(self.bias)
+        query, key, value = (change(part) for part in (self.query, self.key, self.value))
         return Softmax(
-            *(change(part) for part in (self.query, self.key, self.value)), bias, self.scale
+            query, key, value, None if self.bias is None else change(self.bias), self.scale
         )
 
 

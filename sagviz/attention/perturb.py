@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -147,7 +148,7 @@ def _in_softmax(
         for change, rows in changes:
             heads = list(range(out.shape[1])) if change.heads is None else list(change.heads)
             for part in spans(rows):
-                own = call.map(lambda every, part=part: every[part])
+                own = call.map(itemgetter(part))
                 mixed = (
                     others_and_own(own, picture)
                     if change.blur_sigma is None

@@ -19,7 +19,7 @@ from torch import Tensor
 from sagviz.errors import ArgumentError
 
 FLOW = "flow_prediction"  # epsilon - x_0, the velocity of a flow
-PREDICTIONS = ("epsilon", "v_prediction", "sample", FLOW)
+PREDICTIONS = ("epsilon", "v_prediction", "sample")  # of all others
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,11 @@ class NoiseLevel:
 
 def noise_levels(scheduler: Any) -> list[NoiseLevel]:
     """The level of every evaluation of a diffusers scheduler whose timesteps are set."""
-    prediction = FLOW if is_flow(scheduler) else scheduler.config.get("prediction_type", "epsilon")
-    if prediction not in PREDICTIONS:
+    known = (FLOW,) if is_flow(scheduler) else PREDICTIONS
+    prediction = scheduler.config.get("prediction_type", known[0])
+    if prediction not in known:
         raise ArgumentError(
-            f"the scheduler predicts {prediction!r}; sagviz knows {', '.join(PREDICTIONS)}"
+            f"the scheduler predicts {prediction!r}; sagviz knows {', '.join(known)}"
         )
     times = scheduler.timesteps.tolist()
     if prediction == FLOW:

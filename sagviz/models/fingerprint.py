@@ -56,7 +56,7 @@ def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
         [_of_tokenizer(model, name, tokenizer) for name, tokenizer in parts.items()],
     ]
     if model.reads_guidance:
-        content.append(model.embedded_guidance)
+        content.append([model.embedded_guidance])
     found, classifier = _hash(content)[:16], model.classifier
     if any(map(uses_classifier, guidance)) and isinstance(classifier, nn.Module):
         return found + AND + model.digests.of_weights("classifier", classifier)

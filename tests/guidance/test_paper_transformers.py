@@ -67,7 +67,7 @@ class Dense:
     def at_work(self, identity: bool) -> Iterator[None]:
         self.identity, usual = identity, F.scaled_dot_product_attention
         entered = self.layer.register_forward_pre_hook(lambda *_: setattr(self, "inside", True))
-        F.scaled_dot_product_attention = self
+        F.scaled_dot_product_attention = self  # type: ignore[assignment]
         try:
             yield
         finally:

@@ -42,7 +42,12 @@ def by_diffusers(
     if name == "dit":
         seen: list[Tensor] = []
         decode = pipe.vae.decode
-        pipe.vae.decode = lambda z, **_: seen.append(z) or decode(z)
+
+        def watched(z: Tensor, **_: Any) -> Any:
+            seen.append(z)
+            return decode(z)
+
+        pipe.vae.decode = watched
         seeds = [torch.Generator().manual_seed(seed) for seed in range(images)]
         pipe([2] * images, guidance_scale=scale, generator=seeds, num_inference_steps=steps)
         pipe.vae.decode = decode
@@ -86,8 +91,8 @@ def test_a_run_is_that_of_diffusers(
 ) -> None:
     """With CFG and without, at two sizes; the calls and the rows are counted."""
     family = families(name)
-    channels, *cells = family.model.latent_shape(size)
-    start = torch.cat([noise(1, tuple(cells), seed, channels) for seed in range(images)])
+    channels, height, width = family.model.latent_shape(size)
+    start = torch.cat([noise(1, (height, width), seed, channels) for seed in range(images)])
     with monkeypatch.context() as patch:
         if name == "qwen":  # whose pipeline gives CFG's result the length of a plain prediction
             patch.setattr(torch, "norm", lambda x, **_: torch.ones_like(x[..., :1]))

@@ -140,7 +140,7 @@ def test_a_latent_consistency_model_is_that_of_diffusers(tmp_path: Path) -> None
 
 def test_a_sentence_says_where_cfg_makes_no_sense(model: sv.Model, tmp_path: Path) -> None:
     """Few steps of such a schedule, and a model that was distilled to its guidance."""
-    few = {"steps": 4, "scheduler": "lcm", "progress": False}
+    few: dict[str, Any] = {"steps": 4, "scheduler": "lcm", "progress": False}
     with pytest.warns(sv.SagvizWarning, match="4 steps .*SD-Turbo, LCM.* leave it") as found:
         sv.trace(model, "a fox", guidance=CFG(3.0), **few)
     assert is_one_sentence(str(found[0].message))
