@@ -1,6 +1,6 @@
 """Solutions of notebook 02."""
 
-from sagviz.course import plane
+from sagviz.mini.course import plane
 
 
 def loss(predict, x_0, t, noise):

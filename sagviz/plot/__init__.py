@@ -16,6 +16,7 @@ from sagviz.plot.layers import Layers as Layers
 from sagviz.plot.panels import film_strip as film_strip
 from sagviz.plot.panels import step_panel as step_panel
 from sagviz.plot.panels import triptych as triptych
+from sagviz.plot.points import points as points
 from sagviz.plot.schematic import schematic as schematic
 from sagviz.plot.series import gallery as gallery
 from sagviz.plot.series import lines as lines

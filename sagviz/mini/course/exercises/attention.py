@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sagviz.course.check import close, exercise
+from sagviz.mini.course.check import close, exercise
 
 
 @exercise("4.1", "Each row is one place's attention, shared out among all places: it sums to 1.")

@@ -7,18 +7,11 @@ Stable Diffusion's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from itertools import cycle
+from collections.abc import Callable
 from typing import cast
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor, nn
-
-from sagviz.plot.curves import chart
-from sagviz.plot.display import Drawing
-from sagviz.plot.series import LINE_COLOURS
 
 TIMES = 1000
 # Stable Diffusion's: the roots of the betas rise evenly
@@ -33,7 +26,7 @@ def star(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Points on three curved arms, (count, 2), and the arm of each, (count,).
 
     Example:
-        >>> from sagviz.course import plane
+        >>> from sagviz.mini.course import plane
         >>> points, arms = plane.star(6)
         >>> points.shape, sorted(arms.tolist())
         (torch.Size([6, 2]), [0, 0, 1, 1, 2, 2])
@@ -52,7 +45,7 @@ def noisy(x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from sagviz.course import plane
+        >>> from sagviz.mini.course import plane
         >>> plane.noisy(torch.ones(1, 2), torch.tensor([0]), torch.zeros(1, 2)).round(decimals=3)
         tensor([[1., 1.]])
     """
@@ -66,7 +59,7 @@ class Network(nn.Module):
 
     Example:
         >>> import torch
-        >>> from sagviz.course import plane
+        >>> from sagviz.mini.course import plane
         >>> plane.Network()(torch.zeros(5, 2), torch.full((5,), 100)).shape
         torch.Size([5, 2])
     """
@@ -106,7 +99,7 @@ def exact(points: Tensor) -> Predictor:
 
     Example:
         >>> import torch
-        >>> from sagviz.course import plane
+        >>> from sagviz.mini.course import plane
         >>> predict = plane.exact(torch.zeros(1, 2))  # all that is seen is noise
         >>> predict(torch.ones(1, 2), torch.tensor([999])).round(decimals=2)
         tensor([[1., 1.]])
@@ -135,7 +128,7 @@ def sample(predict: Predictor, noise: Tensor, steps: int = 50, eta: float = 0.0)
 
     Example:
         >>> import torch
-        >>> from sagviz.course import plane
+        >>> from sagviz.mini.course import plane
         >>> way = plane.sample(plane.exact(torch.ones(1, 2)), torch.zeros(3, 2), steps=20)
         >>> len(way), way[-1].round(decimals=1).tolist()
         (21, [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
@@ -165,7 +158,7 @@ def trained(points: Tensor, arms: Tensor, steps: int = 3000) -> Network:
         steps: of training.
 
     Example:
-        >>> from sagviz.course import plane
+        >>> from sagviz.mini.course import plane
         >>> network = plane.trained(*plane.star(30), steps=2)
     """
     torch.manual_seed(0)
@@ -186,7 +179,7 @@ def guided(network: Network, kind: int, w: float) -> Predictor:
 
     Example:
         >>> import torch
-        >>> from sagviz.course import plane
+        >>> from sagviz.mini.course import plane
         >>> network, x, t = plane.Network(), torch.zeros(1, 2), torch.tensor([9])
         >>> bool((plane.guided(network, 0, 0.0)(x, t) == network(x, t)).all())
         True
@@ -197,54 +190,3 @@ def guided(network: Network, kind: int, w: float) -> Predictor:
         return cast(Tensor, eps + w * (network(x, t, torch.full_like(t, kind)) - eps))
 
     return predict
-
-
-def draw(
-    groups: Mapping[str, Tensor],
-    title: str = "",
-    *,
-    arrows: tuple[Tensor, Tensor] | None = None,
-    ways: Tensor | None = None,
-) -> Drawing:
-    """Points in the plane, each group in a colour of its own.
-
-    Args:
-        groups: points (N, 2) by their name.
-        title: above the picture.
-        arrows: from (N, 2) by (N, 2).
-        ways: lines (steps, N, 2), one for each point.
-
-    Example:
-        >>> from sagviz.course import plane
-        >>> plane.draw({"data": plane.star(90)[0]}, "three arms").words
-        'three arms: 90 points of data'
-    """
-    axes = _plane(title)
-    if ways is not None:
-        axes.plot(*ways.unbind(-1), color="#999999", linewidth=0.6, zorder=1)
-    for (name, points), colour in zip(groups.items(), cycle(LINE_COLOURS), strict=False):
-        axes.scatter(
-            points[:, 0],
-            points[:, 1],
-            s=9,
-            color=colour,
-            label=name,
-            alpha=0.7,
-            linewidths=0,
-            zorder=2,
-        )
-    if arrows is not None:
-        (x, y), (dx, dy) = arrows[0].T, arrows[1].T
-        axes.quiver(x, y, dx, dy, angles="xy", color="#222222", width=0.004, zorder=3)
-    if len(groups) > 1:
-        axes.legend(frameon=False, fontsize=11, markerscale=2, loc="upper right")
-    told = ", ".join(f"{len(points)} points of {name}" for name, points in groups.items())
-    return Drawing([cast(Figure, axes.figure)], f"{title}: {told}")
-
-
-def _plane(title: str) -> Axes:
-    axes = chart(title, "", width=4.6)
-    figure = cast(Figure, axes.figure)
-    figure.set_size_inches(4.6, 4.6)
-    axes.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
-    return axes

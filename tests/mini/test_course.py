@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import sagviz as sv
-from sagviz import course
-from sagviz.course import plane
-from sagviz.course.check import EXERCISES
+from sagviz.mini import course
+from sagviz.mini.course import plane
+from sagviz.mini.course.check import EXERCISES
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 

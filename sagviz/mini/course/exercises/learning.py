@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sagviz.course import plane
-from sagviz.course.check import close, exercise
+from sagviz.mini.course import plane
+from sagviz.mini.course.check import close, exercise
 
 Loss = Callable[[plane.Predictor, Tensor, Tensor, Tensor], Tensor]
 

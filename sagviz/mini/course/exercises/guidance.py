@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sagviz.course.check import close, exercise
+from sagviz.mini.course.check import close, exercise
 
 
 def _pair() -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ class Verdict:
     """What `check` says, shown as a line.
 
     Example:
-        >>> from sagviz import course
+        >>> from sagviz.mini import course
         >>> course.check("2.1", None)
         2.1: not yet. Put your answer in place of None.
     """
@@ -82,7 +82,7 @@ def check(number: str, answer: object) -> Verdict:
             answer yet.
 
     Example:
-        >>> from sagviz import course
+        >>> from sagviz.mini import course
         >>> course.check("1.2", lambda x_0, noise, bar: bar * x_0 + (1 - bar) * noise)
         1.2: not yet. The variance must stay 1: both factors are roots.
     """

@@ -1,0 +1,10 @@
+"""The course in the notebooks: exercises that are checked where they stand, and the plane, where
+diffusion can be seen whole.
+
+    from sagviz.mini import course
+    course.check("3.2", answer)
+"""
+
+from sagviz.mini.course import exercises as exercises
+from sagviz.mini.course import plane as plane
+from sagviz.mini.course.check import check as check
