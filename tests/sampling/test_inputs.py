@@ -197,7 +197,7 @@ def test_a_trace_keeps_its_embeddings(families: Open, tmp_path: Path) -> None:
     assert both.forwards == 1, "the conditional branch is the same"
     assert sv.attend(found.model, back, 1, (3, 3)).words is None
     assert "given embeddings" in repr(back)
-    assert "# was given prompt_embeds" in code(found.model, back, back[1])
+    assert "prompt_embeds: write it once with" in code(found.model, back, back[1])
 
 
 def test_runs_with_other_embeddings_share_nothing_but_the_noise(families: Open) -> None:
