@@ -125,7 +125,7 @@ def test_stochastic_schedulers_evaluate_where_they_are_told(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "DDIMScheduler takes none.* euler"),
+        ({}, "DDIMScheduler takes none.* euler, heun, dpm.. 2m, dpm.. 2m sde, dpm.. 2s, lcm, tcd$"),
         ({"scheduler": "dpm++ 2m karras"}, "use_karras_sigmas"),
         ({"timesteps": (1000, 20)}, "from 999 at most"),
         ({"timesteps": (20, 20)}, "falling"),
