@@ -164,7 +164,11 @@ def set_timesteps(
 def _set_given(scheduler: Any, timesteps: list[int]) -> None:
     kind = type(scheduler)
     if not _takes_timesteps(kind):
-        able = [name for name, (other, _) in SCHEDULERS.items() if _takes_timesteps(_class(other))]
+        able = [
+            name
+            for name, (other, options) in SCHEDULERS.items()
+            if _takes_timesteps(_class(other)) and not options.keys() & set(SPACINGS)
+        ]
         raise ArgumentError(
             f"timesteps are given, and {kind.__name__} takes none; give steps=, or scheduler= one"
             f" of {', '.join(able)}"

@@ -125,7 +125,7 @@ def test_stochastic_schedulers_evaluate_where_they_are_told(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "DDIMScheduler takes none.* euler"),
+        ({}, "DDIMScheduler takes none.* euler, heun, dpm.. 2m, dpm.. 2m sde, dpm.. 2s, lcm, tcd$"),
         ({"scheduler": "dpm++ 2m karras"}, "use_karras_sigmas"),
         ({"timesteps": (1000, 20)}, "from 999 at most"),
         ({"timesteps": (20, 20)}, "falling"),
@@ -197,7 +197,7 @@ def test_a_trace_keeps_its_embeddings(families: Open, tmp_path: Path) -> None:
     assert both.forwards == 1, "the conditional branch is the same"
     assert sv.attend(found.model, back, 1, (3, 3)).words is None
     assert "given embeddings" in repr(back)
-    assert "# was given prompt_embeds" in code(found.model, back, back[1])
+    assert "prompt_embeds: write it once with" in code(found.model, back, back[1])
 
 
 def test_runs_with_other_embeddings_share_nothing_but_the_noise(families: Open) -> None:
