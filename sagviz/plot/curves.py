@@ -7,7 +7,7 @@ from typing import cast
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from sagviz import measure
 from sagviz.errors import TraceError
@@ -63,7 +63,7 @@ def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
     axes.set_xlabel(xlabel, fontsize=11)
     axes.tick_params(labelsize=10)
     if xlabel == "step":
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     return axes
 
