@@ -66,7 +66,7 @@ def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
     axes.set_xlabel(xlabel, fontsize=11)
     axes.tick_params(labelsize=10)
     if xlabel == "step":
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     return axes
 

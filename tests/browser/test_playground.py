@@ -172,6 +172,7 @@ import threading
 
 
 def test_the_stop_button_of_the_kernel_stops_a_run(notebook: Notebook) -> None:
+    notebook.run("playground.steps = 999")
     press(notebook, "Run")
     notebook.page.locator(".sag-status", has_text="left").wait_for()
     notebook.page.evaluate("() => jupyterapp.commands.execute('kernelmenu:interrupt')")

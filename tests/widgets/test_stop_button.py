@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,8 +36,13 @@ def interrupts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def test_an_interrupt_cancels_all_work_and_goes_on(interrupts: list[int]) -> None:
     workers, begun = [Worker(), Worker()], threading.Barrier(3)
+
+    def work(stop: threading.Event) -> None:
+        begun.wait(10)
+        stop.wait(10)
+
     for worker in workers:
-        worker.start(lambda worker=worker: (begun.wait(10), worker.stop.wait(10))[0])
+        worker.start(partial(work, worker.stop))
     begun.wait(10)
     os.kill(os.getpid(), signal.SIGINT)
     assert all(worker.wait(10) for worker in workers)
