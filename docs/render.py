@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import hero
 import nbformat
 from nbclient import NotebookClient
 
@@ -14,7 +15,7 @@ PROMPT, SEED = "a fox on a blue background", 7
 
 
 def pictures() -> None:
-    """The README's: three guidances, one step as a diagram, one run as a strip."""
+    """One step as a diagram, one run as a strip, and three guidances of it."""
     model = sv.load()
     traces = sv.compare(model, PROMPT, cfg=3.0, sag=SAG(1.0), seed=SEED, steps=50, unguided=True)
     sv.plot.triptych(traces).save(DOCS / "compare.png")
@@ -42,6 +43,7 @@ def run(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    hero.make()
     pictures()
     for notebook in sorted((DOCS.parent / "notebooks").glob("*.ipynb")):
         run(notebook)

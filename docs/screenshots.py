@@ -15,7 +15,7 @@ import sagviz as sv
 from sagviz import CFG, SAG
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent / "tests" / "browser"))
+sys.path.insert(0, str(DOCS.parent / "tests"))
 from driver import chromium, jupyter, new_notebook  # noqa: E402
 
 VIEWPORT = {"width": 1360, "height": 2600}  # tall, so that no widget has to be scrolled

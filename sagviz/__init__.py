@@ -10,6 +10,7 @@ Run a model
     compare     CFG and CFG + SAG from the same noise
     estimate    what memory a run would take
     vocabulary  the words that a small model was taught
+    weighted    a prompt with weights, "a (red:1.3) fox", as embeddings
 
 Guidance, in any sum: CFG(3.0) + SAG(1.0)
     CFG         classifier-free guidance
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from sagviz.models import Model as Model
     from sagviz.models.load import load as load
     from sagviz.models.vocabulary import vocabulary as vocabulary
+    from sagviz.models.weighted import weighted as weighted
     from sagviz.plot.atlas import atlas as atlas
     from sagviz.plot.layers import layers as layers
     from sagviz.records.step import Step as Step
@@ -108,6 +110,7 @@ _HOME = {
     **dict.fromkeys(("SagvizError", "SagvizWarning"), "errors"),
     **dict.fromkeys(("Model", "load"), "models"),
     "vocabulary": "models.vocabulary",
+    "weighted": "models.weighted",
     "Step": "records.step",
     "Trace": "records.trace",
     **dict.fromkeys(("steps", "trace"), "sampling.loop"),

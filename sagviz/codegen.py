@@ -5,7 +5,6 @@ reports and mails.
 from __future__ import annotations
 
 import textwrap
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from sagviz.models.schedulers import scheduler_name
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.sampling.prepare import resume
 
 WIDTH = 100  # columns of the code that is written
 FILE = "run.sagtrace"
@@ -31,8 +29,8 @@ def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
 
     Args:
         model: what made the trace.
-        trace: the run; where its start noise was handed in, the code loads it from a file, because
-            no setting holds it.
+        trace: the run; where it was given noise or other tensors, the code loads it from a file,
+            because no setting holds them.
         step: one of its own steps, or what `what_if` made of one.
         image: which image of the batch.
     """
@@ -101,10 +99,10 @@ def _load(model: Model) -> str:
 def _run(model: Model, trace: Trace) -> list[str]:
     """How the trace came about: the first run, and the branches that its steps went through."""
     root, *branches = _ancestry(trace.settings)
-    if not _drew_its_noise(model, trace, root):
+    if root.inputs:
         return [
-            f"trace = sv.Trace.load({FILE!r})  # its noise was handed in: write it once with"
-            f" trace.save({FILE!r})"
+            f"trace = sv.Trace.load({FILE!r})  # was given {', '.join(root.inputs)}: write it once"
+            f" with trace.save({FILE!r})"
         ]
     lines = [_call("trace = sv.trace", ["model", repr(root.prompt), *_options(model, root)])]
     for settings, mask in zip(branches, _masks(trace), strict=True):
@@ -135,23 +133,17 @@ def _masks(trace: Trace) -> list[Tensor | None]:
     return [first.get(settings.branched_at or 0) for settings in _ancestry(trace.settings)[1:]]
 
 
-def _drew_its_noise(model: Model, trace: Trace, root: Settings) -> bool:
-    """Whether the run began with the noise of its seed, as far as its first step shows."""
-    if not len(trace) or trace[0].index != 0:
-        return True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the run itself has warned
-        return torch.equal(trace[0].x_t, resume(model, root).start)
-
-
 def _options(model: Model, settings: Settings) -> list[str]:
     """The keywords of `trace` that differ from their defaults, seed, steps and guidance always."""
-    given = [f"guidance={settings.guidance!r}", f"steps={settings.steps}", f"seed={settings.seed}"]
+    count = [f"steps={settings.steps}"] if settings.timesteps is None else []
+    given = [f"guidance={settings.guidance!r}", *count, f"seed={settings.seed}"]
     plain: dict[str, Any] = {
         "negative_prompt": "",
         "images": 1,
         "size": model.default_size,
         "eta": 0.0,
+        "clip_skip": None,
+        "timesteps": None,
     }
     given += [
         f"{name}={getattr(settings, name)!r}"
@@ -168,14 +160,15 @@ def _scheduler(model: Model, wanted: dict[str, Any]) -> list[str]:
 
 
 def _step(trace: Trace, step: Step) -> list[str]:
+    place = f"# step {step.number} of {trace.evaluations}; indices count from 0"
     own = next((other for other in trace if other.index == step.index), None)
     mask = _new_mask(trace, step)
     removed = own is not None and own.hand_mask is not None and step.hand_mask is None
     if own is not None and own.guidance == step.guidance and mask is None and not removed:
-        return [f"step = trace[{step.index}]"]
+        return [place, f"step = trace[{step.index}]"]
     given = ["mask=mask"] if mask is not None else ["mask=None"] if removed else []
     arguments = ["model", "trace", str(step.index), f"guidance={step.guidance!r}", *given]
-    return [*_mask_lines(mask), _call("step = sv.what_if", arguments)]
+    return [*_mask_lines(mask), place, _call("step = sv.what_if", arguments)]
 
 
 def _new_mask(trace: Trace, step: Step) -> Tensor | None:

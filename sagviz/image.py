@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -71,6 +72,31 @@ def as_mask(mask: MaskLike) -> Tensor:
     return cells
 
 
+def as_stencil(mask: MaskLike) -> Tensor:
+    """Which pixels are meant, (B, 1, H, W) of 0 and 1 on the CPU, of masks (H, W), (B, H, W) or
+    (B, 1, H, W), or of NumPy in colours (H, W, 3 or 4); grey counts as 1 from half on, as in
+    diffusers.
+
+    Raises:
+        ArgumentError: it is no mask.
+    """
+    try:
+        cells = _tensor(mask.convert("L") if isinstance(mask, Image.Image) else mask)
+    except (TypeError, ValueError, RuntimeError):
+        cells = torch.zeros(0)
+    numbers = cells.dtype != torch.bool and not cells.is_floating_point()
+    top = 255 if numbers and cells.numel() and cells.max() > 1 else 1
+    if isinstance(mask, np.ndarray) and cells.dim() == 3 and cells.shape[2] in (3, 4):
+        cells = cells[..., :3].float().mean(dim=2)
+    flat = cells[:, 0] if cells.dim() == 4 and cells.shape[1] == 1 else cells
+    if flat.dim() not in (2, 3) or not cells.numel() or not _within(cells, top):
+        raise ArgumentError(
+            f"the mask is {shown(mask)}; give (height, width) of 0 and 1, of true and false, of"
+            " floats from 0 to 1, or a black and white picture"
+        )
+    return (flat.reshape(-1, 1, *flat.shape[-2:]) >= top / 2).float()
+
+
 def _pixels(picture: PictureLike) -> Tensor:
     """(3, H, W) in [-1, 1]."""
     colours = _tensor(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
@@ -124,6 +150,22 @@ def to_webp(image: Image.Image, longest: int | None = None) -> bytes:
         image = image.copy()
         image.thumbnail((longest, longest))
     return _encoded(image, "WEBP", quality=90)
+
+
+def from_file(path: Path) -> Image.Image:
+    """The picture in a file.
+
+    Raises:
+        ArgumentError: it cannot be read as one.
+    """
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's kinds
+        raise ArgumentError(
+            f"{path} cannot be read as a picture ({error}); give a PNG, JPEG or WebP"
+        ) from error
+    return picture
 
 
 def from_png(content: bytes) -> Image.Image:

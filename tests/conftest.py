@@ -21,6 +21,7 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from side_by_side import machine
 from tiny import FAMILIES, build_pipe, quiet
+from tiny_transformers import TRANSFORMERS
 
 import sagviz as sv
 
@@ -94,12 +95,12 @@ class Family:
 
 @pytest.fixture(scope="session")
 def families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Family]:
-    """The family of a name in `tiny.FAMILIES`, made once."""
+    """The family of a name in `tiny.FAMILIES` or `tiny_transformers.TRANSFORMERS`, made once."""
 
     @cache
     def made(name: str) -> Family:
         path = tmp_path_factory.mktemp(name)
-        FAMILIES[name](path / "words").save_pretrained(path)
+        {**FAMILIES, **TRANSFORMERS}[name](path / "words").save_pretrained(path)
         return Family(path, quiet(DiffusionPipeline.from_pretrained(path)), sv.load(path))
 
     return made

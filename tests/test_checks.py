@@ -51,6 +51,7 @@ def refusal(call: Call, *args: Any, **options: Any) -> str:
         ("num_images_per_prompt", "give images=4"),
         ("height", "give size=(height, width)"),
         ("latents", "give noise=latents"),
+        ("mask_image", "give paint=mask"),
         ("callback_on_step_end", "sv.steps yields each step as soon as it is made"),
         ("sede", "did you mean seed?"),
     ],
@@ -140,6 +141,7 @@ def test_a_pipeline_in_the_models_place_is_loaded(
     assert torch.equal(own.latents, usual.latents)
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_taken_by_every_public_call(pipe: Any) -> None:
     options: dict[str, Any] = {"steps": 2, "progress": False}
     made = sv.compare(pipe, "a fox", **options)[1]

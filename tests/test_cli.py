@@ -19,6 +19,7 @@ from sagviz.cli.term_flags import TermFlag, term_flags
 from sagviz.guidance import Guidance, Term
 
 
+@pytest.mark.slow
 def test_generate_makes_the_picture_that_trace_makes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,9 +60,38 @@ def test_several_images_use_the_next_seeds(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-0.png", "a-1.png"]
 
 
+def test_generate_and_sweep_take_a_schedule_of_ones_own(tmp_path: Path) -> None:
+    out, store = tmp_path / "fox.png", tmp_path / "runs"
+    flags = ["--clip-skip", "1", "--timesteps", "999", "500", "100"]
+    assert main(["generate", "a fox", "--scheduler", "euler", "-o", str(out), *flags]) == 0
+    with Image.open(out) as picture:
+        noted = json.loads(picture.info["sagviz"])
+    assert (noted["clip_skip"], noted["timesteps"]) == (1, [999, 500, 100])
+    place = ["--schedulers", "euler", "--store", str(store)]
+    assert main(["sweep", "--prompts", "a fox", "--seeds", "7", *place, *flags]) == 0
+    (cell,) = sv.Sweep.open(store).plan.cells
+    assert json.loads(json.dumps(cell.settings.to_json())) == noted
+
+
+def test_generate_starts_from_a_picture(tmp_path: Path) -> None:
+    """And paints a part of it: the rest is the picture, as the autoencoder gives it back."""
+    image, paint, out = (tmp_path / name for name in ("fox.png", "mask.png", "out.sagtrace"))
+    Image.new("RGB", (64, 48), "orange").save(image)
+    Image.new("1", (64, 48)).save(paint)
+    flags = ["--image", str(image), "--strength", "0.5", "--paint", str(paint), "--steps", "4"]
+    assert main(["generate", "a fox", "-o", str(out), *flags]) == 0
+    made = sv.Trace.load(out)
+    assert (len(made), made.image.size, made.settings.strength) == (2, (64, 48), 0.5)
+    assert made.latents.equal(made.inputs["image"])
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["generate", "--image", "no/such.png"],
+        ["generate", "--strength", "0.5"],
+        ["generate", "--timesteps", "500", "999"],
+        ["generate", "--clip-skip", "9"],
         ["generate", "--model", "no/such-folder"],
         ["generate", "--model", "/no/such/folder"],
         ["generate", "--steps", "0"],
@@ -258,6 +288,7 @@ def test_files_are_written_over_by_force_only(
         assert made.size == (64, 64)
 
 
+@pytest.mark.slow
 def test_generate_writes_the_run_or_its_player(tmp_path: Path) -> None:
     command = ["generate", "a fox", "--seed", "3", "--steps", "2", "--images", "2", "-o"]
     assert main([*command, str(tmp_path / "fox.sagtrace")]) == 0

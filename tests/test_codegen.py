@@ -79,6 +79,8 @@ def test_code_of_a_change(model: sv.Model, name: str) -> None:
         {"eta": 0.5},
         {"negative_prompt": "red"},
         {"size": (48, 32)},
+        {"clip_skip": 1},
+        {"timesteps": (999, 500, 100), "scheduler": "euler"},
         {"keep": [3]},
     ],
     ids=str,
@@ -121,12 +123,14 @@ def test_code_of_a_run_with_its_own_noise(
     assert "sv.Trace.load" in check(model, trace, trace[1])
 
 
+@pytest.mark.slow
 def test_code_of_the_miniature() -> None:
     model = sv.load()
     trace = run(model, steps=2)
     assert "model = sv.load()\n" in check(model, trace, trace[0])
 
 
+@pytest.mark.slow
 def test_code_of_a_pipeline(pipe: Any) -> None:
     model = sv.load(pipe)
     trace = run(model)
@@ -137,6 +141,7 @@ def test_code_of_a_pipeline(pipe: Any) -> None:
     assert torch.equal(names["step"].eps, trace[0].eps)
 
 
+@pytest.mark.slow
 def test_formula_has_the_numbers(model: sv.Model) -> None:
     trace = run(model, images=2)
     step = sv.what_if(model, trace, 1, guidance=CFG(2.5) + SAG(-0.5))

@@ -1,1 +1,1 @@
-"""A U-Net's attention: its layers, read without a trace, disturbed in some rows."""
+"""A network's attention: its layers, read without a trace, disturbed in some rows."""

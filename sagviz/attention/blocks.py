@@ -1,96 +1,86 @@
-"""What whole transformer blocks of a network take and give, changed for some rows: the tokens on
-their way in, or the block left out.
-"""
+"""Where attention stands in a transformer, as its family says; a U-Net says it by its blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import nn
 
-from sagviz.attention.hooks import after, before
-from sagviz.attention.perturb import Perturbation, with_rows
-from sagviz.attention.read import rows_of
-from sagviz.errors import ArgumentError
-
-
-def block_of(path: str) -> str:
-    """The block that a self-attention layer is of; the layer itself where it stands alone, as in
-    unconditional U-Nets.
-    """
-    block, _, name = path.rpartition(".")
-    return block if name.startswith("attn") else path
+from sagviz.attention.compiled import plain
 
 
 @dataclass(frozen=True)
-class BlockPerturbation(Perturbation):
-    """Something done to the blocks of the layers."""
+class Blocks:
+    """How a transformer's blocks, which all work on one grid, hold their attention.
 
-    def blocks(self, unet: nn.Module) -> list[nn.Module]:
-        """The blocks, each once, in the order of their layers."""
-        return [unet.get_submodule(name) for name in dict.fromkeys(map(block_of, self.paths(unet)))]
+    Args:
+        lists: its attributes with the blocks, in the order in which they run.
+        layers: a block's attributes that are attention of the picture's tokens on themselves.
+        text: where a text's tokens stand in the same softmax: "first", "last", or "" where they do
+            not.
+        alone: those of its layers that have no text in them all the same.
+        filled: the picture's tokens are filled up to a multiple of this, by tokens of no use.
+        side: of a token in latent cells; `None` for the `patch_size` of its configuration.
 
-
-@dataclass(frozen=True)
-class PerturbedTokens(BlockPerturbation):
-    """Other tokens on their way into the blocks: a subclass says which, in `changed`."""
-
-    def changed(self, tokens: Tensor, place: int) -> Tensor:
-        """Tokens (rows, N, channels) as the block at `place` is to see them."""
-        raise NotImplementedError
-
-    def attach(
-        self, unet: nn.Module, rows: list[int], size: tuple[int, int]
-    ) -> Iterator[RemovableHandle]:
-        del size
-
-        def changer(place: int) -> Any:
-            def change(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-                hidden = args[0] if args else kwargs["hidden_states"]
-                own = rows_of(hidden, rows)
-                tokens = self.changed(own.flatten(2).mT if own.ndim == 4 else own, place)
-                new = tokens.mT.reshape(own.shape) if own.ndim == 4 else tokens
-                whole = with_rows(hidden, rows, new)
-                if args:
-                    return (whole, *args[1:]), kwargs
-                return args, {**kwargs, "hidden_states": whole}
-
-            return change
-
-        for place, block in enumerate(self.blocks(unet)):
-            yield before(block, changer(place))
-
-
-@dataclass(frozen=True)
-class SkippedBlocks(BlockPerturbation):
-    """Blocks left out: they give what they take. Of several outputs (picture and text) each is
-    replaced by the input of its shape.
-
-    Raises:
-        ArgumentError: during a call, two inputs have that shape.
+    Example:
+        >>> from sagviz.attention.blocks import Blocks
+        >>> Blocks(layers=("attn1",)).lists
+        ('transformer_blocks',)
     """
 
-    def attach(
-        self, unet: nn.Module, rows: list[int], size: tuple[int, int]
-    ) -> Iterator[RemovableHandle]:
-        del size
+    lists: tuple[str, ...] = ("transformer_blocks",)
+    layers: tuple[str, ...] = ("attn1",)
+    text: str = ""
+    alone: tuple[str, ...] = ()
+    filled: int = 1
+    side: int | None = None
 
-        def skip(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            taken = [part for part in (*args, *kwargs.values()) if isinstance(part, Tensor)]
+    def paths(self, network: nn.Module) -> list[str]:
+        """The dotted paths of all blocks."""
+        sizes = {name: len(getattr(plain(network), name)) for name in self.lists}
+        return [f"{name}.{place}" for name, size in sizes.items() for place in range(size)]
 
-            def unchanged(given: Tensor) -> Tensor:
-                own, *others = (part for part in taken if part.shape == given.shape)
-                if others and isinstance(output, tuple):
-                    raise ArgumentError(
-                        f"picture and text both come as {tuple(given.shape)}, so that a skipped"
-                        " block cannot tell them apart; give another size"
-                    )
-                return with_rows(given, rows, rows_of(own, rows))
+    def middle(self, network: nn.Module) -> str:
+        """The block at half the depth, which stands for a U-Net's middle block: a choice, since a
+        transformer has none.
+        """
+        paths = self.paths(network)
+        return paths[len(paths) // 2]
 
-            return tuple(map(unchanged, output)) if isinstance(output, tuple) else unchanged(output)
+    def attentions(self, network: nn.Module) -> list[str]:
+        """The dotted paths of the layers."""
+        candidates = [f"{block}.{name}" for block in self.paths(network) for name in self.layers]
+        known = dict(plain(network).named_modules())
+        return [path for path in candidates if path in known]
 
-        for block in self.blocks(unet):
-            yield after(block, skip)
+    def grid(self, network: Any, size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) in tokens for a latent of `size` = (H, W)."""
+        side = self.side or network.config.patch_size
+        return size[0] // side, size[1] // side
+
+    def has_text(self, path: str) -> bool:
+        """Whether text and picture share the softmax of a layer."""
+        return bool(self.text) and path.rpartition(".")[2] not in self.alone
+
+    def split(self, tokens: int, cells: int) -> tuple[slice, slice]:
+        """Of all tokens in a softmax, the picture's and the text's."""
+        if self.text == "first":
+            return slice(tokens - cells, tokens), slice(0, tokens - cells)
+        return slice(0, cells), slice(cells + -cells % self.filled, tokens)
+
+
+_known: dict[str, Blocks] = {}
+
+
+def register(classes: Iterable[str], blocks: Blocks | None) -> None:
+    """Say where attention stands in networks of these classes of diffusers."""
+    if blocks is not None:
+        _known.update(dict.fromkeys(classes, blocks))
+
+
+def blocks_of(network: Any) -> Blocks | None:
+    """Where it stands in this network; `None` for a U-Net."""
+    kinds = (kind.__name__ for kind in type(plain(network)).__mro__)
+    return next((_known[kind] for kind in kinds if kind in _known), None)

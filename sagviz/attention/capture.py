@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from sagviz.attention.layers import cross_of, find_cross, find_layer, layers, path_of
-from sagviz.attention.read import KINDS, Reading
+from sagviz.attention.layers import (
+    check_shared,
+    cross_of,
+    find_cross,
+    find_layer,
+    has_text,
+    layers,
+    path_of,
+)
+from sagviz.attention.read import KINDS, OF_TEXT, Reading
 from sagviz.attention.words import TextModel, words_of
 from sagviz.checks import check_wholes, format_bytes
 from sagviz.checks.classes import NamesArguments
@@ -21,9 +29,7 @@ class AttentionModel(TextModel, Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def unet(self) -> Any: ...
-    @property
-    def reads_text(self) -> bool: ...
+    def network(self) -> Any: ...
     @property
     def default_size(self) -> tuple[int, int]: ...
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]: ...
@@ -31,7 +37,7 @@ class AttentionModel(TextModel, Protocol):
 
 @dataclass(frozen=True)
 class Capture(metaclass=NamesArguments):
-    r"""What to read of a U-Net's attention. The pictures stay the same to the bit.
+    r"""What to read of a network's attention. The pictures stay the same to the bit.
 
     Self-attention is read on the branch that guidance starts from (the unconditional one under CFG,
     where SAG's map comes from, else the single one), attention to words on the branch that is given
@@ -42,8 +48,11 @@ class Capture(metaclass=NamesArguments):
             `sagviz.attention.layers.layers` lists them.
         what: one or several of "mass" (A_t: what each cell receives, its mean is 1), "row" (what
             the cell at `place` gives to each cell, summing to 1), "maps" (all of it, cell by cell:
-            N^2 numbers) and "words" (what each cell gives to each word of the prompt, by the
-            cross-attention beside the layer; with [start] and [end] it sums to 1 at each cell).
+            N^2 numbers), "words" (what each cell gives to each word of the prompt, by the
+            cross-attention beside the layer; with [start] and [end] it sums to 1 at each cell) and
+            "text" (where picture and text share a softmax, as in SD3 and Flux: the share that each
+            cell gives to the text, to which "words" sums there; the others are of the picture's
+            part, renormalised).
         place: (y, x) in cells of the latent, for "row"; a pixel's is the pixel divided by
             `model.pixels_per_cell`.
         heads: which heads; all where `None`.
@@ -107,32 +116,37 @@ class Capture(metaclass=NamesArguments):
                 f"place is {self.place}; give (y, x) in cells of the latent, which has {size[0]} x"
                 f" {size[1]}"
             )
-        if "words" in self.what and not model.reads_text:
+        if "words" in self.what and model.tokenizer is None:
             raise ArgumentError(
                 f"{model.name} reads no words, so that there is no attention to them; leave"
                 " 'words' out"
             )
         names = self.layers
         if self.layers == ("all",):
-            every = layers(model.unet, size)
+            every = layers(model.network, size)
             names = tuple(
-                name for name in every if "words" not in self.what or cross_of(model.unet, name)
+                name
+                for name in every
+                if ("words" not in self.what or cross_of(model.network, name))
+                and ("text" not in self.what or has_text(model.network, name))
             )
-        for name in names:
-            find_layer(model.unet, name, self.heads)
+        for name in names or self.layers:
+            find_layer(model.network, name, self.heads)
             if "words" in self.what:
-                find_cross(model.unet, name)
+                find_cross(model.network, name)
+            if "text" in self.what:
+                check_shared(model.network, name)
         return replace(self, layers=names)
 
     def readings(self, *, words: bool) -> tuple[Reading, ...]:
-        """What to read of the branch with the prompt (`words`), or of the one that guidance starts
-        from.
+        """What to read of the branch with the prompt (`words`: what concerns the text), or of the
+        one that guidance starts from.
         """
         return tuple(
             Reading(layer, kind, self.heads, self.per_head, self.place if kind == "row" else None)
             for layer in self.layers
             for kind in KINDS
-            if kind in self.what and (kind == "words") == words
+            if kind in self.what and (kind in OF_TEXT) == words
         )
 
     def bytes(
@@ -159,13 +173,16 @@ class Capture(metaclass=NamesArguments):
             12800
         """
         _, height, width = model.latent_shape(model.default_size if size is None else size)
-        wanted, known = self.resolved(model, (height, width)), layers(model.unet, (height, width))
+        wanted, known = (
+            self.resolved(model, (height, width)),
+            layers(model.network, (height, width)),
+        )
         words = len(words_of(model, prompt)) if "words" in self.what else 0
         numbers = 0
         for name in wanted.layers:
-            layer = known[path_of(model.unet, name)]
+            layer = known[path_of(model.network, name)]
             heads = len(self.heads or range(layer.heads)) if self.per_head else 1
-            a_cell = {"mass": 1, "row": 1, "maps": layer.tokens, "words": words}
+            a_cell = {"mass": 1, "row": 1, "maps": layer.tokens, "words": words, "text": 1}
             numbers += heads * layer.tokens * sum(a_cell[kind] for kind in set(self.what))
         return 4 * numbers * images * evaluations
 

@@ -26,7 +26,9 @@ class Captured:
         maps: (B, N, N): what each cell (second dimension) gives to each (third), row by row of the
             grid.
         words: (B, W, h, w): what each cell gives to each of the `names`; at each cell they sum to
-            1.
+            1, or to `text`.
+        text: (B, h, w): the share that each cell gives to the text, where picture and text share a
+            softmax.
         names: the prompt's words as the tokenizer splits it, between "[start]" and "[end]" (which
             padding is part of).
         place: (y, x) of the row's query, in cells of the latent.
@@ -45,6 +47,7 @@ class Captured:
     row: Tensor | None = None
     maps: Tensor | None = None
     words: Tensor | None = None
+    text: Tensor | None = None
     names: tuple[str, ...] = ()
     place: tuple[int, int] | None = None
 

@@ -1,5 +1,5 @@
-"""U-Nets under `torch.compile`. A compiled graph leaves hooks out, so calls with hooks run as they
-are written.
+"""Networks under `torch.compile`. A compiled graph leaves hooks out, so calls with hooks run as
+they are written.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def uncompiled() -> Iterator[None]:
     """
     if not hasattr(torch.compiler, "set_stance"):
         raise ModelError(
-            f"the U-Net is compiled, and torch {torch.__version__} cannot run it without for the"
+            f"the network is compiled, and torch {torch.__version__} cannot run it without for the"
             " calls whose attention is read or changed; take torch 2.6 or later, or do not compile"
         )
     with _turn, torch.compiler.set_stance("force_eager"):

@@ -1,4 +1,4 @@
-"""A U-Net's self-attention layers: their names, grids and heads."""
+"""The self-attention layers of a U-Net or transformer: their names, grids and heads."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 
 from torch import nn
 
+from sagviz.attention.blocks import blocks_of
 from sagviz.attention.compiled import plain
 from sagviz.errors import ArgumentError
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A self-attention layer: its grid (h, w) at some latent size, its heads, and the
-    cross-attention beside it, if any.
+    """A self-attention layer: its grid (h, w) at some latent size, its heads, and the layer where
+    the text is attended to, if any: the cross-attention beside it, or itself where picture and text
+    share a softmax.
     """
 
     name: str
@@ -31,81 +33,115 @@ class Layer:
         return math.prod(self.grid)
 
 
-def layers(unet: nn.Module, size: tuple[int, int]) -> dict[str, Layer]:
-    """All self-attention layers by their dotted paths, in the order of the U-Net's blocks, for a
-    latent of `size` = (H, W).
+def layers(network: nn.Module, size: tuple[int, int]) -> dict[str, Layer]:
+    """All self-attention layers by their dotted paths, in the order of the network's blocks, for
+    a latent of `size` = (H, W).
 
     Example:
         >>> import sagviz as sv
         >>> from sagviz.attention.layers import layers
-        >>> [layer.grid for layer in layers(sv.load().unet, (16, 16)).values()]
+        >>> [layer.grid for layer in layers(sv.load().network, (16, 16)).values()]
         [(8, 8), (8, 8), (8, 8), (8, 8)]
     """
-    grids, modules = _grids(unet, size), dict(plain(unet).named_modules())
+    modules, blocks = dict(plain(network).named_modules()), blocks_of(network)
+    if blocks is not None:
+        grid = blocks.grid(network, size)
+        return {
+            name: Layer(name, grid, modules[name].heads, cross_of(network, name))
+            for name in blocks.attentions(network)
+        }
+    grids = _grids(network, size)
     order = {block: place for place, block in enumerate(grids)}
     found = {
         name: ".".join(name.split(".")[: 1 if name.startswith("mid") else 2])
-        for name in self_attentions(unet)
+        for name in self_attentions(network)
     }
     return {
-        name: Layer(name, grids[block], modules[name].heads, cross_of(unet, name))
+        name: Layer(name, grids[block], modules[name].heads, cross_of(network, name))
         for name, block in sorted(found.items(), key=lambda item: order[item[1]])
     }
 
 
-def self_attentions(unet: nn.Module) -> list[str]:
+def self_attentions(network: nn.Module) -> list[str]:
     """The dotted paths of all self-attention layers."""
-    return [name for name, module in plain(unet).named_modules() if _is_self(module)]
+    if (blocks := blocks_of(network)) is not None:
+        return blocks.attentions(network)
+    return [name for name, module in plain(network).named_modules() if _is_self(module)]
 
 
-def path_of(unet: nn.Module, layer: str) -> str:
+def path_of(network: nn.Module, layer: str) -> str:
     """The dotted path of a layer: of "mid" the first in the middle block, which the paper reads."""
     if layer != "mid":
         return layer
-    mid = getattr(unet, "mid_block", None)
-    inside = () if mid is None else mid.named_modules(prefix="mid_block")
-    return next((name for name, module in inside if _is_self(module)), "mid_block")
+    mid = middle_block(network)
+    return next((name for name in self_attentions(network) if name.startswith(f"{mid}.")), mid)
 
 
-def default_layer(unet: nn.Module) -> str:
+def middle_block(network: nn.Module) -> str:
+    """The dotted path of the middle block: a U-Net's own, of a transformer the one at half the
+    depth.
+    """
+    blocks = blocks_of(network)
+    return "mid_block" if blocks is None else blocks.middle(network)
+
+
+def default_layer(network: nn.Module) -> str:
     """ "mid", or where the middle has no self-attention, the first one after it: the coarsest on
     the way up.
     """
-    known = self_attentions(unet)
-    if path_of(unet, "mid") in known:
+    known = self_attentions(network)
+    if path_of(network, "mid") in known:
         return "mid"
     return next(
         (name for name in known if name.startswith("up_blocks")), known[-1] if known else "mid"
     )
 
 
-def cross_of(unet: nn.Module, layer: str) -> str | None:
-    """The path of the cross-attention in the same transformer block as a self-attention, `None`
-    where there is none.
+def cross_of(network: nn.Module, layer: str) -> str | None:
+    """The path of the cross-attention in the same transformer block as a self-attention, its own
+    where picture and text share a softmax, `None` where there is neither.
     """
-    path = path_of(unet, layer)
+    path = path_of(network, layer)
+    if has_text(network, path):
+        return path
     cross = path.removesuffix("attn1") + "attn2"
     with suppress(AttributeError):
-        module: Any = unet.get_submodule(cross)
+        module: Any = network.get_submodule(cross)
         return cross if path.endswith("attn1") and module.is_cross_attention else None
     return None
 
 
-def find_cross(unet: nn.Module, layer: str) -> nn.Module:
-    """The cross-attention in the same transformer block as a self-attention.
+def has_text(network: nn.Module, layer: str) -> bool:
+    """Whether picture and text share the softmax of a layer."""
+    blocks = blocks_of(network)
+    return blocks is not None and blocks.has_text(path_of(network, layer))
+
+
+def check_shared(network: nn.Module, layer: str) -> None:
+    """Refuse a layer whose softmax picture and text do not share."""
+    if not has_text(network, layer):
+        raise ArgumentError(
+            f"the layer {layer!r} attends to the picture alone, so that the text has no share in"
+            " it; leave 'text' out, or take a layer where they share a softmax"
+        )
+
+
+def find_cross(network: nn.Module, layer: str) -> nn.Module:
+    """The layer where a self-attention's place attends to the text, see `cross_of`.
 
     Raises:
         ArgumentError: there is none.
     """
-    cross = cross_of(unet, layer)
+    cross = cross_of(network, layer)
     if cross is None:
         raise ArgumentError(
-            f"no words at {layer!r}: no cross-attention stands beside it; choose another layer"
+            f"no words at {layer!r}: it attends to no text, and no cross-attention stands beside"
+            " it; choose another layer"
         )
-    return unet.get_submodule(cross)
+    return network.get_submodule(cross)
 
 
-def find_layer(unet: nn.Module, layer: str, heads: Sequence[int] | None = None) -> Any:
+def find_layer(network: nn.Module, layer: str, heads: Sequence[int] | None = None) -> Any:
     """The self-attention module of that name, "mid" or a dotted path.
 
     Raises:
@@ -113,12 +149,12 @@ def find_layer(unet: nn.Module, layer: str, heads: Sequence[int] | None = None) 
     """
     module: Any = None
     with suppress(AttributeError):
-        module = unet.get_submodule(path_of(unet, layer))
-    if not _is_self(module):
-        mid = "'mid' and " if default_layer(unet) == "mid" else ""
+        module = network.get_submodule(path_of(network, layer))
+    known = self_attentions(network)
+    if path_of(network, layer) not in known:
+        mid = "'mid' and " if default_layer(network) == "mid" else ""
         raise ArgumentError(
-            f"no self-attention layer {layer!r}; this U-Net has {mid}"
-            f"{', '.join(self_attentions(unet))}"
+            f"no self-attention layer {layer!r}; this network has {mid}{', '.join(known)}"
         )
     if heads is not None and not set(heads) <= set(range(module.heads)):
         raise ArgumentError(
@@ -159,14 +195,14 @@ def _is_self(module: Any) -> bool:
     )
 
 
-def _grids(unet: Any, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
+def _grids(network: Any, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
     """(h, w) at which each block's attention works: a block samples down, or up, only after it."""
     grids, stack = dict[str, tuple[int, int]](), [size]
-    for place, block in enumerate(unet.down_blocks):
+    for place, block in enumerate(network.down_blocks):
         grids[f"down_blocks.{place}"] = stack[-1]
         stack += [_halved(stack[-1])] if getattr(block, "downsamplers", None) else []
     grids["mid_block"] = stack[-1]
-    for place, block in enumerate(unet.up_blocks):
+    for place, block in enumerate(network.up_blocks):
         grids[f"up_blocks.{place}"] = (
             stack.pop() if getattr(block, "upsamplers", None) else stack[-1]
         )

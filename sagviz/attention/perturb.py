@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
+from sagviz.attention.blocks import blocks_of
 from sagviz.attention.hooks import before
-from sagviz.attention.layers import find_layer, grid_of, self_attentions
-from sagviz.attention.read import inputs_of, normed, queries_and_keys, rows_of, spans
+from sagviz.attention.joint import Act, Softmax, at_softmax, others_and_own
+from sagviz.attention.layers import find_layer, grid_of, has_text, middle_block, self_attentions
+from sagviz.attention.projected import inputs_of, normed, queries_and_keys, rows_of, spans
 from sagviz.diffusion.precision import exact
 
 CPU = torch.device("cpu")
@@ -33,12 +36,14 @@ class Perturbation:
 
     layers: tuple[str, ...]
 
-    def paths(self, unet: nn.Module) -> list[str]:
+    def paths(self, network: nn.Module) -> list[str]:
         """The self-attention layers, each once."""
-        return list(dict.fromkeys(path for layer in self.layers for path in layers_of(unet, layer)))
+        return list(
+            dict.fromkeys(path for layer in self.layers for path in layers_of(network, layer))
+        )
 
     def attach(
-        self, unet: nn.Module, rows: list[int], size: tuple[int, int]
+        self, network: nn.Module, rows: list[int], size: tuple[int, int]
     ) -> Iterator[RemovableHandle]:
         """Hooks that change these rows, for a latent of `size` = (H, W)."""
         raise NotImplementedError
@@ -58,17 +63,22 @@ class PerturbedMap(Perturbation):
     heads: tuple[int, ...] | None = None
 
     def attach(
-        self, unet: nn.Module, rows: list[int], size: tuple[int, int]
+        self, network: nn.Module, rows: list[int], size: tuple[int, int]
     ) -> Iterator[RemovableHandle]:
         def mixed(attn: Any, given: dict[str, Any]) -> Tensor:
             time = None if given.get("temb") is None else rows_of(given["temb"], rows)
             return _mixed(attn, rows_of(given["hidden_states"], rows), time, self.blur_sigma, size)
 
-        for path in self.paths(unet) if self.blur_sigma != 0 else []:
-            yield from mix_anew(unet.get_submodule(path), rows, mixed, self.heads)
+        for path in self.changed(network):
+            if not has_text(network, path):
+                yield from mix_anew(network.get_submodule(path), rows, mixed, self.heads)
+
+    def changed(self, network: nn.Module) -> list[str]:
+        """The layers whose map is another one: none without blur."""
+        return [] if self.blur_sigma == 0 else self.paths(network)
 
 
-def layers_of(unet: nn.Module, layer: str) -> list[str]:
+def layers_of(network: nn.Module, layer: str) -> list[str]:
     """The self-attention layers that a name stands for: "all", "mid" and any other block for all
     in it, a dotted path for itself.
 
@@ -76,25 +86,26 @@ def layers_of(unet: nn.Module, layer: str) -> list[str]:
         ArgumentError: there is none.
     """
     if layer == "all":
-        return self_attentions(unet)
-    block = "mid_block" if layer == "mid" else layer
+        return self_attentions(network)
+    block = middle_block(network) if layer == "mid" else layer
     found = [
-        path for path in self_attentions(unet) if path == block or path.startswith(f"{block}.")
+        path for path in self_attentions(network) if path == block or path.startswith(f"{block}.")
     ]
     if not found:
-        find_layer(unet, layer)  # which says what there is
+        find_layer(network, layer)  # which says what there is
     return found
 
 
 @contextmanager
 def perturb(
-    unet: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size: tuple[int, int]
+    network: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size: tuple[int, int]
 ) -> Iterator[None]:
     """While open, each pass of this thread through the network treats these rows another way.
 
     A layer runs on all rows as it always does, and what it takes or gives is replaced in these rows
     alone, so that every norm, residual and processor stays the layer's own; nothing is left behind
-    however the block ends.
+    however the block ends. Where picture and text share a softmax, the picture's tokens alone are
+    disturbed, and attend to the text as before.
 
     Args:
         wanted: each change, and the rows of the batch that it is made to.
@@ -105,9 +116,58 @@ def perturb(
     """
     with ExitStack() as handles:
         for change, rows in wanted.items():
-            for handle in change.attach(unet, list(rows), size):
+            for handle in change.attach(network, list(rows), size):
                 handles.callback(handle.remove)
+        handles.enter_context(at_softmax(network, _in_softmaxes(network, wanted, size)))
         yield
+
+
+def _in_softmaxes(
+    network: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size: tuple[int, int]
+) -> dict[str, Act]:
+    """What other maps do in layers where picture and text share a softmax, by the layer's path."""
+    shared = dict[str, list[tuple[PerturbedMap, Sequence[int]]]]()
+    for change, rows in wanted.items():
+        if isinstance(change, PerturbedMap):
+            for path in filter(partial(has_text, network), change.changed(network)):
+                shared.setdefault(path, []).append((change, rows))
+    return {path: _in_softmax(network, changes, size) for path, changes in shared.items()}
+
+
+def _in_softmax(
+    network: nn.Module, changes: Sequence[tuple[PerturbedMap, Sequence[int]]], size: tuple[int, int]
+) -> Act:
+    """Changes what comes out of one such softmax, in some rows, for the picture's tokens alone."""
+    blocks = blocks_of(network)
+    assert blocks is not None, "only transformers have such a softmax"
+    grid = blocks.grid(network, size)
+
+    def mix(call: Softmax, out: Tensor) -> Tensor:
+        picture, _ = blocks.split(call.key.shape[2], math.prod(grid))
+        out = out.clone()
+        for change, rows in changes:
+            heads = list(range(out.shape[1])) if change.heads is None else list(change.heads)
+            for part in spans(rows):
+                own = call.map(itemgetter(part))
+                mixed = (
+                    others_and_own(own, picture)
+                    if change.blur_sigma is None
+                    else _blurred(own, picture, grid, change.blur_sigma)
+                )
+                for head in heads:
+                    out[part, head, picture] = mixed[:, head]
+        return out
+
+    return mix
+
+
+def _blurred(call: Softmax, picture: slice, grid: tuple[int, int], sigma: float) -> Tensor:
+    """What the picture's tokens get by blurred queries, (B, heads, N, d)."""
+    blurred = blur_queries(call.query[:, :, picture], grid, sigma)
+    bias = None if call.bias is None else call.bias[:, None].to(blurred.dtype)
+    return F.scaled_dot_product_attention(
+        blurred, call.key, call.value, attn_mask=bias, scale=call.scale
+    )
 
 
 def mix_anew(

@@ -1,23 +1,37 @@
-"""Where a U-Net's attention goes, read at any of its layers without touching its output."""
+"""Where a network's attention goes, read at any of its layers without touching its output."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sagviz.attention.blocks import blocks_of
 from sagviz.attention.hooks import before
-from sagviz.attention.layers import cell_of, find_cross, find_layer, grid_of
+from sagviz.attention.joint import Act, Softmax, at_softmax
+from sagviz.attention.layers import (
+    cell_of,
+    check_shared,
+    find_cross,
+    find_layer,
+    grid_of,
+    has_text,
+    path_of,
+)
+from sagviz.attention.projected import inputs_of, queries_and_keys, rows_of
 from sagviz.diffusion.precision import exact
 
 # probabilities at a time: a map of N x N is never held whole. A CPU is fast where they fit its
 # cache, a GPU where few kernels are launched.
 SCORES, GPU_SCORES = 2**18, 2**24  # 1 MiB, 64 MiB
-KINDS = ("mass", "row", "maps", "words")
+KINDS = ("mass", "row", "maps", "words", "text")
+OF_TEXT = ("words", "text")  # what is read of the branch with the prompt
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,10 @@ class Reading:
         layer: "mid" or a dotted path.
         kind: "mass" is A_t, what each cell receives, (B, h, w); "row" what the cell `place` gives
             to each, (B, h, w); "maps" the whole of it, (B, queries, keys); "words" what each cell
-            gives to each token of the text, (B, tokens, h, w).
+            gives to each token of the text, (B, tokens, h, w), and "text" what it gives to all of
+            it where picture and text share a softmax, (B, h, w). There the first three are of the
+            softmax over the picture's tokens alone, and what a cell gives to words sums to its
+            "text".
         heads: which heads; all where `None`.
         per_head: whether to keep the heads apart, as a dimension after the first, instead of their
             mean.
@@ -59,7 +76,7 @@ def mass_per_head(q: Tensor, k: Tensor, scale: float) -> Tensor:
     some heads at a time.
     """
     tokens = k.shape[2]
-    scores = SCORES if k.device.type == "cpu" else GPU_SCORES
+    scores = _at_once(k)
     together, queries = max(1, scores // tokens**2), max(1, scores // tokens)
     masses: list[Tensor] = []
     for some_q, some_k in zip(
@@ -75,13 +92,13 @@ def mass_per_head(q: Tensor, k: Tensor, scale: float) -> Tensor:
 
 @contextmanager
 def capture(
-    unet: nn.Module, wanted: Mapping[Reading, Sequence[int]], size: tuple[int, int]
+    network: nn.Module, wanted: Mapping[Reading, Sequence[int]], size: tuple[int, int]
 ) -> Iterator[dict[Reading, Tensor]]:
-    """While open, each pass of this thread through the U-Net puts what was wanted of it into the
+    """While open, each pass of this thread through the network puts what was wanted of it into the
     dictionary that is given, float32.
 
     A hook sees a layer's input and repeats its two small projections; the layer itself runs as it
-    always does, so the U-Net's output is unchanged to the bit, and nothing is left behind however
+    always does, so the network's output is unchanged to the bit, and nothing is left behind however
     the block ends.
 
     Args:
@@ -99,39 +116,51 @@ def capture(
 
         return read
 
+    shared: dict[str, dict[Reading, Sequence[int]]] = {}
     with ExitStack() as handles:
         for reading, rows in wanted.items():
-            module = _module(unet, reading)
-            handles.callback(before(module, reader(reading, rows)).remove)
+            module = _module(network, reading)
+            if has_text(network, reading.layer):
+                shared.setdefault(path_of(network, reading.layer), {})[reading] = rows
+            else:
+                handles.callback(before(module, reader(reading, rows)).remove)
+        acts = {path: _joint_reader(network, part, size, found) for path, part in shared.items()}
+        handles.enter_context(at_softmax(network, acts))
         yield found
 
 
-def rows_of(x: Tensor, rows: Sequence[int]) -> Tensor:
-    """These rows of a batch, taken by slices: a list of them would be copied to the device, which
-    waits.
-    """
-    parts = [x[part] for part in spans(rows)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _joint_reader(
+    network: nn.Module,
+    wanted: Mapping[Reading, Sequence[int]],
+    size: tuple[int, int],
+    found: dict[Reading, Tensor],
+) -> Act:
+    """Reads a softmax that picture and text share, and leaves it as it is."""
+    blocks = blocks_of(network)
+    assert blocks is not None, "only transformers have such a softmax"
+    grid = blocks.grid(network, size)
+
+    def read(call: Softmax, out: Tensor) -> Tensor:
+        picture, text = blocks.split(call.key.shape[2], math.prod(grid))
+        for reading, rows in wanted.items():
+            own = call.map(partial(rows_of, rows=rows))
+            q, k, place = own.query[:, :, picture], own.key, (own.scale, grid, size)
+            if reading.kind not in OF_TEXT:
+                found[reading] = summed_up(reading, q, k[:, :, picture], *place)
+                continue
+            given = summed_up(reading, q, k, *place, bias=own.bias, keep=text)
+            found[reading] = given if reading.kind == "words" else given.sum(dim=-3)
+        return out
+
+    return read
 
 
-def spans(rows: Sequence[int]) -> list[slice]:
-    """Rows as slices, in their order."""
-    starts = [at for at in range(len(rows)) if at == 0 or rows[at] != rows[at - 1] + 1]
-    return [
-        slice(rows[start], rows[end - 1] + 1)
-        for start, end in zip(starts, [*starts[1:], len(rows)], strict=True)
-    ]
-
-
-def inputs_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What an attention layer of diffusers was called with, by name."""
-    return {**dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)), **kwargs}
-
-
-def _module(unet: nn.Module, reading: Reading) -> nn.Module:
+def _module(network: nn.Module, reading: Reading) -> nn.Module:
     """The layer that a reading is taken at."""
-    module: nn.Module = find_layer(unet, reading.layer, reading.heads)
-    return find_cross(unet, reading.layer) if reading.kind == "words" else module
+    module: nn.Module = find_layer(network, reading.layer, reading.heads)
+    if reading.kind == "text":
+        check_shared(network, reading.layer)
+    return find_cross(network, reading.layer) if reading.kind == "words" else module
 
 
 def _read(
@@ -143,60 +172,75 @@ def _read(
         None if part is None else rows_of(part, rows)
         for part in (given.get("encoder_hidden_states"), given.get("temb"))
     )
+    bias = given.get("attention_mask")
     q, k = queries_and_keys(attn, hidden, text, time)
+    return summed_up(
+        reading,
+        *(q, k, attn.scale, grid_of(q.shape[2], size), size),
+        bias=None if bias is None else rows_of(bias, rows),
+    )
+
+
+def summed_up(
+    reading: Reading,
+    q: Tensor,
+    k: Tensor,
+    scale: float,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    bias: Tensor | None = None,
+    keep: slice = slice(None),
+) -> Tensor:
+    """What a reading takes of the softmax of queries and keys, (B, heads, N, d) each.
+
+    Args:
+        grid: (h, w) of the queries; `size` that of the latent.
+        bias: added to the scores of each key, (B, 1, keys), as a mask is.
+        keep: of which keys, for all but "mass".
+    """
     if reading.heads is not None:
         q, k = (torch.stack([part[:, head] for head in reading.heads], dim=1) for part in (q, k))
-    grid = grid_of(q.shape[2], size)
     if reading.kind == "mass":
-        received = mass_per_head(q, k, attn.scale).unflatten(2, grid)
+        received = mass_per_head(q, k, scale).unflatten(2, grid)
         return received if reading.per_head else received.mean(dim=1)
     if reading.place is not None:
         y, x = cell_of(reading.place, size, grid)
         q = q[:, :, y * grid[1] + x, None]
-    given_away = _probabilities(q, k, attn.scale, reading.per_head)
+    given_away = _probabilities(q, k, scale, reading.per_head, bias, keep)
     if reading.kind == "maps":
         return given_away
-    return (
-        given_away.mT.unflatten(-1, grid)
-        if reading.kind == "words"
-        else given_away.squeeze(-2).unflatten(-1, grid)
-    )
+    if reading.kind == "row":
+        return given_away.squeeze(-2).unflatten(-1, grid)
+    return given_away.mT.unflatten(-1, grid)
 
 
-def normed(attn: Any, hidden: Tensor, time: Tensor | None) -> Tensor:
-    """(B, N, channels): a layer's input as diffusers' attention processors project it."""
-    if attn.spatial_norm is not None:
-        hidden = attn.spatial_norm(hidden, time)
-    if hidden.ndim == 4:
-        hidden = hidden.flatten(2).mT
-    return hidden if attn.group_norm is None else attn.group_norm(hidden.mT).mT
-
-
-def queries_and_keys(
-    attn: Any, hidden: Tensor, text: Tensor | None, time: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """(B, heads, N, d) each, as diffusers' attention processors make them of a layer's input."""
-    hidden = normed(attn, hidden, time)
-    if text is not None and attn.norm_cross:
-        text = attn.norm_encoder_hidden_states(text)
-    projected = attn.to_q(hidden), attn.to_k(hidden if text is None else text)
-    q, k = (part.unflatten(2, (attn.heads, -1)).transpose(1, 2) for part in projected)
-    return q if attn.norm_q is None else attn.norm_q(q), (
-        k if attn.norm_k is None else attn.norm_k(k)
-    )
-
-
-def _probabilities(q: Tensor, k: Tensor, scale: float, per_head: bool) -> Tensor:
-    """Softmax over keys, (B, heads, queries, keys), or the mean over heads, head by head so that
-    one is held at a time.
+def _probabilities(
+    q: Tensor, k: Tensor, scale: float, per_head: bool, bias: Tensor | None, keep: slice
+) -> Tensor:
+    """Softmax over keys, (B, heads, queries, kept keys), or the mean over heads: some queries of a
+    head at a time, so that beside the result little is held.
     """
-    heads = (_softmax(q[:, head], k[:, head].float().mT, scale) for head in range(q.shape[1]))
+    queries = max(1, _at_once(k) // k.shape[2])
+
+    def of_head(head: int) -> Tensor:
+        keys = k[:, head].float().mT
+        blocks = q[:, head].split(queries, dim=1)
+        return torch.cat([_softmax(each, keys, scale, bias)[..., keep] for each in blocks], dim=1)
+
+    heads = map(of_head, range(q.shape[1]))
     if per_head:
         return torch.stack(list(heads), dim=1)
     return sum(heads, start=q.new_zeros((), dtype=torch.float32)) / q.shape[1]
 
 
-def _softmax(q: Tensor, keys: Tensor, scale: float) -> Tensor:
+def _at_once(k: Tensor) -> int:
+    """How many probabilities are held at a time."""
+    return SCORES if k.device.type == "cpu" else GPU_SCORES
+
+
+def _softmax(q: Tensor, keys: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
     """Probabilities (..., queries, keys) in float32, of keys (..., d, keys) that are so already."""
     with exact(q.device):
-        return torch.softmax((scale * q.float()) @ keys, dim=-1)
+        scores = (scale * q.float()) @ keys
+    return torch.softmax(scores if bias is None else scores + bias, dim=-1)

@@ -10,6 +10,24 @@ from itertools import count, takewhile
 from typing import Any, Protocol
 
 START, END = "[start]", "[end]"  # the text encoder's own tokens; padding counts as the end
+EMPTY = "[left out]"  # the tokens of a text encoder that is not there
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A prompt as one text encoder is given it.
+
+    Attributes:
+        tokenizer: `None` where the encoder was left out, and its tokens are zeros.
+        ids: with what fills them up.
+        mark: put behind its words, where several encoders stand one after the other.
+        begin: of the prompt in them; `None` for behind the token for the start, if there is one.
+    """
+
+    tokenizer: Any
+    ids: list[int]
+    mark: str = ""
+    begin: int | None = None
 
 
 class TextModel(Protocol):
@@ -17,6 +35,7 @@ class TextModel(Protocol):
 
     @property
     def tokenizer(self) -> Any: ...
+    def token_lists(self, prompt: str) -> list[Tokens]: ...
     def at_work(self) -> AbstractContextManager[Any]: ...
 
 
@@ -46,42 +65,59 @@ def with_all_vectors(tokenizer: Any, prompt: str) -> str:
     return prompt
 
 
-def padded(tokenizer: Any, text: str, **options: Any) -> Any:
-    """The tokens of a text, cut or filled up to the tokenizer's length; a tokenizer's state is
-    shared: hold the lock.
+def padded(tokenizer: Any, text: str, length: int | None = None, **options: Any) -> Any:
+    """The tokens of a text, cut or filled up to this length, the tokenizer's own where `None`; a
+    tokenizer's state is shared: hold the lock.
     """
     return tokenizer(
         with_all_vectors(tokenizer, text),
         padding="max_length",
         truncation=True,
-        max_length=tokenizer.model_max_length,
+        max_length=length or tokenizer.model_max_length,
         **options,
     )
 
 
 def words_of(model: TextModel, prompt: str) -> list[Word]:
-    """How the tokens of a prompt make up its words; CLIP's tokenizer marks the last piece of each
-    by "</w>".
+    """How the tokens of a prompt make up its words, those of several text encoders one after the
+    other.
     """
-    tokenizer = model.tokenizer
     # a tokenizer keeps padding and truncation as its own state, which threads would share
     with model.at_work():
-        ids = padded(tokenizer, prompt).input_ids
-        end = ids.index(tokenizer.eos_token_id, 1)
-        pieces, known = tokenizer.convert_ids_to_tokens(ids[: end + 1]), added(tokenizer)
-        ends = [
-            place + 1
-            for place in range(1, end)
-            if pieces[place].endswith("</w>")
-            or (pieces[place] in known and not _goes_on(pieces[place], pieces[place + 1], known))
-        ]
-        ends += [end] if ends[-1:] != [end] and end > 1 else []  # a word that was cut
-        spans = list(zip([1, *ends], ends, strict=False))
-        words = [
-            Word(_name(tokenizer, ids[first:beyond], known), first, beyond)
-            for first, beyond in spans
-        ]
-    return [Word(START, 0, 1), *words, Word(END, end, len(ids))]
+        words, before = list[Word](), 0
+        for tokens in model.token_lists(prompt):
+            words += [
+                Word(word.name + tokens.mark, word.first + before, word.beyond + before)
+                for word in _words(tokens)
+            ]
+            before += len(tokens.ids)
+    return words
+
+
+def _words(tokens: Tokens) -> list[Word]:
+    """CLIP's tokenizer marks the last piece of each word by "</w>", T5's the first by "▁" and
+    Qwen's by "Ġ".
+    """
+    tokenizer, ids = tokens.tokenizer, tokens.ids
+    if tokenizer is None:
+        return [Word(EMPTY, 0, len(ids))]
+    begin = int(ids[0] == tokenizer.bos_token_id) if tokens.begin is None else tokens.begin
+    end = ids.index(tokenizer.eos_token_id, begin)
+    pieces, known = tokenizer.convert_ids_to_tokens(ids[: end + 1]), added(tokenizer)
+    ends = [
+        place + 1
+        for place in range(begin, end)
+        if pieces[place].endswith("</w>")
+        or pieces[place + 1].startswith(("▁", "Ġ"))
+        or (pieces[place] in known and not _goes_on(pieces[place], pieces[place + 1], known))
+    ]
+    ends += [end] if ends[-1:] != [end] and end > begin else []  # a word that was cut
+    spans = list(zip([begin, *ends], ends, strict=False))
+    words = [
+        Word(_name(tokenizer, ids[first:beyond], known), first, beyond) for first, beyond in spans
+    ]
+    start = [Word(START, 0, begin)] * (begin > 0)
+    return [*start, *words, Word(END, end, len(ids))]
 
 
 def _goes_on(piece: str, following: str, known: Collection[str]) -> bool:

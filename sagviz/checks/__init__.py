@@ -41,6 +41,9 @@ OUR_NAMES: Mapping[str, tuple[str, ...]] = {
         ("sampler", "sampler_name", "scheduler"), ("scheduler='ddim'", "schedulers=['ddim']")
     ),
     "ddim_eta": ("eta=1.0",),
+    **dict.fromkeys(("init_image", "input_image"), ("image=picture",)),
+    "denoising_strength": ("strength=0.6",),
+    "mask_image": ("paint=mask",),
     "torch_dtype": ("dtype='float16'",),
     **dict.fromkeys(("prompt_2", "text"), ("prompt='a fox'", "prompts=['a fox']")),
     **dict.fromkeys(("negative", "negative_prompt_2"), ("negative_prompt='blurry'",)),

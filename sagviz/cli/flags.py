@@ -99,6 +99,28 @@ def terms(arguments: argparse.Namespace) -> Guidance:
     return Guidance(tuple(Term.kinds[name](scale) for name, scale in arguments.terms if scale))
 
 
+def add_schedule(parser: argparse.ArgumentParser) -> None:
+    """The flags that `schedule` reads."""
+    parser.add_argument(
+        "--clip-skip",
+        type=whole,
+        metavar="LAYERS",
+        help="how many last layers of the text encoder are left out for the prompt (none)",
+    )
+    parser.add_argument(
+        "--timesteps",
+        type=whole,
+        nargs="+",
+        metavar="TIME",
+        help="where to evaluate, falling from 999 at most, in place of --steps (by the scheduler)",
+    )
+
+
+def schedule(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What such flags say, as arguments of `trace` and `sweep`."""
+    return {name: getattr(arguments, name) for name in ("clip_skip", "timesteps")}
+
+
 def add_force(parser: argparse.ArgumentParser) -> None:
     """The flag that `check_free` reads."""
     parser.add_argument(

@@ -7,7 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sagviz.cli.flags import add_force, add_settings, check_free, settings, terms, whole
+from sagviz.cli.flags import (
+    add_force,
+    add_schedule,
+    add_settings,
+    check_free,
+    schedule,
+    settings,
+    terms,
+    whole,
+)
 from sagviz.errors import ArgumentError
 from sagviz.files import expanded, save
 from sagviz.reports.parameters import Parameters
@@ -41,6 +50,17 @@ def add(commands: Any) -> None:
     )
     add_force(parser)
     add_settings(parser, skip=("prompt", "explain_at"))
+    add_schedule(parser)
+    parser.add_argument("--image", type=expanded, help="a picture to start from (noise alone)")
+    parser.add_argument(
+        "--strength", type=float, help="how much of the way is run from a picture, 0 to 1 (0.8)"
+    )
+    parser.add_argument(
+        "--paint",
+        type=expanded,
+        metavar="MASK",
+        help="a picture of the same size, white where --image is made anew (everywhere)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -59,13 +79,22 @@ def run(arguments: argparse.Namespace) -> None:
     check_free(arguments, paths)
     parameters = Parameters.checked(settings(arguments))
     model = parameters.load()
-    given = parameters.settings(model)
+    given = {**parameters.settings(model), **schedule(arguments), **_from_picture(arguments)}
     more = given.pop("terms") + terms(arguments)
     guidance = as_guidance(given.pop("cfg")) + given.pop("sag") + more
     keep: list[int] | None = [] if out.suffix.lower() == ".png" else None
     made = trace(model, guidance=guidance, images=arguments.images, keep=keep, **given)
     for number, path in enumerate(paths):
         print(_write(made, number, path))
+
+
+def _from_picture(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of a picture say, as arguments of `trace`."""
+    from sagviz.image import from_file
+
+    files = {name: getattr(arguments, name) for name in ("image", "paint")}
+    opened = {name: path and from_file(path) for name, path in files.items()}
+    return {**opened, "strength": arguments.strength}
 
 
 def _paths(out: Path, images: int) -> list[Path]:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sagviz.cli.flags import PURPOSES, scale, whole
+from sagviz.cli.flags import PURPOSES, add_schedule, scale, schedule, whole
 from sagviz.files import from_home
 from sagviz.mini import NAME
 
@@ -57,6 +57,7 @@ def add(commands: Any) -> None:
         default="runs",
         help="folder or fsspec address of the cells and of table.csv (runs)",
     )
+    add_schedule(parser)
     engine = parser.add_mutually_exclusive_group()
     engine.add_argument(
         "--workers",
@@ -84,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             guidance=_guidance(model, arguments),
             schedulers=[name or None for name in arguments.schedulers],
             executor=executor,
+            **schedule(arguments),
             **{name: getattr(arguments, name) for name in GIVEN},
         )
     for cell, reason in made.failed.items():

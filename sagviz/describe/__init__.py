@@ -10,5 +10,6 @@ from sagviz.describe.quantities import of_panes as of_panes
 from sagviz.describe.quantities import push_title as push_title
 from sagviz.describe.sentences import SHARES as SHARES
 from sagviz.describe.sentences import WAYS as WAYS
+from sagviz.describe.sentences import file_stem as file_stem
 from sagviz.describe.sentences import of_guidance as of_guidance
 from sagviz.describe.sentences import of_step as of_step

@@ -60,7 +60,7 @@ TABLE = (  # in the order of the method; each term's own stands before their sum
         "noisy latent",
         "xₜ",
         f"what goes in: {FACED}",
-        "step {step.index}, t = {step.t:.0f}, noise σ = {step.sigma:.2f}",
+        "step {step.number}, t = {step.t:.0f}, noise σ = {step.sigma:.2f}",
     ),
     Quantity("x0_hat", "prediction", "x̂₀", CLEAN),
     Quantity(

@@ -5,12 +5,15 @@ pushes.
 from __future__ import annotations
 
 import math
+import re
 
 from sagviz import measure
 from sagviz.describe.quantities import near
 from sagviz.guidance import CFG, SAG, Guidance, Term
+from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 
+LETTERS = 40  # of a prompt in a file's name
 SHARES = (  # up to which ratio a term's push is called what, compared with another's
     (0.05, "almost nothing beside CFG's"),
     (0.15, "a tenth of CFG's"),
@@ -37,22 +40,31 @@ def of_guidance(guidance: Guidance) -> str:
     return " + ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
 
 
+def file_stem(settings: Settings) -> str:
+    """A run as a file's name without its ending: the first words of the prompt, the seed, the
+    scales.
+    """
+    words = re.sub(r"\W+", "-", settings.prompt.lower()).strip("-")[:LETTERS].rstrip("-")
+    scales = [f"{term.name}{term.scale:g}" for term in settings.guidance.terms] or ["plain"]
+    return "-".join([words or "no-prompt", f"seed{settings.seed}", *scales])
+
+
 def of_step(step: Step, evaluations: int) -> str:
     """What happens in this step, for people.
 
     Args:
-        evaluations: of the whole run; steps count from 0.
+        evaluations: of the whole run. Steps count from 1 in words: `trace[0]` is step 1.
     """
     return " ".join([_where(step, evaluations), *_mask(step), *_pushes(step)])
 
 
 def _where(step: Step, evaluations: int) -> str:
-    place = {0: ", the first", evaluations - 1: ", the last"}.get(step.index, "")
+    place = {1: ", the first", evaluations: ", the last"}.get(step.number, "")
     noise = (step.sigma / step.level.norm) ** 2  # share of the variance, the clean latent's being 1
     amount = "hardly any noise is left"
     if noise >= 0.005:
         amount = f"noise is still {noise:.0%} of the latent"
-    return f"Step {step.index}{place} of {evaluations}: {amount}."
+    return f"Step {step.number}{place} of {evaluations}: {amount}."
 
 
 def _mask(step: Step) -> list[str]:

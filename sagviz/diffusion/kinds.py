@@ -1,4 +1,5 @@
-"""The schedulers that are tested, by name: diffusers' class, and its options."""
+"""The schedulers that are tested, by name: diffusers' class, and its options; those of models that
+were trained by flow matching apart."""
 
 from __future__ import annotations
 
@@ -32,4 +33,14 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "deis": ("DEISMultistepScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
 }
-KINDS = frozenset(kind for kind, _ in SCHEDULERS.values())
+BY_FLOW: dict[str, Any] = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+FLOW_SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "heun": ("FlowMatchHeunDiscreteScheduler", {}),
+    "dpm++ 2m": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "solver_order": 2, **BY_FLOW},
+    ),
+    "unipc": ("UniPCMultistepScheduler", BY_FLOW),
+}
+KINDS = frozenset(kind for kind, _ in (*SCHEDULERS.values(), *FLOW_SCHEDULERS.values()))

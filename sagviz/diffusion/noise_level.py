@@ -2,8 +2,10 @@ r"""Signal and noise amplitude of each evaluation, whatever the scheduler calls 
 
 Every noisy latent is :math:`x_t = \alpha x_0 + \sigma \epsilon`. Variance preserving schedulers
 (DDIM, PNDM, DPM++ ...) have :math:`\alpha = \sqrt{\bar\alpha_t}, \sigma = \sqrt{1 - \bar\alpha_t}`;
-variance exploding ones (Euler ...) have :math:`\alpha = 1, \sigma = \sigma_i`. What the network
-predicts (epsilon, v or x_0) is converted with the same two numbers.
+variance exploding ones (Euler ...) have :math:`\alpha = 1, \sigma = \sigma_i`; those of flow
+matching (Lipman et al. 2022, arXiv 2210.02747; Esser et al. 2024, arXiv 2403.03206) have
+:math:`\alpha = 1 - \sigma`. What the network predicts (epsilon, v, x_0 or the flow's velocity
+:math:`\epsilon - x_0`) is converted with the same two numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from torch import Tensor
 
 from sagviz.errors import ArgumentError
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
+FLOW = "flow_prediction"  # epsilon - x_0, the velocity of a flow
+PREDICTIONS = ("epsilon", "v_prediction", "sample")  # of all others
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class NoiseLevel:
     """One evaluation's time `t`, amplitudes `alpha` and `sigma`, and the network's kind of output.
 
     v is defined for unit variance (Salimans & Ho 2022, arXiv 2202.00512), hence the normalization
-    by sqrt(alpha^2 + sigma^2), which is 1 for variance preserving schedulers.
+    by sqrt(alpha^2 + sigma^2), which is 1 for variance preserving schedulers. The velocity of a
+    flow is defined for alpha + sigma = 1.
     """
 
     t: float
@@ -36,6 +40,10 @@ class NoiseLevel:
     def norm(self) -> float:
         return math.hypot(self.alpha, self.sigma)
 
+    def seen(self, x: Tensor) -> Tensor:
+        """The noisy latent as the network is given it: of unit variance, but for a flow."""
+        return x if self.prediction == FLOW else x / self.norm
+
     def x0(self, x: Tensor, output: Tensor) -> Tensor:
         r"""The clean latent that the network's output implies; for epsilon :math:`(x -
         \sigma\epsilon)/\alpha`, SAG eq. 2.
@@ -44,6 +52,8 @@ class NoiseLevel:
             return (x - self.sigma * output) / self.alpha
         if self.prediction == "sample":
             return output
+        if self.prediction == FLOW:
+            return x - self.sigma * output
         return (self.alpha * x / self.norm - self.sigma * output) / self.norm
 
     def eps(self, x: Tensor, output: Tensor) -> Tensor:
@@ -52,6 +62,8 @@ class NoiseLevel:
             return output
         if self.prediction == "sample":
             return (x - self.alpha * output) / self.sigma
+        if self.prediction == FLOW:
+            return x + self.alpha * output
         return (self.sigma * x / self.norm + self.alpha * output) / self.norm
 
     @property
@@ -63,6 +75,7 @@ class NoiseLevel:
             "epsilon": -self.alpha / self.sigma,
             "v_prediction": -self.norm / self.sigma,
             "sample": 1.0,
+            FLOW: -1 / self.sigma,
         }[self.prediction]
 
     def mix(self, x0: Tensor, eps: Tensor) -> Tensor:
@@ -72,13 +85,17 @@ class NoiseLevel:
 
 def noise_levels(scheduler: Any) -> list[NoiseLevel]:
     """The level of every evaluation of a diffusers scheduler whose timesteps are set."""
-    prediction = scheduler.config.get("prediction_type", "epsilon")
-    if prediction not in PREDICTIONS:
+    known = (FLOW,) if is_flow(scheduler) else PREDICTIONS
+    prediction = scheduler.config.get("prediction_type", known[0])
+    if prediction not in known:
         raise ArgumentError(
-            f"the scheduler predicts {prediction!r}; sagviz knows {', '.join(PREDICTIONS)}"
+            f"the scheduler predicts {prediction!r}; sagviz knows {', '.join(known)}"
         )
     times = scheduler.timesteps.tolist()
-    if is_variance_exploding(scheduler):
+    if prediction == FLOW:
+        sigmas = [float(sigma) for sigma in scheduler.sigmas[: len(times)]]
+        pairs = [(1 - sigma, sigma) for sigma in sigmas]
+    elif is_variance_exploding(scheduler):
         pairs = [(1.0, _sigma(scheduler, index)) for index in range(len(times))]
     elif hasattr(scheduler, "sigmas"):
         # the ratios sigma / alpha: Karras' and other spacings have not those of `timesteps`
@@ -112,4 +129,23 @@ def is_variance_exploding(scheduler: Any) -> bool:
     """Whether the scheduler's latents grow with the noise (VE) instead of keeping unit variance
     (VP).
     """
-    return float(scheduler.init_noise_sigma) != 1.0
+    return start_scale(scheduler) != 1.0
+
+
+def is_flow(scheduler: Any) -> bool:
+    """Whether its latents are those of a flow, whose signal and noise add up to 1."""
+    config = getattr(scheduler, "config", {})
+    return "FlowMatch" in type(scheduler).__name__ or bool(config.get("use_flow_sigmas"))
+
+
+def start_scale(scheduler: Any) -> float:
+    """What noise of unit variance is multiplied by, to begin with."""
+    return float(getattr(scheduler, "init_noise_sigma", 1.0))
+
+
+def scaled_input(scheduler: Any, x: Tensor, t: Any) -> Tensor:
+    """The noisy latent as the network is given it."""
+    if not hasattr(scheduler, "scale_model_input"):  # as those of flow matching
+        return x
+    scaled: Tensor = scheduler.scale_model_input(x, t)
+    return scaled

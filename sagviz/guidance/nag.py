@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from sagviz.attention.layers import cross_of, find_cross
 from sagviz.attention.perturb import Perturbation, mix_anew
-from sagviz.attention.read import queries_and_keys, rows_of
+from sagviz.attention.projected import queries_and_keys, rows_of
 from sagviz.checks import check_number
 from sagviz.errors import ArgumentError
 from sagviz.guidance.base import Guidance
@@ -36,7 +36,7 @@ class NormalizedAttention(Perturbation):
     images: int
 
     def attach(
-        self, unet: nn.Module, rows: list[int], size: tuple[int, int]
+        self, network: nn.Module, rows: list[int], size: tuple[int, int]
     ) -> Iterator[RemovableHandle]:
         del size
         positive = [row for place, row in enumerate(rows) if place // self.images % 2 == 0]
@@ -47,8 +47,8 @@ class NormalizedAttention(Perturbation):
                 *(_attended(attn, given, positive, t) for t in (positive, negative))
             )
 
-        for path in filter(None, (cross_of(unet, path) for path in self.paths(unet))):
-            yield from mix_anew(unet.get_submodule(path), positive, mixed)
+        for path in filter(None, (cross_of(network, path) for path in self.paths(network))):
+            yield from mix_anew(network.get_submodule(path), positive, mixed)
 
     def combined(self, z: Tensor, z_negative: Tensor) -> Tensor:
         """The paper's equations, for features (B, N, channels)."""
@@ -138,11 +138,11 @@ class NAG(Perturbed):
 
     def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
         super().check(model, guidance, shape)
-        paths = Perturbation(self.layer_names).paths(model.unet)
+        paths = Perturbation(self.layer_names).paths(model.network)
         if self.layers != "all":
             for path in paths:
-                find_cross(model.unet, path)
-        if not any(cross_of(model.unet, path) for path in paths):
+                find_cross(model.network, path)
+        if not any(cross_of(model.network, path) for path in paths):
             raise ArgumentError(
                 f"NAG changes attention to words, and {model.name} has none; use PAG(2.0), which"
                 " needs none"

@@ -51,8 +51,8 @@ class PAG(Perturbed):
 
     def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
         super().check(model, guidance, shape)
-        for path in Perturbation(self.layer_names).paths(model.unet):
-            find_layer(model.unet, path, self.heads)
+        for path in Perturbation(self.layer_names).paths(model.network):
+            find_layer(model.network, path, self.heads)
 
     def perturbation(self, step: StepView) -> Perturbation:  # noqa: ARG002
         return PerturbedMap(self.layer_names, heads=self.heads)

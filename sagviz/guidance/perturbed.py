@@ -51,7 +51,7 @@ class Perturbed(Term):
     def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
         super().check(model, guidance, shape)
         for layer in self.layer_names:
-            layers_of(model.unet, layer)
+            layers_of(model.network, layer)
 
     def request(self, step: StepView) -> UNetRequest | None:
         if (name := self.output_name) in step.kept:

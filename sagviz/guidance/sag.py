@@ -109,7 +109,7 @@ class SAG(Term):
 
     def check(self, model: ModelView, guidance: Guidance, shape: tuple[int, int, int]) -> None:
         super().check(model, guidance, shape)
-        find_layer(model.unet, self.layer, self.heads)
+        find_layer(model.network, self.layer, self.heads)
         taps, side = kernel_size(self.blur_sigma, self.blur_kernel), min(shape[1:])
         if taps // 2 >= side:
             raise ArgumentError(

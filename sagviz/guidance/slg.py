@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sagviz.attention.blocks import SkippedBlocks
 from sagviz.attention.perturb import Perturbation
+from sagviz.attention.perturb_blocks import SkippedBlocks
 from sagviz.guidance.perturbed import Perturbed
 from sagviz.guidance.views import StepView
 

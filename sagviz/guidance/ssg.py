@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sagviz.attention.blocks import PerturbedTokens
 from sagviz.attention.perturb import Perturbation
+from sagviz.attention.perturb_blocks import PerturbedTokens
 from sagviz.checks import check_number
 from sagviz.diffusion.precision import exact
 from sagviz.guidance.perturbed import Perturbed

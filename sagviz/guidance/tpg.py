@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sagviz.attention.blocks import PerturbedTokens
 from sagviz.attention.perturb import Perturbation
+from sagviz.attention.perturb_blocks import PerturbedTokens
 from sagviz.diffusion.seeds import generator
 from sagviz.guidance.perturbed import Perturbed
 from sagviz.guidance.views import StepView

@@ -178,8 +178,8 @@ def _pair(a: str, b: str) -> str:
 
 
 def of_trace(steps: Iterable[Step]) -> Any:
-    """The measures of a run's steps as a pandas frame: one row a step, by `index`, with its `t`,
-    `alpha` and `sigma`.
+    """The measures of a run's steps as a pandas frame: one row a step, by `index`, from 0, with its
+    `t`, `alpha` and `sigma`.
 
     Example:
         >>> import sagviz as sv

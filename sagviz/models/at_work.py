@@ -41,8 +41,9 @@ class Worker:
         """To be held while a network or a tokenizer works, so that several widgets, and several
         models with a part in common, can share it.
         """
-        tokenizers = [part for part in self.PARTS if part.startswith("tokenizer")]
-        return PartsLock([*self.networks.values(), *(getattr(self, part) for part in tokenizers)])
+        names = [part for part in self.PARTS if part.startswith("tokenizer")]
+        tokenizers = [part for name in names if (part := getattr(self, name)) is not None]
+        return PartsLock([*self.networks.values(), *tokenizers])
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:

@@ -13,29 +13,30 @@ from PIL import Image
 from torch import Tensor
 
 from sagviz import image
+from sagviz.attention.blocks import register
 from sagviz.attention.layers import default_layer
 from sagviz.checks import check_size, check_whole, format_dtype
 from sagviz.guidance import SAG, Classifier
 from sagviz.image import PictureLike
-from sagviz.models.at_work import Worker
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.digests import Digests
 from sagviz.models.memory import Footprint
-from sagviz.models.offload import execution_device
 from sagviz.models.oom import explained, too_much
 from sagviz.models.origin import Origin, can_be_reopened
 from sagviz.models.parts import Part
-from sagviz.models.unfit import misfit
+from sagviz.models.predictor import Predictor
+from sagviz.models.prompted import Prompted
+from sagviz.models.unfit import misfit, network_word
 
 
-class Model(Worker):
-    """A diffusion model whose U-Net has self-attention. Each family is a subclass in one file; a
+class Model(Predictor, Prompted):
+    """A diffusion model whose network has self-attention. Each family is a subclass in one file; a
     class with a `title` is known to `load` as soon as it is defined.
 
     Attributes:
         name: what it was loaded from.
-        unet, scheduler, and what else the family lists in `PARTS`: diffusers' and transformers' own
-            objects, left as they are.
+        scheduler, and what else the family lists in `PARTS`: diffusers' and transformers' own
+            objects, left as they are; `network` is the one that predicts, U-Net or transformer.
         tokenizer: `None` where the family reads no text.
         pipe: the pipeline in memory that it was made from, whose parts these are; else `None`.
         config: the settings of the pipeline that it comes from.
@@ -51,16 +52,15 @@ class Model(Worker):
 
     families: ClassVar[list[type[Model]]] = []
     title: ClassVar[str]  # of the family, in "sagviz runs ..."
-    UNET: ClassVar[str]  # diffusers' class
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
+    OPTIONAL: ClassVar[tuple[str, ...]] = ()  # those of them that a pipeline may lack
     KNOWN_BY: ClassVar[str] = "unet"  # the part that other families do not have
     OPEN: ClassVar[bool] = True  # whether a pipeline may have other parts, which are left out
     reads_text: ClassVar[bool] = True
     bounded: ClassVar[bool] = False  # whether a clean latent lies in [-1, 1], as pixels do
-    unet: Any
     scheduler: Any
-    tokenizer: Any = None
-    vae: Any  # this and the next where the family has them
+    unet: Any  # this and the next two where the family has them
+    vae: Any
     text_encoder: Any
 
     def __init_subclass__(cls) -> None:
@@ -68,6 +68,7 @@ class Model(Worker):
             setattr(cls, name, Part(name))
         if "title" in cls.__dict__:
             Model.families.append(cls)
+            register(cls.CLASSES, cls.ATTENTION)
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class Model(Worker):
     ) -> None:
         self.name, self.config, self.classifier, self.pipe = name, config, classifier, pipe
         for part in self.PARTS if pipe is None else ():
-            setattr(self, part, parts[part])
+            setattr(self, part, parts.get(part) if part in self.OPTIONAL else parts[part])
         self.origin: Origin | None = None
         self.reopen: Callable[[], Model] | None = None
         self.footprint, self.digests = Footprint(), Digests()
@@ -90,17 +91,6 @@ class Model(Worker):
 
     def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
         return can_be_reopened(self.name, self.reopen), ()  # as `load` opened it
-
-    @property
-    def device(self) -> torch.device:
-        """Where the U-Net works, even if its weights wait elsewhere."""
-        return execution_device(self.unet)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The number format that the U-Net computes in; weights may be stored in another."""
-        kind: torch.dtype = self.unet.dtype
-        return kind
 
     @property
     def pixels_per_cell(self) -> int:
@@ -115,7 +105,7 @@ class Model(Worker):
     @property
     def default_size(self) -> tuple[int, int]:
         """(height, width) in pixels that the model was trained for."""
-        cells = self.unet.config.sample_size
+        cells = self.network.config.sample_size
         height, width = (cells, cells) if isinstance(cells, int) else cells
         return height * self.pixels_per_cell, width * self.pixels_per_cell
 
@@ -123,7 +113,7 @@ class Model(Worker):
         """(C, H, W) of the latent for a picture of `size` = (height, width) pixels."""
         height, width = check_size(size, self.size_unit, self.default_size)
         cell = self.pixels_per_cell
-        return self.unet.config.in_channels, height // cell, width // cell
+        return self.latent_channels, height // cell, width // cell
 
     def sag(
         self,
@@ -147,38 +137,17 @@ class Model(Worker):
     @property
     def default_sag(self) -> SAG:
         """SAG as it suits the family: at another layer where the middle has no attention."""
-        return SAG(1.0, layer=default_layer(self.unet))
+        return SAG(1.0, layer=default_layer(self.network))
 
     def misfit(self) -> str | None:
         """Why these networks cannot be used, `None` where they can: they want what this family does
         not give them, or lack what SAG needs.
         """
-        return misfit(self.name, self.unet, self.scheduler)
-
-    def check_prompt(self, prompt: str) -> None:
-        """Warn of a prompt that is too long, and name the words that `embed` cuts."""
-        raise NotImplementedError
-
-    def embed(
-        self, prompt: str | None = "", *, size: tuple[int, int] | None = None
-    ) -> Conditioning:
-        """What the U-Net is given beside the latent and its time, for one row.
-
-        Args:
-            prompt: a text, which may be empty and is cut where it is too long; `None` is no text:
-                CFG's unconditional branch without a negative prompt, which for some models is not
-                the same as the empty text.
-            size: (height, width) of the picture in pixels; the model's own where `None`.
-
-        Example:
-            >>> import sagviz as sv
-            >>> sv.load().embed("a fox").text.shape
-            torch.Size([1, 24, 128])
-        """
-        raise NotImplementedError
+        called = f"the {network_word(self.NETWORK)} of {self.name}"
+        return misfit(called, self.network, self.scheduler, flow=self.FLOW)
 
     def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """One U-Net call: the network's own output, float32. `x` (B, C, H, W) as the scheduler's
+        """One call of the network: its own output, float32. `x` (B, C, H, W) as the scheduler's
         `scale_model_input` made it, `t` one time or (B,), of the conditioning B rows.
 
         Raises:
@@ -186,23 +155,23 @@ class Model(Worker):
         """
         with explained(lambda: too_much(self, x)):
             given = conditioning.to(self.dtype)
-            return self.call_unet(self.unet, x.to(self.dtype), t, given).float()
+            return self.call_network(self.network, x.to(self.dtype), t, given).float()
 
     @staticmethod
-    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
-        """How this family's U-Net is called: its output for `x`, in the same number format."""
+    def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
+        """How this family's network is called: its output for `x`, in the same number format."""
         raise NotImplementedError
 
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
-        """A conditioning of the right shapes for a U-Net of these settings, without a meaning."""
+        """A conditioning of the right shapes for a network of these settings, without a meaning."""
         raise NotImplementedError
 
-    def unet_bytes(self, rows: int, latent: tuple[int, int, int]) -> int:
-        """Bytes at the peak of a U-Net call on (rows, *latent), beside the weights."""
-        tokens = getattr(self.tokenizer, "model_max_length", 0)
-        return self.footprint.unet(
-            type(self), self.unet, self.dtype, rows=rows, latent=latent, tokens=tokens
+    def network_bytes(self, rows: int, latent: tuple[int, int, int]) -> int:
+        """Bytes at the peak of a call of the network on (rows, *latent), beside the weights."""
+        kind, tokens = type(self), self.max_tokens
+        return self.footprint.network(
+            kind, self.network, self.dtype, rows=rows, latent=latent, tokens=tokens
         )
 
     def decoding_bytes(self, latent: tuple[int, int, int], tiled: bool = False) -> int:
@@ -218,6 +187,17 @@ class Model(Worker):
             >>> from PIL import Image
             >>> sv.load().encode(Image.new("RGB", (64, 64), "white")).shape
             torch.Size([1, 4, 16, 16])
+        """
+        pixels = image.from_images(pictures)
+        self.latent_shape((pixels.shape[2], pixels.shape[3]))  # refuses what does not fit
+        return self.encode_pixels(pixels)
+
+    def encode_pixels(
+        self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
+        """The same of pixels (B, 3, H, W) in [-1, 1]: the most likely latents, or, with one
+        generator a row, those that it draws of the autoencoder's distribution, as diffusers'
+        pipelines do; of one picture as many as there are generators.
         """
         raise NotImplementedError
 

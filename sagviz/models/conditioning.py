@@ -1,9 +1,9 @@
-"""What a U-Net is given beside the noisy latent and its time."""
+"""What a network is given beside the noisy latent and its time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -14,14 +14,16 @@ C = TypeVar("C", bound="Conditioning")
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """One row for each row of the latent. A model of pixels is given nothing; a family whose U-Net
-    reads more than a text adds fields in a class of its own.
+    """One row for each row of the latent. A model of pixels is given nothing; a family whose
+    network reads more than a text adds fields in a class of its own.
 
     Attributes:
         text: the tokens of a prompt as the text encoder sees them, (B, tokens, width).
+        time_cond: the guidance scale that a U-Net was distilled to, (B, width), where it reads one.
     """
 
     text: Tensor | None = None
+    time_cond: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -34,12 +36,40 @@ class Conditioning:
         return replace(self, **{name: part.expand(rows, *part.shape[1:]) for name, part in parts})
 
     def to(self: C, dtype: torch.dtype) -> C:
-        """The same in another number format, as the U-Net's where the text encoder has its own."""
-        return replace(self, **{name: part.to(dtype) for name, part in self.tensors.items()})
+        """The same in another number format, as the network's where the text encoder has its own;
+        whole numbers, such as labels, stay so.
+        """
+        parts = {name: part for name, part in self.tensors.items() if part.is_floating_point()}
+        return replace(self, **{name: part.to(dtype) for name, part in parts.items()})
 
     @staticmethod
     def joined(several: Sequence[C]) -> C:
-        """The rows of several, one below the other; they are of one family."""
+        """The rows of several, one below the other; they are of one family. Shorter texts are
+        filled up, which their masks leave out.
+        """
         first = several[0]
         columns = {name: [each.tensors[name] for each in several] for name in first.tensors}
-        return replace(first, **{name: torch.cat(column) for name, column in columns.items()})
+        return replace(first, **{name: torch.cat(filled(part)) for name, part in columns.items()})
+
+
+def filled(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Texts or their masks, (B, tokens, ...), all as long as the longest, by zeros."""
+    longest = max(part.shape[1] if part.dim() > 1 else 0 for part in parts)
+    return [part if part.dim() == 1 else _longer(part, longest - part.shape[1]) for part in parts]
+
+
+def _longer(part: Tensor, tokens: int) -> Tensor:
+    if tokens == 0:
+        return part
+    return torch.cat([part, part.new_zeros(len(part), tokens, *part.shape[2:])], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class PooledConditioning(Conditioning):
+    """A text with the whole of it as one vector beside, for SDXL, SD3 and Flux.
+
+    Attributes:
+        pooled: the prompt as one vector, (B, width).
+    """
+
+    pooled: Tensor | None = None

@@ -46,7 +46,8 @@ def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
         >>> fingerprint(sv.load()) == fingerprint(sv.load("miniature"))
         True
     """
-    parts = {name: getattr(model, name) for name in model.PARTS if name.startswith("tokenizer")}
+    names = [name for name in model.PARTS if name.startswith("tokenizer")]
+    parts = {name: part for name in names if (part := getattr(model, name)) is not None}
     content = [
         type(model).__name__,
         format_dtype(model.dtype),
@@ -54,6 +55,8 @@ def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
         [_of_network(model, name, network) for name, network in model.networks.items()],
         [_of_tokenizer(model, name, tokenizer) for name, tokenizer in parts.items()],
     ]
+    if model.reads_guidance:
+        content.append([model.embedded_guidance])
     found, classifier = _hash(content)[:16], model.classifier
     if any(map(uses_classifier, guidance)) and isinstance(classifier, nn.Module):
         return found + AND + model.digests.of_weights("classifier", classifier)
@@ -116,7 +119,7 @@ def _as_list(value: Any) -> Any:
 
 def _of_tokenizer(model: Model, name: str, tokenizer: Any) -> str:
     """How it reads a text, and its whole vocabulary."""
-    length = tokenizer.model_max_length
+    length = min(tokenizer.model_max_length, 512)  # some name no bound
     with model.lock:  # a fast tokenizer keeps padding and truncation as its own state
         tokens = tokenizer(SAMPLE, padding="max_length", truncation=True, max_length=length)
     sign = [tokens.input_ids, len(tokenizer), tokenizer.get_added_vocab()]

@@ -25,7 +25,7 @@ WEIGHTS = re.compile(
     r"\.(safetensors|bin)"
 )
 FP16 = ", or give variant='fp16' if it has no other weights"
-WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler")
+WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler")
 # what the libraries raise where a file is missing, damaged or of another version
 UNREADABLE = (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError)
 

@@ -38,7 +38,8 @@ def load(
     variant: str | None = None,
     revision: str | None = None,
 ) -> Model:
-    """Open a model: Stable Diffusion 1.x or 2.x, SDXL, or an unconditional one of pixels (DDPM).
+    """Open a model: Stable Diffusion 1.x, 2.x, SDXL, 3 and 3.5, PixArt, Flux.1, Qwen-Image,
+    Z-Image, DiT (a class is the prompt), or an unconditional one of pixels (DDPM).
 
     Args:
         source: `None` or "miniature" for the bundled miniature (offline, no download), a folder in
@@ -50,8 +51,9 @@ def load(
             miniature. "meta" reads no weights: such a model cannot run, but `estimate` says what
             memory it would need.
         dtype: "float32", "float16", "bfloat16"; by default float16 on CUDA and float32 elsewhere.
+            The large transformers (SD3, Flux.1, Qwen-Image, Z-Image) were published for bfloat16.
         classifier: of noisy latents, for classifier guidance, as `guidance.Classifier` says, on the
-            U-Net's device; the miniature has its own.
+            network's device; the miniature has its own.
         offload: for a small GPU: the networks wait on the CPU, and one at a time visits the GPU
             while it works.
         config: of a single-file checkpoint: the model that it was made of, a folder in diffusers'
@@ -61,7 +63,7 @@ def load(
         revision: branch, tag or commit on the hub.
 
     Raises:
-        ModelError: there is no such model, or it is of a kind without a self-attention U-Net.
+        ModelError: there is no such model, or it is of a kind without self-attention to read.
 
     Example:
         >>> import sagviz as sv
@@ -137,16 +139,17 @@ def _from_folder(
     """From a folder or the hub; where `device` is "meta", without weights."""
     folder = str(WEIGHTS if source is None else source)
     index = read_index(folder, revision)
-    present = [
-        part
+    present = {
+        part: entry[1:]
         for part, entry in index.items()
         if isinstance(entry, list) and entry and entry[0] is not None
-    ]
+    }
     lacks = f"{folder} is a {index.get('_class_name', 'model')} without"
-    family = family_of(folder, lacks, present, index["unet"][1:] if "unet" in present else [])
+    family = family_of(folder, lacks, present)
     options: dict[str, Any] = {"variant": variant, "revision": revision}
     options["weights"] = device.type != "meta"
-    parts = read_parts(folder, index, family.PARTS, dtype, **options)
+    own = [part for part in family.PARTS if part in present]
+    parts = read_parts(folder, index, own, dtype, **options)
     name = NAME if source is None else folder
     return checked(family(name, config=index, classifier=classifier, **parts))
 
@@ -162,15 +165,15 @@ def _from_file(
     pipe = read_single_file(path, None if config is None else str(config), dtype, revision)
     name, parts = str(path), dict(pipe.components)
     family = _family(name, parts)
-    own = {part: parts[part] for part in family.PARTS}
+    own = {part: parts.get(part) for part in family.PARTS}
     return checked(family(name, config=dict(pipe.config), classifier=classifier, **own))
 
 
 def _family(name: str, parts: Mapping[str, Any]) -> type[Model]:
     """The family of a pipeline with these components."""
-    present = [part for part, found in parts.items() if found is not None]
-    unet = [kind.__name__ for kind in type(plain(parts.get("unet"))).__mro__]
-    return family_of(name, f"{name} has no", present, unet)
+    present = {part: found for part, found in parts.items() if found is not None}
+    kinds = {k: [each.__name__ for each in type(plain(v)).__mro__] for k, v in present.items()}
+    return family_of(name, f"{name} has no", kinds)
 
 
 def _from_pipeline(

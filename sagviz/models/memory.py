@@ -100,10 +100,10 @@ def weight_bytes(network: nn.Module) -> int:
 
 
 class Family(Protocol):
-    """How a family calls its U-Net, and with what: see `Model`, which has the same."""
+    """How a family calls its network, and with what: see `Model`, which has the same."""
 
     @staticmethod
-    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor: ...
+    def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor: ...
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning: ...
 
@@ -114,21 +114,21 @@ class Footprint:
     def __init__(self) -> None:
         self._found: dict[str, int] = {}
 
-    def unet(
+    def network(
         self,
         family: Family,
-        unet: Any,
+        network: Any,
         dtype: torch.dtype,
         *,
         rows: int,
         latent: tuple[int, int, int],
         tokens: int,
     ) -> int:
-        """Bytes at the peak of a U-Net call, beside the weights.
+        """Bytes at the peak of a call of the network that predicts, beside the weights.
 
         Args:
             family: how it is called.
-            unet: diffusers' network, of which only the class and the configuration are used.
+            network: diffusers' own, of which only the class and the configuration are used.
             dtype: its number format.
             rows: rows of the batch.
             latent: (C, H, W) in cells.
@@ -136,17 +136,18 @@ class Footprint:
         """
 
         def call() -> Any:
-            like, x = _on_meta(unet, dtype), torch.empty(rows, *latent, device="meta")
+            like, x = _on_meta(network, dtype), torch.empty(rows, *latent, device="meta")
             t = torch.empty(rows, dtype=torch.int64, device="meta")
             with torch.device("meta"):
-                given = family.blank(unet.config, tokens).expand(rows)
-            given = replace(given, **{k: v.to(dtype).clone() for k, v in given.tensors.items()})
-            return lambda: family.call_unet(like, x.to(dtype), t, given).float()
+                given = family.blank(network.config, tokens).expand(rows)
+            given = given.to(dtype)
+            given = replace(given, **{name: part.clone() for name, part in given.tensors.items()})
+            return lambda: family.call_network(like, x.to(dtype), t, given).float()
 
-        return self._once(unet, (dtype, rows, latent, tokens), call)
+        return self._once(network, (dtype, rows, latent, tokens), call)
 
     def decoder(
-        self, vae: Any, dtype: torch.dtype, *, latent: tuple[int, int, int], tiled: bool = False
+        self, vae: Any, dtype: torch.dtype, *, latent: tuple[int, ...], tiled: bool = False
     ) -> int:
         """Bytes at the peak of decoding one picture, beside the weights; `tiled` in tiles of 64
         cells.
@@ -171,11 +172,10 @@ class Footprint:
 
 def has_tiles(vae: Any) -> bool:
     """Whether a VAE can decode in tiles. diffusers' tiny one takes all its kind for eightfold."""
+    if not hasattr(vae, "tile_latent_min_size"):
+        return False
     pixels = pixels_per_cell(vae)
-    return (
-        hasattr(vae, "tile_latent_min_size")
-        and getattr(vae, "spatial_scale_factor", pixels) == pixels
-    )
+    return bool(getattr(vae, "spatial_scale_factor", pixels) == pixels)
 
 
 def in_tiles(vae: Any) -> Any:

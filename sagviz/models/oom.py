@@ -7,7 +7,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from sagviz.checks import format_bytes, format_dtype
 from sagviz.errors import OutOfMemoryError, SagvizError
 from sagviz.models.memory import weight_bytes
 from sagviz.models.offload import is_offloaded
+from sagviz.models.unfit import network_word
 
 SIGNS = (  # where torch has no class for it, or an older one
     "DefaultCPUAllocator",
@@ -30,15 +31,17 @@ SIGNS = (  # where torch has no class for it, or an older one
 class InMemory(Protocol):
     """What the sentences need of a model."""
 
-    unet: nn.Module
+    NETWORK: ClassVar[str]
 
+    @property
+    def network(self) -> Any: ...
     @property
     def device(self) -> torch.device: ...
     @property
     def dtype(self) -> torch.dtype: ...
     @property
     def networks(self) -> Mapping[str, nn.Module]: ...
-    def unet_bytes(self, rows: int, latent: tuple[int, int, int]) -> int: ...
+    def network_bytes(self, rows: int, latent: tuple[int, int, int]) -> int: ...
 
 
 def is_shortage(error: BaseException) -> bool:
@@ -72,16 +75,17 @@ def explained(sentence: Callable[[], str]) -> Iterator[None]:
 
 
 def too_much(model: InMemory, x: Tensor) -> str:
-    """The sentence for a U-Net call that found no memory."""
+    """The sentence for a call of the network that found no memory."""
     rows, channels, height, width = x.shape
-    there = [model.unet] if is_offloaded(model.unet) else model.networks.values()
+    there = [model.network] if is_offloaded(model.network) else model.networks.values()
     held = f"beside weights of {format_bytes(sum(map(weight_bytes, there)))}"
     # it may be of a kind that cannot be built anew; the sentence is worth more than its number
     with suppress(Exception):
-        peak = format_bytes(model.unet_bytes(rows, (channels, height, width)))
+        peak = format_bytes(model.network_bytes(rows, (channels, height, width)))
         held = f"which needs about {peak} {held}"
+    word = network_word(model.NETWORK)
     return (
-        f"no memory left on {model.device} in a U-Net call of {rows} rows of {height} x {width}"
+        f"no memory left on {model.device} in a {word} call of {rows} rows of {height} x {width}"
         f" latent cells in {format_dtype(model.dtype)}, {held}; {advice(model)}"
     )
 
@@ -100,6 +104,6 @@ def advice(model: InMemory) -> str:
     options = ["images= or size=, or batch= of a sweep"]
     if model.dtype == torch.float32:
         options.append("load with dtype='float16'")
-    if model.device.type not in ("cpu", "mps", "meta") and not is_offloaded(model.unet):
+    if model.device.type not in ("cpu", "mps", "meta") and not is_offloaded(model.network):
         options.append("load with offload=True")
     return "lower " + ", or ".join(options)

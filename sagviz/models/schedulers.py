@@ -5,11 +5,13 @@ schedule.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sagviz.diffusion.kinds import KINDS
+from sagviz.checks import shown
+from sagviz.diffusion.kinds import FLOW_SCHEDULERS, KINDS
 from sagviz.diffusion.kinds import SCHEDULERS as SCHEDULERS
+from sagviz.diffusion.noise_level import is_flow
 from sagviz.errors import ArgumentError, warn
 from sagviz.models.base import Model
 
@@ -25,7 +27,10 @@ REFUSED = {  # settings of diffusers' schedulers -> why they cannot be honoured
     "use_flow_sigmas": "is for models of flow matching, whose signal and noise add up to 1",
     "use_dynamic_shifting": "is for models of flow matching, and shifts their times by the size",
     "solver_p": "is an object, which settings and files of a run do not hold",
+    "invert_sigmas": "runs from the picture to the noise",
 }
+OF_FLOW = ("use_flow_sigmas", "use_dynamic_shifting")
+NOTHING: Mapping[str, Any] = {}
 ZERO_SNR = "rescale_betas_zero_snr"  # Lin et al. 2023, arXiv 2305.08891
 
 
@@ -38,42 +43,54 @@ def make_scheduler(model: Model, chosen: object = None) -> Any:
             or its recorded configuration cannot be used.
     """
     if isinstance(chosen, dict):
-        return _recorded(chosen)
+        return _recorded(model, chosen)
     if chosen is None or hasattr(chosen, "set_timesteps"):
-        return _like(model.scheduler if chosen is None else chosen)
-    if str(chosen).lower() not in SCHEDULERS:
-        raise ArgumentError(f"no scheduler {chosen!r}; {_offer()}")
+        return _like(model, model.scheduler if chosen is None else chosen)
+    if str(chosen).lower() not in schedulers_of(model):
+        raise ArgumentError(f"no scheduler {chosen!r}{_of(model)}; {_offer(model)}")
     return _named(model, str(chosen).lower())
 
 
-def _recorded(noted: Mapping[str, Any]) -> Any:
+def schedulers_of(model: Model) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The schedulers for such a model, by name."""
+    return FLOW_SCHEDULERS if model.FLOW else SCHEDULERS
+
+
+def _of(model: Model) -> str:
+    return " of flow matching" if model.FLOW else ""
+
+
+def _recorded(model: Model, noted: Mapping[str, Any]) -> Any:
     """One as `Settings.scheduler` has it. A file says which class: only those that are tested."""
-    kind, options = _tested(noted.get("class")), {**noted}
+    kind, options = _tested(model, noted.get("class")), {**noted}
     options.pop("class")
     try:
         return _class(kind).from_config(options)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ArgumentError(
-            f"the {kind} cannot be made from what was recorded of it ({error}); {_offer()}"
+            f"the {kind} cannot be made from what was recorded of it ({error}); {_offer(model)}"
         ) from error
 
 
-def _like(template: Any) -> Any:
+def _like(model: Model, template: Any) -> Any:
     """A fresh one of the same kind and settings."""
-    _tested(type(template).__name__)
+    _tested(model, type(template).__name__)
     return type(template).from_config(template.config)
 
 
-def _tested(kind: object) -> str:
+def _tested(model: Model, kind: object) -> str:
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ArgumentError(f"{kind} is not among the schedulers that are tested; {_offer()}")
+        raise ArgumentError(f"{kind} is not among the schedulers that are tested; {_offer(model)}")
     return kind
 
 
 def _named(model: Model, name: str) -> Any:
     """A scheduler of that name on the model's noise schedule."""
-    kind, options = SCHEDULERS[name]
+    kind, options = schedulers_of(model)[name]
     config = dict(model.scheduler.config)
+    if model.FLOW:  # two names for one number
+        shift = config.get("shift", config.get("flow_shift", 1.0))
+        config |= {"shift": shift, "flow_shift": shift}
     for spacing in SPACINGS:
         config.pop(spacing, None)
     if not model.bounded:  # but DDIM and DDPM clip by default
@@ -92,12 +109,18 @@ def check_scheduler(model: Model, scheduler: Any, *, warns: bool = True) -> None
     """
     kind = type(scheduler).__name__
     for setting, why in REFUSED.items():
-        if scheduler.config.get(setting):
+        if scheduler.config.get(setting) and not (model.FLOW and setting in OF_FLOW):
             raise ArgumentError(
                 f"this {kind} has the setting {setting}, which {why}; give it"
                 f" without, as {kind}.from_config(scheduler.config, {setting}=None) does, or"
                 " scheduler='ddim'"
             )
+    if is_flow(scheduler) != model.FLOW:
+        article = "is no scheduler" if model.FLOW else "is one"
+        raise ArgumentError(
+            f"{kind} {article} for models of flow matching, whose signal and noise add up to 1, and"
+            f" {model.name} is {'one' if model.FLOW else 'none'}; {_offer(model)}"
+        )
     if scheduler.config.get("variance_type") in LEARNED:
         raise ArgumentError(
             f"this {kind} takes the noise of its steps from the network"
@@ -113,14 +136,24 @@ def check_scheduler(model: Model, scheduler: Any, *, warns: bool = True) -> None
         )
 
 
-def set_timesteps(scheduler: Any, steps: int) -> None:
-    """Lay a schedule out.
+def set_timesteps(
+    scheduler: Any,
+    steps: int,
+    timesteps: Sequence[int] | None = None,
+    options: Mapping[str, Any] = NOTHING,
+) -> None:
+    """Lay a schedule out: by its own rule, for which the options are what `Model.schedule` says, or
+    at the timesteps that are given.
 
     Raises:
-        ArgumentError: it takes fewer steps, as those of distilled models do.
+        ArgumentError: it takes fewer steps, as those of distilled models do, or no timesteps, or
+            not these.
     """
+    if timesteps is not None:
+        _set_given(scheduler, list(timesteps))
+        return
     try:
-        scheduler.set_timesteps(steps)
+        scheduler.set_timesteps(steps, **options)
     except ValueError as error:
         raise ArgumentError(
             f"steps is {steps}, which {type(scheduler).__name__} does not take; give fewer, or"
@@ -128,11 +161,28 @@ def set_timesteps(scheduler: Any, steps: int) -> None:
         ) from error
 
 
+def _set_given(scheduler: Any, timesteps: list[int]) -> None:
+    kind = type(scheduler)
+    if not _takes_timesteps(kind):
+        able = [name for name, (other, _) in SCHEDULERS.items() if _takes_timesteps(_class(other))]
+        raise ArgumentError(
+            f"timesteps are given, and {kind.__name__} takes none; give steps=, or scheduler= one"
+            f" of {', '.join(able)}"
+        )
+    try:
+        scheduler.set_timesteps(timesteps=timesteps)
+    except ValueError as error:  # such as Karras' spacing, which lays out its own
+        raise ArgumentError(
+            f"timesteps are {shown(timesteps)}, which this {kind.__name__} does not take"
+            f" ({error}); give steps=, or another scheduler such as 'euler'"
+        ) from error
+
+
 def scheduler_name(model: Model, wanted: Mapping[str, Any]) -> str | None:
     """Under which name `make_scheduler` makes a recorded scheduler: "" for the model's own, `None`
     where there is none.
     """
-    for name in ("", *SCHEDULERS):
+    for name in ("", *schedulers_of(model)):
         made = make_scheduler(model, name or None)
         same = all(made.config.get(key) == value for key, value in wanted.items() if key != "class")
         if same and type(made).__name__ == wanted["class"]:
@@ -146,11 +196,14 @@ def _class(kind: str) -> Any:
     return getattr(diffusers, kind)
 
 
+def _takes_timesteps(kind: type[Any]) -> bool:
+    return "timesteps" in inspect.signature(kind.set_timesteps).parameters
+
+
 def _has_zero_snr(kind: type[Any]) -> bool:
     return ZERO_SNR in inspect.signature(kind).parameters
 
 
-def _offer() -> str:
-    return (
-        f"give scheduler= one of {', '.join(SCHEDULERS)}, or a diffusers scheduler of such a kind"
-    )
+def _offer(model: Model) -> str:
+    names = ", ".join(schedulers_of(model))
+    return f"give scheduler= one of {names}, or a diffusers scheduler of such a kind"

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from sagviz.attention.words import padded
 from sagviz.guidance import SAG
-from sagviz.models.conditioning import Conditioning
+from sagviz.models.conditioning import Conditioning, PooledConditioning
+from sagviz.models.distilled import blank_time_cond
 from sagviz.models.offload import execution_device
 from sagviz.models.stable_diffusion import StableDiffusion
 
@@ -24,15 +25,13 @@ SIZES = 6  # numbers: original size, corner of the crop, target size
 
 
 @dataclass(frozen=True, eq=False)
-class SDXLConditioning(Conditioning):
+class SDXLConditioning(PooledConditioning):
     """What SDXL's U-Net is given.
 
     Attributes:
-        pooled: the prompt as one vector, (B, width).
         time_ids: original size, crop and target size in pixels, (B, 6).
     """
 
-    pooled: Tensor | None = None
     time_ids: Tensor | None = None
 
 
@@ -62,7 +61,7 @@ class SDXL(StableDiffusion):
     def misfit(self) -> str | None:
         if (reason := super().misfit()) is not None:
             return reason
-        if self.text_encoder_2.config.projection_dim == _pooled_width(self.unet.config):
+        if self.text_encoder_2.config.projection_dim == _pooled_width(self.network.config):
             return None
         return (
             f"the U-Net of {self.name} wants other numbers than size and crop, as SDXL's refiner"
@@ -78,9 +77,23 @@ class SDXL(StableDiffusion):
         """
         return replace(super().default_sag, blur_sigma=0.5)
 
+    @property
+    def max_clip_skip(self) -> int:
+        """Counted from the last but one, where SDXL reads."""
+        encoders = (self.text_encoder, self.text_encoder_2)
+        return min(encoder.config.num_hidden_layers for encoder in encoders) - 1
+
+    @property
+    def embedding_widths(self) -> tuple[int, ...]:
+        return self.unet.config.cross_attention_dim, _pooled_width(self.unet.config)
+
     @torch.no_grad()
     def embed(
-        self, prompt: str | None = "", *, size: tuple[int, int] | None = None
+        self,
+        prompt: str | None = "",
+        *,
+        size: tuple[int, int] | None = None,
+        clip_skip: int | None = None,
     ) -> Conditioning:
         texts = []
         with self.at_work():
@@ -90,23 +103,34 @@ class SDXL(StableDiffusion):
             ):
                 ids = padded(tokenizer, prompt or "", return_tensors="pt").input_ids
                 found = encoder(ids.to(execution_device(encoder)), output_hidden_states=True)
-                texts.append(found.hidden_states[-2])  # the last layer is left out, as in training
+                # the last layer is left out, as in training
+                texts.append(found.hidden_states[-2 - (clip_skip or 0)])
         text, pooled = torch.cat(texts, dim=-1), found[0]  # of the second encoder, projected
         if prompt is None and self.config.get("force_zeros_for_empty_prompt", True):
             text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
+        return self.condition(text, pooled, size=size)
+
+    def condition(
+        self, text: Tensor, pooled: Tensor | None = None, *, size: tuple[int, int] | None = None
+    ) -> Conditioning:
+        assert pooled is not None, "SDXL's pooled prompt was checked to be there"
         height, width = self.default_size if size is None else size
-        sizes = [height, width, 0, 0, height, width]
-        return SDXLConditioning(text, pooled, text.new_tensor([sizes]))
+        sizes = text.new_tensor([[height, width, 0, 0, height, width]])
+        text, pooled, sizes = (part.to(self.device) for part in (text, pooled, sizes))
+        return SDXLConditioning(text, pooled, sizes, time_cond=self._time_cond)
 
     @staticmethod
-    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
-        added = {"text_embeds": conditioning.pooled, "time_ids": conditioning.time_ids}
-        return unet(x, t, encoder_hidden_states=conditioning.text, added_cond_kwargs=added).sample
+    def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
+        text, pooled = conditioning.text, conditioning.pooled
+        added = {"text_embeds": pooled, "time_ids": conditioning.time_ids}
+        given = {"encoder_hidden_states": text, "timestep_cond": conditioning.time_cond}
+        return network(x, t, added_cond_kwargs=added, **given).sample
 
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
         text = torch.empty(1, tokens, config["cross_attention_dim"])
-        return SDXLConditioning(text, torch.empty(1, _pooled_width(config)), torch.empty(1, SIZES))
+        pooled, sizes = torch.empty(1, _pooled_width(config)), torch.empty(1, SIZES)
+        return SDXLConditioning(text, pooled, sizes, time_cond=blank_time_cond(config))
 
 
 def _pooled_width(config: Mapping[str, Any]) -> int:

@@ -18,7 +18,6 @@ from torch import Tensor
 from sagviz import image
 from sagviz.errors import ArgumentError
 from sagviz.guidance import SAG
-from sagviz.image import PictureLike
 from sagviz.models.base import Model
 from sagviz.models.conditioning import Conditioning
 
@@ -37,7 +36,7 @@ class Pixels(Model):
     """
 
     title: ClassVar[str] = "unconditional models of pixels"
-    UNET: ClassVar[str] = "UNet2DModel"
+    CLASSES: ClassVar[tuple[str, ...]] = ("UNet2DModel",)
     OPEN: ClassVar[bool] = False
     reads_text: ClassVar[bool] = False
     bounded: ClassVar[bool] = True
@@ -50,11 +49,11 @@ class Pixels(Model):
     def size_unit(self) -> int:
         """Each block that samples down halves, and sampling up must find the same sides again."""
         return 2 ** sum(
-            getattr(block, "downsamplers", None) is not None for block in self.unet.down_blocks
+            getattr(block, "downsamplers", None) is not None for block in self.network.down_blocks
         )
 
     def misfit(self) -> str | None:
-        channels, config = self.unet.config.in_channels, self.unet.config
+        channels, config = self.latent_channels, self.network.config
         if (reason := super().misfit()) is not None:
             return reason
         if channels not in (1, 3) or config.out_channels not in (channels, 2 * channels):
@@ -86,16 +85,20 @@ class Pixels(Model):
             )
 
     def embed(
-        self, prompt: str | None = "", *, size: tuple[int, int] | None = None
+        self,
+        prompt: str | None = "",
+        *,
+        size: tuple[int, int] | None = None,
+        clip_skip: int | None = None,
     ) -> Conditioning:
-        del size
+        del size, clip_skip
         self.check_prompt(prompt or "")
         return Conditioning()
 
     @staticmethod
-    def call_unet(unet: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
+    def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
         del conditioning
-        return unet(x, t).sample[:, : x.shape[1]]
+        return network(x, t).sample[:, : x.shape[1]]
 
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
@@ -106,10 +109,11 @@ class Pixels(Model):
         del latent, tiled
         return 0
 
-    def encode(self, pictures: PictureLike | Sequence[PictureLike]) -> Tensor:
-        colours = image.from_images(pictures)
-        self.latent_shape((colours.shape[2], colours.shape[3]))  # refuses what does not fit
-        return colours if self.unet.config.in_channels == 3 else colours.mean(dim=1, keepdim=True)
+    def encode_pixels(
+        self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
+        del drawn_by  # nothing is drawn: a pixel is its own latent
+        return pixels if self.latent_channels == 3 else pixels.mean(dim=1, keepdim=True)
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
         return image.to_images(latents.expand(-1, 3, -1, -1))
@@ -117,7 +121,7 @@ class Pixels(Model):
     @property
     def latent_rgb(self) -> Tensor:
         """Exact: a pixel is its own colour."""
-        channels = self.unet.config.in_channels
+        channels = self.latent_channels
         rows = [[1, 0, 0], [0, 1, 0], [0, 0, 1]] if channels == 3 else [[1, 1, 1]]
         return torch.tensor([*rows, [0, 0, 0]], device="cpu", dtype=torch.float32)
 

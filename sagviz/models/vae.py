@@ -6,7 +6,7 @@ The VAE is left as it was found: its number format, its weights to the bit, its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sagviz.checks import format_dtype
 from sagviz.diffusion.precision import exact
+from sagviz.diffusion.seeds import normal
 from sagviz.errors import NotFiniteError, warn
 from sagviz.models.memory import has_tiles, in_tiles, pixels_per_cell
 from sagviz.models.offload import execution_device
@@ -35,13 +36,20 @@ def decoded(vae: Any, latents: Tensor) -> Tensor:
         return torch.cat([_finite(vae, row) for row in latents.split(1)])
 
 
-def encoded(vae: Any, pixels: Tensor) -> Tensor:
-    """Pixels (B, 3, H, W) in [-1, 1] to the most likely latents, float32 on the CPU."""
+def encoded(vae: Any, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None) -> Tensor:
+    """Pixels (B, 3, H, W) in [-1, 1] to the most likely latents, or to those that these generators
+    draw, one row each, float32 on the CPU.
+    """
     with _in_float32(vae, overflows(vae)):
         found = vae.encode(pixels.to(execution_device(vae), vae.dtype))
-        # tiny ones have no spread
-        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
-        return latents.float().cpu()
+        if hasattr(found, "latents"):  # tiny ones have no spread
+            return found.latents.float().cpu()
+        if drawn_by is None:
+            return found.latent_dist.mode().float().cpu()
+        mean, spread = (
+            part.float().cpu() for part in (found.latent_dist.mean, found.latent_dist.std)
+        )
+    return mean + spread * torch.stack([normal(mean.shape[1:], each) for each in drawn_by])
 
 
 def overflows(vae: Any) -> bool:

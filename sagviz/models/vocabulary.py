@@ -35,7 +35,7 @@ def vocabulary(model: Model) -> dict[str, tuple[str, ...]] | None:
         ('apple', 'banana', 'strawberry')
     """
     model = as_model(model)
-    kinds = model.tokenizer.init_kwargs.get("words") if model.reads_text else None
+    kinds = getattr(model.tokenizer, "init_kwargs", {}).get("words")
     return {kind: tuple(kinds[kind]) for kind in KINDS} if kinds else None
 
 

@@ -34,8 +34,7 @@ function curves(place, data) {
     const key = make("div", { class: "key" });
     for (const name of names) {
       data.runs.forEach((run, r) => {
-        const last = r === data.runs.length - 1;
-        const line = svg("path", { d: path(run, name, bottom, top), class: `line ${name}${last ? "" : " other"}` });
+        const line = svg("path", { d: path(run, name, bottom, top), class: `line ${name}`, "stroke-dasharray": dashes(r, data.runs.length) });
         chart.append(hued(line, data.hues[name]));
       });
       const number = make("b", {});

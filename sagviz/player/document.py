@@ -5,13 +5,13 @@ where no script runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sagviz import html
 from sagviz.html import escape
-from sagviz.player.pack import one_image, pack
+from sagviz.player.pack import one_image, opened, pack
 from sagviz.player.stills import strip
 from sagviz.records.trace import PAGE_BYTES, Trace
 
@@ -26,11 +26,13 @@ WIDGET = (HERE / "widget.js").read_text(encoding="utf-8")
 START = """
 for (const place of document.querySelectorAll(".sagviz-data:not([data-started])")) {
   place.dataset.started = "";
-  render(place.previousElementSibling, JSON.parse(place.textContent));
+  const data = JSON.parse(place.textContent);
+  render(place.previousElementSibling, data, data.state);
 }
 """
 FRAGMENT_BYTES = 1_000_000  # for notebooks, which carry every output: six steps of Stable Diffusion
 FRAGMENT_STEPS = 20  # or fewer; of the miniature they take a fifth of a megabyte
+UNTOUCHED: Mapping[str, Any] = {}
 
 
 def page(
@@ -50,7 +52,8 @@ def page(
         max_bytes: bound on the stored tensors; where all steps would be more, fewer are shown,
             evenly spread.
         image: which image of a batch, from 0.
-        index: of the step at which it opens, and which it prints; the last where `None`.
+        index: of the step at which it opens, from 0, and which it prints; the middle one where
+            `None`.
 
     Raises:
         ArgumentError: the file cannot be written, there is no trace, or no such image.
@@ -67,7 +70,7 @@ def page(
     """
     runs = _several(traces)
     data = pack(runs, max_bytes, image=image, index=index)
-    return write(path, data["title"], _place(runs, data, image), START)
+    return write(path, data["title"], _place(data, strips(runs, image, index)), START)
 
 
 def write(path: str | Path, title: str, body: str, start: str) -> Path:
@@ -94,32 +97,45 @@ def fragment(
     max_steps: int = FRAGMENT_STEPS,
     image: int = 0,
     index: int | None = None,
+    state: Mapping[str, Any] = UNTOUCHED,
+    still: str = "",
 ) -> str:
     """The same as a piece of a page, such as a notebook's output: 20 steps, evenly spread, and a
     megabyte at most.
 
     Where scripts and styles are taken out (untrusted notebooks, some exports) a strip of pictures
-    with captions is left.
+    with captions is left, or `still`.
 
     Args:
         traces: one, or several that are compared.
         max_bytes: bound on the stored tensors.
         max_steps: bound on the steps.
         image: which image of a batch, from 0.
-        index: of the step at which it opens, and which it prints; the last where `None`.
+        index: of the step at which it opens, from 0, and which it prints; the middle one where
+            `None`.
+        state: how it opens otherwise: {"panes": [...], "view": ..., "scales": ...} as the player
+            itself has it.
+        still: HTML that is seen where no script runs; the strip where it is empty.
     """
     runs = _several(traces)
-    data = pack(runs, max_bytes, max_steps, image, index)
+    data = pack(runs, max_bytes, max_steps, image, index) | {"state": dict(state)}
+    place = _place(data, still or strips(runs, image, index))
     return (
         f"<style>{STYLE}</style><p><strong>{escape(data['title'])}</strong></p>"
-        f'{_place(runs, data, image)}<script type="module">{SCRIPT}{START}</script>'
+        f'{place}<script type="module">{SCRIPT}{START}</script>'
     )
 
 
-def _place(traces: Sequence[Trace], data: dict[str, Any], image: int) -> str:
-    """Where the player will stand, until then the strip, and its data."""
-    strips = "".join(strip(one_image(trace, image)) for trace in traces)
-    return f'<div class="sagviz">{strips}</div>{island(data, "sagviz-data")}'
+def strips(traces: Sequence[Trace], image: int = 0, index: int | None = None) -> str:
+    """Each run as a strip of small pictures, the opened step among them."""
+    whole = [one_image(trace, image) for trace in traces]
+    at = opened(whole, index)
+    return "".join(strip(trace, at) for trace in whole)
+
+
+def _place(data: dict[str, Any], still: str) -> str:
+    """Where the player will stand, what is seen until then, and its data."""
+    return f'<div class="sagviz">{still}</div>{island(data, "sagviz-data")}'
 
 
 def _several(traces: Trace | Sequence[Trace]) -> Sequence[Trace]:

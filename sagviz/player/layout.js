@@ -1,6 +1,7 @@
 // What the player is made of: bar with slider, curves, captions, scales, pictures, choices.
 
 const THUMB = 20; // CSS pixels, as in player.css: the ends of a range input lie half a thumb inside
+const DASHES = ["6 4", "2 4", "11 3 2 3", "3 2"]; // of the curves of several runs, the last of which is drawn through
 const MAPS = new Set(["attention", "margin", "mask"]); // their pixels stay square whatever the reader chose
 const NOTE = "Latent preview of this one step, recomputed here from its stored terms. The steps after it would change too.";
 
@@ -14,15 +15,26 @@ function bar(player) {
   player.readout = make("output", { class: "readout" });
   player.times = make("span", { class: "times" });
   const speeds = [2, 5, 10, 20].map((n) => make("option", { value: n, selected: n === player.state.speed }, `${n} / s`));
-  const speed = make("select", { "aria-label": "Speed in steps a second", onchange: () => player.set("speed", Number(speed.value)) }, ...speeds);
+  const speed = make("select", { "aria-label": "Speed in steps a second", onchange: () => player.change("speed", Number(speed.value)) }, ...speeds);
   const place = make("div", { class: "charts" });
   player.charts = curves(place, player.data);
   place.addEventListener("pointerdown", (event) => scrub(player, place, event));
   player.captions = player.runs.map(() => make("span", {}));
   const captions = player.runs.map((run, r) =>
-    make("p", { class: "caption" }, ...(player.runs.length > 1 ? [make("b", {}, `${player.label(run)}. `)] : []), player.captions[r]));
+    make("p", { class: "caption" }, ...(player.runs.length > 1 ? [sample(r, player.runs.length), make("b", {}, `${player.label(run)}. `)] : []), player.captions[r]));
   const line = make("div", { class: "line-up" }, player.playButton, player.readout, player.times, speed);
   return make("div", { class: "bar" }, make("div", { class: "control" }, line, player.slider), place, ...captions);
+}
+
+// How the curves of a run are drawn, as a key.
+function sample(r, count) {
+  const key = svg("svg", { class: "sample", viewBox: "0 0 28 8", "aria-hidden": "true" });
+  key.append(svg("line", { x1: 0, x2: 28, y1: 4, y2: 4, "stroke-dasharray": dashes(r, count) }));
+  return key;
+}
+
+function dashes(r, count) {
+  return r === count - 1 ? "none" : DASHES[r % DASHES.length];
 }
 
 // A press on the curves goes to that step, and drags on.
@@ -106,7 +118,7 @@ function choices(player) {
   panes.forEach((label, i) => (label.dataset.pane = player.data.panes[i][0]));
   const looks = [
     ["smooth", "smooth previews"], ["over", "maps over the picture"], ["sized", "pushes as sizes, not colours"], ["own", "colour scale of this step alone"],
-  ].map(([name, words]) => tick(words, player.state[name], (on) => player.set(name, on)));
+  ].map(([name, words]) => tick(words, player.state[name], (on) => player.change(name, on)));
   return make("details", { class: "choices" }, make("summary", {}, "Choose pictures"),
     make("fieldset", {}, make("legend", {}, "Pictures"), ...panes), make("fieldset", {}, make("legend", {}, "How"), ...looks));
 }
@@ -125,7 +137,26 @@ function views(player) {
     return { view, radio, label: make("label", { class: "tick" }, radio, words) };
   });
   player.flipButton = make("button", { type: "button", onclick: () => player.flip() });
-  return make("fieldset", { class: "views" }, make("legend", {}, "Compare"), ...player.radios.map(({ label }) => label), player.flipButton);
+  const any = player.runs.length > 2 ? [pairs(player)] : [];
+  return make("fieldset", { class: "views" }, make("legend", {}, "Compare"), ...player.radios.map(({ label }) => label), player.flipButton, ...any);
+}
+
+// Which two runs the difference is of; one that the other menu has is exchanged for what this one had.
+function pairs(player) {
+  player.menus = ["base", "front"].map((name, i) => {
+    const options = player.runs.map((run, r) => make("option", { value: r }, LETTERS[r]));
+    const menu = make("select", { "aria-label": `${["First", "Second"][i]} run of the difference` }, ...options);
+    menu.addEventListener("change", () => {
+      const pair = player.pair, chosen = Number(menu.value);
+      if (chosen === pair[1 - i]) pair[1 - i] = pair[i];
+      pair[i] = chosen;
+      player.change("base", pair[0]);
+      player.change("front", pair[1]);
+      player.change("view", "difference");
+    });
+    return menu;
+  });
+  return make("span", { class: "pair" }, "difference of ", player.menus[0], " and ", player.menus[1]);
 }
 
 function settings(player) {

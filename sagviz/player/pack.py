@@ -44,22 +44,22 @@ def pack(
             be more.
         max_steps: bound on the steps of each run.
         image: which image of a batch.
-        index: of the step at which it opens, or the nearest that is shown; the last where `None`.
+        index: of the step at which it opens, from 0, or the nearest that the longest run keeps;
+            its middle one, where something is seen already, where `None`.
 
     Raises:
         ArgumentError: no trace, or no such image or step.
         TraceError: a trace without a step.
     """
     whole = [one_image(trace, image) for trace in traces]
-    if not whole:
-        raise ArgumentError("there is no trace to show; give one, or several in a list")
+    at = opened(whole, index)
     count = min(max_steps, max_bytes // sum(max(map(cost, trace)) for trace in whole))
-    runs = [_run(trace, spread(trace.steps, count), colours(trace, whole)) for trace in whole]
+    runs = [_run(trace, spread(trace.steps, count, at), colours(trace, whole)) for trace in whole]
     terms = {term.name: type(term) for each in traces for term in each.settings.guidance.terms}
     panes = _panes(runs, terms)
     return {
         "runs": runs,
-        "index": _opened(max(runs, key=lambda run: len(run["steps"])), index),
+        "index": round(at * (max(len(run["steps"]) for run in runs) - 1)),
         "title": _title(traces[0]),
         "panes": panes,
         "shown": [name for name, _ in panes if name in SHOWN or name in terms],
@@ -70,13 +70,20 @@ def pack(
     }
 
 
-def _opened(run: dict[str, Any], index: int | None) -> int:
-    """The position among the shown steps of the one with that index."""
-    if index is None:
-        return len(run["steps"]) - 1
-    check_whole("index", index, 0, run["evaluations"] - 1)
-    apart = [abs(step["index"] - index) for step in run["steps"]]
-    return apart.index(min(apart))
+def opened(traces: Sequence[Trace], index: int | None) -> float:
+    """How far along its kept steps the longest run is at that index, from 0 to 1; half the way
+    where it is `None`.
+
+    Raises:
+        ArgumentError: no trace, or no such step.
+    """
+    if not traces:
+        raise ArgumentError("there is no trace to show; give one, or several in a list")
+    longest = max(traces, key=len)
+    wanted = longest[len(longest) // 2].index if index is None else index
+    check_whole("index", wanted, 0, longest.evaluations - 1)
+    apart = [abs(step.index - wanted) for step in longest]
+    return apart.index(min(apart)) / max(1, len(longest) - 1)
 
 
 def one_image(trace: Trace, image: int) -> Trace:
@@ -172,20 +179,33 @@ def _term(term: Term) -> dict[str, Any]:
 def _settings(trace: Trace) -> list[tuple[str, str]]:
     s = trace.settings
     rows = {
-        "prompt": s.prompt or "(none)",
+        "prompt": s.caption or "(none)",
         "negative prompt": s.negative_prompt,
         "seed": str(s.seed),
         "steps": f"{s.steps}, {s.scheduler['class']}",
         "guidance": repr(s.guidance),
+        "given": s.extras,
         "model": s.model,
         "size": f"{s.size[1]} × {s.size[0]} pixels",
-        "U-Net calls": f"{trace.forwards}, {trace.samples} predictions",
+        "U-Net calls": _calls(trace),
     }
     return [(name, value) for name, value in rows.items() if value]
 
 
+def _calls(trace: Trace) -> str:
+    """What the kept steps cost; of steps that shared calls with another run, which counts them,
+    what they would cost alone.
+    """
+    calls = sum(1 + any(term.second_pass for term in step.guidance.terms) for step in trace)
+    outputs = [name for step in trace for name in step.tensors if "out_" in name]
+    predictions = len(outputs) * trace.settings.images
+    if trace.forwards >= calls and trace.samples >= predictions:
+        return f"{trace.forwards}, {trace.samples} predictions"
+    return f"{calls}, {predictions} predictions, some of them shared with another run"
+
+
 def _title(trace: Trace) -> str:
-    prompt = trace.settings.prompt
+    prompt = trace.settings.caption
     return f"{f'“{prompt}”' if prompt else 'no prompt'}, seed {trace.settings.seed}"
 
 

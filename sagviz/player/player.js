@@ -28,14 +28,14 @@ function say(node, words) {
 }
 
 class Player {
-  // `state`: {index, panes, playing, view, front, scales ...}; what is not given has its default.
+  // `state`: {index, panes, playing, view, front, base, scales ...}; what is not given has its default.
   // `changed` is told the name and the value of what the reader changes.
   constructor(el, data, state, changed) {
     Object.assign(this, { data, changed, runs: data.runs, limits: limitsOf(data.runs) });
     this.tables = Object.fromEntries(Object.entries(data.colours).map(([name, table]) => [name, fromBase64(table)]));
     this.longest = this.runs.reduce((a, b) => (b.steps.length > a.steps.length ? b : a));
     const looks = { smooth: false, over: false, sized: false, own: false };
-    this.state = { index: data.index, panes: data.shown, playing: false, view: "beside", front: 0, speed: 10, scales: this.runs.map(scalesOf), ...looks, ...state };
+    this.state = { index: data.index, panes: data.shown, playing: false, view: "beside", front: 0, base: 0, speed: 10, scales: this.runs.map(scalesOf), ...looks, ...state };
     this.knobs = [];
     const parts = [bar(this), whatIf(this), make("div", { class: "stage" }, views(this), figures(this)), choices(this), settings(this)];
     this.root = make("div", { class: "sagviz-player", tabIndex: -1, "data-lm-suppress-shortcuts": "true" }, ...parts);
@@ -57,10 +57,16 @@ class Player {
     return this.runs.length > 1 ? `${LETTERS[run.number]}: ${run.name}` : run.name;
   }
 
+  // The two runs whose difference is shown: the one in front, and what it is compared with.
+  get pair() {
+    const { front, base } = this.state;
+    return [base, front === base ? (base ? 0 : this.runs.length - 1) : front];
+  }
+
   // Sets a part of the state, from the page or from outside, and shows it.
   set(name, value) {
     if (name === "index") value = Math.min(this.last, Math.max(0, value));
-    if (name === "front") value = (value + this.runs.length) % this.runs.length;
+    if (name === "front" || name === "base") value = (value + this.runs.length) % this.runs.length;
     this.state[name] = value;
     if (name === "playing") this.play(value);
     if (name === "index") this.show();
@@ -107,6 +113,7 @@ class Player {
   arrange() {
     const { view, front, panes, playing, smooth } = this.state;
     this.root.classList.toggle("smooth", smooth);
+    this.root.style.setProperty("--beside", view === "beside" ? this.runs.length : 1);
     this.playButton.textContent = playing ? "❚❚ Pause" : "▶ Play";
     for (const { name, node, frames, last } of this.figures) {
       node.hidden = !panes.includes(name);
@@ -121,6 +128,7 @@ class Player {
       number.textContent = String(value);
     }
     for (const { view: own, radio } of this.radios ?? []) radio.checked = own === view;
+    this.menus?.forEach((menu, i) => (menu.value = this.pair[i]));
     if (this.flipButton) this.flipButton.textContent = view === "flip" ? `Shown: ${this.label(this.runs[front])}` : "Flip";
     this.show();
   }
@@ -145,8 +153,7 @@ class Player {
       else blank(canvas, this.runs[0].planes.x0_hat.shape);
     };
     if (this.state.view === "difference") {
-      const other = this.state.front || this.runs.length - 1; // what is compared with the first run
-      const pair = [0, other];
+      const { pair } = this;
       const made = difference(name, pair.map((r) => this.runs[r]), pair.map((r) => steps[r]), look);
       fill(apart, made, `how far ${pair.map((r) => this.label(this.runs[r])).join(" and ")} are apart`);
     } else {
@@ -171,7 +178,7 @@ class Player {
   tell() {
     const { playing } = this.state;
     const steps = this.runs.map((run) => this.step(run));
-    const place = `Step ${this.step(this.longest).index} of ${this.longest.evaluations}`;
+    const place = `Step ${this.step(this.longest).index + 1} of ${this.longest.evaluations}`;
     this.slider.setAttribute("aria-valuetext", place);
     say(this.readout, place);
     say(this.times, `t = ${Math.round(steps[0].t)}, σ = ${steps[0].sigma.toFixed(2)}`);

@@ -30,10 +30,14 @@ def picture(trace: Trace, longest: int | None = None) -> str | None:
     return data_uri(png if len(png) <= SMALL else to_webp(from_png(png), longest))
 
 
-def strip(trace: Trace) -> str:
-    """A few steps and the finished picture, in a table that reads well without any style."""
+def strip(trace: Trace, at: float) -> str:
+    """A few steps and the finished picture, in a table that reads well without any style.
+
+    Args:
+        at: see `spread`.
+    """
     rgb = colours(trace, [trace])
-    cells = [_still(step, trace, rgb) for step in spread(trace.steps, COUNT)]
+    cells = [_still(step, trace, rgb) for step in spread(trace.steps, COUNT, at)]
     finished = picture(trace, longest=256)
     if finished is not None:
         cells.append(_cell(finished, "The finished picture."))
@@ -41,10 +45,15 @@ def strip(trace: Trace) -> str:
     return grid((), [("", cells)], f"{name}: guided prediction", class_="sagviz-strip")
 
 
-def spread(steps: Sequence[Step], count: int) -> list[Step]:
-    """At most `count` steps, at least one, evenly spread."""
-    places = np.linspace(0, len(steps) - 1, max(1, min(count, len(steps))))
-    return [steps[int(place)] for place in np.unique(places.round())]
+def spread(steps: Sequence[Step], count: int, at: float) -> list[Step]:
+    """At most `count` steps, at least one, evenly spread but for the one at the share `at` of the
+    way, from 0 to 1, which is among them.
+    """
+    last = len(steps) - 1
+    places = np.linspace(0, last, max(1, min(count, len(steps)))).round()
+    wanted = round(at * last)
+    places[np.abs(places - wanted).argmin()] = wanted
+    return [steps[int(place)] for place in np.unique(places)]
 
 
 def _still(step: Step, trace: Trace, rgb: Tensor) -> str:

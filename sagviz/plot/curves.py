@@ -39,21 +39,21 @@ def guidance_curves(trace: Trace) -> Drawing:
     if not len(trace):
         raise TraceError("this trace holds no step to measure; run at least one")
     rows = [measure.of_step(step) for step in trace]
-    indices = [step.index for step in trace]
+    numbers = [step.number for step in trace]
     guidance = trace.settings.guidance
     terms = [term.name for term in guidance.terms]
     charts, words = [], []
     if terms:
-        charts.append(_lengths(indices, rows, terms))
+        charts.append(_lengths(numbers, rows, terms))
         words.append(_range("length", rows, terms[-1]))
     if any(isinstance(term.scale, Schedule) for term in guidance.terms):
-        charts.append(_scales(trace, terms))
+        charts.append(_scales(numbers, trace, terms))
         words.append("scales " + ", ".join(f"{t.title} {t.scale:g}" for t in guidance.terms))
     if guidance.get(CFG) and guidance.get(SAG):
-        charts.append(_cosine(indices, rows))
+        charts.append(_cosine(numbers, rows))
         words.append(_range("cosine", rows, "cosine"))
     if guidance.get(SAG):
-        charts.append(_coverage(indices, rows))
+        charts.append(_coverage(numbers, rows))
         words.append(_range("mask coverage", rows, "coverage"))
     figures = [cast(Figure, axes.figure) for axes in charts]
     return Drawing(figures, "Curves over the steps: " + "; ".join(words))
@@ -65,6 +65,8 @@ def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
     axes.set_title(title, fontsize=12, loc="left")
     axes.set_xlabel(xlabel, fontsize=11)
     axes.tick_params(labelsize=10)
+    if xlabel == "step":
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
 
@@ -72,41 +74,40 @@ def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
 Rows = Sequence[dict[str, float]]  # the measures of each step
 
 
-def _lengths(indices: list[int], rows: Rows, terms: list[str]) -> Axes:
+def _lengths(numbers: list[int], rows: Rows, terms: list[str]) -> Axes:
     axes = chart("scaled term, relative to ε(x_t)")
     for name in terms:
         axes.plot(
-            indices, _values(rows, name), color=colour_of(name), linewidth=2, label=title_of(name)
+            numbers, _values(rows, name), color=colour_of(name), linewidth=2, label=title_of(name)
         )
     axes.legend(frameon=False, fontsize=11)
     return axes
 
 
-def _scales(trace: Trace, terms: list[str]) -> Axes:
+def _scales(numbers: list[int], trace: Trace, terms: list[str]) -> Axes:
     """The scales themselves, where one changes over the run."""
     axes = chart("scale")
     for name in terms:
         acting = [step.guidance.get(name) for step in trace]
         values = [float("nan") if term is None else term.factor for term in acting]
-        indices = [step.index for step in trace]
-        axes.plot(indices, values, color=colour_of(name), linewidth=2, label=title_of(name))
+        axes.plot(numbers, values, color=colour_of(name), linewidth=2, label=title_of(name))
     axes.legend(frameon=False, fontsize=11)
     return axes
 
 
-def _cosine(indices: list[int], rows: Rows) -> Axes:
+def _cosine(numbers: list[int], rows: Rows) -> Axes:
     axes = chart("cosine between CFG and SAG")
     axes.axhline(0, color="#bbbbbb", linewidth=1)
     axes.set_ylim(-1, 1)
-    axes.plot(indices, _values(rows, "cosine"), color=COSINE, linewidth=2)
+    axes.plot(numbers, _values(rows, "cosine"), color=COSINE, linewidth=2)
     return axes
 
 
-def _coverage(indices: list[int], rows: Rows) -> Axes:
+def _coverage(numbers: list[int], rows: Rows) -> Axes:
     axes = chart("latent covered by the mask")
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.plot(indices, _values(rows, "coverage"), color=COVERAGE, linewidth=2)
+    axes.plot(numbers, _values(rows, "coverage"), color=COVERAGE, linewidth=2)
     return axes
 
 

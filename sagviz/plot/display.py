@@ -18,6 +18,7 @@ from sagviz.html import img
 from sagviz.image import to_png
 
 FONT = "font-family:system-ui,sans-serif;color:inherit"
+GAP = 14  # pixels between panels
 DPI = 200  # pixels an inch of saved figures
 
 
@@ -64,10 +65,14 @@ class Panel:
     name: str = ""
 
     def _repr_html_(self) -> str:
-        title = "font-weight:600;font-size:13px;margin-bottom:4px"
-        words = "font-size:13px;line-height:1.35;margin-top:4px"
+        """Title, picture and words take the rows of the grid that they stand in: where one title
+        needs two lines, the pictures beside it still stand in line.
+        """
+        figure = "margin:0;display:grid;grid-row:span 3;grid-template-rows:subgrid;gap:4px"
+        title = "font-weight:600;font-size:13px;align-self:end"
+        words = "font-size:13px;line-height:1.35"
         return (
-            f'<figure style="margin:0"><figcaption style="{title}">{escape(self.title)}'
+            f'<figure style="{figure}"><figcaption style="{title}">{escape(self.title)}'
             f"</figcaption>{tag(self.image, f'{self.title}: {self.words}')}"
             f'<div style="{words}">{escape(self.words)}</div></figure>'
         )
@@ -75,7 +80,8 @@ class Panel:
 
 @dataclass(frozen=True)
 class Panels:
-    """Pictures side by side, as many in a row as the page is wide.
+    """Pictures side by side, in as few rows as the page allows and as even ones; none alone in the
+    last row, but on the narrowest page.
 
     Attributes:
         panels: from left to right.
@@ -95,10 +101,25 @@ class Panels:
     columns: int = 2
 
     def _repr_html_(self) -> str:
-        columns = f"repeat(auto-fill,minmax(min({self.width}px,{92 // self.columns}%),1fr))"
+        columns = f"repeat(auto-fill,minmax(max({','.join(self._least)}),1fr))"
         figures = "".join(panel._repr_html_() for panel in self.panels)
-        style = f"display:grid;grid-template-columns:{columns};gap:14px;{FONT}"
+        style = f"display:grid;grid-template-columns:{columns};gap:{GAP}px;{FONT}"
         return f'<div style="{style}">{figures}</div>'
+
+    @property
+    def _least(self) -> list[str]:
+        """The least widths of a column, in CSS, of which the largest holds: each makes so many
+        columns where the page is too narrow for the next larger number.
+        """
+        count = len(self.panels)
+        fewest = min(self.columns, count)
+        even = sorted({-(-count // rows) for rows in range(2, count)}, reverse=True)
+        fitting = [n for n in even if n > fewest and count % n != 1]
+        shares = {n: f"(100% - {GAP * (n - 1)}px)/{n} - .5px" for n in (*fitting, fewest)}
+        rooms = [n * (self.width + GAP) - GAP for n in (count, *fitting)]
+        narrow = zip(shares.values(), rooms, strict=True)
+        least = [f"min({share},({room}px - 100%)*999)" for share, room in narrow]
+        return [f"min({self.width}px,{shares[fewest]})", *least]
 
     def figure(self) -> Figure:
         """The same as one matplotlib figure, in a single row."""
@@ -128,8 +149,8 @@ class Strip:
     Example:
         >>> from PIL import Image
         >>> from sagviz.plot import Panel, Strip
-        >>> grey = Panel(Image.new("L", (8, 8), 128), "grey", "grey at step 0")
-        >>> 'alt="grey at step 0"' in Strip(("step 0",), (("x", (grey,)),))._repr_html_()
+        >>> grey = Panel(Image.new("L", (8, 8), 128), "grey", "grey at step 1")
+        >>> 'alt="grey at step 1"' in Strip(("step 1",), (("x", (grey,)),))._repr_html_()
         True
     """
 

@@ -81,7 +81,7 @@ def film_strip(trace: Trace, model: Model | None = None, count: int = 8) -> Stri
         >>> trace = sv.trace(model, "a fox", steps=4, guidance=sv.SAG(1.0), progress=False)
         >>> strip = sv.plot.film_strip(trace, count=2)
         >>> strip.columns, [name for name, _ in strip.rows]
-        (('step 0', 'step 3'), ['xₜ', 'x̂₀', 'Aₜ', 'Mₜ', 'guided x̂₀'])
+        (('step 1', 'step 4'), ['xₜ', 'x̂₀', 'Aₜ', 'Mₜ', 'guided x̂₀'])
     """
     if not len(trace):
         raise TraceError("this trace holds no step to show; run at least one")
@@ -92,7 +92,7 @@ def film_strip(trace: Trace, model: Model | None = None, count: int = 8) -> Stri
     pictures = [StepPictures(trace, step, model, high) for step in chosen]
     names = [n for n in IN_STRIP if all(QUANTITIES[n].is_there(step) for step in chosen)]
     rows = tuple((QUANTITIES[n].symbol, tuple(_small(n, each) for each in pictures)) for n in names)
-    return Strip(tuple(f"step {step.index}" for step in chosen), rows)
+    return Strip(tuple(f"step {step.number}" for step in chosen), rows)
 
 
 def _small(name: str, pictures: StepPictures) -> Panel:
@@ -103,7 +103,7 @@ def _small(name: str, pictures: StepPictures) -> Panel:
         more = f", up to {float(step.attention[0].max()):.1f}"
     if name == "mask":
         more = f", {measure.coverage(step):.0%} of the latent"
-    words = f"{quantity.noun} at step {step.index}{more}"
+    words = f"{quantity.noun} at step {step.number}{more}"
     return Panel(pictures.of(name), quantity.symbol, words, name)
 
 
@@ -124,7 +124,7 @@ def triptych(traces: Sequence[Trace]) -> Panels:
 
 def _finished(trace: Trace) -> Panel:
     settings = trace.settings
-    prompt = f"“{settings.prompt}”" if settings.prompt else "no prompt"
-    steps = f", {settings.steps} steps" if settings.prompt else ""
+    prompt = f"“{settings.caption}”" if settings.caption else "no prompt"
+    steps = f", {settings.steps} steps" if settings.caption else ""
     words = f"{prompt}, seed {settings.seed}{steps}"
     return Panel(trace.image, describe.of_guidance(settings.guidance), words, "image")

@@ -58,12 +58,12 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
         >>> model = sv.load()
         >>> trace = sv.trace(model, "a fox", steps=2, guidance=sv.SAG(1.0), progress=False)
         >>> sv.plot.schematic(trace, 1).words[:56]
-        'Diagram of step 1: the U-Net predicts noise and attentio'
+        'Diagram of step 2: the U-Net predicts noise and attentio'
     """
     step = trace[step] if isinstance(step, int) else step
     if step.eps_degraded is None or step.attention is None:
         raise TraceError(
-            f"SAG does not act at step {step.index} of this trace, or reads no attention there;"
+            f"SAG does not act at step {step.number} of this trace, or reads no attention there;"
             " choose a step inside its window, in a run with SAG"
         )
     boxes = _boxes(trace, step, model)
@@ -76,7 +76,7 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
     for start, end, side in _arrows(step):
         _arrow(axes, boxes[start], boxes[end], side)
     words = (
-        f"Diagram of step {step.index}: the U-Net predicts noise and attention from x_t; where"
+        f"Diagram of step {step.number}: the U-Net predicts noise and attention from x_t; where"
         f" attention is above the threshold ({measure.coverage(step):.0%} of the latent) the"
         " prediction is blurred and the same noise put back; the U-Net predicts again, and"
         " guidance moves away from that worse prediction."

@@ -69,6 +69,7 @@ def lines(
     title: str,
     *,
     dots: Mapping[str, Sequence[float]] | None = None,
+    thin: Mapping[str, Sequence[float]] | None = None,
 ) -> Drawing:
     """Lines over one setting, each under its name.
 
@@ -78,6 +79,7 @@ def lines(
         xlabel: what the setting is called.
         title: what is drawn over it.
         dots: more of `y`, drawn as dots without a line.
+        thin: more of `y`, drawn as thin grey lines without a name, such as the runs of a mean.
 
     Raises:
         ArgumentError: a line has more or fewer values than `x`.
@@ -90,14 +92,17 @@ def lines(
     """
     axes = chart(title, xlabel, width=4.8)
     colours = cycle(LINE_COLOURS)
+    for name, values in {**(thin or {}), **y, **(dots or {})}.items():
+        if len(values) != len(x):
+            raise ArgumentError(
+                f"line {name!r} has {len(values)} values for {len(x)} places; give one for each"
+            )
+    for values in (thin or {}).values():
+        axes.plot(x, values, color="#bbbbbb", linewidth=0.8)
     for style, series in (("-", y), ("o", dots or {})):
         for name, values in series.items():
-            if len(values) != len(x):
-                raise ArgumentError(
-                    f"line {name!r} has {len(values)} values for {len(x)} places; give one for each"
-                )
             axes.plot(x, values, style, color=next(colours), linewidth=2, label=name)
-    if len(axes.lines) > 1:
+    if len(y) + len(dots or {}) > 1:
         axes.legend(frameon=False, fontsize=11)
     ranges = (
         f"{name} from {min(values):.2g} to {max(values):.2g}"

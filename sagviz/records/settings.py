@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from sagviz.checks import check_fields
 from sagviz.diffusion.kinds import KINDS
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance
+
+R = TypeVar("R", Tensor, tuple[str, ...])
+Digests = tuple[str, ...]  # of each row of a tensor, or of the only one
+OF_PROMPT = ("prompt_embeds", "pooled_prompt_embeds")  # embeddings in its place
+NEGATIVE = "negative_"  # before the same names
+EMBEDDINGS = (*OF_PROMPT, *(NEGATIVE + name for name in OF_PROMPT))
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a branch of a step is conditioned on; equal ones mean equal conditionings.
+
+    Attributes:
+        words: the prompt; `None` is no text.
+        clip_skip: how many of the text encoder's last layers are left out.
+        embeddings: names and digests of what was given in its place.
+    """
+
+    words: str | None
+    clip_skip: int | None = None
+    embeddings: tuple[tuple[str, Digests], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +41,10 @@ class Settings:
 
     `model` is a name for people, `fingerprint` says which model it is (see `models.fingerprint`);
     `size` is (height, width) in pixels; `scheduler` a class name with its configuration; image i of
-    a batch uses seed + i. A branch has the settings of the trace that it left in `before`, and the
-    index of its first own step in `branched_at`.
+    a batch uses seed + i; `timesteps` are those that were given in place of a number of steps,
+    `strength` is how much of the schedule was run from a picture, and `inputs` has digests of the
+    tensors that were given, which a trace stores. A branch has the settings of the trace that it
+    left in `before`, and the index of its first own step in `branched_at`.
     """
 
     model: str
@@ -33,6 +58,10 @@ class Settings:
     size: tuple[int, int]
     scheduler: dict[str, Any]
     eta: float = 0.0
+    clip_skip: int | None = None
+    timesteps: tuple[int, ...] | None = None
+    strength: float | None = None
+    inputs: Mapping[str, Digests] = field(default_factory=dict)
     before: Settings | None = None
     branched_at: int | None = None
 
@@ -42,6 +71,23 @@ class Settings:
         return self.before.guidance_at(index) if left and self.before else self.guidance
 
     @property
+    def seeds(self) -> range:
+        """One for each image."""
+        return range(self.seed, self.seed + self.images)
+
+    @property
+    def caption(self) -> str:
+        """The prompt for people; "" without any."""
+        return "given embeddings" if "prompt_embeds" in self.inputs else self.prompt
+
+    @property
+    def extras(self) -> str:
+        """What it was given that most runs are not, for people; "" without any."""
+        named = {name: getattr(self, name) for name in ("strength", "clip_skip", "timesteps")}
+        there = [f"{name} {value}" for name, value in named.items() if value is not None]
+        return ", ".join([*self.inputs, *there])
+
+    @property
     def networks(self) -> str:
         """The fingerprint without that of a classifier."""
         return self.fingerprint.partition("+")[0]
@@ -49,15 +95,26 @@ class Settings:
     def of_image(self, image: int) -> Settings:
         """Those that make one image of the batch alone, from 0."""
         before = self.before and self.before.of_image(image)
-        return replace(self, seed=self.seed + image, images=1, before=before)
+        own = {name: row_of(digests, image) for name, digests in self.inputs.items()}
+        return replace(self, seed=self.seed + image, images=1, inputs=own, before=before)
 
-    def texts(self, guidance: Guidance) -> dict[str, str | None]:
-        """The text of each branch of a step with this guidance, the one that guidance starts from
-        first; `None` is no text.
+    def texts(self, guidance: Guidance) -> dict[str, Text]:
+        """What each branch of a step with this guidance is conditioned on, the one that guidance
+        starts from first. As in diffusers, `clip_skip` is of the prompt alone.
         """
+        prompt = Text(self.prompt, self.clip_skip, self._embeddings(""))
         if guidance.needs_both_branches:
-            return {"out_uncond": self.negative_prompt or None, "out_cond": self.prompt}
-        return {"out_cond" if self.prompt else "out_uncond": self.prompt or None}
+            return {"out_uncond": self.negative_text, "out_cond": prompt}
+        return {"out_cond": prompt} if self.caption else {"out_uncond": Text(None)}
+
+    @property
+    def negative_text(self) -> Text:
+        """What the unconditional branch is conditioned on, and what some terms lead away from."""
+        return Text(self.negative_prompt or None, None, self._embeddings(NEGATIVE))
+
+    def _embeddings(self, sign: str) -> tuple[tuple[str, Digests], ...]:
+        names = (sign + name for name in OF_PROMPT)
+        return tuple((name, self.inputs[name]) for name in names if name in self.inputs)
 
     def to_json(self) -> dict[str, Any]:
         before = None if self.before is None else self.before.to_json()
@@ -80,9 +137,17 @@ class Settings:
         changed = {
             "guidance": Guidance.from_json(content["guidance"]),
             "size": tuple(content["size"]),
+            "inputs": {name: tuple(digests) for name, digests in content["inputs"].items()},
+            "timesteps": content["timesteps"] and tuple(content["timesteps"]),
             "before": before,
         }
         return Settings(**{**content, **changed})
+
+
+def row_of(rows: R, image: int) -> R:
+    """What an image has of rows that are one for all, or one for each."""
+    own: R = rows if len(rows) == 1 else rows[image : image + 1]
+    return own
 
 
 KIND: dict[str, Any] = {  # of each setting in JSON
@@ -91,6 +156,10 @@ KIND: dict[str, Any] = {  # of each setting in JSON
     **dict.fromkeys(("steps", "seed", "images"), int),
     "size": list | tuple,
     "eta": int | float,
+    "clip_skip": int | None,
+    "timesteps": list | tuple | None,
+    "strength": int | float | None,
+    "inputs": dict,
     "branched_at": int | None,
 }
 

@@ -57,6 +57,11 @@ class Step(StepView):
     captured: Mapping[str, Captured] = field(default_factory=dict)
 
     @property
+    def number(self) -> int:
+        """Its place in the run as people count, from 1: what words and pictures say."""
+        return self.index + 1
+
+    @property
     def t(self) -> float:
         """The training time that the network is given."""
         return self.level.t

@@ -16,6 +16,7 @@ from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import save
 from sagviz.image import from_png
 from sagviz.records import trace_file
+from sagviz.records.settings import row_of
 from sagviz.records.step import Step
 
 PAGE_BYTES = 7_400_000  # of the player's page: 50 steps of Stable Diffusion with CFG + SAG
@@ -25,7 +26,8 @@ class Trace(trace_file.Content, Sequence[Step]):
     """A run: its kept steps in order, its settings, its pictures, and a linear map from latents to
     colours.
 
-    `evaluations` is how many steps the whole run has; an interrupted run or one with `keep` holds
+    `inputs` are the tensors that the run was given, such as embeddings, by name. `evaluations` is
+    how many steps the whole run has; an interrupted run or one with `keep` holds
     fewer. `trace[i]` is the i-th kept step; its `index` says which evaluation it was.
 
     Example:
@@ -52,7 +54,7 @@ class Trace(trace_file.Content, Sequence[Step]):
 
     def __repr__(self) -> str:
         s, kept = self.settings, f"{len(self)}/{self.evaluations}"
-        return f"<Trace of {kept} steps: {s.prompt!r}, seed {s.seed}, {s.guidance}>"
+        return f"<Trace of {kept} steps: {s.caption!r}, seed {s.seed}, {s.guidance}>"
 
     @property
     def latents(self) -> Tensor:
@@ -111,7 +113,8 @@ class Trace(trace_file.Content, Sequence[Step]):
         """The trace of one image of the batch, from 0."""
         steps = tuple(step.of_image(image) for step in self.steps)
         pictures, settings = self.pictures[image : image + 1], self.settings.of_image(image)
-        return replace(self, settings=settings, steps=steps, pictures=pictures)
+        inputs = {name: row_of(value, image) for name, value in self.inputs.items()}
+        return replace(self, settings=settings, steps=steps, pictures=pictures, inputs=inputs)
 
     def _repr_html_(self) -> str:
         """The player of at most 20 steps and a megabyte (`to_html` has all); without any kept step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,16 @@ FORMAT = "sagviz-trace-3"
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What such a file holds; a `Trace` without what can be asked of it."""
+    """What such a file holds; a `Trace` without what can be asked of it. `inputs` are the tensors
+    that the run was given, by name.
+    """
 
     settings: Settings
     steps: tuple[Step, ...]
     evaluations: int
     pictures: tuple[bytes, ...] = ()
     latent_rgb: Tensor | None = None
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def to_bytes(content: Content) -> bytes:
@@ -113,6 +116,7 @@ def _pack(content: Content) -> tuple[dict[str, Tensor], str]:
         tensors[f"picture.{number}"] = torch.frombuffer(bytearray(picture), dtype=torch.uint8)
     if content.latent_rgb is not None:
         tensors["latent_rgb"] = content.latent_rgb
+    tensors |= {f"input.{name}": value.contiguous() for name, value in content.inputs.items()}
     rows = [
         {
             "index": step.index,
@@ -156,6 +160,7 @@ def _unpack(tensors: Mapping[str, Tensor], meta: str) -> Content:
         evaluations=noted["evaluations"],
         pictures=tuple(pictures[str(i)].numpy().tobytes() for i in range(len(pictures))),
         latent_rgb=tensors.get("latent_rgb"),
+        inputs=below("input.", tensors),
     )
 
 

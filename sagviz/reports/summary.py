@@ -41,7 +41,7 @@ def summary(traces: Sequence[Trace], model: Model) -> Summary:
     rows = {
         "U-Net": f"{calls} calls, {predictions} predictions for {runs}",
         "model": f"{model.name} on {model.device}, {format_dtype(model.dtype)}",
-        "prompt": last.prompt or "(none)",
+        "prompt": last.caption or "(none)",
         "seed": str(last.seed),
         "steps": f"{last.steps}, {last.scheduler['class']}",
         "guidance": repr(last.guidance),

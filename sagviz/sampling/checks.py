@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
-from sagviz.checks import check_kind, check_unicode, shown
+from sagviz.checks import (
+    check_kind,
+    check_number,
+    check_steps,
+    check_unicode,
+    check_whole,
+    check_wholes,
+    shown,
+)
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance
 from sagviz.models import Model
 from sagviz.models.fingerprint import fingerprint, part_for
 from sagviz.models.vocabulary import warn_of_unknown_words
 from sagviz.records.trace import Trace
+
+STRENGTH = 0.8  # diffusers' own, of its img2img pipeline
+LAST_TIME = 999  # of the 1,000 training steps of every family
 
 
 def check_made_by(model: Model, trace: Trace, guidance: Guidance | None = None) -> str:
@@ -63,6 +76,45 @@ def check_text(model: Model, guidance: Guidance, **prompts: object) -> None:
         )
 
 
+def checked_clip_skip(model: Model, clip_skip: object) -> int | None:
+    """How many layers of the text encoder are left out; more than it has, and any where there is
+    none, is refused.
+    """
+    if clip_skip is None:
+        return None
+    if not model.reads_text:
+        raise ArgumentError(
+            f"clip_skip is {clip_skip!r}, and {model.name} has no text encoder; leave it out"
+        )
+    return check_whole("clip_skip", clip_skip, 0, model.max_clip_skip)
+
+
+def checked_timesteps(timesteps: object) -> tuple[int, ...] | None:
+    """The timesteps that take the place of a number of steps, from noise to picture."""
+    if timesteps is None:
+        return None
+    times = check_wholes("timesteps", timesteps)
+    check_steps(len(times))
+    if any(later >= time for time, later in pairwise(times)) or times[0] > LAST_TIME:
+        raise ArgumentError(
+            f"timesteps is {shown(times)}; give them falling, from {LAST_TIME} at most, such as"
+            " (999, 749, 499, 249)"
+        )
+    return times
+
+
+def checked_strength(strength: object, has_picture: bool) -> float | None:
+    """How much of the way is run from a picture, 0.8 where nobody says; `None` without one."""
+    if has_picture:
+        return float(check_number("strength", STRENGTH if strength is None else strength, 0, 1))
+    if strength is not None:
+        raise ArgumentError(
+            f"strength is {strength!r}, and there is no picture to start from; give image=, or"
+            " leave strength out"
+        )
+    return None
+
+
 def warn_of_prompts(model: Model, *prompts: str) -> None:
     """Warn of words that are cut off, and of words that the model was not taught."""
     for prompt in prompts:
@@ -83,7 +135,7 @@ def checked_noise(noise: object, shape: tuple[int, ...]) -> Tensor:
             f"noise has the shape {tuple(noise.shape)}; these settings need (images, C, H, W) ="
             f" {shape}"
         )
-    return noise.float().cpu()
+    return noise.detach().float().cpu().clone()  # which a trace keeps
 
 
 def checked_capture(

@@ -53,7 +53,10 @@ class Kept:
 
     def unfinished(self) -> Trace:
         """The steps alone, for which nothing has to be computed."""
-        return Trace(self.run.settings, tuple(self.steps), self.run.evaluations)
+        run = self.run
+        # before the first step the picture may not be encoded yet, or be what stopped the run
+        inputs = {} if self.last is None else run.inputs.tensors
+        return Trace(run.settings, tuple(self.steps), run.evaluations, inputs=inputs)
 
 
 def collect(
@@ -101,7 +104,7 @@ def progress_bar(runs: Sequence[Run], shown: Progress) -> Iterator[Follow]:
     """A bar over the evaluations of these runs, as a `follow` that never stops them. `shown` is
     whether there is one, or a function that is told (done, total) in its place.
     """
-    words = shortened(runs[0].settings.prompt, 40) or "unconditional"
+    words = shortened(runs[0].settings.caption, 40) or "unconditional"
     total = max(run.evaluations for run in runs)
     with tqdm(total=total, desc=words, disable=shown is not True) as bar:
         done = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from types import EllipsisType
 from typing import Any
 
@@ -11,9 +11,11 @@ from torch import Tensor
 from sagviz.attention.capture import Capture
 from sagviz.checks import names_arguments
 from sagviz.guidance import CFG, SAG, Guidance, Term, as_guidance
+from sagviz.image import MaskLike
 from sagviz.models import Model, as_model
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import Progress, collect, progress_bar
+from sagviz.sampling.given import Pictures
 from sagviz.sampling.prepare import prepare
 
 
@@ -33,7 +35,16 @@ def compare(
     size: tuple[int, int] | None = None,
     scheduler: object = None,
     eta: float = 0.0,
+    clip_skip: int | None = None,
+    timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
+    prompt_embeds: Tensor | None = None,
+    negative_prompt_embeds: Tensor | None = None,
+    pooled_prompt_embeds: Tensor | None = None,
+    negative_pooled_prompt_embeds: Tensor | None = None,
+    image: Pictures | None = None,
+    strength: float | None = None,
+    paint: MaskLike | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
     progress: Progress = True,
@@ -53,8 +64,10 @@ def compare(
             threshold, blur ...
         terms: more guidance in the run with SAG, e.g. `PAG(2.0)`.
         unguided: whether a plain run stands first.
-        model, prompt, negative_prompt, steps, seed, images, size, scheduler, eta, noise, capture,
-            keep, progress: as for `trace`.
+        model, prompt, negative_prompt, steps, seed, images, size, scheduler, eta, clip_skip,
+            timesteps, noise, prompt_embeds, negative_prompt_embeds, pooled_prompt_embeds,
+            negative_pooled_prompt_embeds, image, strength, paint, capture, keep, progress: as for
+            `trace`.
 
     Raises:
         ArgumentError, NotFiniteError, OutOfMemoryError, Interrupted, RunError: as for `trace`;
@@ -80,12 +93,27 @@ def compare(
         "size": size,
         "scheduler": scheduler,
         "eta": eta,
-        "noise": noise,
+        "clip_skip": clip_skip,
+        "timesteps": timesteps,
+        "strength": strength,
         "capture": capture,
     }
-    guided = without + sag + as_guidance(terms)
-    with_sag = prepare(model, prompt, negative_prompt=negative_prompt, guidance=guided, **settings)
-    settings["seed"] = with_sag.settings.seed  # the one that was drawn, where none was given
+    with_sag = prepare(
+        model,
+        prompt,
+        negative_prompt=negative_prompt,
+        guidance=without + sag + as_guidance(terms),
+        noise=noise,
+        prompt_embeds=prompt_embeds,
+        negative_prompt_embeds=negative_prompt_embeds,
+        pooled_prompt_embeds=pooled_prompt_embeds,
+        negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+        image=image,
+        paint=paint,
+        **settings,
+    )
+    # the seed that was drawn, where none was given, and all that the runs share
+    settings |= {"seed": with_sag.settings.seed, "inputs": with_sag.inputs}
     # Without CFG a negative prompt has no place, of which the first run has warned.
     negative = "" if cfg is None else negative_prompt
     runs = [

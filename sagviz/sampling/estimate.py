@@ -12,9 +12,12 @@ from sagviz.attention.capture import Capture
 from sagviz.checks import format_bytes, format_dtype, names_arguments
 from sagviz.guidance import Guidance, Term
 from sagviz.html import table
+from sagviz.image import MaskLike
 from sagviz.models import Model
 from sagviz.models.memory import weight_bytes
 from sagviz.models.offload import is_offloaded
+from sagviz.models.unfit import network_word
+from sagviz.sampling.given import Pictures
 from sagviz.sampling.keep import kept_steps, record_bytes
 from sagviz.sampling.prepare import Run, prepare
 
@@ -27,7 +30,7 @@ class Estimate:
         model: what it is about; `dtype`: its number format; `size`: (height, width) in pixels.
         images: pictures, of all runs together.
         rows: rows of the largest U-Net call.
-        weights: of each network.
+        weights: of each network; `network`: which of them predicts.
         unet: activations at the peak of that call.
         captured: what a `Capture` reads in one step.
         decoding: activations at the peak of decoding one picture, with the VAE's weights once more
@@ -51,6 +54,7 @@ class Estimate:
     records: int
     offloaded: bool
     room: int | None = None
+    network: str = "unet"
 
     @property
     def peak(self) -> int:
@@ -66,12 +70,12 @@ class Estimate:
         together = sum(self.weights.values())
         at = {name: held if self.offloaded else together for name, held in self.weights.items()}
         return max(
-            at["unet"] + self.unet + self.captured, at.get("vae", 0) + decoding, *at.values()
+            at[self.network] + self.unet + self.captured, at.get("vae", 0) + decoding, *at.values()
         )
 
     def _lines(self) -> list[tuple[str, int]]:
         lines = [(f"weights: {name}", held) for name, held in self.weights.items()]
-        lines += [(f"a U-Net call of {self.rows} rows", self.unet)]
+        lines += [(f"a {network_word(self.network)} call of {self.rows} rows", self.unet)]
         lines += [("captured in a step", self.captured)] * bool(self.captured)
         lines += [
             ("decoding a picture", self.decoding),
@@ -114,13 +118,14 @@ def estimated(runs: Sequence[Run], records: int = 0, *, tiled: bool = True) -> E
         images=sum(run.settings.images for run in runs),
         rows=rows,
         weights=held,
-        unet=model.unet_bytes(rows, latent),
+        unet=model.network_bytes(rows, latent),
         captured=sum(map(_captured, runs)),
         decoding=whole,
         tiled=in_tiles,
         records=records,
-        offloaded=is_offloaded(model.unet),
+        offloaded=is_offloaded(model.network),
         room=free_bytes(model),
+        network=model.NETWORK,
     )
 
 
@@ -181,7 +186,16 @@ def estimate(
     size: tuple[int, int] | None = None,
     scheduler: object = None,
     eta: float = 0.0,
+    clip_skip: int | None = None,
+    timesteps: Sequence[int] | None = None,
     noise: Tensor | None = None,
+    prompt_embeds: Tensor | None = None,
+    negative_prompt_embeds: Tensor | None = None,
+    pooled_prompt_embeds: Tensor | None = None,
+    negative_pooled_prompt_embeds: Tensor | None = None,
+    image: Pictures | None = None,
+    strength: float | None = None,
+    paint: MaskLike | None = None,
     capture: Capture | None = None,
     keep: int | Collection[int] | None = None,
 ) -> Estimate:
@@ -198,8 +212,9 @@ def estimate(
     Args:
         model: from `load`.
         prompt: counts where a `Capture` keeps attention to its words.
-        negative_prompt, guidance, steps, seed, images, size, scheduler, eta, noise, capture, keep:
-            as for `trace`.
+        negative_prompt, guidance, steps, seed, images, size, scheduler, eta, clip_skip, timesteps,
+            noise, prompt_embeds, negative_prompt_embeds, pooled_prompt_embeds,
+            negative_pooled_prompt_embeds, image, strength, paint, capture, keep: as for `trace`.
 
     Raises:
         ArgumentError: what `trace` would refuse as well, but for runs that are too large.
@@ -222,7 +237,16 @@ def estimate(
         size=size,
         scheduler=scheduler,
         eta=eta,
+        clip_skip=clip_skip,
+        timesteps=timesteps,
         noise=noise,
+        prompt_embeds=prompt_embeds,
+        negative_prompt_embeds=negative_prompt_embeds,
+        pooled_prompt_embeds=pooled_prompt_embeds,
+        negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+        image=image,
+        strength=strength,
+        paint=paint,
         capture=capture,
     )
     return estimated([run], records=len(kept_steps(keep, run.evaluations)) * record_bytes(run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 from sagviz.checks import check_whole, plain
@@ -30,7 +31,7 @@ def record_bytes(run: Run) -> int:
     """Memory of one step in float32: x_t, x_next, an output for each branch, and what its terms
     keep, maps at the most.
     """
-    guidance, (images, channels, height, width) = run.settings.guidance, run.start.shape
+    guidance, shape = run.settings.guidance, run.inputs.shape
     latents = 3 + guidance.needs_both_branches
-    kept = sum(term.kept_numbers((channels, height, width)) for term in guidance.terms)
-    return 4 * (latents * run.start.numel() + images * kept)
+    kept = sum(term.kept_numbers(shape) for term in guidance.terms)
+    return 4 * run.settings.images * (latents * math.prod(shape) + kept)

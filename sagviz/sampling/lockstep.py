@@ -104,18 +104,17 @@ def begin(run: Run, index: int, x_t: Tensor, carried: Mapping[str, Tensor] = NOT
 
 
 def advance(run: Run, step: Step) -> Tensor:
-    """The scheduler's step on the guided output: x_next."""
+    """The scheduler's step on the guided output, and around what is painted the picture: x_next."""
     settings, extra = run.settings, dict[str, Any]()
     if "eta" in run.step_options:
         extra["eta"] = settings.eta
     # DDIM draws no noise where eta is 0.
     if "generator" in run.step_options and extra.get("eta") != 0:
         # The noise of a stochastic step comes from (seed of the image, index): branches reuse it.
-        seeds = range(settings.seed, settings.seed + settings.images)
-        extra["generator"] = [generator(seed, step.index) for seed in seeds]
+        extra["generator"] = [generator(seed, step.index) for seed in settings.seeds]
     with exact(step.x_t.device):
         done = run.scheduler.step(step.output, run.times[step.index], step.x_t, **extra)
-    return done.prev_sample
+    return run.repainted(step.index, done.prev_sample)
 
 
 def to_host(run: Run, step: Step, x_t: Tensor) -> Step:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sagviz.checks import format_bytes
 from sagviz.errors import ArgumentError, ModelError
 from sagviz.models.oom import advice
+from sagviz.models.unfit import network_word
 from sagviz.sampling.estimate import estimated, free_bytes
 from sagviz.sampling.keep import record_bytes
 from sagviz.sampling.prepare import Run
@@ -75,6 +76,6 @@ def check_room(runs: Sequence[Run]) -> None:
         raise ArgumentError(
             f"{need.images} of {need.size[0]} x {need.size[1]} pixels need"
             f" {format_bytes(need.least)} on {model.device}, of which {format_bytes(need.unet)} for"
-            f" a U-Net call of {need.rows} rows, and {format_bytes(room)} are there;"
-            f" {advice(model)}"
+            f" a {network_word(need.network)} call of {need.rows} rows, and {format_bytes(room)}"
+            f" are there; {advice(model)}"
         )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sagviz.errors import NotFiniteError
+from sagviz.models.unfit import network_word
 from sagviz.records.step import Step
 from sagviz.sampling.prepare import Run
 
@@ -26,7 +27,7 @@ def not_finite_error(run: Run, step: Step) -> NotFiniteError:
 def _sentence(run: Run, step: Step, name: str, value: Tensor) -> str:
     bad = int((~value.isfinite()).sum())
     return (
-        f"stopped at step {step.index} of {run.evaluations} (t = {step.t:g}, alpha ="
+        f"stopped at step {step.number} of {run.evaluations} (t = {step.t:g}, alpha ="
         f" {step.alpha:.4g}, sigma = {step.sigma:.4g}): {name} holds NaN or infinity in {bad} of"
         f" {value.numel()} numbers; {_cause(run, step, name)}"
     )
@@ -44,16 +45,16 @@ def _cause(run: Run, step: Step, name: str) -> str:
             f"too much guidance drives the latent, {grown:.3g} times its noise level, out of"
             f" bounds: lower the scale of {scales}"
         )
-    broken = _not_finite(model.unet)
+    broken, word = _not_finite(model.network), network_word(model.NETWORK)
     if broken:
-        return f"the U-Net's weight {broken} is not finite itself: fetch the model again"
+        return f"the {word}'s weight {broken} is not finite itself: fetch the model again"
     if model.dtype == torch.float16:
         return (
-            f"float16 ends at {LARGEST_HALF}, and a layer of the U-Net went beyond: load the model"
+            f"float16 ends at {LARGEST_HALF}, and a layer of the {word} went beyond: load the model"
             " with dtype='bfloat16', or 'float32' where the GPU does not know that"
         )
     return (
-        "the U-Net made it of a finite latent: try another seed or scheduler, and the model in"
+        f"the {word} made it of a finite latent: try another seed or scheduler, and the model in"
         " float32 if it is not"
     )
 

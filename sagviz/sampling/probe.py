@@ -111,6 +111,6 @@ def by_head(model: Model, trace: Trace, position: int) -> tuple[Step, dict[Head,
 
 def _heads(model: Model, step: Step) -> Iterable[Head]:
     height, width = step.x_t.shape[2:]
-    for name, layer in layers(model.unet, (height, width)).items():
+    for name, layer in layers(model.network, (height, width)).items():
         yield name, None
         yield from ((name, head) for head in range(layer.heads))

@@ -4,7 +4,7 @@ computed once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import accumulate
@@ -17,7 +17,9 @@ from sagviz.attention.perturb import Perturbation, perturb
 from sagviz.attention.read import Reading, capture
 from sagviz.guidance import Term
 from sagviz.models import Conditioning, Model
+from sagviz.records.settings import Text
 from sagviz.records.step import Step
+from sagviz.sampling.inputs import conditioning
 from sagviz.sampling.prepare import Run
 from sagviz.sampling.unet_inputs import UNetInput, UNetResult, filled, first_pass, second_pass
 
@@ -34,8 +36,8 @@ class UNetCalls:
 
     def __init__(self, model: Model, max_rows: int | None = None) -> None:
         self.model, self.max_rows = model, max_rows
-        self._compiled = is_compiled(model.unet)
-        self._embeddings: dict[tuple[str | None, int, int], Conditioning] = {}
+        self._compiled = is_compiled(model.network)
+        self._embeddings: dict[tuple[Text, int, int], Conditioning] = {}
 
     @torch.no_grad()
     def complete(self, runs: Sequence[Run], steps: Sequence[Step]) -> list[Step]:
@@ -95,7 +97,7 @@ class UNetCalls:
         t = torch.cat([each.t.expand(len(each.x)) for each in group])
         height, width = x.shape[2:]
         texts = [
-            self._embed(text, height, width).expand(len(each.x) // len(each.texts))
+            self._embed(text, each.embeddings, height, width).expand(len(each.x) // len(each.texts))
             for each in group
             for text in each.texts
         ]
@@ -106,12 +108,12 @@ class UNetCalls:
                 wanted.setdefault(reading, []).extend(rows)
             if each.perturbation is not None:
                 changed.setdefault(each.perturbation, []).extend(rows)
-        unet, cells = self.model.unet, (height, width)
+        network, cells = self.model.network, (height, width)
         hooked = self._compiled and (wanted or changed)
         with (
             self.model.at_work(),
-            perturb(unet, changed, cells),
-            capture(unet, wanted, cells) as read,
+            perturb(network, changed, cells),
+            capture(network, wanted, cells) as read,
             uncompiled() if hooked else nullcontext(),
         ):
             outputs = self.model.predict(x, t, Conditioning.joined(texts)).split(sizes)
@@ -126,11 +128,14 @@ class UNetCalls:
                 results[each.key].maps[reading] = part
         return results
 
-    def _embed(self, text: str | None, height: int, width: int) -> Conditioning:
+    def _embed(
+        self, text: Text, embeddings: Mapping[str, Tensor], height: int, width: int
+    ) -> Conditioning:
         """The conditioning of a text, for a latent of that size."""
         key, cell = (text, height, width), self.model.pixels_per_cell
         if key not in self._embeddings:
-            self._embeddings[key] = self.model.embed(text, size=(height * cell, width * cell))
+            size = (height * cell, width * cell)
+            self._embeddings[key] = conditioning(self.model, text, embeddings, size)
         return self._embeddings[key]
 
 

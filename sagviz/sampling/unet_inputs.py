@@ -12,6 +12,8 @@ from torch import Tensor
 from sagviz.attention.captured import captured_of
 from sagviz.attention.perturb import Perturbation
 from sagviz.attention.read import Reading
+from sagviz.diffusion.noise_level import scaled_input
+from sagviz.records.settings import Text
 from sagviz.records.step import LATENTS, Step
 from sagviz.sampling.prepare import Run
 
@@ -22,6 +24,7 @@ class UNetInput:
     Equal keys mean equal results.
 
     Attributes:
+        embeddings: those of the run, of which `texts` may name some.
         readings: what is read of the attention of these rows.
         perturbation: what is done to the network for them.
     """
@@ -29,7 +32,8 @@ class UNetInput:
     key: Hashable
     x: Tensor
     t: Tensor
-    texts: tuple[str | None, ...]
+    texts: tuple[Text, ...]
+    embeddings: Mapping[str, Tensor]
     readings: frozenset[Reading] = frozenset()
     perturbation: Perturbation | None = None
 
@@ -58,14 +62,15 @@ def first_pass(run: Run, step: Step) -> dict[str, UNetInput]:
     if not step.lacks_prediction:
         return requests
     t, texts = run.device_times[step.index], run.settings.texts(step.guidance)
-    x = run.scheduler.scale_model_input(step.x_t, run.times[step.index])
+    x = scaled_input(run.scheduler, step.x_t, run.times[step.index])
     base, *_, conditional = (*texts, *texts)
     read: dict[str, set[Reading]] = {name: set() for name in texts}
     read[base].update(_of_terms(step).values(), _captured(run, step, words=False))
     read[conditional].update(_captured(run, step, words=True))
+    embeddings = run.inputs.embeddings
     branches = {
         name: UNetInput(
-            (name, id(step.x_t), step.level, text), x, t, (text,), frozenset(read[name])
+            (name, id(step.x_t), step.level, text), x, t, (text,), embeddings, frozenset(read[name])
         )
         for name, text in texts.items()
     }
@@ -123,10 +128,12 @@ def _requests(run: Run, step: Step, *, second_pass: bool) -> dict[str, UNetInput
     texts, t = list(run.settings.texts(step.guidance).values()), run.device_times[step.index]
     found = {}
     for request in filter(None, (term.request(step) for term in terms)):
-        own: tuple[str | None, ...] = (texts[-1 if request.conditional else 0],)
-        own += (run.settings.negative_prompt or None,) * request.with_negative
-        x = run.scheduler.scale_model_input(request.x, run.times[step.index])
+        own: tuple[Text, ...] = (texts[-1 if request.conditional else 0],)
+        own += (run.settings.negative_text,) * request.with_negative
+        x = scaled_input(run.scheduler, request.x, run.times[step.index])
         key = (request.name, id(step.x_t), step.level, own, request.key)
         rows = torch.cat([x] * len(own))
-        found[request.name] = UNetInput(key, rows, t, own, perturbation=request.perturbation)
+        found[request.name] = UNetInput(
+            key, rows, t, own, run.inputs.embeddings, perturbation=request.perturbation
+        )
     return found

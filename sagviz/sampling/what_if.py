@@ -139,7 +139,7 @@ def depart(
             raise ArgumentError("a mask does nothing without SAG; add SAG(1.0) to the guidance")
     settings = replace(old, guidance=total, fingerprint=found, before=old, branched_at=step.index)
     on_device = None if hand_mask is None else hand_mask.to(model.device)
-    run = replace(resume(model, settings), hand_mask=on_device)
+    run = replace(resume(model, settings, trace.inputs), hand_mask=on_device)
     _replay(run, trace, position)
     return run, _reuse(step, total.at(step.index / run.evaluations), hand_mask, old)
 
@@ -151,12 +151,12 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
     before, index = trace.steps[:position], trace[position].index
     if type(run.scheduler).__name__ in MEMORYLESS:
         if hasattr(run.scheduler, "set_begin_index"):
-            run.scheduler.set_begin_index(index)
+            run.scheduler.set_begin_index(run.begin + index)
         return
     if [step.index for step in before] != list(range(index)):
         raise TraceError(
-            f"step {index} needs all steps before it, and this trace keeps fewer; run it without"
-            " keep="
+            f"step {index + 1} needs all steps before it, and this trace keeps fewer; run it"
+            " without keep="
         )
     with run.model.undisturbed():
         for step in before:

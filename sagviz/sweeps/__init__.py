@@ -8,7 +8,7 @@ user holds; `labels` and `layout` say what its settings are called and where its
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from sagviz.checks import names_arguments
 from sagviz.errors import Unfinished, stopped, warn
 from sagviz.guidance import Guidance, Term
 from sagviz.models import Model, as_model
+from sagviz.records.settings import EMBEDDINGS
 from sagviz.sweeps.axes import begin as begin
 from sagviz.sweeps.bar import Bar
 from sagviz.sweeps.dispatch import run
@@ -23,8 +24,10 @@ from sagviz.sweeps.executors import cluster as cluster
 from sagviz.sweeps.executors import pool as pool
 from sagviz.sweeps.results import Sweep
 
+OF_ONE_RUN = "a cell is known by its settings alone; sv.trace and sv.compare take it"
 
-@names_arguments()
+
+@names_arguments(**dict.fromkeys((*EMBEDDINGS, "noise", "image", "strength", "paint"), OF_ONE_RUN))
 def sweep(
     model: Model,
     prompts: str | Iterable[str] = "",
@@ -37,6 +40,8 @@ def sweep(
     images: int = 1,
     size: tuple[int, int] | None = None,
     eta: float = 0.0,
+    clip_skip: int | None = None,
+    timesteps: Sequence[int] | None = None,
     store: str | Path | None = None,
     keep: str | int | Collection[int] | None = "last",
     batch: int | None = None,
@@ -54,8 +59,9 @@ def sweep(
         model: from `load`.
         prompts, seeds, steps, guidance, schedulers: the axes; what a value may be is what `trace`
             takes, but a seed is a number. Ranges and arrays of NumPy are lists as well.
-        negative_prompt, images, size, eta: as in `trace`, for all cells; cells on which it has no
-            effect have no negative prompt.
+        negative_prompt, images, size, eta, clip_skip, timesteps: as in `trace`, for all cells;
+            cells on which it has no effect have no negative prompt, and `timesteps` take the place
+            of `steps`.
         store: a folder, made where it is missing, or an fsspec address such as "s3://bucket/runs";
             in memory where `None`.
         keep: the steps that each trace keeps: the last ("last"), all (`None`), every k-th and the
@@ -99,6 +105,8 @@ def sweep(
         images=images,
         size=size,
         eta=eta,
+        clip_skip=clip_skip,
+        timesteps=timesteps,
         store=store,
         keep=keep,
     )

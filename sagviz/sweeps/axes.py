@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +35,8 @@ def begin(
     images: int = 1,
     size: tuple[int, int] | None = None,
     eta: float = 0.0,
+    clip_skip: int | None = None,
+    timesteps: Sequence[int] | None = None,
     store: str | Path | None = None,
     keep: str | int | Collection[int] | None = "last",
 ) -> Sweep:
@@ -62,6 +64,11 @@ def begin(
 
     model = as_model(model)
     counts, kept = _axis("steps", steps, check_steps), _keep(keep)
+    if timesteps is not None and len(counts) > 1:
+        raise ArgumentError(
+            f"steps has {len(counts)} values, and timesteps are given, which take the place of a"
+            " number of steps; give one of the two"
+        )
     kinds = dict[str, dict[str, Any]]()
     sums = _axis("guidance", guidance, total)
     found = fingerprint(model, sums)
@@ -73,6 +80,8 @@ def begin(
         images=images,
         size=size,
         eta=eta,
+        clip_skip=clip_skip,
+        timesteps=timesteps,
         warns=False,
         known=found,
     )
@@ -87,7 +96,7 @@ def begin(
     plan = Plan(
         prompts=texts,
         seeds=_axis("seeds", seeds, _seed),
-        steps=counts,
+        steps=counts if timesteps is None else (run.settings.steps,),
         schedulers=kinds,
         guidance=sums,
         model=model.name,
@@ -96,6 +105,8 @@ def begin(
         images=run.settings.images,
         size=run.settings.size,
         eta=run.settings.eta,
+        clip_skip=run.settings.clip_skip,
+        timesteps=run.settings.timesteps,
         keep=kept,
     )
     return Sweep(plan, Memory() if store is None else store_at(store))

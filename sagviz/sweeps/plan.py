@@ -30,7 +30,10 @@ AXES = {  # of a plan, by the column that has its values
     "guidance": "guidance",
 }
 AXIS = {"prompts": str, "seeds": int, "steps": int, "guidance": list}  # values in JSON
-SHARED = ("model", "fingerprint", "negative_prompt", "images", "size", "eta")
+SHARED = (
+    *("model", "fingerprint", "negative_prompt", "images", "size", "eta"),
+    *("clip_skip", "timesteps"),
+)
 _ABSENT = object()  # equal to no value
 
 
@@ -84,7 +87,7 @@ class Plan:
         prompts, seeds, steps, guidance: the axes, each value once.
         schedulers: the axis of schedulers, name to class and configuration.
         model: the model's name; `fingerprint`: for all of the guidance.
-        negative_prompt, images, size, eta, keep: see `sweeps.sweep`.
+        negative_prompt, images, size, eta, clip_skip, timesteps, keep: see `sweeps.sweep`.
     """
 
     prompts: tuple[str, ...]
@@ -98,6 +101,8 @@ class Plan:
     images: int
     size: tuple[int, int]
     eta: float
+    clip_skip: int | None
+    timesteps: tuple[int, ...] | None
     keep: Keep
 
     @property
@@ -199,6 +204,8 @@ class Plan:
             size=self.size,
             scheduler=config,
             eta=self.eta,
+            clip_skip=self.clip_skip,
+            timesteps=self.timesteps,
         )
         content = settings.to_json() | {"model": "", "guidance": _floats(guidance.to_json())}
         text = json.dumps([FORMAT, content, self.keep], sort_keys=True)

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from sagviz.widgets.microscope.microscope import Microscope as Microscope
     from sagviz.widgets.playground.playground import Playground as Playground
     from sagviz.widgets.preference import Preference as Preference
-    from sagviz.widgets.scrubber import Scrubber as Scrubber
+    from sagviz.widgets.scrubber.scrubber import Scrubber as Scrubber
 
 _HOME = {
     "Grid": "grid.grid",
     "Microscope": "microscope.microscope",
     "Playground": "playground.playground",
     "Preference": "preference",
-    "Scrubber": "scrubber",
+    "Scrubber": "scrubber.scrubber",
 }
 
 __all__ = [*_HOME]

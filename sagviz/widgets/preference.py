@@ -21,6 +21,7 @@ from sagviz.widgets.common.controls import action_button, labelled, progress_bar
 from sagviz.widgets.common.layout import flow
 from sagviz.widgets.common.picture import Picture, image_tag
 from sagviz.widgets.common.settings import WidgetSettings
+from sagviz.widgets.common.still import live
 from sagviz.widgets.common.view import View
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Preference(View):
         self.sides = [Picture(side, 320, height / width) for side in ("Left", "Right")]
         self.heading, self.end = W.HTML(), W.HTML()
         self.bar = progress_bar("100%", "10px", len(pictures))
-        self.typed = W.Text(description="Keys", placeholder="L, R, T or U")
+        self.typed = live(W.Text(description="Keys", placeholder="L, R, T or U"))
         words = "vote by keys: L for left, R for right, T for a tie, U to undo"
         labelled(self.typed, f"Put the cursor here and {words}", "230px")
         self.typed.style.description_width = "50px"
@@ -131,13 +132,6 @@ class Preference(View):
         """The count so far. Looking at it before the last vote spoils the vote."""
         return self.votes.result()
 
-    def static_html(self) -> str:
-        return (
-            self.end.value
-            or f"<p>A blind vote on {self.votes.pairs} pairs. Run this notebook in Jupyter to take"
-            " part.</p>"
-        )
-
     def _set(self, votes: Votes) -> None:
         if self.path is not None:
             votes.save(self.path)
@@ -169,7 +163,6 @@ class Preference(View):
         for name in (LEFT, TIE, RIGHT):
             self.buttons[name].layout.display = "none" if done else None
         self.buttons["undo"].disabled = not number
-        self.keep()
         if not done:
             for side, content in zip(self.sides, self._sides(number), strict=True):
                 side.show(content, f"picture of pair {number + 1}")

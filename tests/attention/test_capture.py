@@ -46,6 +46,7 @@ def parts(trace: sv.Trace) -> list[Captured]:
     return [found for step in trace for found in step.captured.values()]
 
 
+@pytest.mark.slow
 def test_the_run_does_not_notice(model: sv.Model, everything: sv.Trace) -> None:
     """To the bit, and at no cost in calls; in a single branch, too."""
     plain = run(model, None, images=2, size=(32, 48))

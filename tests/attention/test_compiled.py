@@ -23,6 +23,7 @@ def in_place(model: sv.Model) -> None:
     model.unet.compile(backend="eager")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [wrapped, in_place])
 def test_a_compiled_unet_has_its_maps(tmp_path: Path, change: Callable[[sv.Model], None]) -> None:
     model = sv.load(build_pipe(tmp_path))

@@ -1,5 +1,5 @@
-"""What a large sweep takes, for docs/scale.md: bytes, seconds and memory, on the CPU, with the
-miniature and copies of its cells.
+"""What a large sweep takes, for docs/howto/scale.md: bytes, seconds and memory, on the CPU, with
+the miniature and copies of its cells.
 
 .venv/bin/python tests/benchmarks/scale.py [--stored 100000] [--planned 1000000] [--tasks 1000]
 """

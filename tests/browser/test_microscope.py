@@ -63,11 +63,12 @@ def test_every_slider(notebook: Notebook, name: str, step: float, calls: int) ->
     for _ in range(4):
         handle.press("ArrowRight")
     shown = start + 4 * step
+    written = shown + (name == "index")  # people count from 1
     notebook.until(f"abs(scope.{trait} - {shown}) < 1e-6")
     changes(notebook, CHANGED, before)
     page.locator(".sag-cost", has_text=f"{calls} U-Net call").wait_for()
     page.wait_for_function(
-        f"() => Math.abs(document.querySelector('.sag-{name} input').value - {shown}) < 1e-6"
+        f"() => Math.abs(document.querySelector('.sag-{name} input').value - {written}) < 1e-6"
     )
     if name != "index":
         page.locator(f".sag-reset-{name}").click()
@@ -146,7 +147,7 @@ def test_go_on_and_cancel(notebook: Notebook) -> None:
     notebook.run("scope.cfg_scale = 8.0")
     tab(notebook, "Go on from here")
     notebook.page.locator(".sag-go-on").click()
-    notebook.page.locator(".sag-branch-words", has_text="From step 6 on: CFG 8").wait_for()
+    notebook.page.locator(".sag-branch-words", has_text="From step 7 on: CFG 8").wait_for()
     assert notebook.value("len(scope.branched)") == 12
     assert notebook.page.locator(".sag-end img:visible").count() == 2
 

@@ -14,6 +14,15 @@ scrubber = sv.Scrubber(traces, index=1, panes=["x_t", "mask", "x0_guided"])
 scrubber
 """
 IMAGE = "canvas => canvas.toDataURL()"
+# a colour in any of CSS's ways, as three bytes
+BYTES = """const bytes = (colour) => {
+    const pen = new OffscreenCanvas(1, 1).getContext('2d');
+    pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
+    return [...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)]; };"""
+PAPER = f"""player => {{ {BYTES}
+    return bytes(getComputedStyle(player.parentElement).backgroundColor); }}"""
+STROKES = f"""lines => {{ {BYTES}
+    return lines.map(line => bytes(getComputedStyle(line).stroke)); }}"""
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +62,17 @@ def test_a_step_changes_the_pictures_and_sends_nothing(
 ) -> None:
     pictures = scrubber.locator("canvas:visible")
     assert pictures.count() == 6
-    assert scrubber.locator(".readout").inner_text() == "Step 1 of 4"
+    assert scrubber.locator(".readout").inner_text() == "Step 2 of 4"
     before, frames = [canvas.evaluate(IMAGE) for canvas in pictures.all()], len(sent)
     step(scrubber, notebook.page, "ArrowRight")
     after = [canvas.evaluate(IMAGE) for canvas in pictures.all()]
-    assert scrubber.locator(".readout").inner_text() == "Step 2 of 4"
+    assert scrubber.locator(".readout").inner_text() == "Step 3 of 4"
     # all but the mask that A has not
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 5
     for key in ("End", "f", "f", "d", "Home"):
         step(scrubber, notebook.page, key)
-    notebook.page.wait_for_timeout(500)
     assert len(sent) == frames
-    assert notebook.value("scrubber.index") == 1  # the page did not tell
+    notebook.until("(scrubber.index, scrubber.view) == (0, 'difference')", 20)  # at rest
 
 
 def test_an_observer_is_told(notebook: Notebook, scrubber: Locator) -> None:
@@ -80,7 +88,7 @@ def test_python_moves_the_page(notebook: Notebook, scrubber: Locator) -> None:
         "scrubber.index, scrubber.view, scrubber.panes = 0, 'beside', ['attention', 'image']"
     )
     notebook.page.wait_for_function(
-        "() => document.querySelector('.sagviz-player .readout').textContent === 'Step 0 of 4'"
+        "() => document.querySelector('.sagviz-player .readout').textContent === 'Step 1 of 4'"
     )
     assert scrubber.locator("figure:visible figcaption").all_inner_texts() == [
         "attention Aₜ",
@@ -100,6 +108,33 @@ def test_keys_of_the_player_are_not_the_notebooks(notebook: Notebook, scrubber: 
 def test_it_is_accessible(notebook: Notebook, scrubber: Locator) -> None:
     scrubber.get_by_text("Choose pictures").click()
     assert serious_faults(notebook.page, ".sagviz-player") == []
+
+
+def test_dark_notebooks_have_contrast(notebook: Notebook, scrubber: Locator) -> None:
+    """Text 4.5:1, which axe measures, and curves 3:1, against what is behind them."""
+    page = notebook.page
+    for theme in ("Dark", "Light"):
+        page.evaluate(
+            "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })",
+            f"JupyterLab {theme}",
+        )
+        page.locator(f"body[data-jp-theme-light={str(theme == 'Light').lower()}]").wait_for()
+        assert serious_faults(page, ".sagviz-player") == []
+        ground = luminance(scrubber.evaluate(PAPER))
+        strokes = scrubber.locator(".chart .line").evaluate_all(STROKES)
+        assert len(strokes) == 8
+        for stroke in strokes:
+            light, dark = sorted((luminance(stroke), ground), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 3, (theme, stroke)
+
+
+def luminance(colour: list[int]) -> float:
+    """Relative luminance, as WCAG has it."""
+    linear = [
+        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (value / 255 for value in colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_a_trace_shows_itself_alive(notebook: Notebook) -> None:

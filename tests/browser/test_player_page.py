@@ -232,7 +232,8 @@ def test_words_and_numbers_follow_the_step(traces: tuple[sv.Trace, ...], reader:
         shown.go(index)
         assert shown.text(".caption") == describe.of_step(step, 5)
         assert f"{measure.of_step(step)['cfg']:.2f}" in shown.text(".key")
-        assert shown.page.locator(".step").get_attribute("aria-valuetext") == f"Step {index} of 5"
+        place = shown.page.locator(".step").get_attribute("aria-valuetext")
+        assert place == f"Step {step.number} of 5"
         line, chart = (
             shown.page.locator(part).first.bounding_box() for part in (".cursor", ".chart svg")
         )
@@ -254,14 +255,14 @@ def test_keys_move_play_and_stop(traces: tuple[sv.Trace, ...], reader: Opener) -
         ("PageDown", 0),
     ):
         shown.page.keyboard.press(key)
-        assert shown.text(".readout") == f"Step {index} of 5", key
+        assert shown.text(".readout") == f"Step {index + 1} of 5", key
     shown.page.keyboard.press("Space")
     assert "Pause" in shown.text(".play")
-    shown.page.get_by_text("Step 4 of 5").first.wait_for()
+    shown.page.get_by_text("Step 5 of 5").first.wait_for()
     shown.page.get_by_role("button", name="Play").wait_for()
     place = shown.page.locator(".charts").bounding_box()
     shown.page.mouse.click(place["x"] + place["width"] / 2, place["y"] + 20)
-    assert shown.text(".readout") == "Step 2 of 5"
+    assert shown.text(".readout") == "Step 3 of 5"
 
 
 def test_one_scale_of_colours_unless_the_reader_asks(
@@ -310,13 +311,34 @@ def test_several_runs_stand_beside_each_other_flip_and_differ(
     assert shown.pixels("x0_hat", 3).max() > 10
 
 
+def test_any_pair_of_runs_is_compared(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    """Of three, pictures are large enough on a page as wide as a notebook's cell."""
+    shown = reader([*traces, traces[0]], width=768)
+    widths = shown.page.locator("canvas:visible").evaluate_all("all => all.map(c => c.clientWidth)")
+    assert min(widths) >= 100
+    pair = [
+        shown.page.get_by_label(f"{name} run of the difference") for name in ("First", "Second")
+    ]
+    for first, second in ((0, 1), (2, 1), (0, 2)):
+        pair[0].select_option(str(first))
+        pair[1].select_option(str(second))
+        shown.text(".caption")  # once it is told
+        apart = shown.page.locator(".pane.image canvas:visible").get_attribute("aria-label")
+        for run in (first, second):
+            assert f"{'ABC'[run]}: CFG 3" in (apart or "")
+        same = traces[first % 2] is traces[second % 2]
+        assert bool(shown.pixels("image", 3).max() < 10) == same
+    pair[0].select_option("2")  # the two change places
+    assert [menu.input_value() for menu in pair] == ["2", "0"]
+
+
 def test_runs_of_different_lengths_keep_step(
     model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener
 ) -> None:
     short = sv.trace(model, "a fox", steps=2, seed=3, progress=False)
     shown = reader([short, traces[1]])
-    first = "Step 0, the first of 2"
-    for index, words in ((0, first), (1, first), (4, "Step 1, the last of 2")):
+    first = "Step 1, the first of 2"
+    for index, words in ((0, first), (1, first), (4, "Step 2, the last of 2")):
         shown.go(index)
         assert words in shown.text(".caption")
 
@@ -369,9 +391,9 @@ def test_fragments_live_side_by_side(
     players.nth(2).locator(".step").focus()
     shown.page.keyboard.press("Home")
     assert [player.locator(".readout").inner_text() for player in players.all()] == [
-        "Step 4 of 5",
-        "Step 4 of 5",
-        "Step 0 of 5",
+        "Step 3 of 5",
+        "Step 3 of 5",
+        "Step 1 of 5",
     ]
     assert not shown.faults
     shown.context.close()
@@ -398,7 +420,7 @@ def test_unusual_traces_open(
     }
     trace = changed[what]()
     shown = reader(trace, index=None)
-    assert shown.text(".readout").startswith(f"Step {trace[-1].index} of ")
+    assert shown.text(".readout").startswith(f"Step {trace[len(trace) // 2].number} of ")
     shown.show(*QUANTITIES, *(term.name for term in trace.settings.guidance.terms))
     for index, step in enumerate(trace):
         shown.go(index)

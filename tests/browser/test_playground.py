@@ -171,6 +171,15 @@ import threading
     page.locator(".sag-status", has_text="stopped after").wait_for()
 
 
+def test_the_stop_button_of_the_kernel_stops_a_run(notebook: Notebook) -> None:
+    press(notebook, "Run")
+    notebook.page.locator(".sag-status", has_text="left").wait_for()
+    notebook.page.evaluate("() => jupyterapp.commands.execute('kernelmenu:interrupt')")
+    notebook.until("not playground.worker.busy", timeout=20)
+    assert 0 < notebook.value("len(playground.traces[1])") < 999
+    notebook.page.locator(".sag-status", has_text="stopped after").wait_for()
+
+
 def test_the_partial_trace_opens_in_the_scrubber_and_the_next_run_works(notebook: Notebook) -> None:
     notebook.run(
         "step = playground.traces[1][-1]; assert step.eps.isfinite().all() and step.x_next is not"
@@ -178,14 +187,14 @@ def test_the_partial_trace_opens_in_the_scrubber_and_the_next_run_works(notebook
     )
     notebook.run("sv.Scrubber(playground.traces)")
     player = notebook.page.locator(".sag-view .sagviz-player")
-    player.locator(".readout", has_text="Step 0 of 999").wait_for()
+    player.locator(".readout", has_text="of 999").wait_for()
+    began = player.locator(".readout").inner_text()
     player.locator(".step").press("End")
     notebook.page.wait_for_function(
-        "document.querySelector('.sag-view .sagviz-player .readout').textContent"
-        " !== 'Step 0 of 999'"
+        f"document.querySelector('.sag-view .sagviz-player .readout').textContent !== '{began}'"
     )
     said = player.locator(".readout").inner_text()
-    assert 0 < int(said.split()[1]) <= notebook.value("playground.traces[1][-1].index")
+    assert int(said.split()[1]) == notebook.value("playground.traces[1][-1].number")
     notebook.run("playground.steps = 5")
     run(notebook)
     assert notebook.value("[len(trace.pictures) for trace in playground.traces]") == [1, 1]
@@ -219,7 +228,9 @@ def test_download_carries_the_settings_and_upload_restores_them(
         page.get_by_role("link", name="Download the CFG + SAG picture").click()
     path = tmp_path / download.value.suggested_filename
     download.value.save_as(path)
-    assert path.name == f"sagviz-seed-{notebook.value('playground.seed')}-cfg-sag.png"
+    names = ("prompt", "seed", "cfg_scale", "sag_scale")
+    prompt, seed, cfg, sag = notebook.value(f"[getattr(playground, name) for name in {names}]")
+    assert path.name == f"{prompt.replace(' ', '-')}-seed{seed}-cfg{cfg:g}-sag{sag:g}.png"
     wanted = notebook.value("playground.traces[1].settings.to_json()")
     for _ in range(2):  # the same file again
         press(notebook, "Reset")

@@ -79,6 +79,7 @@ EXPLODING = {"lms", "euler", "euler a", "heun", "kdpm2", "kdpm2 a"}
 
 @pytest.mark.parametrize("steps", [1, 7, 50])
 # its add_noise leaves out the levels in between
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"kdpm2"}))
 def test_levels_are_the_amplitudes_of_the_scheduler(model: Model, name: str, steps: int) -> None:
     """Its own `add_noise` mixes with the same alpha and sigma at every evaluation."""
@@ -152,6 +153,7 @@ CONFIGURATIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CONFIGURATIONS, ids=str)
 def test_the_levels_are_those_on_which_the_scheduler_itself_moves(
     model: Model, name: str, options: dict[str, Any]

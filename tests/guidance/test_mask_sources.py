@@ -127,6 +127,7 @@ def test_none_is_the_mask_of_a_threshold_below_zero(model: sv.Model, plain: sv.T
     assert torch.equal(everywhere.x_next, low.x_next)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", OTHERS)
 def test_a_whole_run_follows_its_source(model: sv.Model, plain: sv.Trace, source: str) -> None:
     run = sv.trace(

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 import sagviz as sv
 from sagviz import CFG, NAG, SLG, SSG, TPG, measure
-from sagviz.attention.blocks import SkippedBlocks
 from sagviz.attention.perturb import Perturbation, perturb
+from sagviz.attention.perturb_blocks import SkippedBlocks
 from sagviz.diffusion.seeds import generator
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance, Term, as_guidance

@@ -300,6 +300,7 @@ def test_seg_with_more_and_more_blur_is_the_mean_query(model: sv.Model) -> None:
     assert apart[2] < 1e-5 < 1e-4 < apart[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "term", [PAG(0.0), SEG(0.0), CG(0.0, "fox"), APG(0.0), Rescale(0.0)], ids=repr
 )
@@ -430,9 +431,9 @@ def test_the_running_average_begins_with_the_interval(model: sv.Model) -> None:
 # Costs.
 
 
-def readme_costs() -> dict[str, tuple[int, int]]:
-    """Rows and calls that the README's table states for each term."""
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def stated_costs() -> dict[str, tuple[int, int]]:
+    """Rows and calls that the table states for each term."""
+    text = (Path(__file__).parents[2] / "docs" / "terms.md").read_text(encoding="utf-8")
     return {
         name: (int(rows), int(calls))
         for name, rows, calls in re.findall(r"^\| `(\w+)\(.*\| \+(\d) \| \+(\d) \|$", text, re.M)
@@ -447,11 +448,11 @@ def readme_costs() -> dict[str, tuple[int, int]]:
     ],
     ids=lambda term: term.name,
 )
-def test_costs_are_those_that_the_readme_states(model: sv.Model, term: Term) -> None:
+def test_costs_are_those_that_the_table_states(model: sv.Model, term: Term) -> None:
     """Beside a plain run of one branch; what needs CFG beside CFG."""
     network, before = classified(model), as_guidance(CFG(3.0) if term.requires else None)
     ours = [kind for kind in Term.kinds.values() if kind.__module__.startswith("sagviz.")]
-    assert set(readme_costs()) == {kind.__name__ for kind in ours}
+    assert set(stated_costs()) == {kind.__name__ for kind in ours}
     counts = []
     for guidance in (before, before + term):
         with counted(network.unet) as rows:
@@ -459,7 +460,7 @@ def test_costs_are_those_that_the_readme_states(model: sv.Model, term: Term) -> 
         assert (trace.forwards, trace.samples) == (len(rows), sum(rows))
         counts.append((sum(rows) // 4, len(rows) // 2))
     added = tuple(after - first for first, after in zip(*counts, strict=True))
-    assert added == readme_costs()[type(term).__name__] == term.cost
+    assert added == stated_costs()[type(term).__name__] == term.cost
 
 
 def test_apg_costs_nothing_beside_cfg(model: sv.Model) -> None:

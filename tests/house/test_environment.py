@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # of conda-forge's
 PYPI_NAMES = {"matplotlib-base": "matplotlib", "nbconvert-core": "nbconvert", "pytorch": "torch"}
-PIP_ONLY = {"latex2mathml"}  # small, pure Python: `pip install -e .` brings it
+PIP_ONLY = {"compel", "latex2mathml"}  # small, pure Python: `pip install -e .` brings it
 CARD = {
     "torch",
     "diffusers",
@@ -45,7 +45,7 @@ def floors(lines: list[str]) -> dict[str, SpecifierSet]:
 CORE = floors(PROJECT["dependencies"])
 # by the package itself
 USED = CORE | floors(
-    [line for extra in ("cluster", "lab", "report", "train") for line in EXTRAS[extra]]
+    [line for extra in ("cluster", "lab", "report", "train", "weights") for line in EXTRAS[extra]]
 )
 ALL = USED | floors(EXTRAS["dev"])
 

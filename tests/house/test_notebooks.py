@@ -103,6 +103,4 @@ def test_it_opens_on_colab_and_paperspace(path: Path) -> None:
     assert f"notebooks/{path.name}" in first.source
     assert "colab.research.google.com" in first.source
     assert "console.paperspace.com" in first.source
-    assert "hide" in first.metadata.tags, (
-        "badges are fetched from the web, which a report must not need"
-    )
+    assert "hide" in first.metadata.tags, "links to other machines, which a report does not need"

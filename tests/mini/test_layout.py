@@ -55,6 +55,7 @@ def test_a_layout_says_the_same_of_both_wordings() -> None:
     assert (alone == EMPTY).sum() == 4
 
 
+@pytest.mark.slow
 def test_a_lesson_is_learned_and_the_words_go_on_saying_what_they_said(
     tokenizer: CLIPTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

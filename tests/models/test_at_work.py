@@ -53,6 +53,7 @@ def traced(model: sv.Model, **changes: Any) -> sv.Trace:
     return sv.trace(model, "a fox", steps=3, guidance=guidance, progress=False, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two")
 def test_the_miniature_computes_with_one_thread_and_others_as_before() -> None:
     model = sv.load()

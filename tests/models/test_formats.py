@@ -52,6 +52,7 @@ def traced(model: Model, **changes: Any) -> sv.Trace:
 # Stored in one format, computed with in another.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parts"),
     [("sd1", ("unet",)), ("sd2", ("text_encoder",)), ("sdxl", ("unet", "text_encoder", "vae"))],
@@ -136,6 +137,7 @@ def test_the_blur_under_autocast_is_that_in_float64(model: Model) -> None:
     assert float((blurred - exact).abs().max()) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["unipc", "dpm++ 2m", "ddim"])
 def test_the_scheduler_takes_its_step_in_float32_under_autocast(
     model: Model, scheduler: str
@@ -180,6 +182,7 @@ def default(kind: torch.dtype | str) -> Iterator[None]:
 KINDS = [torch.float64, torch.bfloat16, "meta"]  # the last as a GPU that is not there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"), [("sd1", "meta"), *zip(FAMILIES, cycle(KINDS), strict=False)], ids=str
 )
@@ -203,6 +206,7 @@ def test_a_run_does_not_depend_on_torchs_defaults(
     assert torch.equal(encoded, model.encode(picture))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheduler", "kind"), [*zip(SCHEDULERS, cycle(KINDS))], ids=str)
 def test_no_scheduler_depends_on_torchs_defaults(model: Model, scheduler: str, kind: Any) -> None:
     settings: dict[str, Any] = {"scheduler": scheduler, "guidance": None}

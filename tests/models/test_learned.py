@@ -97,6 +97,7 @@ def lora(families: Callable[[str], Any], tmp_path: Path) -> Any:
     return pipe
 
 
+@pytest.mark.slow
 def test_the_strength_of_a_lora_is_that_of_the_pipeline(lora: Any) -> None:
     model, start, found = sv.load(lora), noise(), []
     for strength in (0.0, 0.5, 1.0):

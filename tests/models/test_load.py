@@ -123,10 +123,10 @@ def test_a_model_without_a_unet_is_refused(copied: Path) -> None:
     del index["unet"]
     path.write_text(
         json.dumps(
-            {**index, "_class_name": "PixArtAlphaPipeline", "transformer": ["diffusers", "PixArt"]}
+            {**index, "_class_name": "KandinskyPriorPipeline", "prior": ["diffusers", "Prior"]}
         )
     )
-    refuses(ModelError, "PixArtAlphaPipeline without unet", copied)
+    refuses(ModelError, "KandinskyPriorPipeline without unet or transformer, but a prior", copied)
 
 
 @pytest.mark.parametrize(

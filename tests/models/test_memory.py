@@ -89,7 +89,7 @@ def test_a_unets_call_takes_what_was_told(unet: UNet2DConditionModel, rows: int)
         ).sample
 
     call()
-    told = Footprint().unet(
+    told = Footprint().network(
         SDXL if sdxl else StableDiffusion,
         unet,
         torch.float32,
@@ -112,7 +112,7 @@ def test_a_unet_of_pixels_reads_no_text() -> None:
     ).eval()
     x = torch.randn(2, 3, 64, 64)
     unet(x, 500)
-    told = Footprint().unet(Pixels, unet, torch.float32, rows=2, latent=(3, 64, 64), tokens=0)
+    told = Footprint().network(Pixels, unet, torch.float32, rows=2, latent=(3, 64, 64), tokens=0)
     assert told == pytest.approx(peak_memory(lambda: unet(x, 500).sample), rel=0.15)
 
 
@@ -163,7 +163,7 @@ def test_sdxl_is_told_by_the_laws_of_its_size(sdxl: UNet2DConditionModel) -> Non
     found = Footprint()
 
     def told(rows: int = 1, side: int = 64, dtype: torch.dtype = torch.float16) -> int:
-        return found.unet(SDXL, sdxl, dtype, rows=rows, latent=(4, side, side), tokens=77)
+        return found.network(SDXL, sdxl, dtype, rows=rows, latent=(4, side, side), tokens=77)
 
     assert told(rows=3) == pytest.approx(3 * told(), rel=0.02)
     assert told(side=128) == pytest.approx(4 * told(), rel=0.02)
@@ -184,10 +184,10 @@ def test_a_peak_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(UNet2DConditionModel, "from_config", classmethod(counted))
     for rows in (1, 2, 1, 2):
-        found.unet(StableDiffusion, unet, torch.float32, rows=rows, latent=LATENT, tokens=TOKENS)
+        found.network(StableDiffusion, unet, torch.float32, rows=rows, latent=LATENT, tokens=TOKENS)
     assert len(made) == 2
-    found.unet(StableDiffusion, unet, torch.float16, rows=1, latent=LATENT, tokens=TOKENS)
-    found.unet(
+    found.network(StableDiffusion, unet, torch.float16, rows=1, latent=LATENT, tokens=TOKENS)
+    found.network(
         StableDiffusion,
         build_unet(block_out_channels=(8, 32)),
         torch.float32,

@@ -46,6 +46,7 @@ class Breaks:
             del activation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", [too_large, on_cuda])
 @pytest.mark.parametrize("call", [1, 2, 5])
 def test_the_sentence_says_what_was_tried_and_what_to_lower(

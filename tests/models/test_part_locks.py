@@ -51,6 +51,7 @@ def traced(model: sv.Model) -> sv.Trace:
     return sv.trace(model, "a fox", **settings)
 
 
+@pytest.mark.slow
 def test_the_pipeline_may_work_inside_a_call_of_ours(pipe: StableDiffusionPipeline) -> None:
     """Hooks act in their own thread: neither sees the other, to the bit."""
 
@@ -86,6 +87,7 @@ def test_two_models_of_one_pipeline_take_turns(pipe: StableDiffusionPipeline) ->
             assert all(same(a, b) for a, b in zip(trace, alone, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer"])
 def test_a_part_in_common_is_one_at_a_time(
     pipe: StableDiffusionPipeline, tmp_path: Path, part: str

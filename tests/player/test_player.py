@@ -136,15 +136,38 @@ def test_a_page_is_small_even_for_noise(
     assert len(fragment(trace)) <= 1_400_000 + 300_000 * (shape[1] > 64)
 
 
-def test_it_opens_at_the_last_step_or_the_one_that_is_named(model: sv.Model) -> None:
-    """Of the steps that are shown the nearest; of several runs the longest has the slider."""
+def test_it_opens_at_the_middle_step_or_the_one_that_is_named(model: sv.Model) -> None:
+    """Which is among those that are shown; of several runs the longest has the slider."""
     short, trace = (sv.trace(model, "a fox", steps=n, progress=False) for n in (4, 9))
-    assert pack([trace], PAGE_BYTES)["index"] == 8
-    assert pack([trace], PAGE_BYTES, max_steps=3)["index"] == 2
-    assert pack([short, trace], PAGE_BYTES, index=6)["index"] == 6
-    assert pack([trace], PAGE_BYTES, max_steps=3, index=5)["index"] == 1
+    for traces, how, steps in (
+        ([trace], {}, 9),
+        ([trace], {"max_steps": 3}, 3),
+        ([short, trace], {"index": 6}, 9),
+        ([trace], {"max_steps": 3, "index": 5}, 3),
+        ([trace], {"max_steps": 3, "index": 8}, 3),
+    ):
+        data = pack(traces, PAGE_BYTES, **how)
+        shown = [step["index"] for step in data["runs"][-1]["steps"]]
+        assert len(shown) == steps
+        assert shown[data["index"]] == how.get("index", 4)
     with pytest.raises(sv.SagvizError, match="from 0 to 8"):
         pack([trace], PAGE_BYTES, index=9)
+
+
+def test_calls_are_those_of_the_run_itself(model: sv.Model) -> None:
+    """Whatever it shared with the runs beside it: alone, each step is a call or, with SAG, two."""
+    alone = [
+        sv.trace(model, "a fox", steps=3, guidance=guidance, progress=False)
+        for guidance in (None, CFG(3.0), BOTH)
+    ]
+    joint = sv.compare(model, "a fox", steps=3, unguided=True, progress=False)
+    for trace, shared, calls, predictions in zip(alone, joint, (3, 3, 6), (3, 6, 9), strict=True):
+        ((said,), (other,)) = (
+            [value for name, value in pack([each], 10**6)["runs"][0]["settings"] if "U-Net" in name]
+            for each in (trace, shared)
+        )
+        assert said == f"{calls}, {predictions} predictions"
+        assert other.startswith(said)
 
 
 def test_one_image_of_a_batch(model: sv.Model) -> None:
@@ -197,7 +220,7 @@ def test_the_shell_shows_saved_runs(
 def test_captions_carry_the_numbers_of_the_step(traces: tuple[sv.Trace, ...]) -> None:
     step = traces[1][2]
     numbers, words = measure.of_step(step), describe.of_step(step, 5)
-    assert words.startswith("Step 2 of 5: noise is still ")
+    assert words.startswith("Step 3 of 5: noise is still ")
     assert f"{step.sigma**2:.0%} of the latent" in words
     assert f"covers {numbers['coverage']:.0%}" in words
     assert f"CFG's push is {numbers['cfg']:.0%}" in words

@@ -111,7 +111,7 @@ def test_a_strip_has_a_row_for_each_quantity(traces: tuple[sv.Trace, ...], model
         "x̂₀",
         "guided x̂₀",
     ]
-    assert plot.film_strip(traces[2], model, count=2).columns == ("step 0", "step 3")
+    assert plot.film_strip(traces[2], model, count=2).columns == ("step 1", "step 4")
 
 
 def heights(line: Line2D) -> np.ndarray:

@@ -164,7 +164,7 @@ def test_the_pictures_are_the_decoded_latents(model: sv.Model, trace: sv.Trace) 
     assert trace.image.tobytes() == expected.tobytes()
     assert trace.image.size == (32, 32)
     assert b64encode(trace.pictures[0]).decode() in trace._repr_html_()
-    assert 'alt="Step 3, the last of 4' in trace._repr_html_()
+    assert 'alt="Step 4, the last of 4' in trace._repr_html_()
 
 
 # The file.

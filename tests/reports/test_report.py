@@ -258,6 +258,7 @@ def test_reports_at_once_from_one_folder(tmp_path: Path) -> None:
     assert not list(here.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", ["out", "everything"])
 def test_finished_work_is_kept_where_the_disk_is_full(
     full: str, page_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -383,7 +384,7 @@ def test_the_page_opens_offline_and_is_readable(page_file: Path, page: Page, wid
     page.goto(page_file.as_uri())
     page.locator(".sagviz-player").wait_for()
     # the one that is taken apart
-    page.locator(".sagviz-player .readout", has_text="Step 1 of 4").wait_for()
+    page.locator(".sagviz-player .readout", has_text="Step 2 of 4").wait_for()
     assert not failures
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width, (
@@ -401,7 +402,7 @@ def test_the_page_opens_offline_and_is_readable(page_file: Path, page: Page, wid
     page.locator(".sagviz-player .step").focus()
     page.keyboard.press("End")
     # else the player is dead
-    page.locator(".sagviz-player .caption", has_text="Step 3, the last of 4").first.wait_for()
+    page.locator(".sagviz-player .caption", has_text="Step 4, the last of 4").first.wait_for()
 
 
 @pytest.mark.browser

@@ -89,6 +89,7 @@ def test_what_is_captured_counts(model: sv.Model) -> None:
     assert more.peak == plain.peak + more.captured
 
 
+@pytest.mark.slow
 def test_networks_that_visit_in_turn_are_never_there_together(folder: Path) -> None:
     together, alone = sv.load(folder), sv.load(folder)
     visit_in_turn([alone.unet, alone.vae, alone.text_encoder], torch.device("cpu"))
@@ -101,6 +102,7 @@ def test_networks_that_visit_in_turn_are_never_there_together(folder: Path) -> N
     assert "one network at a time" in str(b)
 
 
+@pytest.mark.slow
 def test_a_vae_in_float32_takes_twice_and_its_weights_once_more(folder: Path) -> None:
     half, whole = (sv.estimate(sv.load(folder, dtype=dtype)) for dtype in ("float16", "float32"))
     assert half.decoding == whole.decoding + half.weights["vae"]
@@ -207,6 +209,7 @@ def asymmetric_vae() -> AsymmetricAutoencoderKL:
     ).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "tiles"),
     [(lambda: tiny_vae(4), True), (lambda: tiny_vae(2), False), (asymmetric_vae, False)],

@@ -55,6 +55,7 @@ def identical(a: sv.Trace, b: sv.Trace) -> bool:
 # Costs.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize(
     ("guidance", "forwards", "samples"),
@@ -244,6 +245,7 @@ def test_a_v_model_is_guided_where_no_signal_is_left(v_model: sv.Model) -> None:
 # Seeds, batches, precision.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guidance", "settings"),
     [(BOTH, {}), (None, {"scheduler": "pndm"}), (BOTH, {"eta": 1.0, "images": 2})],
@@ -567,6 +569,7 @@ def test_a_trace_within_the_bound_stays_within_it(
     run(model, guidance, steps=10, keep=keep)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "keep", "share"), pairs([9, 10, 23], [None, 2], [0.5, 0.7, 0.9]))
 def test_the_advice_of_a_refusal_can_be_followed(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch, steps: int, keep: int | None, share: float

@@ -69,7 +69,7 @@ def test_the_step_and_the_first_quantity_are_named(
 def test_the_generator_stops_as_well(model: sv.Model) -> None:
     poison, walk = Poisons(model, 3, 0), sv.steps(model, "a fox", steps=4, guidance=BOTH)
     next(walk)
-    with pytest.raises(NotFiniteError, match="step 1 of 4"):
+    with pytest.raises(NotFiniteError, match="step 2 of 4"):
         next(walk)
     poison.handle.remove()
 
@@ -77,7 +77,7 @@ def test_the_generator_stops_as_well(model: sv.Model) -> None:
 def test_a_what_if_stops_as_well(model: sv.Model) -> None:
     trace = sv.trace(model, "a fox", steps=3, guidance=BOTH, progress=False)
     poison = Poisons(model, 1, 0)
-    with pytest.raises(NotFiniteError, match="step 1 of 3"):
+    with pytest.raises(NotFiniteError, match="step 2 of 3"):
         sv.what_if(model, trace, 1, guidance=CFG(3.0) + SAG(1.0, blur_sigma=2.0))
     poison.handle.remove()
 
@@ -120,12 +120,12 @@ def test_guidance_that_drove_the_latent_away_before_is_told(model: sv.Model) -> 
 def test_noise_that_is_not_finite_is_told(model: sv.Model) -> None:
     given = noise()
     given[0, 0, 0, 0] = torch.inf
-    stopped(model, "step 0 of 4 .*x_t holds .*finite noise=", noise=given)
+    stopped(model, "step 1 of 4 .*x_t holds .*finite noise=", noise=given)
 
 
 def test_runs_in_lockstep_keep_what_they_have(model: sv.Model) -> None:
     poison = Poisons(model, 5, 0)
-    with pytest.raises(NotFiniteError, match="step 2") as error:
+    with pytest.raises(NotFiniteError, match="step 3") as error:
         sv.compare(model, "a fox", steps=4, progress=False)
     poison.handle.remove()
     assert [len(trace) for trace in error.value.traces] == [2, 2]

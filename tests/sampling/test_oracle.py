@@ -352,6 +352,7 @@ SDXL_RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheduler", "given", "images", "cells"),
     pairs(["own", "ddim", "dpm++ 2m karras", "heun"], SDXL_RUNS, [1, 2], [(16, 16), (16, 24)]),

@@ -37,6 +37,7 @@ def anew(model: sv.Model, trace: sv.Trace, index: int, guidance: Any) -> sv.Step
     return UNetCalls(model).complete([run], [begin(run, index, trace[index].x_t)])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guidance", "rows"),
     [
@@ -104,6 +105,7 @@ RUNS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "index"),
     [*((settings, 3) for settings in RUNS), (RUNS[0], 0), (RUNS[0], -1), (RUNS[2], -1)],
@@ -180,6 +182,7 @@ def test_painting_the_attentions_own_mask_changes_nothing(model: sv.Model, trace
     assert torch.equal(step.eps, trace[1].eps)
 
 
+@pytest.mark.slow
 def test_a_thinned_trace_answers_where_the_scheduler_has_no_memory(model: sv.Model) -> None:
     for name in ("ddim", "euler"):
         whole = sv.trace(model, "a fox", guidance=BOTH, steps=6, scheduler=name, progress=False)
@@ -229,6 +232,7 @@ def test_another_models_trace_is_refused(
             sv.attend(other, trace, 0, (0, 0))
 
 
+@pytest.mark.slow
 def test_a_trace_of_another_machine_is_asked_and_followed(
     folder: Path, trace: sv.Trace, tmp_path: Path
 ) -> None:

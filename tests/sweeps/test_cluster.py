@@ -268,7 +268,7 @@ def test_a_cell_that_kills_its_worker_ends_as_failed(
                     os.kill(os.getpid(), signal.SIGKILL)
                 return resume(model, settings)
 
-            workers.resume = deadly
+            workers.resume = deadly  # type: ignore[assignment]
 
     def once(dask_scheduler: Any) -> None:
         # else Dask itself gives a lost task to three more workers

@@ -71,6 +71,7 @@ def test_an_object_is_the_file_of_a_folder(model: sv.Model, address: str, tmp_pa
     assert opened.table().equals(made.table())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["flipped", "cut", "empty"])
 def test_a_damaged_object_is_found_and_made_again(model: sv.Model, how: str, address: str) -> None:
     made = sweep(model, address)
@@ -214,6 +215,7 @@ def test_a_store_that_does_not_answer_is_one_sentence(
         assert "is not the store" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_put_that_fails_stops_the_sweep_with_what_there_is(
     model: sv.Model, failing: Callable[..., None]
 ) -> None:

@@ -69,6 +69,7 @@ def outside(mode: str, model_folder: Path, store: Path, seed: int = 0) -> dict[s
 # What a sweep makes
 
 
+@pytest.mark.slow
 def test_cells_are_the_product_in_order(model: sv.Model) -> None:
     made = sweep(model, steps=[2, 3], schedulers=["ddim", "euler"])
     found = [(*list(cell.columns.values())[:4], cell.settings.guidance) for cell in made.cells]
@@ -242,6 +243,7 @@ def test_questions_about_settings_make_no_cells(model: sv.Model) -> None:
     assert "(1000 in all)" in words
 
 
+@pytest.mark.slow
 def test_the_table_has_settings_and_measures(model: sv.Model) -> None:
     guidance: list[Any] = [
         None,
@@ -333,6 +335,7 @@ def test_the_summary_is_a_table_with_nothing_to_run(model: sv.Model) -> None:
     assert '<th scope="row">pending</th><td>20</td>' in page
 
 
+@pytest.mark.slow
 def test_cells_are_told_of_as_they_finish(model: sv.Model) -> None:
     laid = begin(model, **SMALL)
     assert len(laid.pending) == 8
@@ -350,6 +353,7 @@ def test_cells_are_told_of_as_they_finish(model: sv.Model) -> None:
 # What a store survives
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(model: sv.Model, tmp_path: Path) -> None:
     sweep(model, seeds=0, store=tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.sagtrace")}
@@ -362,6 +366,7 @@ def test_a_sweep_goes_on_where_it_stopped(model: sv.Model, tmp_path: Path) -> No
     assert names(tmp_path) == {".sagtrace": 8, ".json": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -395,6 +400,7 @@ def test_a_whole_number_is_the_same_scale(model: sv.Model) -> None:
     assert whole.cells != begin(model, guidance=CFG(3.0) + SAG(1.0, heads=(0, 2))).cells
 
 
+@pytest.mark.slow
 def test_other_weights_are_other_cells(model: sv.Model, v_model: sv.Model, folder: Path) -> None:
     assert fingerprint(model) == fingerprint(sv.load(folder)) != fingerprint(v_model)
     assert fingerprint(sv.load(folder, dtype="bfloat16")) != fingerprint(model)
@@ -413,6 +419,7 @@ def broken(content: bytes, how: str) -> bytes:
     }[how]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["flipped", "cut", "empty"])
 def test_a_damaged_cell_is_found_and_made_again(model: sv.Model, how: str, tmp_path: Path) -> None:
     made = sweep(model, store=tmp_path)
@@ -451,6 +458,7 @@ def test_a_failed_cell_costs_only_itself_and_is_tried_again(
     assert tries == [Guidance((guidance[1],))] * 4
 
 
+@pytest.mark.slow
 def test_what_failed_once_is_done_in_the_end(
     model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,6 +479,7 @@ def test_what_failed_once_is_done_in_the_end(
     assert names(tmp_path) == {".sagtrace": 8, ".json": 1}
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_too_large_is_made_one_by_one(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -568,6 +577,7 @@ def test_what_is_not_ours_is_the_cause_of_a_run_error(
 # From the command line
 
 
+@pytest.mark.slow
 def test_the_command_makes_the_same_sweep(
     model: sv.Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -626,6 +636,7 @@ def test_the_command_lists_what_failed(
     assert len(pd.read_csv(tmp_path / "table.csv")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [["--steps", "0"], ["--seeds", "-1"], ["--schedulers", "dream"], ["--cfg-scale", "nan"]],

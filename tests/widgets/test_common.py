@@ -178,7 +178,6 @@ def test_bundle_has_the_widget_and_the_static_face() -> None:
     bundle = Faced()._repr_mimebundle_()
     assert bundle["text/html"] == "<p>still here</p>"
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"]
-    assert "text/html" not in Sample()._repr_mimebundle_()
 
 
 def test_a_button_has_words_and_a_tooltip() -> None:

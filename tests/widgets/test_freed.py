@@ -55,6 +55,7 @@ def run(model: sv.Model) -> sv.Trace:
     return sv.trace(model, "a fox", guidance=CFG(3.0) + SAG(1.0), steps=2, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("open_", [scrubber, microscope, playground, grid, preference])
 def test_closed_is_freed(open_: Callable[[sv.Model], Opened], pipe: Any) -> None:
     widget, inner = open_(sv.load(pipe))

@@ -28,7 +28,7 @@ from sagviz.sweeps.layout import cross
 from sagviz.widgets.grid import table
 from sagviz.widgets.grid.grid import Grid
 from sagviz.widgets.grid.settings import GridSettings
-from sagviz.widgets.scrubber import Scrubber
+from sagviz.widgets.scrubber.scrubber import Scrubber
 
 SCALES = [CFG(w) + SAG(s) for w in (1.0, 3.0, 5.0) for s in (0.0, 1.0)]
 AXES: dict[str, Any] = {
@@ -144,7 +144,7 @@ def test_images_of_a_batch_are_a_setting(model: sv.Model) -> None:
     assert grid.opened.trace is not None
     assert torch.equal(grid.opened.trace[0].x_t, trace[0].x_t[2:])
     (words,) = [each.value for each in grid.opened.body.children[0].children[1].children]
-    assert 'download="sagviz-seed-2-' in words, "image i carries seed + i"
+    assert '-seed2-plain.png"' in words, "image i carries seed + i"
     assert grid.opened.trace.pictures == trace.pictures[2:]
     grid.close()
 
@@ -368,6 +368,7 @@ def test_cancel_leaves_the_rest_for_later(shown: Grid, fresh: sv.Sweep) -> None:
     assert not fresh.missing()
 
 
+@pytest.mark.slow
 def test_a_failed_and_a_damaged_cell_are_marked_and_made_again(
     shown: Grid, fresh: sv.Sweep
 ) -> None:

@@ -94,6 +94,7 @@ def test_scale_needs_no_call_and_obeys_the_formula(
     assert "1.7" in scope.formula.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "calls"),
     [
@@ -261,6 +262,7 @@ def test_cancel_keeps_what_is_done(scope: Microscope) -> None:
     open_(scope.model, scope.branched).close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [None, CFG(3.0), SAG(1.0)], ids=["plain", "cfg", "sag"])
 def test_missing_terms_can_be_added(model: sv.Model, guidance: Any) -> None:
     trace = sv.trace(model, "a fox", guidance=guidance, steps=3, progress=False)

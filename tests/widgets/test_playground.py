@@ -24,7 +24,7 @@ from sagviz.errors import ArgumentError, SagvizError
 from sagviz.image import from_png, png_texts, to_png
 from sagviz.models import SCHEDULERS, make_scheduler
 from sagviz.models.schedulers import scheduler_name
-from sagviz.sampling.prepare import describe
+from sagviz.sampling.schedule import describe
 from sagviz.widgets.playground import history, pictures
 from sagviz.widgets.playground.pictures import read_settings
 from sagviz.widgets.playground.playground import Playground
@@ -183,6 +183,7 @@ def test_picture_of_the_command_line_is_loaded_too(
     assert playground.run()[1].image.tobytes() == from_png(out.read_bytes()).tobytes()
 
 
+@pytest.mark.slow
 def test_what_the_form_has_no_place_for_is_said(playground: Playground, model: sv.Model) -> None:
     made = sv.trace(model, "a fox", steps=2, guidance=SAG(1.0, heads=(0,)), progress=False)
     settings = {
@@ -190,9 +191,11 @@ def test_what_the_form_has_no_place_for_is_said(playground: Playground, model: s
         "model": "another",
         "fingerprint": "0123456789abcdef",
         "scheduler": {"class": "DDIMScheduler", "beta_start": 0.1},
+        "clip_skip": 1,
+        "inputs": {"noise": ["0123456789abcdef"]},
     }
     playground.load(to_png(made.image, {"sagviz": json.dumps(settings)}))
-    for words in ("made by another", "heads=(0,)", "DDIMScheduler"):
+    for words in ("made by another", "heads=(0,)", "DDIMScheduler", "given noise, clip_skip 1"):
         assert words in playground.notice.value
 
 
@@ -234,6 +237,7 @@ def test_settings_of_another_version_are_refused(
         read_settings(to_png(Image.new("RGB", (4, 4)), {"sagviz": "{}"}))
 
 
+@pytest.mark.slow
 def test_each_picture_of_a_batch_makes_itself_again(
     model: sv.Model, folder: Path, tmp_path: Path
 ) -> None:
@@ -271,6 +275,7 @@ def test_the_same_model_under_another_name_is_no_news(
 ODD = {"cfg_scale": 7.25, "sag_scale": 1 / 3, "threshold": 1.234, "blur_sigma": 0.77}
 
 
+@pytest.mark.slow
 def test_settings_arrive_unchanged_by_every_way(model: sv.Model, tmp_path: Path) -> None:
     """In code, through the form's own controls, in a run, its picture, and the form again."""
     playground = Playground(model, prompt="a fox", steps=2, seed=5_000_000_000, **ODD)
@@ -496,10 +501,14 @@ def test_prompts_with_markup_show_as_text(model: sv.Model) -> None:
     assert "<script" not in playground.static_html()
 
 
-def test_static_face_holds_the_pictures(playground: Playground) -> None:
-    assert "Run this notebook" in playground.static_html()
+def test_static_face_holds_form_and_pictures(playground: Playground) -> None:
     playground.run()
-    assert playground.static_html().count("<img") == 2
+    face, (cfg, sag) = playground.static_html(), playground.screen.pictures
+    assert cfg.value in face
+    assert sag.value in face
+    assert face.count("<img") == 4, "and the last run, small"
+    playground.eta = 0.25
+    assert "Eta: <b>0.25</b>" in playground.static_html()
 
 
 def test_empty_prompt_and_the_device_are_shown(model: sv.Model) -> None:

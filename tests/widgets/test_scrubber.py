@@ -14,7 +14,8 @@ from tiny import is_one_sentence
 import sagviz as sv
 from sagviz import describe
 from sagviz.plot.panels import step_panel
-from sagviz.widgets import scrubber as module
+from sagviz.widgets.scrubber import face
+from sagviz.widgets.scrubber import stage as module
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,7 @@ def scrubber(
     return sv.Scrubber(traces, index=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "hint"),
     [
@@ -63,7 +65,8 @@ def test_an_empty_list_is_refused() -> None:
 
 def test_an_unknown_option_is_refused(traces: tuple[sv.Trace, ...]) -> None:
     with pytest.raises(
-        sv.SagvizError, match="has no argument 'speed'; it takes front, index, panes, playing, view"
+        sv.SagvizError,
+        match="has no argument 'speed'; it takes base, front, index, panes, playing, view",
     ):
         sv.Scrubber(traces[0], speed=3)
 
@@ -108,7 +111,7 @@ def test_without_anywidget_the_kernel_draws(
     scrubber = sv.Scrubber(traces)
     pictures = scrubber.stage.pictures
     first = pictures.value
-    scrubber.stage.step.box.value = 3
+    scrubber.stage.step.box.value = 4  # people count from 1
     assert scrubber.index == scrubber.stage.play.value == 3
     assert pictures.value != first
     assert describe.of_step(traces[1][3], 4).replace("'", "&#x27;") in pictures.value
@@ -127,7 +130,7 @@ def test_an_error_is_shown_and_the_next_step_works(
     monkeypatch.setattr(module, "anywidget", None)
     scrubber = sv.Scrubber(traces)
     with monkeypatch.context() as broken:
-        broken.setattr(module, "step_panel", lambda *_: 1 / 0)
+        broken.setattr(face, "step_panel", lambda *_: 1 / 0)
         scrubber.index = 1
     assert "division by zero" in scrubber.notice.value
     scrubber.index = 2

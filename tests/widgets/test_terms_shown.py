@@ -34,6 +34,7 @@ def rows(scope: Microscope) -> list[Any]:
     return [row.children[0] for row in scope.controls.children]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pag_scale", "seg_scale", "apg_scale", "rescale_scale"])
 def test_each_term_of_the_run_has_a_slider_that_costs_nothing(
     model: sv.Model, trace: sv.Trace, name: str

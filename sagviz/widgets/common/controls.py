@@ -10,6 +10,7 @@ import ipywidgets as W
 import traitlets
 
 from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.still import still
 from sagviz.widgets.common.traits import Amount, Choice, Whole
 
 DECIMALS = 6  # of a number that a slider's steps make: 11 of 0.1 are 1.1
@@ -112,6 +113,9 @@ class Number(W.HBox):
             self.children = (self.box, self.slider)
         self.add_class("sag-number")
 
+    def static_html(self) -> str:
+        return still(self.box)
+
     def _slider(self) -> W.IntSlider:
         room = W.Layout(
             flex="1 1 100px", min_width="100px", max_width="300px", width="auto", margin="0"
@@ -137,12 +141,22 @@ class Number(W.HBox):
 
 
 def number_of(
-    settings: traitlets.HasTraits, name: str, label: str, step: float = 1, *, slider: bool = True
+    settings: traitlets.HasTraits,
+    name: str,
+    label: str,
+    step: float = 1,
+    *,
+    slider: bool = True,
+    first: int = 0,
 ) -> Number:
-    """Box and slider of a setting that is a number; its help is the tooltip."""
+    """Box and slider of a setting that is a number; its help is the tooltip.
+
+    Args:
+        first: what people call the 0 of a setting that counts.
+    """
     trait: Any = settings.traits()[name]
-    value = getattr(settings, name)
-    made = Number(label, value, trait.min, trait.max, step, words=trait.help, slider=slider)
+    value, low, high = (each + first for each in (getattr(settings, name), trait.min, trait.max))
+    made = Number(label, value, low, high, step, words=trait.help, slider=slider)
     made.add_class(css_class(name))
     return made
 

@@ -54,4 +54,4 @@ class Picture(W.HTML):
 
     def _fill(self, content: str) -> None:
         title = f"<figcaption>{escape(self.title)}</figcaption>" if self.title else ""
-        self.value = f"<figure>{title}{content}</figure>"
+        self.value = f'<figure style="margin:0">{title}{content}</figure>'

@@ -19,6 +19,7 @@ from traitlets import Bunch
 from sagviz.widgets.common.layout import close_all, text
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.settings import WidgetSettings
+from sagviz.widgets.common.still import live, still, watch
 from sagviz.widgets.common.worker import Later, has_kernel
 
 STYLE, STILL = (
@@ -26,6 +27,7 @@ STYLE, STILL = (
     for name in ("style.css", "still.css")
 )
 KEPT_AFTER = 1.0  # seconds without a change
+NOTE = "<p>As it was seen last. To use it, run this notebook in Jupyter.</p>"
 
 
 class Signature:
@@ -74,6 +76,7 @@ class View(W.VBox):
 
     settings_type: ClassVar[type[WidgetSettings]]
     settings: WidgetSettings
+    stays_alive: ClassVar[bool] = False  # whether the static face works by itself
     __signature__ = Signature()
 
     def __init__(self, *inputs: object, layout: W.Layout | None = None, **options: Any) -> None:
@@ -86,6 +89,7 @@ class View(W.VBox):
         self.notice = Notice()
         self._keeper = Later(KEPT_AFTER)
         self._was_shown = False  # whether it was ever shown
+        self._kept: object = None  # the static face that the notebook's file has
         self._ahead: int | None = None  # the cell that has shown it ahead of its own end
         self.add_class("sag-view")
 
@@ -102,13 +106,14 @@ class View(W.VBox):
                 the buttons that it speaks of.
         """
         end = [self.notice] if notice else []
-        self.children = (text("sag-style", f"<style>{STYLE}</style>"), *children, *end)
+        self.children = (live(text("sag-style", f"<style>{STYLE}</style>")), *children, *end)
+        watch(self, self._face_changed)
 
     def static_html(self) -> str:
         """What the widget shows where there are no widgets: reopened, exported and untrusted
         notebooks.
         """
-        return ""
+        return "".join(map(still, self.children))
 
     @property
     def _ipython_display_(self) -> Callable[[], None] | None:
@@ -134,46 +139,62 @@ class View(W.VBox):
         finally:
             self._renew()
 
-    def keep(self) -> None:
-        """Let the notebook's file have the present static face, once nothing newer comes: what is
-        seen now is then seen again where the file is opened without this kernel.
-        """
-        if self._was_shown:
-            self._keeper.do(self._renew)
-
     def _display(self) -> None:
         """Two outputs: the live view, and the static face, which hides while that lives. Once in a
         cell that has shown it ahead of its work.
         """
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead != get_ipython().execution_count:
+            if not self._was_shown:
+                get_ipython().events.register("post_run_cell", self._cell_ended)
             self._was_shown = True
-            live = {**self._repr_mimebundle_(), "text/html": ""}
-            display(live, raw=True)
-            display(self._still(), raw=True, display_id=self._model_id)
+            display(self._bundle(""), raw=True)
+            self._kept = self._still()
+            display(self._kept, raw=True, display_id=self._model_id)
+
+    def _face_changed(self) -> None:
+        """Let the notebook's file have the present static face, once nothing newer comes: what is
+        seen now is then seen again where the file is opened without this kernel.
+        """
+        if self._was_shown:
+            self._keeper.do(self._renew)
+
+    def _cell_ended(self, _: object = None) -> None:
+        """Nothing waits beyond the end of a cell: a notebook that is run as a whole ends there."""
+        if self._keeper.pending:
+            self._keeper.forget()
+            self._renew()
 
     def _renew(self) -> None:
-        if self._was_shown:
-            update_display(self._still(), raw=True, display_id=self._model_id)
+        face = self._still()
+        if self._was_shown and face != self._kept:
+            self._kept = face
+            update_display(face, raw=True, display_id=self._model_id)
 
     def _still(self) -> dict[str, str]:
-        words = f"<{type(self).__name__}>"
-        content = f'<style>{STILL}</style><div class="sag-still">{self.static_html()}</div>'
+        words, note = f"<{type(self).__name__}>", "" if self.stays_alive else NOTE
+        content = f'<style>{STILL}</style><div class="sag-still">{self.static_html()}{note}</div>'
         return {"text/html": content, "text/plain": words}
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _bundle(self, static: str) -> dict[str, Any]:
+        """The live view, and what is shown where there are no widgets."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self._model_id}
-        bundle = {
+        return {
             "text/plain": f"<{type(self).__name__}>",
             "application/vnd.jupyter.widget-view+json": view,
+            "text/html": static,
         }
-        static = self.static_html()
-        return {**bundle, "text/html": static} if static else bundle
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return self._bundle(self.static_html())
 
     def close(self) -> None:
         """Free the widget and all that it is made of: ipywidgets keeps every widget in memory until
         it is closed.
         """
+        if self._was_shown:
+            self._was_shown = False
+            get_ipython().events.unregister("post_run_cell", self._cell_ended)
         self._keeper.forget()
         close_all(self.children)
         self.layout.close()

@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable
 
 from sagviz.errors import SagvizError
+from sagviz.widgets.common.stop_button import heed_stop_button
 
 PAUSE = 0.15  # seconds without a newer wish before work begins
 
 
 class Worker:
-    """Does one piece of work at a time; `stop` is set when it should end early, and the work looks
-    at it between steps.
+    """Does one piece of work at a time; `stop` is set when it should end early, also by the stop
+    button of the kernel, and the work looks at it between steps.
 
     Args:
         threaded: whether to use a thread; `None` is where a kernel is there to go on meanwhile.
@@ -52,6 +53,7 @@ class Worker:
             self._thread = threading.Thread(
                 target=self._do, args=(work,), name="sagviz", daemon=True
             )
+            heed_stop_button(self)
             self._thread.start()
         else:
             self._do(work)

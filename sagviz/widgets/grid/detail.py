@@ -10,6 +10,7 @@ from typing import Any
 
 import ipywidgets as W
 
+from sagviz.describe import file_stem
 from sagviz.html import link, table
 from sagviz.plot.shots import Shot, measure_words, shoot
 from sagviz.records.trace import Trace
@@ -18,7 +19,7 @@ from sagviz.widgets.common.controls import action_button
 from sagviz.widgets.common.layout import close_all, column, flow
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.picture import Picture
-from sagviz.widgets.scrubber import Scrubber
+from sagviz.widgets.scrubber.scrubber import Scrubber
 
 LARGE = 384  # CSS pixels of a picture
 REMEMBERED = 4  # cells that were run with all their steps
@@ -99,15 +100,15 @@ class Detail(W.VBox):
 def settings_table(crossing: Crossing, square: Square, shot: Shot) -> str:
     """Settings and measures of a cell, and its picture as a file that carries them."""
     assert square.cell is not None, "only cells that are done have a table"
-    seed = square.cell.settings.of_image(square.image).seed
-    shown = {**crossing.sweep.shown(square.cell), "seed": seed}
+    settings = square.cell.settings.of_image(square.image)
+    shown = {**crossing.sweep.shown(square.cell), "seed": settings.seed}
     rows = {
         crossing.axes[name].title: _words(value)
         for name, value in shown.items()
         if value is not None
     }
     rows |= {measure_words(name): f"{value:.3g}" for name, value in shot.numbers.items()}
-    file = f"sagviz-seed-{seed}-{square.cell.key[:8]}.png"
+    file = f"{file_stem(settings)}.png"
     download = link(shot.picture, "image/png", file, "Download picture")
     return f'{table(rows.items(), class_="sag-settings")}<p class="sag-download">{download}</p>'
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -22,6 +21,7 @@ from sagviz.sweeps import Sweep
 from sagviz.sweeps.layout import Crossing, Square
 from sagviz.widgets.common.controls import action_button
 from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.still import live
 from sagviz.widgets.common.view import View
 from sagviz.widgets.grid.detail import Detail
 from sagviz.widgets.grid.menus import Menus
@@ -30,7 +30,6 @@ from sagviz.widgets.grid.table import described, picture_table
 from sagviz.widgets.grid.work import Work
 
 STATES = {"done": "done", **MARKS}  # of cells, for people
-STILL = 60  # pictures where there are no widgets: notebooks carry every output
 
 
 class Grid(View):
@@ -160,9 +159,6 @@ class Grid(View):
         """
         return self.sheet.to_html(path)
 
-    def static_html(self) -> str:
-        return replace(self.sheet, limit=STILL)._repr_html_()
-
     def close(self) -> None:
         self.worker.cancel()
         super().close()
@@ -183,7 +179,7 @@ class Grid(View):
                 "Download HTML", "the table as a page that needs nothing else", self._save_html
             ),
         }
-        self.summary, self.caption = W.HTML(), W.HTML()
+        self.summary, self.caption = W.HTML(), live(W.HTML())  # the table's face has it
         buttons = flow(*self.buttons.values())
         head = (self.summary, self.menus, buttons, self.notice, self.work.progress)
         self.fill(*head, self.caption, self.table, self.opened, notice=False)
@@ -224,7 +220,6 @@ class Grid(View):
         self.caption.value = f"<p>{escape(sheet.caption)}</p>"
         self.table.show(sheet, described(sheet, lambda square: self.work.status_of(square.cell)))
         self._mark()
-        self.keep()
 
     def _draw_again(self) -> None:
         """Unless the table was drawn a moment ago."""

@@ -5,6 +5,7 @@ at; else a plain table.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,22 @@ from sagviz.widgets.common.layout import flow
 from sagviz.widgets.common.optional import anywidget
 
 HERE = Path(__file__).parent
+STILL = 60  # pictures where there are no widgets: notebooks carry every output
 
 
 class TableTraits(traitlets.HasTraits):
     """What both kinds of table share."""
+
+    shown: Sheet | None = None  # the table that is shown
 
     table = traitlets.Dict(help="labels and squares, without their pictures").tag(sync=True)
     chosen = traitlets.List(
         traitlets.Int(), [-1, -1], help="row and column that were chosen, on this table"
     ).tag(sync=True)
     measure = traitlets.Unicode("", help="the measure under each picture").tag(sync=True)
+
+    def static_html(self) -> str:
+        return "" if self.shown is None else replace(self.shown, limit=STILL)._repr_html_()
 
 
 def described(sheet: Sheet, status: Callable[[Square], tuple[str, str]]) -> dict[str, Any]:
@@ -81,7 +88,7 @@ class PlainTable(W.VBox, TableTraits):
 
     def show(self, sheet: Sheet, table: dict[str, Any]) -> None:
         """Draw the table."""
-        self.sheet.value = sheet._repr_html_()
+        self.shown, self.sheet.value = sheet, sheet._repr_html_()
         for menu, labels in zip(self.menus, (table["rows"], table["columns"]), strict=True):
             if [label for label, _ in menu.options] != labels:
                 menu.options = [(label, place) for place, label in enumerate(labels)]
@@ -117,7 +124,7 @@ if anywidget is not None:
 
         def show(self, sheet: Sheet, table: dict[str, Any]) -> None:
             """Draw the table."""
-            self.measure, self.table = sheet.measure, table
+            self.shown, self.measure, self.table = sheet, sheet.measure, table
 
         def save(self, name: str, kind: str, content: bytes) -> None:
             """Let the page save a file."""

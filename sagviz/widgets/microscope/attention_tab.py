@@ -76,7 +76,7 @@ class AttentionTab(W.VBox):
             return
         place, size = settings.place, settings.grid
         clean = enlarge(preview(step.x0_hat, settings.latent_rgb)[0], SIDE)
-        self.surface.alt = f"prediction x̂₀ at step {step.index}"
+        self.surface.alt = f"prediction x̂₀ at step {step.number}"
         self.surface.picture = to_png(clean)
         self.surface.place = list(place)
         if not place:

@@ -49,6 +49,8 @@ class BranchTab(W.VBox):
             "sag-branch-words",
             "<p>The steps before stay as they are; those from here on are made anew.</p>",
         )
+        settings.observe(lambda _: self._show_own(), "image")
+        self._show_own()
         super().__init__(
             [flow(self.go, self.cancel, self.bar), self.words, flow(self.own, self.end)]
         )
@@ -79,19 +81,21 @@ class BranchTab(W.VBox):
         return not self.worker.stop.is_set()
 
     def _present(self, branch: Trace, image: int) -> None:
-        """Both ends; of a branch that was stopped, the prediction that it had reached."""
+        """Its end; of a branch that was stopped, the prediction that it had reached."""
         self.branch = branch
-        self._show(self.own, self.settings.trace, image)
         self._show(self.end, branch, image)
         way = describe.of_guidance(branch.settings.guidance)
         stopped = ""
         if not branch.pictures:
-            stopped = f", stopped after step {branch[-1].index} of {branch.evaluations}"
+            stopped = f", stopped after step {branch[-1].number} of {branch.evaluations}"
         mask = " with the hand-made mask" if branch[-1].hand_mask is not None else ""
         self.words.value = (
-            f'<p role="status">From step {branch.settings.branched_at} on:'
+            f'<p role="status">From step {1 + (branch.settings.branched_at or 0)} on:'
             f" {way}{mask}{stopped}.</p>"
         )
+
+    def _show_own(self) -> None:
+        self._show(self.own, self.settings.trace, self.settings.image)
 
     def _show(self, picture: Picture, trace: Trace, image: int) -> None:
         words = describe.of_guidance(trace.settings.guidance)
@@ -99,4 +103,4 @@ class BranchTab(W.VBox):
             picture.show(trace.pictures[image], words)
             return
         rough = preview(trace[-1].x0_guided, self.settings.model.latent_rgb)[image]
-        picture.show(to_png(rough), f"{words}, preview of step {trace[-1].index}")
+        picture.show(to_png(rough), f"{words}, preview of step {trace[-1].number}")

@@ -59,21 +59,22 @@ class Controls(W.VBox):
         for name, again in self.resets.items():
             again.disabled = same(getattr(self.settings, name), own[name])
 
-    def number(self, name: str, label: str, step: float = 1) -> Number:
-        """Box and slider of a setting that is a number."""
-        made = number_of(self.settings, name, label, step)
+    def number(self, name: str, label: str, step: float = 1, first: int = 0) -> Number:
+        """Box and slider of a setting that is a number; `first` as in `number_of`."""
+        made = number_of(self.settings, name, label, step, first=first)
 
         def to_setting(change: Any) -> None:
-            if same(change.new, getattr(self.settings, name)):
+            value = change.new - first
+            if same(value, getattr(self.settings, name)):
                 return
             if name in self.free:
-                self._set(name, change.new)
+                self._set(name, value)
             else:
-                self.later.do(lambda: self._set(name, change.new))
+                self.later.do(lambda: self._set(name, value))
 
         def to_control(_: object) -> None:
             if not self.later.pending:  # else the slider has moved on since
-                made.value = getattr(self.settings, name)
+                made.value = getattr(self.settings, name) + first
 
         made.observe(to_setting, "value")
         self.settings.observe(to_control, name)
@@ -139,13 +140,13 @@ class Controls(W.VBox):
         self.notice.attempt(lambda: setattr(self.settings, name, value))
 
     def _layers(self) -> dict[str, Any]:
-        unet = self.settings.model.unet
-        middle, paths = path_of(unet, "mid"), self_attentions(unet)
+        network = self.settings.model.network
+        middle, paths = path_of(network, "mid"), self_attentions(network)
         mid = {"middle block": "mid"} if middle in paths else {}
         return {**mid, **{_layer_words(path): path for path in paths if path != middle}}
 
     def _heads(self) -> dict[str, Any]:
-        count = find_layer(self.settings.model.unet, self.settings.layer).heads
+        count = find_layer(self.settings.model.network, self.settings.layer).heads
         return {"all": None, **{f"head {head}": (head,) for head in range(count)}}
 
     def _taps(self) -> dict[str, Any]:

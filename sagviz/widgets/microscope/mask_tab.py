@@ -60,7 +60,7 @@ class MaskTab(W.VBox):
         again.
         """
         self._step = step
-        self.surface.alt = f"prediction x̂₀ at step {step.index} in grey, to paint on"
+        self.surface.alt = f"prediction x̂₀ at step {step.number} in grey, to paint on"
         # so that paint is seen on any picture
         grey = preview(step.x0_hat, self.settings.latent_rgb)[0].convert("L")
         self.surface.picture = to_png(enlarge(grey, 128))

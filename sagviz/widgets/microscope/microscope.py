@@ -18,7 +18,7 @@ from sagviz import codegen, describe, plot
 from sagviz.guidance import SAG, Guidance
 from sagviz.models import Model
 from sagviz.plot.formula import formula
-from sagviz.plot.what_if import trial
+from sagviz.plot.what_if import difference, outcome
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.controls import action_button, control, labelled
@@ -77,6 +77,7 @@ class Microscope(View):
         self.tries = Tries(settings)
         self._lock = threading.RLock()
         self._drawn: object = None
+        self._own: tuple[object, plot.Panel] | None = None
         self.cost = text("sag-cost")
         self.words, self.results = text("sag-story"), text("sag-results")
         self.formula, self.panes = text("sag-formula"), text("sag-panes")
@@ -121,14 +122,6 @@ class Microscope(View):
             self.step = self.tries.look()
             self._draw(self.shown)
             self._tell(self.step.forwards, time.perf_counter() - began)
-            self.keep()
-
-    def static_html(self) -> str:
-        words = escape(describe.of_step(self.shown, self.trace.evaluations))
-        return (
-            f"<div><p>{words}</p>{self.results.value}{self.formula.value}<hr>"
-            f"{self.panes.value}</div>"
-        )
 
     def close(self) -> None:
         self.later.forget()
@@ -147,7 +140,9 @@ class Microscope(View):
         settings = self.settings
         own = self.trace[settings.index].of_image(settings.image)
         decoder = self.model if settings.decoded else None
-        self.results.value = trial(self.trace, own, step, decoder)._repr_html_()
+        after = outcome(self.trace, step, "under these settings", decoder)
+        compared = (self._before(own, decoder), after, difference(own, step))
+        self.results.value = plot.Panels(compared, width=150, columns=3)._repr_html_()
         self.formula.value = formula(step)._repr_html_()
         words = describe.of_step(step, self.trace.evaluations)
         covered = "Map and mask are covered: paint first."
@@ -159,6 +154,13 @@ class Microscope(View):
             self._draw_panes(step)
             self.attention_tab.show(step)
             self.mask_tab.show(step)
+
+    def _before(self, own: Step, decoder: Model | None) -> plot.Panel:
+        """What the run itself made of the step; drawn once, whatever is tried."""
+        wanted = (self.settings.index, self.settings.image, decoder is None)
+        if self._own is None or self._own[0] != wanted:
+            self._own = wanted, outcome(self.trace, own, "the run's own guided x̂₀", decoder)
+        return self._own[1]
 
     def _draw_panes(self, step: Step) -> None:
         """All quantities but the guided prediction, which stands among the results."""
@@ -189,7 +191,8 @@ class Microscope(View):
 
     def _top(self) -> W.Widget:
         """What is looked at: the step, and the image where there are several."""
-        numbers = [self.controls.number("index", "Step")]
+        whole = self.trace[-1].number == len(self.trace)
+        numbers = [self.controls.number("index", "Step" if whole else "Kept step", first=1)]
         if len(self.trace[0].x_t) > 1:
             numbers.append(self.controls.number("image", "Image"))
         for number in numbers:

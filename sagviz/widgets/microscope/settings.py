@@ -67,7 +67,7 @@ class StepSettings(WidgetSettings):
     uncounted = ("place",)
 
     index = Whole(
-        0, min=0, max=99_999, help="position of the step in the trace, from 0 (the middle one)"
+        0, min=0, max=99_999, help="which step of the trace, from 0 in code (the middle one)"
     )
     image = Whole(0, min=0, max=4095, help="which image of the batch, from 0 (0)")
     use_cfg = traitlets.Bool(

@@ -42,6 +42,16 @@ class Marks(traitlets.HasTraits):
     brush = traitlets.Int(1, help="side of the brush in cells").tag(sync=True)
     erase = traitlets.Bool(False, help="whether the brush takes away").tag(sync=True)
 
+    def static_html(self) -> str:
+        """The picture with its marks drawn into it."""
+        if self.picture == EMPTY:
+            return ""
+        size, place = (self.rows, self.columns), tuple(self.place)
+        content = marked(self.picture, size, place, self.painted)
+        return image_tag(
+            content, self.alt, "width:260px;max-width:100%;display:block;image-rendering:pixelated"
+        )
+
 
 class PlainSurface(W.HTML, Marks):
     """The picture with its marks drawn into it, for notebooks without anywidget."""
@@ -52,11 +62,7 @@ class PlainSurface(W.HTML, Marks):
         self.add_class("sag-surface-plain")
 
     def _draw(self, _: object) -> None:
-        if self.picture != EMPTY:
-            size, place = (self.rows, self.columns), tuple(self.place)
-            content = marked(self.picture, size, place, self.painted)
-            style = "width:100%;display:block;image-rendering:pixelated"
-            self.value = image_tag(content, self.alt, style)
+        self.value = self.static_html()
 
 
 if anywidget is not None:

@@ -13,6 +13,7 @@ import ipywidgets as W
 from sagviz.widgets.common.controls import action_button, control, css_class, labelled
 from sagviz.widgets.common.layout import flow, stack
 from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.still import live
 from sagviz.widgets.common.worker import Later
 from sagviz.widgets.playground.settings import FormSettings
 
@@ -79,7 +80,7 @@ def examples(settings: FormSettings, notice: Notice) -> W.Widget:
         rows.append(_row(choose, [f"{values[name]:g}" for name in heads]))
     made = W.VBox(rows)
     made.add_class("sag-examples")
-    return made
+    return live(made)
 
 
 def _prompt(settings: FormSettings, run: Callable[[], None]) -> W.Widget:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as W
 
 from sagviz.checks import shortened
+from sagviz.describe import file_stem
 from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG
 from sagviz.html import link
@@ -25,6 +26,7 @@ from sagviz.records.trace import Trace
 from sagviz.widgets.common.controls import progress_bar
 from sagviz.widgets.common.layout import flow, stack, text
 from sagviz.widgets.common.picture import Picture
+from sagviz.widgets.common.still import live
 from sagviz.widgets.common.time_left import time_left
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class Screen(W.VBox):
         height, width = model.default_size
         names = NAMES if model.reads_text else WITHOUT_TEXT
         self.pictures = [Picture(name, ratio=height / width) for name in names]
-        self.links = [W.HTML() for _ in names]
+        self.links = [live(W.HTML()) for _ in names]
         self.bar, self.status = progress_bar("100%", "10px"), text("sag-status")
         sides = []
         for picture, place in zip(self.pictures, self.links, strict=True):
@@ -107,27 +109,23 @@ class Screen(W.VBox):
             place.value = '<span class="sag-link sag-quiet">no picture yet</span>'
 
     def follow(self, steps: Sequence[Step], total: int) -> None:
-        """Show the step that both runs have come to, unless the last one was shown a moment ago;
-        steps count from 0, as everywhere.
-        """
-        now, index = time.monotonic(), steps[0].index
-        done = index + 1
+        """Show the step that both runs have come to, unless the last one was shown a moment ago."""
+        now, done = time.monotonic(), steps[0].number
         if now - self.last < EVERY:
             return
         self.last = now
         self.bar.max, self.bar.value = total, done
-        self.status.value = f"step {index} of {total}, {time_left(now - self.began, done, total)}"
+        self.status.value = f"Step {done} of {total}, {time_left(now - self.began, done, total)}"
         for picture, step in zip(self.pictures, steps, strict=True):
-            picture.show(to_jpeg(rough(step, self.model)), f"preview at step {index} of {total}")
+            picture.show(to_jpeg(rough(step, self.model)), f"preview at step {done} of {total}")
 
     def present(self, made: Made) -> None:
         """Show what a run left."""
         first = made.traces[0]
-        parts = zip(made.names, self.pictures, self.links, made.pictures, strict=True)
-        for name, picture, place, content in parts:
+        parts = zip(made.names, self.pictures, self.links, made.pictures, made.traces, strict=True)
+        for name, picture, place, content, trace in parts:
             picture.show(content, made.words)
-            kind = name.lower().replace(" + ", "-")
-            file = f"sagviz-seed-{first.settings.seed}-{kind}.png"
+            file = f"{file_stem(trace.settings)}.png"
             label = {"aria-label": f"Download the {name} picture"}
             place.value = link(content, "image/png", file, "Download PNG", **label)
         self.bar.max = first.evaluations
@@ -150,7 +148,7 @@ def in_words(trace: Trace) -> str:
     settings, guidance = trace.settings, trace.settings.guidance
     stopped = "" if trace.pictures else f", stopped after {len(trace)}"
     scales = ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms)
-    prompt = shortened(settings.prompt, LONGEST) or "no prompt"
+    prompt = shortened(settings.caption, LONGEST) or "no prompt"
     return f"{prompt}, seed {settings.seed}, {scales}, {settings.steps} steps{stopped}"
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import ipywidgets as W
 
-from sagviz import plot
 from sagviz.errors import SagvizError, Unfinished
 from sagviz.models import Model
 from sagviz.records.settings import Settings
@@ -156,13 +155,6 @@ class Playground(View):
         finally:
             button.description, button.disabled = words, False
 
-    def static_html(self) -> str:
-        if self.traces and all(trace.pictures for trace in self.traces):
-            return plot.triptych(self.traces)._repr_html_()
-        return (
-            "<p>A Playground of sagviz. Run this notebook in Jupyter to make pictures with it.</p>"
-        )
-
     def _arrange(self) -> None:
         reads = self.model.reads_text
         names = ("run", "cancel", "reset", *(["best"] if reads else []))
@@ -238,7 +230,6 @@ class Playground(View):
     def _present(self, made: Made) -> None:
         self.traces = made.traces
         self.screen.present(made)
-        self.keep()
 
     def _uploaded(self, value: Any) -> None:
         """Load it, and hold nothing, so that the same file can come again."""

@@ -222,6 +222,8 @@ class FormSettings(WidgetSettings):
         others = [repr(term) for term in settings.guidance.terms if type(term) not in (CFG, SAG)]
         if others:
             lost.append(f"that run also had {' + '.join(others)}, for which the form has no place")
+        if settings.extras:
+            lost.append(f"that run was given {settings.extras}, for which the form has no place")
         if scheduler is None:
             lost.append(f"no scheduler here is the {settings.scheduler['class']} of that run")
         if settings.fingerprint != fingerprint(self.model, [settings.guidance]):

@@ -5,50 +5,49 @@ of the kernel.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from html import escape
+from functools import cached_property
 from typing import Any
 
-import ipywidgets as W
 import traitlets
 
-from sagviz import describe
 from sagviz.checks import check_kind
 from sagviz.errors import ArgumentError
-from sagviz.player import PAGE_BYTES, SCRIPT, STYLE, WIDGET, fragment
+from sagviz.html import table
+from sagviz.player import PAGE_BYTES, fragment
+from sagviz.player.document import strips
 from sagviz.player.pack import pack
-from sagviz.player.planes import colours
-from sagviz.plot.panels import step_panel
+from sagviz.plot.curves import guidance_curves
 from sagviz.records.trace import Trace
-from sagviz.widgets.common.controls import Number
-from sagviz.widgets.common.layout import flow
-from sagviz.widgets.common.notice import Notice
-from sagviz.widgets.common.optional import anywidget
 from sagviz.widgets.common.settings import WidgetSettings
 from sagviz.widgets.common.traits import Choice, Whole
 from sagviz.widgets.common.view import View
+from sagviz.widgets.scrubber.face import coloured, in_step
+from sagviz.widgets.scrubber.stage import stage
 
 # the same names in Python, in the page and in `widget.js`
-FOLLOWED = ("index", "panes", "playing", "view", "front")
+FOLLOWED = ("index", "panes", "playing", "view", "front", "base")
 
 
 class ScrubberSettings(WidgetSettings):
     """What is shown of the packed runs, and how."""
 
     widget = "Scrubber"
-    derived = ("panes",)
+    derived = ("index", "panes")
 
-    index = Whole(0, min=0, max=998, help="position among the shown steps, from 0 (0)")
+    index = Whole(
+        0, min=0, max=998, help="position among the shown steps, from 0 here (the middle one)"
+    )
     panes = traitlets.List(traitlets.Unicode(), help="names of the pictures that are shown")
     playing = traitlets.Bool(False, help="whether it plays (False)")
     view = Choice(
         ["beside", "flip", "difference"], "beside", help="how several runs are shown (beside)"
     )
     front = Whole(0, min=0, max=998, help="which run is seen in the flip view, from 0 (0)")
+    base = Whole(0, min=0, max=998, help="which run the one in front is compared with, from 0 (0)")
 
     def __init__(self, data: Mapping[str, Any], **options: Any) -> None:
         self.data = data
-        super().__init__(**options)
+        super().__init__(**{"index": data["index"], **options})
 
     @property
     def choices(self) -> list[str]:
@@ -68,7 +67,7 @@ class ScrubberSettings(WidgetSettings):
             )
         return proposal["value"]
 
-    @traitlets.validate("index", "front")
+    @traitlets.validate("index", "front", "base")
     def _within(self, proposal: Any) -> int:
         runs, name, value = self.data["runs"], proposal["trait"].name, proposal["value"]
         count, things = len(runs), "runs"
@@ -85,10 +84,10 @@ class Scrubber(View):
     """The steps of one run, or of several in lockstep: slider, play, keys, pictures of one's
     choice, curves and words.
 
-    With anywidget everything happens in the page. Python's traits then follow the page only while
-    something observes this widget (`scrubber.observe(...)`), so that a step costs no message;
-    setting them from Python always works. Without anywidget plain ipywidgets show the pictures with
-    the kernel's help: no difference view, no scale sliders.
+    With anywidget everything happens in the page. Python's traits then follow the page when the
+    hand rests, or at once while something observes this widget (`scrubber.observe(...)`), so that a
+    step costs no message; setting them from Python always works. Without anywidget plain ipywidgets
+    show the pictures with the kernel's help: no difference view, no scale sliders.
 
     Example:
         >>> import sagviz as sv
@@ -104,13 +103,15 @@ class Scrubber(View):
         options: the traits below.
 
     Attributes:
-        index: position among the shown steps, from 0 (0).
+        index: position among the shown steps, from 0 (the middle one); words and pictures count
+            steps from 1.
         panes: names of the pictures, e.g. ["x_t", "attention", "x0_guided"] (eight of them);
             `choices` lists all.
         playing: whether it plays (False).
         view: of several runs: "beside" each other, "flip" or "difference" ("beside").
-        front: which run, from 0, is seen in the flip view, and is compared with the first in the
-            difference view (0).
+        front: which run, from 0, is seen in the flip view (0).
+        base: which run, from 0, the one in front is compared with in the difference view (0); the
+            first where they are the same, and with the first the last.
 
     Raises:
         ArgumentError: no trace, an unknown option or pane, an index beyond the end.
@@ -119,6 +120,7 @@ class Scrubber(View):
 
     settings_type = ScrubberSettings
     settings: ScrubberSettings
+    stays_alive = True
 
     def __init__(self, traces: Trace | Sequence[Trace], **options: Any) -> None:
         several = isinstance(traces, Iterable) and not isinstance(traces, Trace | str)
@@ -128,10 +130,7 @@ class Scrubber(View):
             check_kind("a trace", trace, Trace, wanted)
         super().__init__(pack(self.traces, PAGE_BYTES), **options)
         shown = {name: getattr(self.settings, name) for name in FOLLOWED}
-        if anywidget is None:
-            self.stage: Any = PlainStage(self.traces, self.notice, **shown)
-        else:
-            self.stage = Stage(data=self.settings.data, **shown)
+        self.stage: Any = stage(self.traces, self.settings.data, self.notice, **shown)
         for name in FOLLOWED:
             traitlets.link((self.settings, name), (self.stage, name))
         self.fill(self.stage)
@@ -148,67 +147,23 @@ class Scrubber(View):
             self.stage.watched = True
 
     def static_html(self) -> str:
-        return fragment(self.traces)
+        """The player as it was seen last; where no script runs, the step in pictures and words."""
+        settings, looks = self.settings, self.stage.looks
+        longest = max((run["steps"] for run in settings.data["runs"]), key=len)
+        index = longest[settings.index]["index"]
+        names = ("panes", "view", "front", "base")
+        state = {**looks, **{name: getattr(settings, name) for name in names}}
+        at = settings.index / max(1, len(longest) - 1)
+        runs = coloured(self.traces)
+        scales = looks.get("scales", [{} for _ in runs])
+        parts = [
+            in_step(run, at, settings.panes, own) for run, own in zip(runs, scales, strict=True)
+        ]
+        tables = [table(run["settings"], run["name"]) for run in settings.data["runs"]]
+        still = "".join([*parts, *self._curves, strips(runs, index=index), *tables])
+        return fragment(self.traces, index=index, state=state, still=still)
 
-
-class Followed(traitlets.HasTraits):
-    """What both kinds of stage share with the Scrubber."""
-
-    index = traitlets.Int(0).tag(sync=True)
-    panes = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    playing = traitlets.Bool(False).tag(sync=True)
-    view = traitlets.Unicode("beside").tag(sync=True)
-    front = traitlets.Int(0).tag(sync=True)
-    watched = traitlets.Bool(False, help="whether the page reports what the reader does").tag(
-        sync=True
-    )
-
-
-class PlainStage(W.VBox, Followed):
-    """Slider, number box, play button and pictures from the kernel, for notebooks without
-    anywidget.
-    """
-
-    def __init__(self, traces: Sequence[Trace], notice: Notice, **shown: Any) -> None:
-        super().__init__(**shown)
-        self.notice, last = notice, max(map(len, traces)) - 1
-        self.traces = [replace(trace, latent_rgb=colours(trace, traces)) for trace in traces]
-        self.step = Number("Step", self.index, 0, last, words="which of the steps is shown, from 0")
-        self.play = W.Play(
-            value=self.index, min=0, max=last, interval=200, description="play the steps"
-        )
-        traitlets.link((self, "index"), (self.step, "value"))
-        traitlets.link((self.play, "value"), (self.step, "value"))
-        # ipywidgets 7 has another name for it
-        playing = "playing" if self.play.has_trait("playing") else "_playing"
-        traitlets.link((self, "playing"), (self.play, playing))
-        self.pictures = W.HTML(layout=W.Layout(width="100%"))
-        self.children = (flow(self.play, self.step), self.pictures)
-        self.observe(lambda _: self._draw(), names=["index", "panes", "view", "front"])
-        self._draw()
-
-    def _draw(self) -> None:
-        with self.notice.guarded():
-            runs = [self.traces[self.front]] if self.view == "flip" else self.traces
-            self.pictures.value = "".join(map(self._run, runs))
-
-    def _run(self, trace: Trace) -> str:
-        share = self.index / max(1, self.step.slider.max)
-        step = trace[round(share * (len(trace) - 1))]
-        panels = step_panel(trace, step)
-        chosen = tuple(panel for panel in panels.panels if panel.name in self.panes)
-        words = (
-            f"<b>{escape(describe.of_guidance(trace.settings.guidance))}.</b>"
-            f" {escape(describe.of_step(step, trace.evaluations))}"
-        )
-        return f"<p>{words}</p>{replace(panels, panels=chosen)._repr_html_()}"
-
-
-if anywidget is not None:
-
-    class Stage(anywidget.AnyWidget, Followed):
-        """The player itself, run by the page from data that is sent once."""
-
-        _esm = SCRIPT + WIDGET
-        _css = STYLE
-        data = traitlets.Dict(help="see `player.pack`").tag(sync=True)
+    @cached_property
+    def _curves(self) -> list[str]:
+        guided = [trace for trace in self.traces if trace.settings.guidance.terms]
+        return [guidance_curves(trace)._repr_html_() for trace in guided]

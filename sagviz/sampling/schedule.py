@@ -1,0 +1,69 @@
+"""The schedule of a run, laid out on diffusers' scheduler, and what is noted of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from sagviz.errors import ArgumentError, warn
+from sagviz.models import Model
+from sagviz.models.schedulers import set_timesteps
+
+
+def lay_out(
+    model: Model,
+    planner: Any,
+    steps: int,
+    times: Sequence[int] | None,
+    eta: float,
+    size: tuple[int, int],
+) -> frozenset[str]:
+    """Lay the schedule out for a picture of `size` = (height, width) pixels; the keywords of the
+    scheduler's step.
+    """
+    options = frozenset(inspect.signature(planner.step).parameters)
+    if eta and "eta" not in options:
+        raise ArgumentError(
+            f"eta is {eta}, but {type(planner).__name__} has none; use scheduler='ddim' or eta=0"
+        )
+    set_timesteps(planner, steps, times, model.schedule(planner, steps, size))
+    return options
+
+
+def go_to(planner: Any, steps: int, strength: float | None, *, warns: bool) -> int:
+    """Bring the schedule to where a run of that strength begins; how many evaluations that leaves
+    out.
+
+    Raises:
+        ArgumentError: it leaves out all.
+    """
+    made = steps if strength is None else int(steps * strength)  # rounded down, as in diffusers
+    if made < 1:
+        raise ArgumentError(
+            f"strength is {strength} of {steps} steps, which leaves none to be made; give"
+            f" {1 / steps:.3g} or more, or more steps"
+        )
+    begin: int = (steps - made) * planner.order
+    if warns and begin and type(planner).__name__ == "PNDMScheduler":
+        warn(
+            "PNDM that begins after its first level is told of one level less noise than there is,"
+            " in diffusers as here; scheduler='ddim' and 'dpm++ 2m' are not"
+        )
+    if hasattr(planner, "set_begin_index"):
+        planner.set_begin_index(begin)
+    return begin
+
+
+def describe(scheduler: Any) -> dict[str, Any]:
+    """Class name and configuration, as JSON would give them back."""
+    config = {
+        # NumPy's arrays, such as `trained_betas`, as lists
+        key: value.tolist() if hasattr(value, "tolist") else value
+        for key, value in dict(scheduler.config).items()
+        if not key.startswith("_")
+    }
+    return {
+        "class": type(scheduler).__name__,
+        **{k: v for k, v in config.items() if isinstance(v, str | int | float | list | None)},
+    }

@@ -1,0 +1,60 @@
+"""Prompts with weights: compel's embeddings, in both ways of writing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from compel import CompelForSD, CompelForSDXL
+from conftest import Family
+from tiny import is_one_sentence
+
+import sagviz as sv
+from sagviz import CFG
+from sagviz.errors import ArgumentError
+
+Open = Callable[[str], Family]
+OURS, THEIRS = "a (fox:1.3) on a (blue:0.5) background", "a (fox)1.3 on a (blue)0.5 background"
+
+
+@pytest.mark.parametrize(("family", "by"), [("sd1", CompelForSD), ("sdxl", CompelForSDXL)])
+def test_weights_are_those_of_compel(families: Open, family: str, by: Any) -> None:
+    found = families(family)
+    expected = by(found.pipe)(THEIRS, negative_prompt="(red)1.5")
+    made = sv.weighted(found.model, OURS, negative_prompt="(red:1.5)")
+    assert torch.equal(made["prompt_embeds"], expected.embeds)
+    assert torch.equal(made["negative_prompt_embeds"], expected.negative_embeds)
+    if family == "sdxl":
+        assert torch.equal(made["pooled_prompt_embeds"], expected.pooled_embeds)
+        assert torch.equal(made["negative_pooled_prompt_embeds"], expected.negative_pooled_embeds)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_without_weights_the_run_is_that_of_the_prompt(families: Open, family: str) -> None:
+    model, prompt = families(family).model, "a fox on a blue background"
+    plain = sv.trace(model, prompt, steps=3, guidance=CFG(4.0), progress=False)
+
+    def made(text: str) -> torch.Tensor:
+        given = sv.weighted(model, text)
+        run = sv.trace(model, steps=3, guidance=CFG(4.0), progress=False, **given)
+        return run.latents
+
+    torch.testing.assert_close(made(prompt), plain.latents, atol=1e-4, rtol=1e-4)
+    assert (made(OURS) - plain.latents).abs().max() > 1e-3
+
+
+def test_a_long_prompt_goes_in_pieces(model: sv.Model) -> None:
+    made = sv.weighted(model, "a fox, " * 12 + "(an owl:1.2)")
+    assert made["prompt_embeds"].shape == made["negative_prompt_embeds"].shape
+    assert made["prompt_embeds"].shape[1] % 24 == 0
+    assert made["prompt_embeds"].shape[1] > 24
+    sv.trace(model, steps=1, guidance=CFG(3.0), progress=False, **made)
+
+
+def test_what_has_no_weights_is_refused(families: Open) -> None:
+    for model, prompt in ((families("pixels").model, "a fox"), (families("sd1").model, 3)):
+        with pytest.raises(ArgumentError, match="a text") as error:
+            sv.weighted(model, prompt)  # type: ignore[arg-type]
+        assert is_one_sentence(error.value)
