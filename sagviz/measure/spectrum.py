@@ -17,8 +17,8 @@ def spectrum(x: Tensor, rings: int = 8) -> list[float]:
 
     Example:
         >>> import sagviz as sv, torch
-        >>> sv.measure.spectrum(torch.ones(1, 4, 16, 16), rings=4)
-        [20.48, 0.0, 0.0, 0.0]
+        >>> [round(power, 2) for power in sv.measure.spectrum(torch.ones(1, 4, 16, 16), rings=4)]
+        [19.69, 0.0, 0.0, 0.0]
     """
     power, radius = _power(x)
     ring = (radius * rings).ceil().clamp(min=1) - 1

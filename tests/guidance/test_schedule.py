@@ -200,7 +200,7 @@ def test_a_slider_scales_the_whole_curve(model: sv.Model, trace: sv.Trace) -> No
     scope.close()
 
 
-def test_the_players_slider_scales_it_too(model: sv.Model, trace: sv.Trace) -> None:
+def test_the_players_slider_scales_it_too(trace: sv.Trace) -> None:
     """Its planes hold the directions at the curve's shares of the peak that the slider shows."""
     page = pack([trace], 10**7)["runs"][0]
     assert [term["scale"] for term in page["terms"]] == [7.0, 2.0]
@@ -210,7 +210,7 @@ def test_the_players_slider_scales_it_too(model: sv.Model, trace: sv.Trace) -> N
         levels = np.frombuffer(packed[row["at"]["cfg"] :][:size], "<u2") / 65535
         shown = 7.0 * (plane["low"] + (plane["high"] - plane["low"]) * levels)
         added = step.guidance.get(CFG).factor * step.pushes["cfg"][0]
-        colours = torch.einsum("chw,ck->khw", added, model.latent_rgb[:-1])
+        colours = torch.einsum("chw,ck->khw", added, trace.latent_rgb[:-1])
         assert np.abs(shown - colours.flatten().numpy()).max() < 1e-3 * 7 * plane["high"]
 
 
