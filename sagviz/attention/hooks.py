@@ -27,3 +27,14 @@ def before(module: nn.Module, act: Act) -> RemovableHandle:
         return act(called, args, kwargs) if get_ident() == thread else None
 
     return module.register_forward_pre_hook(guarded, with_kwargs=True)
+
+
+def after(module: nn.Module, act: Callable[[], None]) -> RemovableHandle:
+    """Let `act()` run after each call of a module by this thread that has ended well."""
+    thread = get_ident()
+
+    def guarded(*_: Any) -> None:
+        if get_ident() == thread:
+            act()
+
+    return module.register_forward_hook(guarded)
