@@ -82,7 +82,7 @@ def softmax(dtype: torch.dtype = torch.float64) -> Softmax:
 def test_the_identity_is_a_mask_among_the_pictures_tokens() -> None:
     """As diffusers' PAG processor has it, with a mask of all tokens by all."""
     call, picture = softmax(), slice(0, CELLS)
-    mask = call.bias.unsqueeze(1).repeat(1, 1, CELLS + TEXT, 1)  # type: ignore[union-attr]
+    mask = call.bias.unsqueeze(1).repeat(1, 1, CELLS + TEXT, 1)
     others = ~torch.eye(CELLS, dtype=torch.bool)
     mask[..., :CELLS, :CELLS].masked_fill_(others, -math.inf)
     wanted = F.scaled_dot_product_attention(call.query, call.key, call.value, attn_mask=mask)
