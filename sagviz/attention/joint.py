@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sagviz.attention.hooks import before
+from sagviz.attention.hooks import after, before
 from sagviz.diffusion.precision import exact
 from sagviz.errors import ModelError
 
@@ -50,25 +50,28 @@ Act = Callable[[Softmax, Tensor], Tensor]
 
 
 class _Seen(TorchFunctionMode):
-    """Lets acts see the softmax of the layer that was entered last."""
+    """Lets acts see the first softmax of the layer that is at work."""
 
     def __init__(self, acts: Mapping[str, Act]) -> None:
         super().__init__()
         self.acts, self.layer = acts, ""
 
     def enter(self, layer: str) -> None:
-        """A layer begins; it has one softmax.
+        """A layer begins."""
+        self.layer = layer
+
+    def leave(self) -> None:
+        """It ends.
 
         Raises:
-            ModelError: that of the layer before was not seen.
+            ModelError: its softmax was not seen.
         """
-        if self.layer:
+        layer, self.layer = self.layer, ""
+        if layer:
             raise ModelError(
-                f"the layer {self.layer!r} computes its attention where it cannot be seen; let"
-                " torch do it: network.set_attention_backend('native'), of the pipeline's"
-                " transformer"
+                f"the layer {layer!r} computes its attention where it cannot be seen; let torch do"
+                " it: network.set_attention_backend('native'), of the pipeline's transformer"
             )
-        self.layer = layer
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
@@ -125,9 +128,9 @@ def at_softmax(network: nn.Module, acts: Mapping[str, Act]) -> Iterator[None]:
         for path in acts:
             module = network.get_submodule(path)
             handles.callback(before(module, lambda *_, path=path: seen.enter(path)).remove)
+            handles.callback(after(module, lambda *_: seen.leave()).remove)
         with seen:
             yield
-    seen.enter("")  # the last one, too, was seen
 
 
 def others_and_own(call: Softmax, picture: slice) -> Tensor:

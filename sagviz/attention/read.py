@@ -223,10 +223,13 @@ def _probabilities(
     """
     queries = max(1, _at_once(k) // k.shape[2])
 
+    def kept(some: Tensor, keys: Tensor) -> Tensor:
+        # a copy: a view would hold what is not kept as well
+        return _softmax(some, keys, scale, bias)[..., keep].contiguous()
+
     def of_head(head: int) -> Tensor:
         keys = k[:, head].float().mT
-        blocks = q[:, head].split(queries, dim=1)
-        return torch.cat([_softmax(each, keys, scale, bias)[..., keep] for each in blocks], dim=1)
+        return torch.cat([kept(some, keys) for some in q[:, head].split(queries, dim=1)], dim=1)
 
     heads = map(of_head, range(q.shape[1]))
     if per_head:

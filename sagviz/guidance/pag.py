@@ -25,8 +25,9 @@ class PAG(Perturbed):
 
     Args:
         scale: s; 0 is off. The paper's script takes 5 without CFG; diffusers' default is 3.
-        layers: "mid", all self-attention layers of the middle block; "all"; or the dotted path of a
-            or of a block for all of its layers; or a tuple of such.
+        layers: "mid", all self-attention layers of the middle block (of a transformer, which has
+            none, the block at half the depth); "all"; or the dotted path of a layer, or of a block
+            for all of its layers; or a tuple of such.
         heads: which heads of these layers are disturbed (arXiv 2506.10978); all where `None`.
         start, stop: the interval in which it acts, see `Term`.
 

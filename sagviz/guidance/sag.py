@@ -42,7 +42,9 @@ class SAG(Term):
             nothing, below 0 everything.
         blur_sigma: standard deviation of the blur in latent pixels; 0 blurs nothing.
         blur_kernel: taps of the blur, odd; `None` is 2 ceil(4 sigma) + 1, which is 9 at sigma = 1.
-        layer: self-attention layer that is read: "mid" or a dotted path that ends in `attn1`.
+        layer: self-attention layer that is read: "mid", the first in the middle block, or a dotted
+            path that ends in `attn1`. A transformer has no middle block: there "mid" is the block
+            at half the depth, a choice of ours and not the paper's.
         heads: which heads to average; all where `None`.
         mask_source: what is blurred, so that the attention's own part can be told (the paper's
             ablation of the mask has the first four): "attention", the cells whose attention exceeds

@@ -25,7 +25,7 @@ WEIGHTS = re.compile(
     r"\.(safetensors|bin)"
 )
 FP16 = ", or give variant='fp16' if it has no other weights"
-WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler")
+WITHOUT_WEIGHTS = ("tokenizer", "scheduler")  # begins the names of such parts
 # what the libraries raise where a file is missing, damaged or of another version
 UNREADABLE = (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError)
 
@@ -58,7 +58,7 @@ def read_parts(
             try:
                 read = getattr(libraries[library], kind)
                 where = {"subfolder": part, "local_files_only": local, **options}
-                if part not in WITHOUT_WEIGHTS and weights:
+                if not part.startswith(WITHOUT_WEIGHTS) and weights:
                     where["variant"] = variant or _only_variant(Path(folder) / part)
                 parts[part] = _read_part(read, folder, part, dtype, where, weights)
             except UNREADABLE as error:
@@ -73,7 +73,7 @@ def read_parts(
 def _read_part(
     kind: Any, folder: str, part: str, dtype: torch.dtype, where: dict[str, Any], weights: bool
 ) -> Any:
-    if part in WITHOUT_WEIGHTS:
+    if part.startswith(WITHOUT_WEIGHTS):
         return kind.from_pretrained(folder, **where)
     if not weights:
         return nn.Module.to(_without_weights(kind, folder, where), dtype)

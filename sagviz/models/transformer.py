@@ -73,7 +73,7 @@ class FlowTransformer(Transformer):
         told, config = signature(scheduler.set_timesteps).parameters, scheduler.config
         even = self.EVEN and "sigmas" in told and not config.get("use_flow_sigmas")
         found = {"sigmas": np.linspace(1.0, 1 / steps, steps)} if even else {}
-        if not config.get("use_dynamic_shifting"):
+        if "mu" not in told or not config.get("use_dynamic_shifting"):  # Heun's has a fixed one
             return found
         return {**found, "mu": self._shift(scheduler, size)}
 

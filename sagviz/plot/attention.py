@@ -67,7 +67,8 @@ def place_map(found: Captured, clean: Image.Image, image: int = 0) -> Panel:
 
 
 def word_bars(found: Captured, size: tuple[int, int], image: int = 0) -> WordBars | None:
-    """How the place shares its attention among the words; `None` where the layer reads none.
+    """How the place shares its attention among the words; `None` where the layer reads none. Where
+    picture and text share a softmax, "[picture]" is what it gives to the picture.
 
     Args:
         found: with `words` and `place`, from `attend`.
@@ -89,4 +90,5 @@ def word_bars(found: Captured, size: tuple[int, int], image: int = 0) -> WordBar
         place * cells // side
         for place, cells, side in zip(found.place, words.shape[1:], size, strict=True)
     )
-    return WordBars(tuple(zip(found.names, words[:, row, column].tolist(), strict=True)))
+    own = () if found.text is None else (("[picture]", 1 - float(found.text[image, row, column])),)
+    return WordBars((*own, *zip(found.names, words[:, row, column].tolist(), strict=True)))

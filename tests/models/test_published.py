@@ -21,6 +21,7 @@ LAYERS = {  # blocks, and a second attention in the first of them; the side of t
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*distilled to its guidance")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_published_configuration_is_estimated(name: str, tmp_path: Path) -> None:
     """Its weights are as many as were published, each layer has its grid, and column sums of all of

@@ -212,3 +212,16 @@ def test_what_is_given_and_received_adds_up(families: Open, name: str) -> None:
         assert name == "qwen" or "fox" in {word.split(" ")[0] for word in found.names}
         assert float(found.mass.std()) > 1e-3
         assert float(share.min()) > 0.01
+
+
+@pytest.mark.parametrize("name", ["pixart", "sd3"])
+def test_a_place_shares_its_attention_among_words_and_picture(families: Open, name: str) -> None:
+    """The text's share is shown beside the picture's, where they share a softmax."""
+    model = families(name).model
+    trace = sv.trace(model, "a fox", steps=2, size=(32, 32), progress=False)
+    found = sv.attend(model, trace, 1, (3, 9))
+    bars = sv.plot.word_bars(found, size=(16, 16))
+    shares = dict(bars.shares)
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+    assert ("[picture]" in shares) == (name == "sd3")
+    assert "fox" in shares

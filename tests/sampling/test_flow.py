@@ -15,7 +15,7 @@ from diffusers import (
     FlowMatchHeunDiscreteScheduler,
     UniPCMultistepScheduler,
 )
-from tiny import difference, is_one_sentence, noise
+from tiny import difference, is_one_sentence, noise, same
 from tiny_transformers import build_sd3
 
 import sagviz as sv
@@ -196,3 +196,20 @@ def test_sizes_and_classes_that_are_not_there_are_refused(families: Open, pipe: 
     by_number = sv.trace(dit, "1", steps=1, progress=False)
     by_name = sv.trace(dit, "Golden Retriever", steps=1, progress=False)
     assert torch.equal(by_number.latents, by_name.latents)
+
+
+def test_a_trace_is_kept_in_a_file_and_asked_what_if(pipe: Any, tmp_path: Path) -> None:
+    """With the text's share; another scale costs no call, and says what a run with it does."""
+    model, guidance = sv.load(pipe), CFG(3.0) + SAG(1.0)
+    read = Capture("mid", ("mass", "text"))
+    options: dict[str, Any] = {"steps": 3, "progress": False, "capture": read}
+    trace = sv.trace(model, "a fox", guidance=guidance, **options)
+    trace.save(tmp_path / "fox.sagtrace")
+    again = sv.Trace.load(tmp_path / "fox.sagtrace")
+    assert all(same(one, other) for one, other in zip(trace, again, strict=True))
+    other = CFG(5.0) + SAG(0.5)
+    asked = sv.what_if(model, again, 0, guidance=other)
+    assert asked.forwards == 0
+    run = sv.trace(model, "a fox", guidance=other, **options)
+    assert difference(asked.x_next, run[0].x_next) < BOUND
+    assert trace[0].alpha == 0

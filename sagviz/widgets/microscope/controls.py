@@ -168,6 +168,9 @@ def _layer_words(path: str) -> str:
     """`down_blocks.1.attentions.0.transformer_blocks.0.attn1` as people say it."""
     numbers = [int(part) for part in path.split(".") if part.isdigit()]
     side = path.partition("_")[0]
+    if side not in ("down", "mid", "up"):  # of a transformer, whose blocks have names of their own
+        blocks, layer = path.partition(".")[0].replace("_", " "), path.rpartition(".")[2]
+        return f"{blocks} {numbers[0]}, {layer}"
     where = "middle block" if side == "mid" else f"{side} block {numbers[0]}"
     rest = numbers if side == "mid" else numbers[1:]
     return f"{where}, attention {' / '.join(map(str, rest))}"
