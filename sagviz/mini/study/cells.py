@@ -90,8 +90,8 @@ PARTS: dict[str, tuple[Cell, ...]] = {
     "o": (  # the same where the true place of the objects is known
         PLAIN_SCENE,
         FULL_SCENE,
-        *(scenes(sag(1.0, mask_source=source)) for source in OTHER_MASKS),
         *(scenes(sag(1.0), mask=mask) for mask in ("objects", "background")),
+        *(scenes(sag(1.0, mask_source=source)) for source in OTHER_MASKS),
     ),
     "c": (  # s, psi, sigma, interval
         PLAIN,
@@ -123,7 +123,7 @@ PARTS: dict[str, tuple[Cell, ...]] = {
 }
 CELLS = tuple(dict.fromkeys(cell for part in PARTS.values() for cell in part))
 FIRST = (  # what is asked first: does it help, is it the mask, is it anything at all
-    *dict.fromkeys((PLAIN, FULL, *PARTS["e"], *PARTS["o"], *PARTS["b"])),
+    *dict.fromkeys((*PARTS["b"], *PARTS["o"], *PARTS["e"])),
     empty(PAG(2.0)),
     empty(SEG(2.0)),
 )
