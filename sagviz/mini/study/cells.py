@@ -123,7 +123,7 @@ PARTS: dict[str, tuple[Cell, ...]] = {
 }
 CELLS = tuple(dict.fromkeys(cell for part in PARTS.values() for cell in part))
 FIRST = (  # what is asked first: does it help, is it the mask, is it anything at all
-    *dict.fromkeys((*PARTS["b"], *PARTS["o"], *PARTS["e"])),
+    *dict.fromkeys(each for count in (4, None) for part in "beo" for each in PARTS[part][:count]),
     empty(PAG(2.0)),
     empty(SEG(2.0)),
 )
