@@ -5,7 +5,7 @@
 # make lint       ruff and mypy only
 # make api        the reference of all public names, as pages in build/api
 # make bench      how long things take, beside diffusers, bare passes and a bare picture
-# make study      the pictures of notebooks/study.ipynb, which take a day of one core, and its table; goes on where it was stopped
+# make study      when guidance helps: a day of one core, goes on where it was stopped, writes the table of notebooks/study.ipynb
 # make render     the README's pictures and the notebooks' outputs, made again
 # make clean      removes what these made, virtual environments included
 # make help       these lines

@@ -61,8 +61,8 @@ def test_a_placebo_is_as_long_as_the_term_and_points_elsewhere(
     placebo = last_step(model, Placebo(1.0, content=content)).terms["placebo"]
     torch.testing.assert_close(placebo.flatten(1).norm(dim=1), term.flatten(1).norm(dim=1))
     assert abs(sv.measure.cosine(placebo, term)) < 0.5
-    same_values = [x.flatten(2).sort(dim=2).values for x in (placebo, term)]
-    assert torch.allclose(*same_values) == (content == "shuffled")
+    own, replaced = (x.flatten(2).sort(dim=2).values for x in (term, placebo))
+    assert torch.allclose(own, replaced) == (content == "shuffled")
 
 
 def test_the_placebo_of_a_picture_is_its_own_whatever_the_batch(model: sv.Model) -> None:
@@ -205,17 +205,18 @@ def test_the_pictures_needed_are_those_of_the_textbook() -> None:
     assert needed == pytest.approx(784, rel=0.25)
 
 
-def test_the_table_says_what_was_gained_and_which_share() -> None:
+def test_the_table_says_what_was_gained_and_which_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sagviz.mini.evaluation.intervals.RESAMPLES", 8)
     weak, strong = numbers(100), numbers(100, seed=1)
+    strong.objects[:50, 0] = 9
     same = PARTS["b"][2]
-    rows = list(table.rows({PLAIN: weak, FULL: strong, same: strong}, numbers(50, 2).features))
-    found = {(cell, against, name): values for _, cell, against, name, *values in rows}
+    rows = table.rows({PLAIN: weak, FULL: strong, same: strong}, numbers(50, 2).features)
+    found = {tuple(row[1:4]): row[5:] for row in rows}
     for name in ("clear", "frechet", "recall", "variety", "sharpness"):
-        own = [found[cell.name, "", name][1] for cell in (FULL, PLAIN)]
-        gain = found[FULL.name, PLAIN.name, name][1]
-        assert gain == pytest.approx(own[0] - own[1])
-        assert found[same.name, FULL.name, name][1:] == [0, 0, 0]
-    assert found[same.name, FULL.name, "share"][1:] == [100, 100, 100]
+        most, least = (np.array(found[cell.name, "", name]) for cell in (FULL, PLAIN))
+        assert found[FULL.name, PLAIN.name, name][0] == pytest.approx((most - least)[0])
+        assert found[same.name, FULL.name, name] == [0, 0, 0]
+    assert found[same.name, FULL.name, "share"] == pytest.approx([100, 100, 100])
 
 
 def test_the_committed_table_is_of_todays_cells() -> None:
@@ -226,21 +227,22 @@ def test_the_committed_table_is_of_todays_cells() -> None:
     assert set(table.read_pictures().cell) == set(committed.cell)
 
 
-KINDS = [PARTS["a"][0], PARTS["a"][5], PARTS["a"][9], *PARTS["b"][1:4], *PARTS["o"][2:4]]
+KINDS = [PARTS["a"][0], PARTS["a"][5], PARTS["a"][8], *PARTS["b"][1:4], *PARTS["o"][2:4]]
 KINDS += [PARTS["c"][1], PARTS["d"][2], PARTS["d"][7], PARTS["d"][13], *PARTS["e"][2:]]
 KINDS += [PARTS["f"][3], PARTS["f"][6]]
+MADE = set(table.read_pictures().cell)  # the study goes on for hours, cell by cell
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", KINDS, ids=lambda cell: cell.slug)
+@pytest.mark.parametrize(
+    "cell", [cell for cell in KINDS if cell.name in MADE], ids=lambda cell: cell.slug
+)
 def test_the_committed_pictures_are_made_again(mini: sv.Model, judge: Judge, cell: Cell) -> None:
     """The first pictures of a cell of each kind, as `make study` makes them. Other CPUs round
     otherwise, and a cell of the mask that is on the edge may change a picture.
     """
     committed = table.read_pictures()
     committed = committed[committed.cell == cell.name]
-    if committed.empty:
-        pytest.skip("the study has not come so far")
     again = summary(cell, make(mini, judge, cell, range(TOGETHER)), TOGETHER)
     assert (np.abs(again.confidence - committed.confidence.to_numpy()) < 0.02).mean() >= 0.9
     assert (again.object.to_numpy() == committed.object.to_numpy()).mean() >= 0.9

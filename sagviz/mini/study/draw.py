@@ -40,6 +40,12 @@ def number(table: pd.DataFrame, cell: Cell, measure: str, against: Cell | None =
     return pick(table, [cell], measure, against).loc[cell.name]
 
 
+def words(row: pd.Series, digits: int = 0) -> str:
+    """'71.0 (68.2 to 73.8)'."""
+    value, low, high = (f"{row[name]:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
 def forest(rows: pd.DataFrame, title: str, *, at: float | None = None) -> Drawing:
     """Values with their intervals below each other; `at` is where a line stands for "no
     difference".

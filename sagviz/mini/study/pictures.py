@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -90,11 +91,10 @@ def _runs(model: Model, cell: Cell, numbers: range) -> tuple[list[Run], list[Ste
     """The runs that make these pictures, and the steps that they begin with where that is not the
     first.
     """
-    settings = {"guidance": cell.guidance, "steps": cell.steps}
+    laid_out = partial(prepare, model, guidance=cell.guidance, steps=cell.steps)
     if cell.kind == "prompts":
-        texts = wanted()
-        return [prepare(model, texts[i][1], seed=i, **settings) for i in numbers], None
-    run = prepare(model, seed=numbers[0], images=len(numbers), **settings)
+        return [laid_out(wanted()[i][1], seed=i) for i in numbers], None
+    run = laid_out(seed=numbers[0], images=len(numbers))
     if cell.kind == "empty":
         return [run], None
     drawn = [render(i) for i in numbers]
@@ -107,9 +107,8 @@ def _runs(model: Model, cell: Cell, numbers: range) -> tuple[list[Run], list[Ste
 
 def _masks(trace: Trace) -> Tensor:
     """SAG's masks, (steps, B, 1, H, W); of no step where there are none."""
-    found = [step.mask for step in trace if step.guidance.get(SAG)]
-    none = trace[0].x_t[None, :, :1][:0]
-    return torch.stack([mask for mask in found if mask is not None]) if found else none
+    masks = [step.mask for step in trace if step.guidance.get(SAG) and step.mask is not None]
+    return torch.stack(masks) if masks else trace[0].x_t.new_empty(0, *trace[0].x_t[:, :1].shape)
 
 
 def _mean(values: Tensor) -> np.ndarray:

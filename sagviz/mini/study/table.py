@@ -37,6 +37,11 @@ def read() -> pd.DataFrame:
     return pd.read_csv(TABLE, comment="#", keep_default_na=False)
 
 
+def published() -> pd.DataFrame:
+    """Others' figures, with their sources."""
+    return pd.read_csv(Path(__file__).parent / "published.csv", keep_default_na=False)
+
+
 def read_pictures() -> pd.DataFrame:
     """What is committed of the first pictures of each cell: `measures.summary`, to be made again
     and compared.

@@ -72,8 +72,8 @@ class AlongCFG(SAG):
     def in_noise(self, step: StepView) -> Tensor:
         term = super().in_noise(step)
         d = step.level.eps(step.x_t, step.out_conditional) - step.eps_base
-        over = {"dim": (1, 2, 3), "keepdim": True}
-        return (term * d).sum(**over) / d.square().sum(**over).clamp(min=1e-12) * d
+        along, length = ((x * d).sum(dim=(1, 2, 3), keepdim=True) for x in (term, d))
+        return along / length.clamp(min=1e-12) * d
 
 
 @dataclass(frozen=True, repr=False)
