@@ -15,6 +15,7 @@ from sagviz.plot.curves import chart
 from sagviz.plot.series import LINE_COLOURS
 
 INCHES = 0.28  # of a row
+LETTERS = {"blur_sigma": "σ", "threshold": "ψ", "mask_source": "mask"}
 
 
 def pick(
@@ -50,6 +51,7 @@ def forest(rows: pd.DataFrame, title: str, *, at: float | None = None) -> Drawin
     """Values with their intervals below each other; `at` is where a line stands for "no
     difference".
     """
+    title = _counted(title, rows)
     axes = _tall(title, len(rows))
     names = [_short(name) for name in rows.index]
     places = range(len(rows))
@@ -65,6 +67,7 @@ def curve(
     x: Sequence[float], rows: pd.DataFrame, xlabel: str, title: str, *, at: float | None = None
 ) -> Drawing:
     """Values with their intervals over one number of each."""
+    title = _counted(title, rows)
     axes = chart(title, xlabel, width=5.6)
     axes.errorbar(x, rows.value, yerr=_sides(rows), fmt="o", color=LINE_COLOURS[0], capsize=3)
     if at is not None:
@@ -84,8 +87,17 @@ def _sides(rows: pd.DataFrame) -> list[pd.Series]:
 
 
 def _short(name: str) -> str:
-    """Without what it starts from."""
-    return name.partition(", ")[2]
+    """Without what it starts from, and with the method's letters."""
+    short = name.partition(", ")[2]
+    for words, letter in LETTERS.items():
+        short = short.replace(words, letter)
+    return short
+
+
+def _counted(title: str, rows: pd.DataFrame) -> str:
+    """'clear, % (n = 50 to 100)'."""
+    counts = sorted(set(rows.n))
+    return f"{title} (n = {' to '.join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))})"
 
 
 def _words(title: str, names: Sequence[str], rows: pd.DataFrame) -> str:

@@ -15,7 +15,9 @@ from sagviz.mini.study.pictures import Numbers
 
 
 class Store:
-    """The chunks of one model in a folder; `model` is its fingerprint."""
+    """The chunks of one model in a folder; `model` is its fingerprint. Other meanings of the
+    numbers, `cells.VERSION`, have folders of their own.
+    """
 
     def __init__(self, folder: Path, model: str) -> None:
         self.folder = folder / f"{VERSION}-{model}"

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sagviz import __version__
 from sagviz.mini.evaluation.prompts import held_out
-from sagviz.mini.study.cells import CELLS, PARTS, REFERENCES, VERSION, Cell, comparisons
+from sagviz.mini.study.cells import CELLS, PARTS, REFERENCES, Cell, comparisons
 from sagviz.mini.study.measures import Sampled, sampled, statistics, summary
 from sagviz.mini.study.pictures import TOGETHER, Numbers
 from sagviz.mini.study.store import Store
@@ -55,8 +56,8 @@ def write(store: Store, judge: Judge) -> pd.DataFrame:
     found = {cell: numbers for cell, numbers in known.items() if numbers is not None}
     real = look(judge, to_tensor(held_out(1000, 3)[0])).features.numpy()
     table = pd.DataFrame([*rows(found, real)], columns=COLUMNS)
-    versions = f"torch {torch.__version__}, numpy {np.__version__}, {platform.machine()}"
-    head = f"# make study; meaning {VERSION}, {store.folder.name.split('-')[1]}; {versions}\n"
+    versions = f"sagviz {__version__}, torch {torch.__version__}, numpy {np.__version__}"
+    head = f"# make study; {store.folder.name}; {versions}, {platform.machine()}\n"
     TABLE.write_text(head + table.to_csv(index=False, float_format="%.3f"))
     first = [summary(cell, numbers, TOGETHER) for cell, numbers in found.items()]
     if first:
@@ -75,7 +76,7 @@ def rows(found: Found, real: np.ndarray) -> Iterator[Row]:
     for cell in found:
         for name in known[cell]:
             yield _row(cell, "", name, measured(cell, name, len(found[cell])))
-        for other in filter(found.__contains__, comparisons(cell)):
+        for other in (each for each in comparisons(cell) if each in found):
             count = min(len(found[cell]), len(found[other]))
             for name in (name for name in known[cell] if name in known[other]):
                 gain = measured(cell, name, count) - measured(other, name, count)
