@@ -5,6 +5,7 @@
 # make lint       ruff and mypy only
 # make api        the reference of all public names, as pages in build/api
 # make bench      how long things take, beside diffusers, bare passes and a bare picture
+# make study      when guidance helps: a day of one core, goes on where it was stopped, writes the table of notebooks/study.ipynb
 # make render     the README's pictures and the notebooks' outputs, made again
 # make clean      removes what these made, virtual environments included
 # make help       these lines
@@ -20,7 +21,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo lab render bench test test-fast test-colab lint api chromium clean help
+.PHONY: demo lab render study bench test test-fast test-colab lint api chromium clean help
 
 # Tests must neither reach for a hub nor for a display.
 test test-fast test-colab bench: export HF_HUB_OFFLINE := 1
@@ -40,6 +41,10 @@ lab: .venv/.lab .venv/.report
 render: .venv/.dev chromium
 	$(BIN)/python docs/render.py
 	$(BIN)/python docs/screenshots.py
+
+study: export OMP_NUM_THREADS := 1
+study: .venv/.report
+	nice -n 19 $(BIN)/python -m sagviz.mini.study
 
 bench: export PYTHONPATH := tests
 bench: .venv/.dev chromium

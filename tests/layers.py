@@ -31,7 +31,7 @@ OWNERS = {
     "papermill": {"reports"},
     "nbconvert": {"reports"},
     "nbformat": {"reports"},
-    "matplotlib": {"image", "plot", "mini.training.curves", "mini.evaluation"},
+    "matplotlib": {"image", "plot", "mini.training.curves", "mini.evaluation", "mini.study"},
     # Its Image is the type of every picture.
     "PIL": {"image", "plot", "mini", "records", "models", "measure", "sweeps", "widgets"},
 }

@@ -247,7 +247,7 @@ def test_the_flags_of_terms_are_those_of_their_classes() -> None:
     wanted = set()
     for kind in Term.kinds.values():
         needed = [f for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-        if kind.__module__.startswith("sagviz.") and len(needed) == 1:
+        if kind.__module__.startswith("sagviz.guidance.") and len(needed) == 1:
             wanted.add(TermFlag(kind.name, kind.title, kind.scale_help))
     assert {term for term in wanted if term.name not in ("cfg", "sag")} == set(term_flags())
 

@@ -43,10 +43,11 @@ class Label(TypedDict):
 @dataclass(frozen=True)
 class Scene:
     """A picture and what is on it. `relation` is `None` where there is one object; a size is "",
-    "small" or "large".
+    "small" or "large". `mask` is how much of each pixel the objects cover, 0 to 255.
     """
 
     image: Image.Image
+    mask: Image.Image
     objects: tuple[str, ...]
     sizes: tuple[str, ...]
     background: str
@@ -55,7 +56,7 @@ class Scene:
 
     @property
     def label(self) -> Label:
-        """All but the picture."""
+        """All but picture and mask."""
         return cast(Label, {name: getattr(self, name) for name in Label.__annotations__})
 
 
@@ -76,13 +77,22 @@ def backdrop(name: str, rng: np.random.Generator) -> Image.Image:
 
 
 def paste(
-    image: Image.Image, name: str, centre: tuple[float, float], size: int, mirror: bool
+    image: Image.Image,
+    mask: Image.Image,
+    name: str,
+    centre: tuple[float, float],
+    size: int,
+    mirror: bool,
 ) -> None:
-    """Put an object on the picture; `centre` in pixels, `size` in pixels on a side."""
+    """Put an object on the picture and its outline on the mask; `centre` in pixels, `size` in
+    pixels on a side.
+    """
     emoji = sprite(name).resize((size, size), Image.Resampling.LANCZOS)
     if mirror:
         emoji = emoji.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    image.paste(emoji, (round(centre[0] - size / 2), round(centre[1] - size / 2)), emoji)
+    corner = (round(centre[0] - size / 2), round(centre[1] - size / 2))
+    image.paste(emoji, corner, emoji)
+    mask.paste(255, corner, emoji)
 
 
 def scene(
@@ -98,7 +108,7 @@ def scene(
         count = 1 if rng.random() < 0.5 else 2
         objects = tuple(str(name) for name in rng.choice(list(OBJECTS), size=count, replace=False))
     background = background or pick(rng, list(BACKGROUNDS))
-    image = backdrop(background, rng)
+    image, mask = backdrop(background, rng), Image.new("L", (SIZE, SIZE))
     sizes = draw_sizes(rng, len(objects))
     relation = None if len(objects) == 1 else pick(rng, list(RELATIONS))
     places = RELATIONS[relation] if relation else ((0.5, 0.5),)
@@ -106,14 +116,15 @@ def scene(
         pixels = int(rng.integers(*PIXELS[len(objects), size]))
         reach = 2.5 if relation else max(1.0, min(6.0 if not size else 12.0, (SIZE - pixels) / 2))
         dx, dy = rng.uniform(-reach, reach, 2)
-        paste(image, name, (place[0] * SIZE + dx, place[1] * SIZE + dy), pixels, rng.random() < 0.5)
+        centre = (place[0] * SIZE + dx, place[1] * SIZE + dy)
+        paste(image, mask, name, centre, pixels, rng.random() < 0.5)
     named = background if rng.random() < 0.6 else None
     if rng.random() < 0.4:
         text = reworded(rng, objects, relation, named, sizes)
     else:
         joint = relation if relation is None or rng.random() < 0.8 else "and"
         text = caption(objects, joint, named, sizes)
-    return Scene(image, objects, sizes, background, relation, text)
+    return Scene(image, mask, objects, sizes, background, relation, text)
 
 
 def draw_sizes(rng: np.random.Generator, count: int) -> tuple[str, ...]:

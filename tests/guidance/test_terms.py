@@ -451,7 +451,7 @@ def stated_costs() -> dict[str, tuple[int, int]]:
 def test_costs_are_those_that_the_table_states(model: sv.Model, term: Term) -> None:
     """Beside a plain run of one branch; what needs CFG beside CFG."""
     network, before = classified(model), as_guidance(CFG(3.0) if term.requires else None)
-    ours = [kind for kind in Term.kinds.values() if kind.__module__.startswith("sagviz.")]
+    ours = [kind for kind in Term.kinds.values() if kind.__module__.startswith("sagviz.guidance.")]
     assert set(stated_costs()) == {kind.__name__ for kind in ours}
     counts = []
     for guidance in (before, before + term):

@@ -21,7 +21,11 @@ from sagviz.player import STYLE
 from sagviz.plot.formula import in_html
 
 SUM = CFG(3.0) + SAG(0.5) + PAG(1.5) + SEG(0.5) + APG(1.0) + Rescale(0.3)
-OURS = {name: kind for name, kind in Term.kinds.items() if kind.__module__.startswith("sagviz.")}
+OURS = {
+    name: kind
+    for name, kind in Term.kinds.items()
+    if kind.__module__.startswith("sagviz.guidance.")
+}
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from PIL import Image
 
 from sagviz.guidance import CFG, SAG, Guidance, Term
 from sagviz.measure import equivalent_cfg, frechet, sharpness
 from sagviz.mini.evaluation.card import Rows, label
-from sagviz.mini.evaluation.intervals import bootstrap, proportion
+from sagviz.mini.evaluation.intervals import Statistic, bootstrap, proportion
 from sagviz.mini.evaluation.prompts import one_object_prompts, two_object_prompts
 from sagviz.mini.evaluation.subject import GUIDED, PROMPTED, Evaluation
 from sagviz.mini.world import NAMES, caption
@@ -43,7 +41,6 @@ ALONE = (
     SAG(1.0, stop=0.5),
     SAG(1.0, start=0.2),
 )
-Statistic = Callable[[np.ndarray], float]
 TRIED_FROM = 10_000  # the first seed on which these are tried
 
 

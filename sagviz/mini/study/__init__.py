@@ -1,0 +1,1 @@
+"""When SAG helps the miniature, and why: settings, pictures and figures of `make study`."""

@@ -1,0 +1,47 @@
+"""Where the numbers are kept: a file for each chunk, written at once and whole, so that a run that
+was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from sagviz.mini.study.cells import CHUNK, VERSION, Cell
+from sagviz.mini.study.pictures import Numbers
+
+
+class Store:
+    """The chunks of one model in a folder; `model` is its fingerprint. Other meanings of the
+    numbers, `cells.VERSION`, have folders of their own.
+    """
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.folder = folder / f"{VERSION}-{model}"
+
+    def path(self, cell: Cell, first: int) -> Path:
+        return self.folder / cell.slug / f"{first:04d}.npz"
+
+    def has(self, cell: Cell, first: int) -> bool:
+        return self.path(cell, first).exists()
+
+    def save(self, cell: Cell, first: int, numbers: Numbers) -> None:
+        """Keep a chunk: under a name of its own until it is whole."""
+        path = self.path(cell, first)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.stem}.{os.getpid()}.unfinished.npz")
+        np.savez(unfinished, **asdict(numbers))
+        unfinished.replace(path)
+
+    def load(self, cell: Cell) -> Numbers | None:
+        """All chunks of a cell from the first on, `None` where there is none."""
+        parts = []
+        for first in range(0, cell.count, CHUNK):
+            if not self.has(cell, first):
+                break
+            with np.load(self.path(cell, first)) as kept:
+                parts.append(Numbers(**kept))
+        return Numbers.joined(parts) if parts else None
