@@ -187,7 +187,7 @@ class App:
     def end(self) -> int:
         """Ctrl-C: the exit status."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @contextmanager

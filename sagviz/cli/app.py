@@ -69,9 +69,10 @@ def run(arguments: argparse.Namespace) -> None:
     from sagviz.widgets.playground.settings import examples_of
 
     limits = Limits(arguments.steps, arguments.pictures, arguments.visitors)
+    check_whole("pairs", arguments.pairs, 1, 1000)
     listener = _listen(arguments.host, arguments.port)
-    folder = _made(arguments.votes or expanded(time.strftime("votes-%Y%m%d-%H%M%S")))
     model = load(arguments.model or None)
+    folder = _new(arguments.votes or expanded(time.strftime("votes-%Y%m%d-%H%M%S")))
     prompts = arguments.prompt or [str(each.get("prompt", "")) for each in examples_of(model)]
     pairs = _pairs(model, arguments.pairs, prompts, min(PAIR_STEPS, limits.steps))
     classroom, token = Classroom(model, pairs, limits, folder), secrets.token_urlsafe(9)
@@ -83,8 +84,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\nThe class is over. {classroom.result or 'Nobody has voted.'}", flush=True)
 
 
-def _made(folder: Path) -> Path:
-    """A new folder for the votes."""
+def _new(folder: Path) -> Path:
+    """The folder, made."""
     try:
         folder.mkdir(parents=True)
     except FileExistsError as error:
@@ -124,7 +125,6 @@ def _pairs(model: Model, count: int, prompts: Sequence[str], steps: int) -> list
     """Runs to vote on: the prompts in turn, with seeds 0, 1, 2 ..."""
     from sagviz.sampling.compare import compare
 
-    check_whole("pairs", count, 1, 1000)
     print(f"Making {count} pairs of pictures to vote on ...", flush=True)
     return [
         compare(model, prompts[seed % len(prompts)], seed=seed, steps=steps, progress=False)

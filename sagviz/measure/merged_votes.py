@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -65,15 +65,14 @@ def merge(votes: Sequence[Votes]) -> MergedResult:
     for each in votes:
         for pair, choice in enumerate(each.choices()):
             counts[pair, names.index(choice)] += 1
-    cfg, sag, ties = (int(count) for count in counts.sum(0))
-    by_pair = tuple((int(a), int(b), int(c)) for a, b, c in counts)
-    known = {"people": len(votes), "by_pair": by_pair}
-    if not cfg + sag:
-        return MergedResult(first.names, (cfg, sag), ties, **known)
-    share, number = sag / (cfg + sag), independent_votes(counts[:, 1], counts[:, :2].sum(1))
+    by_pair = tuple((int(one), int(other), int(ties)) for one, other, ties in counts)
+    wins, ties = (int(counts[:, 0].sum()), int(counts[:, 1].sum())), int(counts[:, 2].sum())
+    known = MergedResult(first.names, wins, ties, people=len(votes), by_pair=by_pair)
+    if not sum(wins):
+        return known
+    share, number = wins[1] / sum(wins), independent_votes(counts[:, 1], counts[:, :2].sum(1))
     p_value = float(binomtest(round(share * number), max(round(number), 1)).pvalue)
-    interval = wilson(share, number)
-    return MergedResult(first.names, (cfg, sag), ties, share, interval, p_value, **known)
+    return replace(known, share=share, interval=wilson(share, number), p_value=p_value)
 
 
 def independent_votes(wins: np.ndarray, votes: np.ndarray) -> float:

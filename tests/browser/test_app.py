@@ -121,7 +121,7 @@ def test_the_place_in_the_queue_is_shown_and_a_waiting_run_can_be_cancelled(
 def test_microscope_and_parts_that_run_on_the_page_work(visit: Callable[..., Page]) -> None:
     page = visit()
     page.get_by_role("tab", name="Take a step apart").click()
-    scale = page.locator(".sag-sag-scale input").first
+    scale = page.locator(".sag-sag-scale input:visible").first
     scale.fill("0")
     scale.press("Tab")
     expect(page.locator(".sag-cost")).to_contain_text("0 U-Net calls")

@@ -47,9 +47,8 @@ class ClassPage(W.VBox):
         self.place.value = f'<p role="status">{words}</p>'
 
     def _fill(self, index: int | None) -> None:
-        place = None if index is None else self.tabs.children[index]
-        if place is not None and not place.children:
-            place.children = (self.makers[index](),)
+        if index is not None and not self.tabs.children[index].children:
+            self.tabs.children[index].children = (self.makers[index](),)
 
     def _playground(self) -> Playground:
         return Playground(self.classroom.model)

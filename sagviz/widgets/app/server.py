@@ -8,6 +8,7 @@ import asyncio
 import json
 import secrets
 import socket
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -45,7 +46,7 @@ HEADERS = {
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
+    "Cache-Control": "private, max-age=86400",  # another start has another address
 }
 MAX_MESSAGE = 2**24  # bytes that a page may send at once: a large picture
 REFUSED = 4000  # websocket's code for a sentence of ours
@@ -59,7 +60,7 @@ class Guard:
         self.app, self.token = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = scope.get("path", "/").split("/")[1].encode()
+        given = scope.get("path", "").lstrip("/").partition("/")[0].encode()
         if scope["type"] == "lifespan" or secrets.compare_digest(given, self.token):
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -84,7 +85,7 @@ class Server:
             WebSocketRoute("/live", self._live),
             Route("/{name:path}", _file, methods=["GET"]),
         ]
-        guards = [Middleware(Guard, token=token), Middleware(GZipMiddleware)]
+        guards = [Middleware(Guard, token=token), Middleware(GZipMiddleware, compresslevel=5)]
         self.app = Starlette(routes=[Mount(f"/{token}", routes=served)], middleware=guards)
 
     def run(self) -> None:
@@ -111,8 +112,9 @@ class Server:
         loop = asyncio.get_running_loop()
 
         def put(text: str, buffers: list[bytes]) -> None:
-            for part in (text, *buffers):
-                outbox.put_nowait(part)
+            outbox.put_nowait(text)
+            for buffer in buffers:
+                outbox.put_nowait(buffer)
 
         try:
             visitor = Visitor(self.classroom, partial(_into, loop, put))
@@ -122,9 +124,8 @@ class Server:
         sender = asyncio.create_task(_send_all(line, outbox))
         try:
             await run_in_threadpool(visitor.open)
-            await _receive_all(line, visitor)
-        except WebSocketDisconnect:
-            pass
+            with suppress(WebSocketDisconnect):
+                await _receive_all(line, visitor)
         finally:
             sender.cancel()
             await run_in_threadpool(visitor.leave)
@@ -144,9 +145,10 @@ def _into(loop: asyncio.AbstractEventLoop, put: Any, *parts: Any) -> None:
 
 
 async def _send_all(line: WebSocket, outbox: asyncio.Queue[str | bytes]) -> None:
-    while True:
-        part = await outbox.get()
-        await (line.send_text(part) if isinstance(part, str) else line.send_bytes(part))
+    with suppress(WebSocketDisconnect, RuntimeError):  # of a closed line
+        while True:
+            part = await outbox.get()
+            await (line.send_text(part) if isinstance(part, str) else line.send_bytes(part))
 
 
 async def _receive_all(line: WebSocket, visitor: Visitor) -> None:
@@ -157,10 +159,14 @@ async def _receive_all(line: WebSocket, visitor: Visitor) -> None:
 
 
 async def _message(line: WebSocket) -> tuple[dict[str, Any], list[bytes]]:
-    """JSON that says how many buffers follow, and these."""
+    """JSON that says how many buffers follow, and these.
+
+    Raises:
+        WebSocketDisconnect: the page has gone, or says nothing of the kind.
+    """
     try:
         message = json.loads(await line.receive_text())
         buffers = [await line.receive_bytes() for _ in range(message["buffers"])]
         return {name: message[name] for name in ("id", "comm", "data")}, buffers
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:  # the last: a closed line
         raise WebSocketDisconnect(1003) from error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ipywidgets import widget_serialization
+from ipywidgets import Widget, widget_serialization
 
 from sagviz.errors import SagvizError
 from sagviz.sampling.prepare import Run
@@ -98,11 +98,13 @@ class Visitor:
     def leave(self) -> None:
         """Stop what runs, and free everything."""
         self.gone = True
+        self.classroom.leave()
         for stop in tuple(self._stops):
             stop.set()
         page, self.page = self.page, None
         if page is not None:
             close_all((page,))
         for name in tuple(self.comms):  # styles, layouts and whatever else has a line
-            widget_serialization["from_json"](f"IPY_MODEL_{name}", None).close()
-        self.classroom.leave()
+            widget = widget_serialization["from_json"](f"IPY_MODEL_{name}", None)
+            if isinstance(widget, Widget):  # else a thread of its own was faster
+                widget.close()

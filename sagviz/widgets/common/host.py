@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sagviz.sampling.prepare import Run
+if TYPE_CHECKING:
+    from sagviz.sampling.prepare import Run
 
 
 class Host(Protocol):
