@@ -76,6 +76,10 @@ def test_several_images_use_the_next_seeds(tmp_path: Path) -> None:
         ["estimate", "/no/such/folder"],
         ["estimate", "--size", "33", "32"],
         ["estimate", "--dtype", "int8"],
+        ["app", "--visitors", "0"],
+        ["app", "--pairs", "0"],
+        ["app", "--port", "70000"],
+        ["votes", "merge", "no/such/votes.json"],
     ],
     ids=" ".join,
 )
