@@ -201,7 +201,7 @@ def app(home: Path, *flags: str) -> Iterator[App]:
         )
     made = App(process, log, folder)
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not made.address:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"sagviz app did not start:\n{made.said}")

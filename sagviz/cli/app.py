@@ -26,6 +26,9 @@ ABOUT = (
     " this process, a session for each page. Ctrl-C ends it."
 )
 PAIR_STEPS = 50
+# Nobody's address (RFC 5737), to which a network has a way; then the networks of a hotspot of this
+# very computer, which has none: of Linux, Windows and macOS.
+SOMEWHERE = ("192.0.2.1", "10.42.0.2", "192.168.137.2", "192.168.2.2")
 
 
 def add(commands: Any) -> None:
@@ -113,12 +116,11 @@ def _address(listener: socket.socket) -> str:
 
 def _own_address() -> str:
     """This computer's address on its network; nothing is sent to find it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # reserved for documentation: nobody's
+    for there in SOMEWHERE:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+            probe.connect((there, 9))
             return str(probe.getsockname()[0])
-        except OSError:  # no network
-            return "127.0.0.1"
+    return "127.0.0.1"
 
 
 def _pairs(model: Model, count: int, prompts: Sequence[str], steps: int) -> list[tuple[Trace, ...]]:
