@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -158,6 +160,55 @@ def jupyter(home: Path, app: str = "lab") -> Iterator[tuple[str, Path]]:
         yield f"http://127.0.0.1:{port}/{app}", root
     finally:
         process.terminate()
+        process.wait(20)
+
+
+class App:
+    """`sagviz app`, running.
+
+    Attributes:
+        address: of its page, with the token.
+        folder: for its votes.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], log: Path, folder: Path) -> None:
+        self.process, self.log, self.folder = process, log, folder
+
+    @property
+    def said(self) -> str:
+        """What it has printed."""
+        return self.log.read_text()
+
+    @property
+    def address(self) -> str:
+        found = re.search(r"^Open (http://\S+/)$", self.said, re.MULTILINE)
+        return found.group(1) if found else ""
+
+    def end(self) -> int:
+        """Ctrl-C: the exit status."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(60)
+
+
+@contextmanager
+def app(home: Path, *flags: str) -> Iterator[App]:
+    """`sagviz app` with these flags, its page open for visitors."""
+    log, folder = home / "log", home / "votes"
+    command = [sys.executable, "-m", "sagviz", "app", "--host=127.0.0.1", "--port=0", *flags]
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            [*command, "--votes", str(folder)], stdout=said, stderr=subprocess.STDOUT, text=True
+        )
+    made = App(process, log, folder)
+    try:
+        deadline = time.monotonic() + 600
+        while not made.address:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"sagviz app did not start:\n{made.said}")
+            time.sleep(0.2)
+        yield made
+    finally:
+        process.kill()
         process.wait(20)
 
 

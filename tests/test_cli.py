@@ -106,6 +106,10 @@ def test_generate_starts_from_a_picture(tmp_path: Path) -> None:
         ["estimate", "/no/such/folder"],
         ["estimate", "--size", "33", "32"],
         ["estimate", "--dtype", "int8"],
+        ["app", "--visitors", "0"],
+        ["app", "--pairs", "0"],
+        ["app", "--port", "70000"],
+        ["votes", "merge", "no/such/votes.json"],
     ],
     ids=" ".join,
 )

@@ -6,9 +6,9 @@ import argparse
 import sys
 from typing import Any
 
-from sagviz.cli import estimate, generate, report, show, sweep
+from sagviz.cli import app, estimate, generate, report, show, sweep, votes
 
-COMMANDS = (generate, report, sweep, show, estimate)
+COMMANDS = (generate, report, sweep, show, estimate, app, votes)
 
 
 def parser() -> argparse.ArgumentParser:

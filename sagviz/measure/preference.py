@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import binomtest
 
+from sagviz.checks import MAX_SEED, check_whole
 from sagviz.errors import ArgumentError
 from sagviz.files import expanded, save
 
@@ -147,6 +148,30 @@ class Votes:
         content = {"format": FORMAT, **asdict(self), "choices": self.choices()}
         return save(path, json.dumps(content, indent=1).encode())
 
+    @classmethod
+    def load(cls, path: str | Path) -> Votes:
+        """The votes that `save` wrote.
+
+        Raises:
+            ArgumentError: the file cannot be read as votes.
+        """
+        path = expanded(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
+            first, second = content["names"]
+            pairs = check_whole("pairs", content["pairs"], 1, 10**6)
+            seed = check_whole("seed", content["seed"], 0, MAX_SEED)
+            votes = cls((first, second), content["fingerprint"], pairs, seed)
+            for vote in content["given"]:
+                votes = votes.add(vote)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArgumentError(
+                f"{path} cannot be read as votes; give another path, or move that file away"
+            ) from error
+        return votes
+
     def resume(self, path: str | Path) -> Votes:
         """The votes in a file, where there is one, which must be on these very pairs.
 
@@ -156,23 +181,17 @@ class Votes:
         path = expanded(path)
         if not path.exists():
             return self
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            theirs = [content[name] for name in ("format", "fingerprint", "names")]
-            same = theirs == [FORMAT, self.fingerprint, list(self.names)]
-            stored = replace(self, seed=content["seed"])
-            for vote in content["given"]:
-                stored = stored.add(vote)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArgumentError(
-                f"{path} cannot be read as votes; give another path, or move that file away"
-            ) from error
-        if not same:
+        stored = Votes.load(path)
+        if not stored.same_pairs(self):
             raise ArgumentError(
                 f"{path} holds votes on other pictures; give another path, or the pairs that it was"
                 " made with"
             )
         return stored
+
+    def same_pairs(self, other: Votes) -> bool:
+        """Whether both are votes on the same pictures under the same names."""
+        return (self.names, self.fingerprint) == (other.names, other.fingerprint)
 
 
 def fingerprint(pairs: Sequence[Sequence[Image]]) -> str:

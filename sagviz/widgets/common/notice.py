@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from html import escape
 import ipywidgets as W
 
 from sagviz.errors import RunError, SagvizError, SagvizWarning
+from sagviz.widgets.common.host import current_host
 
 
 class Notice(W.HTML):
@@ -37,8 +39,13 @@ class Notice(W.HTML):
             content = escape(str(error))
         else:
             lines = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-            summary = escape(f"{type(error).__name__}: {error}")
-            content = f"<details><summary>{summary}</summary><pre>{escape(lines)}</pre></details>"
+            content = summary = escape(f"{type(error).__name__}: {error}")
+            if current_host() is None:
+                content = (
+                    f"<details><summary>{summary}</summary><pre>{escape(lines)}</pre></details>"
+                )
+            else:  # the trace tells of the server's files: it is for its terminal alone
+                print(lines, file=sys.stderr)
         self.value = f'<div class="sag-error" role="alert">{content}</div>'
 
     def clear(self) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from sagviz.errors import SagvizError
+from sagviz.widgets.common.host import carried, current_host
 from sagviz.widgets.common.stop_button import heed_stop_button
 
 PAUSE = 0.15  # seconds without a newer wish before work begins
@@ -22,7 +24,8 @@ class Worker:
     button of the kernel, and the work looks at it between steps.
 
     Args:
-        threaded: whether to use a thread; `None` is where a kernel is there to go on meanwhile.
+        threaded: whether to use a thread; `None` is where a kernel or a server is there to go on
+            meanwhile.
     """
 
     def __init__(self, threaded: bool | None = None) -> None:
@@ -49,14 +52,23 @@ class Worker:
         if not self._at_work.acquire(blocking=False):
             raise SagvizError("a run is under way; wait for its end or cancel it")
         self.stop.clear()
-        if not here and (has_kernel() if self.threaded is None else self.threaded):
+        if not here and (goes_on() if self.threaded is None else self.threaded):
             self._thread = threading.Thread(
-                target=self._do, args=(work,), name="sagviz", daemon=True
+                target=carried(self._do), args=(work,), name="sagviz", daemon=True
             )
             heed_stop_button(self)
             self._thread.start()
         else:
             self._do(work)
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Around a run within the work: a server lets it wait for those of other visitors.
+
+        Raises:
+            SagvizError: it was cancelled while it waited.
+        """
+        host = current_host()
+        return nullcontext() if host is None else host.turn(self.stop)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for the end of the work in a thread; whether it came within the time."""
@@ -80,7 +92,7 @@ class Later:
     moment: dragging a slider asks for many values and means the last one. What is being done ends
     first, so that no two mix their settings.
 
-    Without a kernel, in scripts and tests, it does each at once.
+    Without a kernel or a server, in scripts and tests, it does each at once.
 
     Args:
         pause: seconds without anything newer.
@@ -99,10 +111,10 @@ class Later:
     def do(self, work: Callable[[], None]) -> None:
         """Take the place of what was to be done; `work` has to show its own errors."""
         self.forget()
-        if not has_kernel():
+        if not goes_on():
             work()
             return
-        self._timer = threading.Timer(self.pause, self._begin, [work])
+        self._timer = threading.Timer(self.pause, carried(self._begin), [work])
         self._timer.daemon = True
         self._timer.start()
 
@@ -117,6 +129,11 @@ class Later:
             if threading.current_thread() is self._timer:  # else a newer one has come meanwhile
                 self._timer = None
                 work()
+
+
+def goes_on() -> bool:
+    """Whether the page is answered while a thread works: by a kernel, or by a server."""
+    return has_kernel() or current_host() is not None
 
 
 def has_kernel() -> bool:

@@ -68,7 +68,8 @@ class BranchTab(W.VBox):
         self.go.disabled, self.cancel.disabled = True, False
         self.bar.max, self.bar.value = run.evaluations - first.index, 0
         try:
-            (made,) = collect([run], firsts=[first], follow=self._follow)
+            with self.worker.turn():
+                (made,) = collect([run], firsts=[first], follow=self._follow)
             self._present(replace(made, steps=(*before, *made.steps)), image)
         except Exception as error:
             self.notice.fail(error)

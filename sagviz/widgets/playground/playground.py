@@ -19,6 +19,7 @@ from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import Run
 from sagviz.widgets.common.controls import action_button, tip
+from sagviz.widgets.common.host import check_limits
 from sagviz.widgets.common.layout import close_all, column, flow
 from sagviz.widgets.common.page import arrival
 from sagviz.widgets.common.view import View
@@ -189,7 +190,9 @@ class Playground(View):
 
     def _ready(self) -> tuple[Run, Run]:
         self._check_idle()
-        return self.prepare()
+        runs = self.prepare()
+        check_limits(runs)
+        return runs
 
     def _launch(self) -> None:
         runs = self._ready()
@@ -213,7 +216,9 @@ class Playground(View):
         self._set_running(True)
         self.screen.clear()
         try:
-            self._keep(collect(runs[::-1], follow=follow)[::-1])
+            with self.worker.turn():
+                made = collect(runs[::-1], follow=follow)
+            self._keep(made[::-1])
         except BaseException as error:
             if isinstance(error, Unfinished):
                 self._keep(error.traces[::-1])

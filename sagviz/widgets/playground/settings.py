@@ -119,11 +119,10 @@ class FormSettings(WidgetSettings):
     def __init__(self, model: Model, **options: Any) -> None:
         self.model = model = as_model(model)
         height, width = model.default_size
-        examples = MINIATURE if vocabulary(model) else ANY_MODEL if model.reads_text else PIXELS
         own = {
             "height": height,
             "width": width,
-            "examples": examples,
+            "examples": examples_of(model),
             "blur_sigma": model.sag().blur_sigma,
         }
         self._drawn: int | None = None  # the seed that a run drew, and nobody set
@@ -232,6 +231,11 @@ class FormSettings(WidgetSettings):
                 f" dtype than {self.model.name} has here"
             )
         return lost
+
+
+def examples_of(model: Model) -> tuple[Example, ...]:
+    """Settings that show a model well."""
+    return MINIATURE if vocabulary(model) else ANY_MODEL if model.reads_text else PIXELS
 
 
 def _mask_settings(sag: SAG) -> dict[str, Any]:

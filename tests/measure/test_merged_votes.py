@@ -1,0 +1,91 @@
+"""The votes of a class: one person's are the vote's own result, repeating them tells nothing, and
+the interval holds what it promises where people agree on a pair.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sagviz.cli import main
+from sagviz.errors import ArgumentError
+from sagviz.measure.merged_votes import independent_votes, merge, wilson
+from sagviz.measure.preference import LEFT, RIGHT, TIE, Votes
+
+NAMES = ("CFG", "CFG + SAG")
+
+
+def votes(choices: str, seed: int = 0, fingerprint: str = "f") -> Votes:
+    """A person's votes: 2 for the second name, 1 for the first, t for a tie."""
+    made = Votes(NAMES, fingerprint, len(choices), seed)
+    for choice, swapped in zip(choices, made.swapped, strict=True):
+        side = LEFT if (choice == "2") == swapped else RIGHT
+        made = made.add(TIE if choice == "t" else side)
+    return made
+
+
+@pytest.mark.parametrize("choices", ["22212t2122", "2", "22222", "1t1"])
+def test_one_person_is_the_votes_own_result(choices: str) -> None:
+    alone, merged = votes(choices).result(), merge([votes(choices)])
+    assert (merged.wins, merged.ties, merged.share) == (alone.wins, alone.ties, alone.share)
+    assert merged.interval == pytest.approx(alone.interval)
+    assert merged.p_value == pytest.approx(alone.p_value)
+
+
+def test_sides_do_not_matter_and_pairs_are_counted() -> None:
+    merged = merge([votes("21t2", seed) for seed in range(5)])
+    assert merged.by_pair == ((0, 5, 0), (5, 0, 0), (0, 0, 5), (0, 5, 0))
+    assert (merged.people, merged.wins, merged.ties) == (5, (5, 10), 5)
+
+
+def test_saying_the_same_again_tells_nothing_more() -> None:
+    once, often = merge([votes("221212")]), merge([votes("221212", seed) for seed in range(30)])
+    assert often.wins == (60, 120)
+    assert often.interval == pytest.approx(once.interval)
+    assert often.p_value == pytest.approx(once.p_value)
+
+
+def test_the_interval_holds_in_95_of_100_classes() -> None:
+    """25 people, 40 pairs, each pair with a taste of its own; votes taken as independent would
+    hold far less often.
+    """
+    random = np.random.default_rng(0)
+    held, naive = 0, 0
+    for _ in range(400):
+        wins, each = random.binomial(25, random.beta(3, 2, 40)), np.full(40, 25)
+        share = wins.sum() / 1000
+        low, high = wilson(share, independent_votes(wins, each))
+        held += low <= 0.6 <= high
+        low, high = wilson(share, 1000)
+        naive += low <= 0.6 <= high
+    assert 0.92 <= held / 400 <= 0.98
+    assert naive / 400 < 0.75
+
+
+def test_nobody_chose() -> None:
+    merged = merge([votes("tt"), votes("t" * 2)])
+    assert (merged.ties, merged.share, merged.interval) == (4, None, None)
+
+
+def test_other_pictures_and_no_votes_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="different pictures"):
+        merge([votes("2"), votes("2", fingerprint="g")])
+    with pytest.raises(ArgumentError, match="no votes"):
+        merge([])
+
+
+def test_the_command_merges_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(votes("2212", n).save(tmp_path / f"{n}.json")) for n in range(3)]
+    out = tmp_path / "class" / "all.json"
+    out.parent.mkdir()
+    assert main(["votes", "merge", *paths, "-o", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("3 people: CFG 3, CFG + SAG 9, tie 0.")
+    content = json.loads(out.read_text())
+    assert (content["wins"], content["people"]) == ([3, 9], 3)
+    assert main(["votes", "merge", *paths, "-o", str(out)]) == 2, "it exists"
+    assert main(["votes", "merge", *paths, str(out)]) == 2, "a result is no vote"
+    assert "cannot be read as votes" in capsys.readouterr().err
