@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sagviz.attention.joint import Softmax, others_and_own
-from sagviz.attention.perturb import Perturbation, blur_queries, perturb
+from sagviz.attention.perturb import PerturbedMap, blur_queries, perturb
 from sagviz.attention.read import Reading, summed_up
 
 SIZE, CELLS, TEXT, WIDTH = (8, 12), 24, 7, 32
@@ -64,7 +64,7 @@ def test_the_picture_of_some_rows_alone_is_disturbed(
     network: nn.Module, sigma: float | None
 ) -> None:
     picture, text = mixed(network, {})
-    disturbed, same = mixed(network, {Perturbation(("transformer_blocks.0",), sigma): [1]})
+    disturbed, same = mixed(network, {PerturbedMap(("transformer_blocks.0",), sigma): [1]})
     assert torch.equal(same, text)
     assert torch.equal(disturbed[0], picture[0])
     assert float((disturbed[1] - picture[1]).abs().max()) > 1e-3
@@ -92,7 +92,7 @@ def test_the_identity_is_a_mask_among_the_pictures_tokens() -> None:
 
 def test_a_blur_without_end_makes_all_of_the_picture_alike(network: nn.Module) -> None:
     """And a small one is that of the queries on their grid."""
-    picture, _ = mixed(network, {Perturbation(("transformer_blocks.0",), math.inf): [0, 1]})
+    picture, _ = mixed(network, {PerturbedMap(("transformer_blocks.0",), math.inf): [0, 1]})
     torch.testing.assert_close(picture, picture[:, :1].expand_as(picture), rtol=0, atol=1e-5)
     q = tokens(CELLS, 4)[:, None]
     assert torch.equal(blur_queries(q, (4, 6), math.inf)[:, :, 0], q.mean(2))
