@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sagviz.attention.joint import Softmax, others_and_own
-from sagviz.attention.perturb import PerturbedMap, blur_queries, perturb
+from sagviz.attention.perturb import Perturbation, PerturbedMap, blur_queries, perturb
 from sagviz.attention.read import Reading, summed_up
 
 SIZE, CELLS, TEXT, WIDTH = (8, 12), 24, 7, 32
