@@ -270,7 +270,7 @@ def test_pictures_and_masks_of_all_kinds_are_taken(model: sv.Model) -> None:
         ({"paint": "left"}, "the mask is 'left'"),
         ({"paint": np.full((32, 32), 2.5)}, "floats from 0 to 1"),
     ],
-    ids=str,
+    ids=lambda given: ", ".join(given) if isinstance(given, dict) else None,
 )
 def test_what_does_not_fit_is_refused(
     model: sv.Model, settings: dict[str, Any], words: str
