@@ -5,6 +5,7 @@ token; nothing else of this computer is behind it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import secrets
 import socket
@@ -97,6 +98,7 @@ class Server:
             KeyboardInterrupt: the end.
         """
         serve_visitors()
+        gc.freeze()  # what is here by now stays: `_free` need not look through it
         config = uvicorn.Config(
             self.app,
             log_level="warning",
@@ -133,7 +135,12 @@ class Server:
                 await _receive_all(line, visitor)
         finally:
             sender.cancel()
-            await run_in_threadpool(visitor.leave)
+            await run_in_threadpool(_free, visitor)
+
+
+def _free(visitor: Visitor) -> None:
+    visitor.leave()
+    gc.collect()  # widgets refer to each other in circles, and Python seldom looks for those
 
 
 def _join_threads() -> None:
