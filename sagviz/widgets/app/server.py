@@ -5,9 +5,11 @@ token; nothing else of this computer is behind it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import secrets
 import socket
+import threading
 from contextlib import suppress
 from functools import partial
 from importlib.resources import files
@@ -51,6 +53,7 @@ HEADERS = {
 MAX_MESSAGE = 2**24  # bytes that a page may send at once: a large picture
 REFUSED = 4000  # websocket's code for a sentence of ours
 GRACE = 3  # seconds for pages to hear the goodbye
+LAST_STEP = 20  # seconds for a run to end the step that it is in
 
 
 class Guard:
@@ -95,6 +98,7 @@ class Server:
             KeyboardInterrupt: the end.
         """
         serve_visitors()
+        gc.freeze()  # what is here by now stays: `_free` need not look through it
         config = uvicorn.Config(
             self.app,
             log_level="warning",
@@ -103,7 +107,10 @@ class Server:
             ws_max_size=MAX_MESSAGE,
             timeout_graceful_shutdown=GRACE,
         )
-        uvicorn.Server(config).run(sockets=[self.listener])
+        try:
+            uvicorn.Server(config).run(sockets=[self.listener])
+        finally:
+            _join_threads()
 
     async def _live(self, line: WebSocket) -> None:
         await line.accept()
@@ -128,7 +135,19 @@ class Server:
                 await _receive_all(line, visitor)
         finally:
             sender.cancel()
-            await run_in_threadpool(visitor.leave)
+            await run_in_threadpool(_free, visitor)
+
+
+def _free(visitor: Visitor) -> None:
+    visitor.leave()
+    gc.collect()  # widgets refer to each other in circles, and Python seldom looks for those
+
+
+def _join_threads() -> None:
+    """Let runs end their step: Python ends threads wherever they are, and torch then aborts."""
+    for thread in threading.enumerate():
+        if thread.daemon and thread is not threading.current_thread():
+            thread.join(LAST_STEP)
 
 
 async def _file(request: Request) -> Response:
