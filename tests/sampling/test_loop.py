@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, EulerAncestralDiscreteScheduler
+from diffusers.configuration_utils import FrozenDict
 from instruments import held
 from pairs import pairs
 from tiny import (
@@ -369,10 +370,9 @@ class Gaussian(nn.Module):
     def __init__(self, bars: Tensor) -> None:
         super().__init__()
         self.bars, self.unused = bars, nn.Parameter(torch.zeros(()))
-        self.config, self.dtype = SimpleNamespace(sample_size=8, in_channels=4), torch.float32
+        self.config, self.dtype = FrozenDict(sample_size=8, in_channels=4), torch.float32
 
-    def forward(self, x: Tensor, t: Tensor, encoder_hidden_states: Tensor) -> SimpleNamespace:
-        del encoder_hidden_states
+    def forward(self, x: Tensor, t: Tensor, **_: Tensor | None) -> SimpleNamespace:
         bar = self.bars[t.long()].reshape(-1, 1, 1, 1)
         return SimpleNamespace(sample=(1 - bar).sqrt() * x / (4 * bar + 1 - bar))
 
