@@ -70,7 +70,8 @@ def mixed(colour: str, share: float) -> str:
 
 def palettes() -> dict[str, dict[str, str]]:
     """The colours of the terms in figures, and on light and dark pages of the player."""
-    light, dark = (float(share) / 100 for share in re.findall(r"--tint: (\d+)%", STYLE))
+    light, dark, lab = (float(share) / 100 for share in re.findall(r"--tint: (\d+)%", STYLE))
+    assert dark == lab, "JupyterLab's dark theme is as the system's"
     own = {name: kind.colour for name, kind in OURS.items()}
     pages = {"light": light, "dark": dark}
     return {"figures": own} | {
