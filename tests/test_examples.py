@@ -23,7 +23,7 @@ def examples(name: str, thing: object) -> list[doctest.DocTest]:
 def faults(test: doctest.DocTest) -> str:
     """What an example gives in place of what it says."""
     said: list[str] = []
-    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
+    doctest.DocTestRunner(verbose=False, optionflags=FLAGS).run(test, out=said.append)
     return "".join(said)
 
 

@@ -56,8 +56,8 @@ def test_the_step_and_the_first_quantity_are_named(
     poison = Poisons(model, call, row)
     error = stopped(
         model,
-        rf"at step {step} of 4 \(t = .*alpha = .*sigma = .*\): {name} holds NaN or infinity in 1 of"
-        r" 1024",
+        rf"at step {step + 1} of 4 \(t = .*alpha = .*sigma = .*\): {name} holds NaN or infinity in"
+        r" 1 of 1024",
     )
     poison.handle.remove()
     assert [kept.index for kept in error.trace] == list(range(step))
