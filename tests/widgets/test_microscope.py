@@ -306,7 +306,7 @@ def test_branches_and_few_steps(model: sv.Model, trace: Trace) -> None:
     )
     scope = open_(model, few)
     assert scope.step.index == 3
-    assert find(scope, "sag-index").children[0].max == len(few) - 1
+    assert find(scope, "sag-index").children[0].max == len(few)
     scope.close()
 
 

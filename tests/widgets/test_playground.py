@@ -379,7 +379,7 @@ def test_cancel_ends_within_a_step_keeps_what_was_done_and_the_next_run_works(
         True,
         False,
     )
-    while "step" not in playground.screen.status.value:
+    while "Step" not in playground.screen.status.value:
         time.sleep(0.01)
     playground.buttons["cancel"].click()
     assert playground.worker.wait(5)

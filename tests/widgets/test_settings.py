@@ -89,7 +89,7 @@ def test_shift_tab_shows_every_argument_and_default() -> None:
     ("widget", "own", "some"),
     [
         (sv.Playground, ["model"], {"prompt": "", "steps": 50, "cfg_scale": 3.0, "seed": 0}),
-        (sv.Scrubber, ["traces"], {"index": 0, "view": "beside", "playing": False, "panes": ...}),
+        (sv.Scrubber, ["traces"], {"index": ..., "view": "beside", "playing": False, "panes": ...}),
         (sv.Grid, ["sweep", "model"], {"rows": None, "measure": "", "batch": 1, "selected": ()}),
         (sv.Microscope, ["model", "trace"], {"threshold": ..., "cfg_scale": ..., "hidden": False}),
         (sv.Preference, ["pairs", "names", "seed", "path"], {"seed": 0}),
