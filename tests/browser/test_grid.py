@@ -132,7 +132,7 @@ def test_run_fills_in_and_cancel_keeps_what_is_done(notebook: Notebook) -> None:
     notebook.until("not grid.worker.busy and not sweep.missing()", timeout=120)
     page.locator(".sag-square img[alt*='a cat']").nth(1).wait_for()
     assert page.locator(".sag-is-failed, .sag-is-pending, .sag-is-running").count() == 0
-    page.get_by_text("16 cells: 16 done.").wait_for()
+    page.get_by_text("16 cells: 16 done.").first.wait_for()
 
 
 def test_downloads(notebook: Notebook, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_typed_prompt_and_moved_sliders_change_the_pictures(notebook: Notebook) 
 
 def test_every_slider_and_box_of_the_other_settings_moves_its_trait(notebook: Notebook) -> None:
     page = notebook.page
-    page.get_by_text("More settings").click()
+    page.get_by_text("More settings").first.click()
     page.locator(".sag-threshold .noUi-handle").wait_for()
     assert notebook.value("[playground.threshold, playground.eta, playground.blur_sigma]") == [
         1,
@@ -118,7 +118,7 @@ def test_reset_and_an_example_fill_the_form(notebook: Notebook) -> None:
         "(playground.steps, playground.width, playground.randomize, playground.eta) == (5, 64,"
         " True, 0)"
     )
-    notebook.page.get_by_text("More settings").click()
+    notebook.page.get_by_text("More settings").first.click()
     press(notebook, "a rocket on a black background")
     box = notebook.page.get_by_label("Prompt", exact=True)
     notebook.page.wait_for_function("box => box.value.includes('rocket')", arg=box.element_handle())

@@ -30,7 +30,7 @@ def test_vote_by_keyboard_to_the_end_undo_and_resume(open_notebook: Opener) -> N
     page.get_by_label("Keys").focus()
     for number, key in enumerate("lrt", start=2):
         page.keyboard.press(key)
-        page.get_by_text(f"Pair {number} of 4").wait_for()
+        page.get_by_text(f"Pair {number} of 4").first.wait_for()
         page.locator(f".sag-picture img[alt='Left: picture of pair {number}']").wait_for()
         seen.append(picture(notebook))
     assert len(set(seen)) == 4
@@ -46,6 +46,6 @@ def test_vote_by_keyboard_to_the_end_undo_and_resume(open_notebook: Opener) -> N
     assert "CFG + SAG" in view.inner_text()
     assert serious_faults(page, ".sag-view") == []
     page.get_by_label("Keys").press("u")
-    page.get_by_text("Pair 4 of 4").wait_for()
+    page.get_by_text("Pair 4 of 4").first.wait_for()
     resumed = "sv.Preference(pairs, path='votes.json').votes == vote.votes"
     assert notebook.value(resumed) is True
