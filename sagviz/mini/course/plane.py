@@ -161,16 +161,17 @@ def trained(points: Tensor, arms: Tensor, steps: int = 3000) -> Network:
         >>> from sagviz.mini.course import plane
         >>> network = plane.trained(*plane.star(30), steps=2)
     """
-    torch.manual_seed(0)
-    network = Network()
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    for _ in range(steps):
-        t, noise = torch.randint(TIMES, arms.shape), torch.randn_like(points)
-        kind = torch.where(torch.rand(arms.shape) < 0.2, NOTHING, arms)
-        loss = (network(noisy(points, t, noise), t, kind) - noise).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    with torch.random.fork_rng(devices=[]):  # the caller's own numbers go on as they were
+        torch.manual_seed(0)
+        network = Network()
+        optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+        for _ in range(steps):
+            t, noise = torch.randint(TIMES, arms.shape), torch.randn_like(points)
+            kind = torch.where(torch.rand(arms.shape) < 0.2, NOTHING, arms)
+            loss = (network(noisy(points, t, noise), t, kind) - noise).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
     return network
 
 

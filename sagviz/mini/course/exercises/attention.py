@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sagviz.diffusion.seeds import generator, normal
 from sagviz.mini.course.check import close, exercise
 
 
 @exercise("4.1", "Each row is one place's attention, shared out among all places: it sums to 1.")
 def softmax(answer: Callable[[Tensor, Tensor], Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(3)
-    q, k = torch.randn(2, 5, 16, generator=generator)
+    q, k = normal((2, 5, 16), generator(3))
     given = answer(q, k)
     if close(given, (q @ k.T / 16**0.5).softmax(dim=1)):
         return None
@@ -28,8 +28,7 @@ def softmax(answer: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     "4.2", "Rows sum to 1 and there are as many as columns, so the mean received is 1: psi's unit."
 )
 def received(answer: Callable[[Tensor], Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(3)
-    maps = torch.randn(4, 6, 6, generator=generator).softmax(dim=-1)
+    maps = normal((4, 6, 6), generator(3)).softmax(dim=-1)
     given = answer(maps)
     if close(given, maps.mean(dim=0).sum(dim=0)):
         return None

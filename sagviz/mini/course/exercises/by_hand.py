@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
+from sagviz.diffusion.seeds import generator, normal
 from sagviz.mini.course.check import close, exercise
 
 ALPHA, SIGMA = 0.6, 0.8
 
 
 def _tensors() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    x_t, x0_blurred, eps = torch.randn(3, 4, 4, generator=generator)
-    return x_t, x0_blurred, eps, (torch.rand(4, 4, generator=generator) > 0.5).float()
+    x_t, x0_blurred, eps, chance = normal((4, 4, 4), generator(3))
+    return x_t, x0_blurred, eps, (chance > 0).float()
 
 
 @exercise("5.1", "Outside the mask nothing is touched, inside the same noise comes back (eq. 15).")

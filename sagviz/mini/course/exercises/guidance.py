@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
+from sagviz.diffusion.seeds import generator, normal
 from sagviz.mini.course.check import close, exercise
 
 
 def _pair() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    eps, eps_cond = torch.randn(2, 3, 4, generator=generator)
+    eps, eps_cond = normal((2, 3, 4), generator(3))
     return eps, eps_cond
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sagviz.diffusion.seeds import generator, normal
 from sagviz.mini.course import plane
 from sagviz.mini.course.check import close, exercise
 
@@ -15,7 +16,7 @@ Loss = Callable[[plane.Predictor, Tensor, Tensor, Tensor], Tensor]
 
 @exercise("2.1", "Noise has variance 1, so knowing nothing costs 1: each loss is read beside that.")
 def knowing_nothing(answer: float) -> str | None:
-    right = float(torch.randn(100_000, 2, generator=_seed()).square().mean())
+    right = float(normal((100_000, 2), generator(3)).square().mean())
     if abs(float(answer) - right) < 0.05:
         return None
     if float(answer) == 0:
@@ -26,7 +27,7 @@ def knowing_nothing(answer: float) -> str | None:
 @exercise("2.2", "That is all of training: noise a point, ask for the noise, take the mean square.")
 def loss(answer: Loss) -> str | None:
     points, _ = plane.star(12)
-    t, noise = torch.full((12,), 400), torch.randn(12, 2, generator=_seed())
+    t, noise = torch.full((12,), 400), normal((12, 2), generator(3))
     predict = plane.exact(points)
     x_t = plane.noisy(points, t, noise)
     error = predict(x_t, t) - noise
@@ -59,12 +60,8 @@ def best_guess(answer: Callable[[Tensor], Tensor]) -> str | None:
 @exercise("2.4", "What is only remembered can only be repeated; new things come from its mistakes.")
 def new_or_copied(answer: str) -> str | None:
     points, _ = plane.star(12)
-    noise = torch.randn(50, 2, generator=_seed())
+    noise = normal((50, 2), generator(3))
     found = plane.sample(plane.exact(points), noise)[-1]
     copies = bool((torch.cdist(found, points).amin(dim=1) < 0.05).all())
     right = "copies" if copies else "new"
     return None if answer == right else "Look where the samples of the exact predictor lie."
-
-
-def _seed() -> torch.Generator:
-    return torch.Generator().manual_seed(3)

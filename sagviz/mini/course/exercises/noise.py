@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sagviz.diffusion.seeds import generator, normal
 from sagviz.mini.course.check import close, exercise
 from sagviz.models.load import load
 
@@ -26,7 +27,7 @@ def half_noise(answer: float) -> str | None:
 
 @exercise("1.2", "Signal and noise are each scaled by a root, so that variances add up to 1.")
 def forward(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str | None:
-    x_0, noise, bar = torch.randn(2, 4, generator=_seed()), torch.randn(2, 4), torch.tensor(0.3)
+    (x_0, noise), bar = normal((2, 2, 4), generator(3)), torch.tensor(0.3)
     given = answer(x_0, noise, bar)
     if close(given, bar.sqrt() * x_0 + (1 - bar).sqrt() * noise):
         return None
@@ -39,7 +40,7 @@ def forward(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str | None:
 
 @exercise("1.3", "The same noise goes back in at the next level: DDIM draws nothing afresh.")
 def ddim(answer: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> str | None:
-    x_t, eps = torch.randn(2, 4, generator=_seed()), torch.randn(2, 4)
+    x_t, eps = normal((2, 2, 4), generator(3))
     bar, after = torch.tensor(0.3), torch.tensor(0.5)
     x0_hat = (x_t - (1 - bar).sqrt() * eps) / bar.sqrt()
     given = answer(x_t, eps, bar, after)
@@ -52,7 +53,3 @@ def ddim(answer: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> str | No
     if not close(given, answer(x_t, eps, bar, after)):
         return "It gives something else each time: DDIM takes the predicted noise, no fresh one."
     return "First the guess at x_0 from x_t and eps, then x_t's formula with `after`."
-
-
-def _seed() -> torch.Generator:
-    return torch.Generator().manual_seed(3)
