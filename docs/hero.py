@@ -55,7 +55,7 @@ def pairs(count: int) -> list[Pair]:
 
 
 def sheet(chosen: Sequence[Pair], caption: str) -> Image.Image:
-    """Pairs in blocks of two rows, the seed above and what the judge is sure of below."""
+    """Pairs in blocks of two rows, below each picture what the judge is sure to see."""
     rows = []
     for start in range(0, len(chosen), ACROSS):
         block = chosen[start : start + ACROSS]

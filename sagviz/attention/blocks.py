@@ -80,6 +80,15 @@ def register(classes: Iterable[str], blocks: Blocks | None) -> None:
         _known.update(dict.fromkeys(classes, blocks))
 
 
+def in_softmax(network: Any, size: tuple[int, int]) -> tuple[Blocks, tuple[int, int]]:
+    """The blocks of a transformer in which picture and text share a softmax, and the picture's grid
+    (h, w) for a latent of `size` = (H, W).
+    """
+    blocks = blocks_of(network)
+    assert blocks is not None, "only transformers have such a softmax"
+    return blocks, blocks.grid(network, size)
+
+
 def blocks_of(network: Any) -> Blocks | None:
     """Where it stands in this network; `None` for a U-Net."""
     kinds = (kind.__name__ for kind in type(plain(network)).__mro__)

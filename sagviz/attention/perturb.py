@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from sagviz.attention.blocks import blocks_of
+from sagviz.attention.blocks import in_softmax
 from sagviz.attention.hooks import before
 from sagviz.attention.joint import Act, Softmax, at_softmax, others_and_own
 from sagviz.attention.layers import find_layer, grid_of, has_text, middle_block, self_attentions
@@ -138,15 +138,13 @@ def _in_softmax(
     network: nn.Module, changes: Sequence[tuple[PerturbedMap, Sequence[int]]], size: tuple[int, int]
 ) -> Act:
     """Changes what comes out of one such softmax, in some rows, for the picture's tokens alone."""
-    blocks = blocks_of(network)
-    assert blocks is not None, "only transformers have such a softmax"
-    grid = blocks.grid(network, size)
+    blocks, grid = in_softmax(network, size)
 
     def mix(call: Softmax, out: Tensor) -> Tensor:
         picture, _ = blocks.split(call.key.shape[2], math.prod(grid))
         out = out.clone()
         for change, rows in changes:
-            heads = list(range(out.shape[1])) if change.heads is None else list(change.heads)
+            heads = slice(None) if change.heads is None else list(change.heads)
             for part in spans(rows):
                 own = call.map(itemgetter(part))
                 mixed = (
@@ -154,8 +152,7 @@ def _in_softmax(
                     if change.blur_sigma is None
                     else _blurred(own, picture, grid, change.blur_sigma)
                 )
-                for head in heads:
-                    out[part, head, picture] = mixed[:, head]
+                out[part, heads, picture] = mixed[:, heads]
         return out
 
     return mix

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sagviz.attention.blocks import blocks_of
+from sagviz.attention.blocks import in_softmax
 from sagviz.attention.hooks import before
 from sagviz.attention.joint import Act, Softmax, at_softmax
 from sagviz.attention.layers import (
@@ -136,9 +136,7 @@ def _joint_reader(
     found: dict[Reading, Tensor],
 ) -> Act:
     """Reads a softmax that picture and text share, and leaves it as it is."""
-    blocks = blocks_of(network)
-    assert blocks is not None, "only transformers have such a softmax"
-    grid = blocks.grid(network, size)
+    blocks, grid = in_softmax(network, size)
 
     def read(call: Softmax, out: Tensor) -> Tensor:
         picture, text = blocks.split(call.key.shape[2], math.prod(grid))

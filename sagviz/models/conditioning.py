@@ -65,6 +65,17 @@ def _longer(part: Tensor, tokens: int) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class MaskedConditioning(Conditioning):
+    """A text of which some tokens do not count, for PixArt, Qwen-Image and Z-Image.
+
+    Attributes:
+        mask: which tokens of the text there are, (B, tokens), 0 or 1.
+    """
+
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class PooledConditioning(Conditioning):
     """A text with the whole of it as one vector beside, for SDXL, SD3 and Flux.
 

@@ -16,24 +16,22 @@ from torch import Tensor
 
 from sagviz.attention.blocks import Blocks
 from sagviz.attention.words import Tokens, padded
-from sagviz.models.conditioning import Conditioning
+from sagviz.models.conditioning import Conditioning, MaskedConditioning
 from sagviz.models.cut_words import warn_of_cut_words
 from sagviz.models.offload import execution_device
-from sagviz.models.transformer import Transformer
+from sagviz.models.transformer import TEXT_PARTS, Transformer
 
 TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}  # of a prompt, as in training
 
 
 @dataclass(frozen=True, eq=False)
-class PixArtConditioning(Conditioning):
+class PixArtConditioning(MaskedConditioning):
     """What PixArt is given.
 
     Attributes:
-        mask: which tokens of the text count, (B, tokens), 0 or 1.
         resolution, aspect_ratio: of the picture, (B, 2) and (B, 1), where the network reads them.
     """
 
-    mask: Tensor | None = None
     resolution: Tensor | None = None
     aspect_ratio: Tensor | None = None
 
@@ -46,13 +44,7 @@ class PixArt(Transformer):
     title: ClassVar[str] = "PixArt-α and Σ"
     CLASSES: ClassVar[tuple[str, ...]] = ("PixArtTransformer2DModel", "Transformer2DModel")
     KNOWN_BY: ClassVar[str] = "text_encoder"
-    PARTS: ClassVar[tuple[str, ...]] = (
-        "transformer",
-        "vae",
-        "text_encoder",
-        "tokenizer",
-        "scheduler",
-    )
+    PARTS: ClassVar[tuple[str, ...]] = TEXT_PARTS
     ATTENTION: ClassVar[Blocks | None] = Blocks()
 
     @property

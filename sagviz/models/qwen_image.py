@@ -5,7 +5,6 @@ one softmax, Qwen2.5-VL as the text encoder, and a video model's autoencoder, fo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor
 from sagviz import image
 from sagviz.attention.blocks import Blocks
 from sagviz.attention.words import Tokens
-from sagviz.models.conditioning import Conditioning
+from sagviz.models.conditioning import Conditioning, MaskedConditioning
 from sagviz.models.cut_words import warn_of_cut_words
 from sagviz.models.offload import execution_device
 from sagviz.models.oom import explained, too_much_to_decode
-from sagviz.models.transformer import FlowTransformer, packed, unpacked
+from sagviz.models.transformer import TEXT_PARTS, FlowTransformer, packed, unpacked
 from sagviz.models.vae import decoded, encoded
 
 TRAIN_TIMES = 1000  # the network reads times from 0 to 1
@@ -31,17 +30,6 @@ MESSAGE = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class QwenConditioning(Conditioning):
-    """What Qwen-Image is given.
-
-    Attributes:
-        mask: which tokens of the text there are, (B, tokens), 0 or 1, on the CPU.
-    """
-
-    mask: Tensor | None = None
-
-
 class QwenImage(FlowTransformer):
     """Qwen-Image, by its text alone.
 
@@ -51,13 +39,7 @@ class QwenImage(FlowTransformer):
 
     title: ClassVar[str] = "Qwen-Image"
     CLASSES: ClassVar[tuple[str, ...]] = ("QwenImageTransformer2DModel",)
-    PARTS: ClassVar[tuple[str, ...]] = (
-        "transformer",
-        "vae",
-        "text_encoder",
-        "tokenizer",
-        "scheduler",
-    )
+    PARTS: ClassVar[tuple[str, ...]] = TEXT_PARTS
     ATTENTION: ClassVar[Blocks | None] = Blocks(layers=("attn",), text="first", side=2)
     EVEN: ClassVar[bool] = True
 
@@ -117,7 +99,7 @@ class QwenImage(FlowTransformer):
                 output_hidden_states=True,
             )
         text = found.hidden_states[-1][:, HEAD:]
-        return QwenConditioning(text, torch.ones(text.shape[:2], dtype=torch.int64, device="cpu"))
+        return MaskedConditioning(text, torch.ones(text.shape[:2], dtype=torch.int64, device="cpu"))
 
     @staticmethod
     def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
@@ -135,7 +117,7 @@ class QwenImage(FlowTransformer):
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
         text = torch.empty(1, tokens, config["joint_attention_dim"])
-        return QwenConditioning(text, torch.ones(1, tokens, dtype=torch.int64, device="cpu"))
+        return MaskedConditioning(text, torch.ones(1, tokens, dtype=torch.int64, device="cpu"))
 
     def decoding_bytes(self, latent: tuple[int, int, int], tiled: bool = False) -> int:
         """Always in one piece: its autoencoder's own tiles are another matter."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from sagviz.checks import check_whole
 from sagviz.models.latent import LatentModel
 
+TEXT_PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")  # with one encoder
 CELLS = 128  # side of a latent where a network does not say for which it was trained: 1,024 pixels
 
 

@@ -7,7 +7,6 @@ The blocks that refine picture and text apart, before they meet, are not among t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,25 +14,14 @@ from torch import Tensor
 
 from sagviz.attention.blocks import Blocks
 from sagviz.attention.words import Tokens
-from sagviz.models.conditioning import Conditioning
+from sagviz.models.conditioning import Conditioning, MaskedConditioning
 from sagviz.models.cut_words import warn_of_cut_words
 from sagviz.models.offload import execution_device
-from sagviz.models.transformer import FlowTransformer
+from sagviz.models.transformer import TEXT_PARTS, FlowTransformer
 
 TRAIN_TIMES = 1000  # the network reads times from 0, noise, to 1, picture
 PLACE = "§"  # a prompt, to find where it stands in a message
 FILLED = 32  # the tokens of picture and text are filled up to multiples of this
-
-
-@dataclass(frozen=True, eq=False)
-class ZImageConditioning(Conditioning):
-    """What Z-Image is given.
-
-    Attributes:
-        mask: which tokens of the text there are, (B, tokens), 0 or 1, on the CPU.
-    """
-
-    mask: Tensor | None = None
 
 
 class ZImage(FlowTransformer):
@@ -41,13 +29,7 @@ class ZImage(FlowTransformer):
 
     title: ClassVar[str] = "Z-Image"
     CLASSES: ClassVar[tuple[str, ...]] = ("ZImageTransformer2DModel",)
-    PARTS: ClassVar[tuple[str, ...]] = (
-        "transformer",
-        "vae",
-        "text_encoder",
-        "tokenizer",
-        "scheduler",
-    )
+    PARTS: ClassVar[tuple[str, ...]] = TEXT_PARTS
     ATTENTION: ClassVar[Blocks | None] = Blocks(
         lists=("layers",), layers=("attention",), text="last", side=2, filled=FILLED
     )
@@ -104,7 +86,7 @@ class ZImage(FlowTransformer):
                 input_ids=tokens.input_ids, attention_mask=mask, output_hidden_states=True
             )
         text = found.hidden_states[-2][mask][None]
-        return ZImageConditioning(text, torch.ones(text.shape[:2], dtype=torch.int64, device="cpu"))
+        return MaskedConditioning(text, torch.ones(text.shape[:2], dtype=torch.int64, device="cpu"))
 
     @staticmethod
     def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
@@ -117,4 +99,4 @@ class ZImage(FlowTransformer):
     @staticmethod
     def blank(config: Mapping[str, Any], tokens: int) -> Conditioning:
         text = torch.empty(1, tokens, config["cap_feat_dim"])
-        return ZImageConditioning(text, torch.ones(1, tokens, dtype=torch.int64, device="cpu"))
+        return MaskedConditioning(text, torch.ones(1, tokens, dtype=torch.int64, device="cpu"))
