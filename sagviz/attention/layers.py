@@ -186,10 +186,11 @@ def cell_of(
 
 def _is_self(module: Any) -> bool:
     """Whether a module is an attention of the picture's cells on themselves alone (diffusers'
-    `Attention`).
+    `Attention`). A module is slow to say that it lacks an attribute, so that its parts are asked.
     """
     return (
-        all(hasattr(module, name) for name in ("to_q", "to_k", "heads"))
+        module._modules.keys() >= {"to_q", "to_k"}
+        and hasattr(module, "heads")
         and not getattr(module, "is_cross_attention", True)
         and getattr(module, "added_kv_proj_dim", None) is None
     )

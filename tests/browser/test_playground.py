@@ -297,7 +297,7 @@ def test_a_run_in_a_cell_is_seen_from_its_first_step(notebook: Notebook) -> None
     views = [each for each in notebook.outputs if WIDGET in each.get("data", {})]
     assert len(views) == 1
     (still,) = [each for each in notebook.outputs if "sag-still" in str(each)]
-    assert still["data"]["text/html"].count("<img") == 2, "the static face is the last one"
+    assert still["data"]["text/html"].count("<figure") == 2, "the static face is the last one"
     notebook.run("early.close()")
 
 

@@ -17,7 +17,7 @@ from sagviz.widgets.common.still import live, still, watch
         (W.HTML("<p>words</p>"), "<div><p>words</p></div>"),
         (W.Text(description="Prompt", value="<b>"), "<div>Prompt: <b>&lt;b&gt;</b></div>"),
         (Number("scale", 7.25, 0.0, 10.0, 0.1), "<div>scale: <b>7.25</b></div>"),
-        (W.Dropdown(description="heads", options=[("all", None)]), "<div>heads: <b>all</b></div>"),
+        (W.Dropdown(description="heads", options=[("all", 0)]), "<div>heads: <b>all</b></div>"),
         (W.Checkbox(description="randomize", value=True), "<div>☑ randomize</div>"),
         (W.Textarea(value="a < b"), "<pre>a &lt; b</pre>"),
         (W.Button(description="Run"), ""),

@@ -202,8 +202,9 @@ class StepSettings(WidgetSettings):
 
     def _term(self, guidance: Guidance, kind: type[Term]) -> Any:
         """The term of that kind; one that can be switched on always has one."""
-        usual = {CFG: CFG(3.0), SAG: self.model.sag()}
-        return guidance.get(kind) or usual.get(kind)
+        if (term := guidance.get(kind)) is None and kind in SWITCHED:
+            return CFG(3.0) if kind is CFG else self.model.sag()
+        return term
 
     def _bounded(self) -> dict[str, traitlets.TraitType]:
         """The settings that are numbers, within the bounds of this very run."""
