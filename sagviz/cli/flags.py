@@ -5,7 +5,7 @@ files that they write. Nothing heavy is imported before a command runs.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from sagviz.cli.term_flags import term_flags
 from sagviz.errors import ArgumentError
 from sagviz.files import from_home
 from sagviz.reports.parameters import Parameters
+from sagviz.reports.texts import KINDS, scale, whole
 
 if TYPE_CHECKING:
     from sagviz.guidance import Guidance
@@ -33,34 +34,6 @@ PURPOSES = {
     "blur_sigma": "of the blur, in latent pixels; without a number what suits the model's family",
     "scheduler": "'ddim', 'pndm', 'dpm++ 2m', 'euler', 'heun' ...; '' is the model's own",
     "explain_at": "which step is taken apart, as a fraction of the run",
-}
-
-
-def whole(text: str) -> int:
-    """A whole number of a command line, which may be written as 1e12."""
-    try:
-        return int(text)
-    except ValueError:
-        number = float(text)
-    if not number.is_integer() or abs(number) > 2**53:
-        raise ValueError(f"{text} is no whole number")
-    return int(number)
-
-
-def scale(text: str) -> float | dict[str, Any]:
-    """A scale of a command line: a number, or a curve such as "cosine 1 7", as files have it."""
-    shape, *values = text.split() or [""]
-    if not values:
-        return float(shape)
-    return {"shape": shape, "values": [float(value) for value in values]}
-
-
-KINDS: dict[str, Callable[[str], object]] = {
-    "int": whole,
-    "float": float,
-    "str": str,
-    "float | None": float,
-    "float | Schedule | dict[str, Any]": scale,
 }
 
 

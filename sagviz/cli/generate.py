@@ -15,11 +15,11 @@ from sagviz.cli.flags import (
     schedule,
     settings,
     terms,
-    whole,
 )
 from sagviz.errors import ArgumentError
 from sagviz.files import expanded, save
 from sagviz.reports.parameters import Parameters
+from sagviz.reports.texts import whole
 
 if TYPE_CHECKING:
     from sagviz.records.trace import Trace

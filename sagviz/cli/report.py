@@ -1,13 +1,17 @@
-"""`sagviz report`: a run explained in one page."""
+"""`sagviz report`: a run explained in one page, or a page for each row of a table."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from sagviz.cli.flags import add_force, add_settings, check_free, settings, terms
+from sagviz.errors import ArgumentError
 from sagviz.files import expanded
+from sagviz.reports.parameters import Parameters
 
 
 def add(commands: Any) -> None:
@@ -21,15 +25,53 @@ def add(commands: Any) -> None:
         default=Path("report.html"),
         help="HTML file (report.html); the executed notebook comes beside it",
     )
+    parser.add_argument(
+        "--batch",
+        type=expanded,
+        metavar="JOBS.csv",
+        help="a report for each row of a table, whose columns are called as these flags, prompt,"
+        " seed, sag_scale ...; the same command goes on where it stopped",
+    )
+    parser.add_argument(
+        "--out",
+        dest="folder",
+        type=expanded,
+        default=Path("reports"),
+        help="folder of a batch's reports and of their index (reports)",
+    )
     add_force(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Make the report."""
+def run(arguments: argparse.Namespace) -> int:
+    """Make the report, or all of a batch; the status is 1 where rows of it failed."""
     from sagviz.reports.report import report
 
+    if arguments.batch is not None:
+        return _batch(arguments)
     check_free(arguments, (arguments.out, arguments.out.with_suffix(".ipynb")))
     more = terms(arguments)
     print(report(arguments.out, progress=True, terms=more, **settings(arguments)).resolve())
+    return 0
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    from sagviz.reports.batch import batch
+
+    usual = vars(Parameters())
+    given = [name for name, value in settings(arguments).items() if value != usual[name]]
+    if given or arguments.terms:
+        raise ArgumentError(
+            f"with --batch the settings stand in the table, and {given[0] if given else 'a term'}"
+            " was given beside it; make it a column"
+        )
+    counts = Counter[str]()
+    for job in batch(arguments.batch, arguments.folder, progress=True):
+        state = "failed" if job.page is None else "was there" if job.was_there else "made"
+        counts[state] += 1
+        place = f"row {job.row}: {job.error or job.page}"
+        print(place, file=sys.stderr if job.error else sys.stdout, flush=True)
+    print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    print((arguments.folder / "index.html").resolve())
+    return 1 if counts["failed"] else 0

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sagviz.cli.flags import PURPOSES, add_schedule, scale, schedule, whole
+from sagviz.cli.flags import PURPOSES, add_schedule, schedule
 from sagviz.files import from_home
 from sagviz.mini import NAME
+from sagviz.reports.texts import scale, whole
 
 if TYPE_CHECKING:
     from sagviz.guidance import Guidance

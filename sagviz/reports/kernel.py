@@ -1,8 +1,11 @@
-"""The notebook's run by papermill, in a kernel of its own."""
+"""The notebook's run by papermill, in a kernel of its own, or in one that goes from notebook to
+notebook.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +15,22 @@ from sagviz.reports import progress
 from sagviz.reports.own_terms import define, own_kinds, pickled, reason
 
 if TYPE_CHECKING:
-    from jupyter_client.manager import AsyncKernelManager
+    from jupyter_client.manager import KernelManager
 
 TERMS = "terms.pkl"
 INSTALL = "reports need papermill and nbconvert; install them with pip install 'sagviz[report]'"
+STARTS_WITHIN = 120  # seconds
+EMPTY = "get_ipython().reset(new_session=True)"  # cells count from 1 again
 LONGEST = 90  # letters of a folder in which a socket's path stays below the 104 that macOS allows
 
 
 def run(
-    notebook: Path, parameters: dict[str, Any], terms: Guidance, folder: Path, shown: bool
+    notebook: Path,
+    parameters: dict[str, Any],
+    terms: Guidance,
+    folder: Path,
+    shown: bool,
+    kernel: WarmKernel | None = None,
 ) -> Any:
     """Run a notebook; gives it with its outputs, as nbformat's object.
 
@@ -30,18 +40,21 @@ def run(
         terms: guidance whose classes the kernel must know.
         folder: an empty one for files that nobody keeps.
         shown: whether to show how far it is.
+        kernel: one that is there already, for terms of the package; `None` starts one.
 
     Raises:
         ReportError: a part of the `report` extra is missing, a class cannot be handed over, a
             cell raised, or the kernel did not start or died.
     """
-    try:
-        import latex2mathml
-        import nbconvert
-        import papermill
-    except ImportError as error:
-        raise ReportError(INSTALL) from error
-    del latex2mathml, nbconvert  # which the page needs, when the work is done
+    check_installed()
+    import papermill
+
+    first = [_at_start(progress.begin), *_own_terms(terms, folder / TERMS)]
+    cold = {
+        "kernel_manager_class": _kernel_manager(),
+        "config": _sockets(folder),
+        "extra_arguments": first,
+    }
     with progress.Bar(notebook, shown) as bar:
         try:
             made = papermill.execute_notebook(
@@ -50,11 +63,9 @@ def run(
                 parameters,
                 progress_bar=False,
                 kernel_name="python3",
-                kernel_manager_class=_kernel_manager(),
-                config=_sockets(folder),
-                extra_arguments=[_at_start(progress.begin), *_own_terms(terms, folder / TERMS)],
                 on_cell_start=bar.cell,
                 stderr_file=bar,
+                **(cold if kernel is None else {"km": kernel.empty()}),
             )
         except papermill.PapermillExecutionError as error:
             lost = reason(folder / TERMS)
@@ -67,13 +78,62 @@ def run(
     return progress.without_steps(made)
 
 
-def _kernel_manager() -> type[AsyncKernelManager]:
+class WarmKernel:
+    """A kernel for many notebooks, each of which finds it empty: what takes long, to import and to
+    load the model, is done once. One that has died is replaced.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="sagviz-")
+        self._manager: KernelManager | None = None
+
+    def __enter__(self) -> WarmKernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        self._folder.cleanup()
+
+    def empty(self) -> KernelManager:
+        """The manager of the kernel, for nbclient: it runs, and has no names."""
+        if self._manager is None or not self._manager.is_alive():
+            self._end()
+            self._manager = _kernel_manager()(config=_sockets(Path(self._folder.name)))
+            self._manager.start_kernel(extra_arguments=[_at_start(progress.begin)])
+        client = self._manager.blocking_client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=STARTS_WITHIN)
+            client.execute_interactive(EMPTY, silent=True)
+        finally:
+            client.stop_channels()
+        return self._manager
+
+    def _end(self) -> None:
+        if self._manager is not None:
+            self._manager.shutdown_kernel(now=True)
+
+
+def check_installed() -> None:
+    """Refuse to begin where a part of the `report` extra is missing."""
+    try:
+        import latex2mathml
+        import nbconvert
+        import papermill
+    except ImportError as error:
+        raise ReportError(INSTALL) from error
+    del latex2mathml, nbconvert, papermill  # of which some are needed when the work is done
+
+
+def _kernel_manager() -> type[KernelManager]:
     """Of a kernel of this very Python, whatever kernels of that name the user has installed."""
     from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
+    from jupyter_client.manager import KernelManager
     from traitlets import default
 
-    class ThisPython(AsyncKernelManager):
+    class ThisPython(KernelManager):
+        client_class = "jupyter_client.asynchronous.AsyncKernelClient"  # which nbclient awaits
+
         @default("kernel_spec_manager")
         def _own(self) -> KernelSpecManager:
             return KernelSpecManager(kernel_dirs=[])  # without any, ipykernel's own is left

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sagviz.checks import (
@@ -125,10 +126,8 @@ class Parameters:
         }
 
     def load(self) -> Model:
-        """The model that is named."""
-        from sagviz.models.load import load
-
-        return load(self.model or None)
+        """The model that is named; in a kernel that makes many reports the last one stays."""
+        return _loaded(self.model)
 
     @staticmethod
     def checked(given: Mapping[str, object]) -> Parameters:
@@ -152,3 +151,10 @@ class Parameters:
             if isinstance(value, kinds) and not name.startswith("_") and name not in ("In", "Out")
         }
         return Parameters.checked(given)
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str) -> Model:
+    from sagviz.models.load import load
+
+    return load(name or None)

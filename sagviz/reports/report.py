@@ -15,7 +15,7 @@ from sagviz.errors import ReportError
 from sagviz.files import save
 from sagviz.guidance import Guidance, Schedule, Term, as_guidance
 from sagviz.html import page_path
-from sagviz.reports.kernel import run
+from sagviz.reports.kernel import WarmKernel, run
 from sagviz.reports.page import to_html
 from sagviz.reports.parameters import Parameters
 
@@ -91,11 +91,22 @@ def report(
     )
     out = page_path(out, ReportError)
     _check_place(out)
+    return make(out, parameters, more, progress)
+
+
+def make(
+    out: Path,
+    parameters: Parameters,
+    terms: Guidance,
+    progress: bool,
+    kernel: WarmKernel | None = None,
+) -> Path:
+    """Run the notebook and write the report's two files."""
     with tempfile.TemporaryDirectory(prefix="sagviz-") as folder:
-        notebook = run(NOTEBOOK, asdict(parameters), more, Path(folder), progress)
+        notebook = run(NOTEBOOK, asdict(parameters), terms, Path(folder), progress, kernel)
     import nbformat  # which papermill brings
 
-    page = to_html(notebook, prompt or "unconditional")
+    page = to_html(notebook, parameters.prompt or "unconditional")
     _keep({out.with_suffix(".ipynb"): nbformat.writes(notebook), out: page})
     return out
 

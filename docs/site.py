@@ -1,0 +1,182 @@
+"""All of it as pages that need no network: `make site` writes build/site, or `python docs/site.py
+FOLDER`. README, notebooks with live players, how-tos, teaching, study and the reference of names;
+links between them, and pictures, come along.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape, unescape
+from pathlib import Path, PurePosixPath
+from posixpath import normpath, relpath
+
+import api
+import nbformat
+from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
+
+from sagviz import html
+from sagviz.reports.page import markdown_with_math
+
+ROOT = Path(__file__).parents[1]
+SOURCES = "https://github.com/sagviz/sagviz/blob/main"
+GROUPS = {
+    "": ("README.md",),
+    "Course": ("notebooks/0*.ipynb",),
+    "Study and report": ("notebooks/study.ipynb", "notebooks/report.ipynb"),
+    "How to": ("docs/howto/*.md",),
+    "Teaching": ("docs/teaching/*.md",),
+    "Reference": ("docs/*.md", "sagviz/mini/README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"),
+    "Solutions": ("notebooks/solutions/*.ipynb",),
+}
+REFERENCE = "api/sagviz.html"
+STYLE = (ROOT / "docs" / "site.css").read_text(encoding="utf-8")
+LIGHT, DARK = (
+    HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("friendly", "github-dark")
+)
+CODE = f"{LIGHT}\n@media (prefers-color-scheme: dark) {{ {DARK} }}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A file of the project that becomes a page.
+
+    Attributes:
+        source: its path in the project.
+        group: the heading that it stands under.
+        title: its first heading.
+    """
+
+    source: str
+    group: str
+    title: str
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the site."""
+        return (
+            "index.html"
+            if self.source == "README.md"
+            else str(PurePosixPath(self.source).with_suffix(".html"))
+        )
+
+
+def pages() -> list[Page]:
+    """All pages, in the order in which they are read."""
+    found = {
+        path.relative_to(ROOT).as_posix(): group
+        for group, patterns in GROUPS.items()
+        for pattern in patterns
+        for path in sorted(ROOT.glob(pattern))
+    }
+    return [Page(source, group, _title(ROOT / source)) for source, group in found.items()]
+
+
+def write(folder: Path) -> list[Path]:
+    """Write the site; an old one in its place goes.
+
+    Returns:
+        The pages, the reference of names apart.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    every, written = pages(), []
+    for place, page in enumerate(every):
+        body = _linked(_body(ROOT / page.source), page, every)
+        around = [
+            every[near] if 0 <= near < len(every) else None for near in (place - 1, place + 1)
+        ]
+        main = f"{_contents(page, every)}<article>{body}{_neighbours(page, *around)}</article>"
+        target = folder / page.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(html.page(page.title, main, STYLE + CODE), encoding="utf-8")
+        written.append(target)
+    api.write(folder / "api")
+    return written
+
+
+def _title(path: Path) -> str:
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = nbformat.reads(source, as_version=4).cells
+        source = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    heading = re.search(r"^# (.+)$", source, re.MULTILINE)
+    return (heading[1] if heading else path.stem).replace("`", "").replace("$", "")
+
+
+def _body(path: Path) -> str:
+    """The content of a file as HTML: formulas as MathML, outputs as they were."""
+    if path.suffix == ".md":
+        return markdown_with_math(path.read_text(encoding="utf-8"))
+    exporter = HTMLExporter(template_name="basic")
+    exporter.register_filter("markdown2html", markdown_with_math)
+    body, _ = exporter.from_filename(str(path))
+    return body
+
+
+def _linked(body: str, page: Page, every: Sequence[Page]) -> str:
+    """The same with pictures inside, and with links that lead to pages of the site, or to the
+    project's files where they are none.
+    """
+    places = {each.source: each.path for each in every}
+
+    def target(address: str) -> str:
+        path, _, mark = unescape(address).partition("#")
+        source = normpath(f"{PurePosixPath(page.source).parent}/{path}")
+        found = places.get(source) or places.get(f"{source}/README.md")
+        place = relpath(found, str(PurePosixPath(page.path).parent)) if found else ""
+        return f"{place or f'{SOURCES}/{source}'}{f'#{mark}' if mark else ''}"
+
+    def replaced(match: re.Match[str]) -> str:
+        name, address = match[1], match[2]
+        if re.match(r"[a-z]+:|#|$", address):
+            return match[0]
+        if name == "src":
+            picture = ROOT / PurePosixPath(page.source).parent / unescape(address)
+            return f'src="{html.data_uri(picture.read_bytes())}"'
+        return f'href="{escape(target(address))}"'
+
+    return re.sub(r'\b(href|src)="([^"]*)"', replaced, body)
+
+
+def _contents(page: Page, every: Sequence[Page]) -> str:
+    """All pages by their groups, this one marked; on a narrow page they are folded away."""
+    items = "".join(_group(name, page, every) for name in GROUPS)
+    reference = f'<p><a href="{_way(page, REFERENCE)}">All public names</a></p>'
+    return (
+        f'<nav aria-label="Contents"><details><summary>Contents: {escape(page.title)}</summary>'
+        f"{items}{reference}</details></nav>"
+    )
+
+
+def _group(name: str, page: Page, every: Sequence[Page]) -> str:
+    links = "".join(_item(each, page) for each in every if each.group == name)
+    return f"<p>{escape(name)}</p><ul>{links}</ul>"
+
+
+def _item(each: Page, page: Page) -> str:
+    here = html.attributes({"aria-current": "page" if each == page else ""})
+    return f'<li><a href="{_way(page, each.path)}"{here}>{escape(each.title)}</a></li>'
+
+
+def _neighbours(page: Page, before: Page | None, after: Page | None) -> str:
+    return f'<nav aria-label="Neighbours">{"".join(_steps(page, before, after))}</nav>'
+
+
+def _steps(page: Page, before: Page | None, after: Page | None) -> Iterator[str]:
+    for near, sign in ((before, "← {}"), (after, "{} →")):
+        if near is not None:
+            words = sign.format(escape(near.title))
+            yield f'<a href="{_way(page, near.path)}">{words}</a>'
+
+
+def _way(page: Page, path: str) -> str:
+    return relpath(path, str(PurePosixPath(page.path).parent))
+
+
+if __name__ == "__main__":
+    made = write(Path(sys.argv[1] if len(sys.argv) > 1 else "build/site"))
+    print(made[0].resolve())

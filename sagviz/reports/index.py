@@ -1,0 +1,68 @@
+"""The index of a batch of reports: a card for each, with its first picture and its settings."""
+
+from __future__ import annotations
+
+import io
+import json
+from base64 import b64decode
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from sagviz.errors import ReportError
+from sagviz.files import save
+from sagviz.html import escape, img, page
+from sagviz.reports.parameters import Parameters
+
+if TYPE_CHECKING:
+    from sagviz.reports.batch import Job
+
+STYLE = Path(__file__).with_name("index.css")
+THUMBNAIL = (480, 240)  # pixels at most
+
+
+def write_index(folder: Path, jobs: Sequence[Job]) -> Path:
+    """Write `index.html`: the jobs in their order, and those that failed with why.
+
+    Raises:
+        ReportError: it cannot be written.
+    """
+    failed = sum(job.page is None for job in jobs)
+    words = f"{len(jobs) - failed} reports" + (f", {failed} rows failed" if failed else "")
+    cards = "".join(f"<li>{_card(job)}</li>" for job in jobs)
+    body = f"<h1>Self-Attention Guidance: {words}</h1><ol>{cards}</ol>"
+    content = page(words, body, STYLE.read_text(encoding="utf-8"))
+    return save(folder / "index.html", content.encode(), ReportError)
+
+
+def _card(job: Job) -> str:
+    if job.page is None:
+        return f"<p><b>row {job.row} failed</b></p><p>{escape(job.error)}</p>"
+    prompt = (job.parameters and job.parameters.prompt) or "(no prompt)"
+    picture = _thumbnail(job.page.with_suffix(".ipynb"), f"the runs of {prompt}")
+    link = f'<a href="{quote(job.page.name)}">{picture}<b>{escape(prompt)}</b></a>'
+    return f"{link}<p>row {job.row}: {escape(', '.join(_changed(job.parameters)))}</p>"
+
+
+def _changed(parameters: Parameters | None) -> list[str]:
+    """The settings that are not the usual ones, beside the prompt; the seed always."""
+    given, usual = vars(parameters), vars(Parameters())
+    names = [name for name in given if name != "prompt" and given[name] != usual[name]]
+    return [f"{name} {given[name]}" for name in dict.fromkeys(("seed", *names))]
+
+
+def _thumbnail(notebook: Path, alt: str) -> str:
+    """The first picture of an executed notebook, smaller; nothing where it has none, or is gone."""
+    from PIL import Image
+
+    content = json.loads(notebook.read_text("utf-8")) if notebook.exists() else {"cells": []}
+    outputs = (each for cell in content["cells"] for each in cell.get("outputs", []))
+    pictures = (each.get("data", {}).get("image/png") for each in outputs)
+    if (found := next(filter(None, pictures), None)) is None:
+        return ""
+    with Image.open(io.BytesIO(b64decode(found))) as picture:
+        small = picture.convert("RGB")
+    small.thumbnail(THUMBNAIL)
+    small.save(file := io.BytesIO(), "WEBP", quality=80)
+    return img(file.getvalue(), alt)

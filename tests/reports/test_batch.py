@@ -1,0 +1,103 @@
+"""Many reports from a table: rows read as they were meant, one warm kernel, and going on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import is_one_sentence
+
+from sagviz.cli import main
+from sagviz.errors import ReportError
+from sagviz.reports.batch import batch, read
+
+JOBS = """prompt,seed,steps,sag_scale,colour
+a fox,3,2,0.33,
+a panda,1e3,2,9,
+a fox,3,2,0.33,red
+,5,2,,
+a fox,3,2,0.33,
+"""
+
+
+def table(folder: Path, content: str) -> Path:
+    path = folder / "jobs.csv"
+    path.write_text(content, encoding="utf-8-sig")  # as spreadsheets write it
+    return path
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_rows_are_what_was_written(tmp_path: Path, separator: str) -> None:
+    content = "prompt, cfg_scale ,pag_scale,blur_sigma\n a fox ,cosine 1 7,2,\n,7.25,,0.77\n"
+    first, second = read(table(tmp_path, content.replace(",", separator)))
+    assert first.parameters is not None
+    assert second.parameters is not None
+    assert first.parameters.prompt == "a fox"
+    assert first.parameters.cfg_scale == {"shape": "cosine", "values": [1, 7]}
+    assert first.parameters.terms[0]["kind"] == "pag"
+    assert first.parameters.blur_sigma is None, "an empty cell of a number is the usual one"
+    assert second.parameters.prompt == "", "and an empty text is an empty text"
+    assert (second.parameters.cfg_scale, second.parameters.blur_sigma) == (7.25, 0.77)
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ("seed\nx", "seed"),
+        ("seed\n1.5", "seed"),
+        ("steps\n0", "steps"),
+        ("promt\na fox", "prompt"),
+        ("prompt\na fox,on blue", "cells"),
+        ("prompt,seed\na fox", "cells"),
+    ],
+)
+def test_a_row_that_cannot_be_made_is_one_sentence(tmp_path: Path, row: str, named: str) -> None:
+    (job,) = read(table(tmp_path, row))
+    assert named in job.error
+    assert is_one_sentence(job.error)
+
+
+@pytest.mark.parametrize("content", ["", "prompt\n", 'prompt\n"a fox'])
+def test_a_table_without_jobs_is_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(ReportError) as error:
+        read(table(tmp_path, content))
+    assert is_one_sentence(error.value)
+
+
+@pytest.mark.slow
+def test_a_batch_goes_on_where_it_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs, folder = table(tmp_path, JOBS), tmp_path / "reports"
+    stopped = batch(jobs, folder)
+    first = next(stopped)
+    stopped.close()
+    assert first.page is not None
+    before = first.page.stat().st_mtime_ns
+    assert "1 reports" in (folder / "index.html").read_text()
+    assert main(["report", "--batch", str(jobs), "--out", str(folder)]) == 1
+    said = capsys.readouterr()
+    assert "2 was there, 2 failed, 1 made" in said.out
+    assert "row 2: " in said.err
+    assert "row 3: " in said.err
+    assert "colour" in said.err
+    assert first.page.stat().st_mtime_ns == before
+    pages = sorted(path for path in folder.glob("*.html") if path.name != "index.html")
+    assert len(pages) == 2
+    index = (folder / "index.html").read_text()
+    assert all(page.name in index for page in pages)
+    assert index.count("<img") == 3
+    notebook = json.loads(next(folder.glob("report-*.ipynb")).read_text())
+    counts = [c["execution_count"] for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert counts == [*range(1, len(counts) + 1)], "the kernel was found empty"
+    made = "".join(json.dumps(cell) for cell in notebook["cells"])
+    assert "seed = 5" in made
+    assert "a fox" not in made.replace("a fox on a blue background", ""), "nothing of other rows"
+
+
+def test_settings_beside_a_table_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", "--batch", str(table(tmp_path, JOBS)), "--seed", "3"]) == 2
+    assert "make it a column" in capsys.readouterr().err
