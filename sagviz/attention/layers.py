@@ -74,6 +74,9 @@ def path_of(network: nn.Module, layer: str) -> str:
     if layer != "mid":
         return layer
     mid = middle_block(network)
+    if blocks_of(network) is None:  # a U-Net takes long to be searched as a whole
+        parts = plain(network).get_submodule(mid).named_modules(prefix=mid)
+        return next((name for name, module in parts if _is_self(module)), mid)
     return next((name for name in self_attentions(network) if name.startswith(f"{mid}.")), mid)
 
 
@@ -147,15 +150,13 @@ def find_layer(network: nn.Module, layer: str, heads: Sequence[int] | None = Non
     Raises:
         ArgumentError: there is none, or it has not these heads.
     """
-    module: Any = None
-    with suppress(AttributeError):
-        module = network.get_submodule(path_of(network, layer))
-    known = self_attentions(network)
-    if path_of(network, layer) not in known:
+    path, known = path_of(network, layer), self_attentions(network)
+    if path not in known:
         mid = "'mid' and " if default_layer(network) == "mid" else ""
         raise ArgumentError(
             f"no self-attention layer {layer!r}; this network has {mid}{', '.join(known)}"
         )
+    module: Any = network.get_submodule(path)
     if heads is not None and not set(heads) <= set(range(module.heads)):
         raise ArgumentError(
             f"heads {tuple(heads)} asked for, the layer {layer!r} has 0..{module.heads - 1}"

@@ -154,8 +154,8 @@ class Model(Predictor, Prompted):
             OutOfMemoryError: says what was tried and what to lower.
         """
         with explained(lambda: too_much(self, x)):
-            given = conditioning.to(self.dtype)
-            return self.call_network(self.network, x.to(self.dtype), t, given).float()
+            kind = self.dtype  # a network takes a while to say it
+            return self.call_network(self.network, x.to(kind), t, conditioning.to(kind)).float()
 
     @staticmethod
     def call_network(network: Any, x: Tensor, t: Tensor, conditioning: Any) -> Tensor:
