@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,9 @@ class Job:
         return f"{start}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
-def batch(jobs: str | Path, out: str | Path, *, progress: bool = False) -> Iterator[Job]:
+def batch(
+    jobs: str | Path, out: str | Path, *, progress: bool = False
+) -> Generator[Job, None, None]:
     """Make a report for each row of a table, one after the other, in a kernel that stays warm.
 
     Reports that are there already are not made again, so that the same call goes on where it
@@ -76,9 +78,9 @@ def batch(jobs: str | Path, out: str | Path, *, progress: bool = False) -> Itera
         >>> from sagviz.reports.batch import batch
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     jobs = Path(folder, "jobs.csv")
-        ...     _ = jobs.write_text("prompt,sag_scale\\na fox,-9\\n")
+        ...     _ = jobs.write_text("prompt,steps\\na fox,0\\n")
         ...     [job.error for job in batch(jobs, folder)]
-        ['SAG scale -9.0 is out of range']
+        ['steps is 0; give a whole number from 1 to 999']
     """
     check_installed()
     waiting, folder = read(jobs), _folder(out)
@@ -148,7 +150,7 @@ def _folder(out: str | Path) -> Path:
     return folder
 
 
-def _made(waiting: Sequence[Job], folder: Path, progress: bool) -> Iterator[Job]:
+def _made(waiting: Sequence[Job], folder: Path, progress: bool) -> Generator[Job, None, None]:
     done = list[Job]()
     try:
         with WarmKernel() as kernel:

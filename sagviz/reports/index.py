@@ -1,11 +1,13 @@
-"""The index of a batch of reports: a card for each, with its first picture and its settings."""
+"""The index of a batch of reports: a card for each, with its pictures and its settings."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 from base64 import b64decode
 from collections.abc import Sequence
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from sagviz.reports.batch import Job
 
 STYLE = Path(__file__).with_name("index.css")
-THUMBNAIL = (480, 240)  # pixels at most
+THUMBNAIL = (240, 240)  # pixels at most
+PICTURE = re.compile(r'<img src="data:image/\w+;base64,([^"]+)" alt="([^"]*)"')
 
 
 def write_index(folder: Path, jobs: Sequence[Job]) -> Path:
@@ -40,8 +43,8 @@ def _card(job: Job) -> str:
     if job.page is None:
         return f"<p><b>row {job.row} failed</b></p><p>{escape(job.error)}</p>"
     prompt = (job.parameters and job.parameters.prompt) or "(no prompt)"
-    picture = _thumbnail(job.page.with_suffix(".ipynb"), f"the runs of {prompt}")
-    link = f'<a href="{quote(job.page.name)}">{picture}<b>{escape(prompt)}</b></a>'
+    pictures = f"<div>{_thumbnails(job.page.with_suffix('.ipynb'))}</div>"
+    link = f'<a href="{quote(job.page.name)}">{pictures}<b>{escape(prompt)}</b></a>'
     return f"{link}<p>row {job.row}: {escape(', '.join(_changed(job.parameters)))}</p>"
 
 
@@ -52,17 +55,24 @@ def _changed(parameters: Parameters | None) -> list[str]:
     return [f"{name} {given[name]}" for name in dict.fromkeys(("seed", *names))]
 
 
-def _thumbnail(notebook: Path, alt: str) -> str:
-    """The first picture of an executed notebook, smaller; nothing where it has none, or is gone."""
-    from PIL import Image
-
+def _thumbnails(notebook: Path) -> str:
+    """The pictures of an executed notebook's first output that has any, smaller; nothing where it
+    is gone.
+    """
     content = json.loads(notebook.read_text("utf-8")) if notebook.exists() else {"cells": []}
     outputs = (each for cell in content["cells"] for each in cell.get("outputs", []))
-    pictures = (each.get("data", {}).get("image/png") for each in outputs)
-    if (found := next(filter(None, pictures), None)) is None:
-        return ""
-    with Image.open(io.BytesIO(b64decode(found))) as picture:
+    found = (
+        PICTURE.findall("".join(each.get("data", {}).get("text/html", ""))) for each in outputs
+    )
+    pictures = next(filter(None, found), [])
+    return "".join(img(_smaller(b64decode(coded)), unescape(alt)) for coded, alt in pictures)
+
+
+def _smaller(content: bytes) -> bytes:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as picture:
         small = picture.convert("RGB")
     small.thumbnail(THUMBNAIL)
     small.save(file := io.BytesIO(), "WEBP", quality=80)
-    return img(file.getvalue(), alt)
+    return file.getvalue()

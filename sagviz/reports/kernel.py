@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +52,13 @@ def run(
     import papermill
 
     first = [_at_start(progress.begin), *_own_terms(terms, folder / TERMS)]
-    cold = {
+    cold: dict[str, Any] = {
         "kernel_manager_class": _kernel_manager(),
         "config": _sockets(folder),
         "extra_arguments": first,
     }
-    with progress.Bar(notebook, shown) as bar:
+    place = nullcontext(cold) if kernel is None else kernel.emptied()
+    with progress.Bar(notebook, shown) as bar, place as where:
         try:
             made = papermill.execute_notebook(
                 notebook,
@@ -65,7 +68,7 @@ def run(
                 kernel_name="python3",
                 on_cell_start=bar.cell,
                 stderr_file=bar,
-                **(cold if kernel is None else {"km": kernel.empty()}),
+                **where,
             )
         except papermill.PapermillExecutionError as error:
             lost = reason(folder / TERMS)
@@ -94,8 +97,18 @@ class WarmKernel:
         self._end()
         self._folder.cleanup()
 
-    def empty(self) -> KernelManager:
-        """The manager of the kernel, for nbclient: it runs, and has no names."""
+    @contextmanager
+    def emptied(self) -> Iterator[dict[str, Any]]:
+        """The kernel as papermill is given it: it runs, and has no names."""
+        manager = self._ready()
+        try:
+            yield {"km": manager}
+        finally:
+            for client in manager.clients:  # which nbclient leaves open
+                client.stop_channels()
+            manager.clients.clear()
+
+    def _ready(self) -> Any:
         if self._manager is None or not self._manager.is_alive():
             self._end()
             self._manager = _kernel_manager()(config=_sockets(Path(self._folder.name)))
@@ -133,6 +146,15 @@ def _kernel_manager() -> type[KernelManager]:
 
     class ThisPython(KernelManager):
         client_class = "jupyter_client.asynchronous.AsyncKernelClient"  # which nbclient awaits
+        clients: list[Any]
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.clients = []
+
+        def client(self, **options: Any) -> Any:
+            self.clients.append(super().client(**options))
+            return self.clients[-1]
 
         @default("kernel_spec_manager")
         def _own(self) -> KernelSpecManager:
