@@ -4,6 +4,7 @@
 # make test-fast  the tests that are neither slow nor in a browser: under 3 minutes
 # make lint       ruff and mypy only
 # make api        the reference of all public names, as pages in build/api
+# make site       README, course, how-tos and reference as pages in build/site, which need no network
 # make bench      how long things take, beside diffusers, bare passes and a bare picture
 # make study      when guidance helps: a day of one core, goes on where it was stopped, writes the table of notebooks/study.ipynb
 # make render     the README's pictures and the notebooks' outputs, made again
@@ -21,7 +22,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo lab render study bench test test-fast test-colab lint api chromium clean help
+.PHONY: demo lab render study bench test test-fast test-colab lint api site chromium clean help
 
 # Tests must neither reach for a hub nor for a display.
 test test-fast test-colab bench: export HF_HUB_OFFLINE := 1
@@ -68,6 +69,9 @@ lint: .venv/.dev
 
 api: .venv/.dev
 	$(BIN)/python docs/api.py build/api
+
+site: .venv/.dev
+	$(BIN)/python docs/site.py build/site
 
 # The wheel as a user gets it, among Colab's versions; installed again each time because its version number stays the same.
 # No tests/conftest.py: it is made for the other environment.

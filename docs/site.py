@@ -35,8 +35,9 @@ GROUPS = {
 }
 REFERENCE = "api/sagviz.html"
 STYLE = (ROOT / "docs" / "site.css").read_text(encoding="utf-8")
+# the two whose every colour stands out by 4.5 to 1
 LIGHT, DARK = (
-    HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("friendly", "github-dark")
+    HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("xcode", "lightbulb")
 )
 CODE = f"{LIGHT}\n@media (prefers-color-scheme: dark) {{ {DARK} }}"
 
@@ -108,13 +109,16 @@ def _title(path: Path) -> str:
 
 
 def _body(path: Path) -> str:
-    """The content of a file as HTML: formulas as MathML, outputs as they were."""
+    """The content of a file as HTML: formulas as MathML, outputs as they were. What scrolls
+    sideways on a narrow page can be reached by keys.
+    """
     if path.suffix == ".md":
-        return markdown_with_math(path.read_text(encoding="utf-8"))
-    exporter = HTMLExporter(template_name="basic")
-    exporter.register_filter("markdown2html", markdown_with_math)
-    body, _ = exporter.from_filename(str(path))
-    return body
+        body = markdown_with_math(path.read_text(encoding="utf-8"))
+    else:
+        exporter = HTMLExporter(template_name="basic")
+        exporter.register_filter("markdown2html", markdown_with_math)
+        body, _ = exporter.from_filename(str(path))
+    return re.sub(r"<(pre|table)(?=[ >])", r'<\1 tabindex="0"', body)
 
 
 def _linked(body: str, page: Page, every: Sequence[Page]) -> str:
@@ -148,7 +152,7 @@ def _contents(page: Page, every: Sequence[Page]) -> str:
     reference = f'<p><a href="{_way(page, REFERENCE)}">All public names</a></p>'
     return (
         f'<nav aria-label="Contents"><details><summary>Contents: {escape(page.title)}</summary>'
-        f"{items}{reference}</details></nav>"
+        f"</details><div>{items}{reference}</div></nav>"
     )
 
 

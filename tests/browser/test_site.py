@@ -16,8 +16,8 @@ SHOWN = ("index.html", "notebooks/05_sag_by_hand.html", "docs/howto/python.html"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    subprocess.run([sys.executable, ROOT / "docs" / "site.py", folder], check=True, cwd=folder)
+    folder = tmp_path_factory.mktemp("made") / "site"
+    subprocess.run([sys.executable, ROOT / "docs" / "site.py", folder], check=True)
     return folder
 
 
