@@ -197,6 +197,21 @@ def test_a_run_of_a_transformer_is_that_of_diffusers(
     assert len(made) == {0.3: 2, 0.6: 3, 1.0: 5}[strength]  # rounded up, where SD rounds down
 
 
+@pytest.mark.parametrize("family", ["dit", "pixart"])
+def test_families_without_such_a_pipeline_start_from_a_picture_as_well(
+    families: Open, family: str
+) -> None:
+    """As noisy as diffusers' scheduler makes it, and outside the mask the picture in the end."""
+    found = families(family)
+    trace = traced(found.model, "fox", strength=0.6, paint=mask())
+    image, start, paint = (trace.inputs[name] for name in ("image", "noise", "paint"))
+    time = torch.tensor([int(trace[0].t)])
+    noisy = found.pipe.scheduler.add_noise(image, start, time)
+    assert difference(trace[0].x_t, noisy) < BOUND
+    assert torch.equal(torch.where(paint == 1, image, trace.latents), image)
+    assert len(trace) == 3
+
+
 # The records.
 
 
