@@ -128,7 +128,7 @@ def normalizing(dense: Dense, term: NAG) -> Act:
             own, other = slice(None), plain(q[:IMAGES], k[IMAGES:], v[IMAGES:], last)
         else:
             own, text = dense.picture(k.shape[2]), dense.text(k.shape[2])
-            other = plain(*(beside(part, text) for part in (q, k, v)), last)
+            other = plain(beside(q, text), beside(k, text), beside(v, text), last)
             out[IMAGES:] = other
         z, away = (part[:IMAGES, :, own].transpose(1, 2).flatten(2) for part in (out, other))
         away = term.phi * z - (term.phi - 1) * away
