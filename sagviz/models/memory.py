@@ -157,7 +157,7 @@ class Footprint:
             like, z = _on_meta(vae, dtype), torch.empty(1, *latent, device="meta")
             if tiled and has_tiles(like):
                 like = in_tiles(like)
-                # line by line in place, which takes no memory and most of the time
+                # in place, line by line: hardly any memory, and most of the time
                 like.blend_v = like.blend_h = lambda _, tile, __: tile
             return lambda: like.decode(z.to(dtype)).sample.float()
 
