@@ -15,14 +15,19 @@ from tiny_transformers import build_t5
 
 from sagviz.mini.training.diffusion import build_tokenizer
 
-# What the published checkpoints hold, in billions: DiT's has the embedding of the classes in each
-# of its blocks (0.675 without), those of SD3.5 the places of tokens.
+EMBEDDING = 1001 * 1152 + 256 * 1152 + 1152**2 + 2 * 1152  # of classes and of times, in DiT-XL/2
+# What was published, in billions of parameters:
 PARAMETERS = {
-    "DiT-XL/2": 0.750,
+    # the paper's 675 million (float16 files of 1.35 GB at huggingface.co/city96/DiT) have one
+    # embedding, where diffusers' has one in each of the 28 blocks
+    "DiT-XL/2": 0.675 + 27 * EMBEDDING / 1e9,
+    # files of 2.44 GB in float32 at huggingface.co/PixArt-alpha/PixArt-Sigma-XL-2-1024-MS
     "PixArt-Σ": 0.611,
+    # "model size" at huggingface.co/ND911/stable-diffusion-3.5-medium-GGUF and -large-GGUF
     "SD3.5 medium": 2.47,
     "SD3.5 large": 8.15,
-    "Flux.1 dev": 11.90,
+    # likewise at huggingface.co/bluepen5805/FLUX.1-dev-minus and other copies of it
+    "Flux.1 dev": 11.9,
 }
 SD35: dict[str, Any] = {
     "sample_size": 128,

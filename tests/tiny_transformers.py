@@ -125,7 +125,7 @@ def build_pixart_alpha(folder: Path) -> PixArtAlphaPipeline:
 
 
 def build_sd3(
-    folder: Path, seed: int = 7, with_t5: bool = True, **changes: Any
+    folder: Path, seed: int = 7, with_t5: bool = True, channels: int = 4, **changes: Any
 ) -> StableDiffusion3Pipeline:
     """As Stable Diffusion 3.5 medium: normed queries and keys, a second attention in the first
     blocks, text in the softmax.
@@ -136,20 +136,21 @@ def build_sd3(
     shape: dict[str, Any] = {
         "sample_size": 16,
         "patch_size": 2,
-        "in_channels": 4,
+        "in_channels": channels,
         "num_layers": 4,
         "attention_head_dim": 8,
         "num_attention_heads": 4,
         "joint_attention_dim": 64,
         "caption_projection_dim": 32,
         "pooled_projection_dim": 64,
-        "out_channels": 4,
+        "out_channels": channels,
         "pos_embed_max_size": 16,
         "dual_attention_layers": (0, 1, 2),
         "qk_norm": "rms_norm",
     }
     network = SD3Transformer2DModel(**{**shape, **changes})
-    vae = AutoencoderKL(**{**build_vae().config, "shift_factor": 0.1, "scaling_factor": 1.5})
+    own = {"latent_channels": channels, "shift_factor": 0.1, "scaling_factor": 1.5}
+    vae = AutoencoderKL(**{**build_vae().config, **own})
     pipe = StableDiffusion3Pipeline(
         transformer=louder(network),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),

@@ -8,7 +8,7 @@ function mode sees that call; modes act in the thread that opened them alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from sagviz.attention.hooks import after, before
+from sagviz.attention.projected import rows_of
 from sagviz.diffusion.precision import exact
 from sagviz.errors import ModelError
 
@@ -38,15 +39,45 @@ class Softmax:
     bias: Tensor | None
     scale: float
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Softmax:
-        """The same with each tensor changed, such as to some rows."""
-        query, key, value = (change(part) for part in (self.query, self.key, self.value))
-        return Softmax(
-            query, key, value, None if self.bias is None else change(self.bias), self.scale
+    def rows(self, rows: Sequence[int]) -> Softmax:
+        """The same of some rows."""
+        query, key, value = (rows_of(part, rows) for part in (self.query, self.key, self.value))
+        bias = None if self.bias is None else rows_of(self.bias, rows)
+        return Softmax(query, key, value, bias, self.scale)
+
+    def with_tokens(self, other: Softmax, part: slice) -> Softmax:
+        """The same with a part of its tokens from another one of as many rows."""
+
+        def put(own: Tensor, new: Tensor) -> Tensor:
+            changed = own.clone()
+            changed[:, :, part] = new[:, :, part]
+            return changed
+
+        pairs = ((self.query, other.query), (self.key, other.key), (self.value, other.value))
+        query, key, value = (put(*pair) for pair in pairs)
+        bias = None if self.bias is None or other.bias is None else put(self.bias, other.bias)
+        return Softmax(query, key, value, bias, self.scale)
+
+    def mixed(self) -> Tensor:
+        """What comes out of it: (B, heads, queries, d)."""
+        bias = None if self.bias is None else self.bias[:, None].to(self.query.dtype)
+        return F.scaled_dot_product_attention(
+            self.query, self.key, self.value, attn_mask=bias, scale=self.scale
         )
 
 
 Act = Callable[[Softmax, Tensor], Tensor]
+
+
+def in_turn(acts: Sequence[Act]) -> Act:
+    """One after the other, each with what came out of the one before."""
+
+    def act(call: Softmax, out: Tensor) -> Tensor:
+        for each in acts:
+            out = each(call, out)
+        return out
+
+    return act
 
 
 class _Seen(TorchFunctionMode):

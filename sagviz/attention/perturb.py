@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from operator import itemgetter
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from sagviz.attention.blocks import in_softmax
 from sagviz.attention.hooks import before
-from sagviz.attention.joint import Act, Softmax, at_softmax, others_and_own
+from sagviz.attention.joint import Act, Softmax, at_softmax, in_turn, others_and_own
 from sagviz.attention.layers import find_layer, grid_of, has_text, middle_block, self_attentions
 from sagviz.attention.projected import inputs_of, normed, queries_and_keys, rows_of, spans
 from sagviz.diffusion.precision import exact
@@ -48,6 +47,13 @@ class Perturbation:
         """Hooks that change these rows, for a latent of `size` = (H, W)."""
         raise NotImplementedError
 
+    def in_softmax(
+        self, network: nn.Module, rows: list[int], size: tuple[int, int]
+    ) -> Mapping[str, Act]:
+        """What is done to these rows in softmaxes that picture and text share, by layer."""
+        del network, rows, size
+        return {}
+
 
 @dataclass(frozen=True)
 class PerturbedMap(Perturbation):
@@ -72,6 +78,28 @@ class PerturbedMap(Perturbation):
         for path in self.changed(network):
             if not has_text(network, path):
                 yield from mix_anew(network.get_submodule(path), rows, mixed, self.heads)
+
+    def in_softmax(
+        self, network: nn.Module, rows: list[int], size: tuple[int, int]
+    ) -> Mapping[str, Act]:
+        shared = [path for path in self.changed(network) if has_text(network, path)]
+        return dict.fromkeys(shared, partial(self._mix, network, rows, size))
+
+    def _mix(
+        self, network: nn.Module, rows: list[int], size: tuple[int, int], call: Softmax, out: Tensor
+    ) -> Tensor:
+        """Replaces what comes out of such a softmax for the picture's tokens."""
+        blocks, grid = in_softmax(network, size)
+        picture, _ = blocks.split(call.key.shape[2], math.prod(grid))
+        own, found = call.rows(rows), rows_of(out, rows).clone()
+        heads = slice(None) if self.heads is None else list(self.heads)
+        if self.blur_sigma is None:
+            mixed = others_and_own(own, picture)
+        else:
+            blurred = blur_queries(own.query[:, :, picture], grid, self.blur_sigma)
+            mixed = replace(own, query=blurred).mixed()
+        found[:, heads, picture] = mixed[:, heads]
+        return with_rows(out, rows, found)
 
     def changed(self, network: nn.Module) -> list[str]:
         """The layers whose map is another one: none without blur."""
@@ -115,56 +143,14 @@ def perturb(
         ArgumentError: a layer is not there.
     """
     with ExitStack() as handles:
+        acts = dict[str, list[Act]]()
         for change, rows in wanted.items():
             for handle in change.attach(network, list(rows), size):
                 handles.callback(handle.remove)
-        handles.enter_context(at_softmax(network, _in_softmaxes(network, wanted, size)))
+            for path, act in change.in_softmax(network, list(rows), size).items():
+                acts.setdefault(path, []).append(act)
+        handles.enter_context(at_softmax(network, {p: in_turn(each) for p, each in acts.items()}))
         yield
-
-
-def _in_softmaxes(
-    network: nn.Module, wanted: Mapping[Perturbation, Sequence[int]], size: tuple[int, int]
-) -> dict[str, Act]:
-    """What other maps do in layers where picture and text share a softmax, by the layer's path."""
-    shared = dict[str, list[tuple[PerturbedMap, Sequence[int]]]]()
-    for change, rows in wanted.items():
-        if isinstance(change, PerturbedMap):
-            for path in filter(partial(has_text, network), change.changed(network)):
-                shared.setdefault(path, []).append((change, rows))
-    return {path: _in_softmax(network, changes, size) for path, changes in shared.items()}
-
-
-def _in_softmax(
-    network: nn.Module, changes: Sequence[tuple[PerturbedMap, Sequence[int]]], size: tuple[int, int]
-) -> Act:
-    """Changes what comes out of one such softmax, in some rows, for the picture's tokens alone."""
-    blocks, grid = in_softmax(network, size)
-
-    def mix(call: Softmax, out: Tensor) -> Tensor:
-        picture, _ = blocks.split(call.key.shape[2], math.prod(grid))
-        out = out.clone()
-        for change, rows in changes:
-            heads = slice(None) if change.heads is None else list(change.heads)
-            for part in spans(rows):
-                own = call.map(itemgetter(part))
-                mixed = (
-                    others_and_own(own, picture)
-                    if change.blur_sigma is None
-                    else _blurred(own, picture, grid, change.blur_sigma)
-                )
-                out[part, heads, picture] = mixed[:, heads]
-        return out
-
-    return mix
-
-
-def _blurred(call: Softmax, picture: slice, grid: tuple[int, int], sigma: float) -> Tensor:
-    """What the picture's tokens get by blurred queries, (B, heads, N, d)."""
-    blurred = blur_queries(call.query[:, :, picture], grid, sigma)
-    bias = None if call.bias is None else call.bias[:, None].to(blurred.dtype)
-    return F.scaled_dot_product_attention(
-        blurred, call.key, call.value, attn_mask=bias, scale=call.scale
-    )
 
 
 def mix_anew(

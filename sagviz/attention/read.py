@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -141,7 +140,7 @@ def _joint_reader(
     def read(call: Softmax, out: Tensor) -> Tensor:
         picture, text = blocks.split(call.key.shape[2], math.prod(grid))
         for reading, rows in wanted.items():
-            own = call.map(partial(rows_of, rows=rows))
+            own = call.rows(rows)
             q, k, place = own.query[:, :, picture], own.key, (own.scale, grid, size)
             if reading.kind not in OF_TEXT:
                 found[reading] = summed_up(reading, q, k[:, :, picture], *place)

@@ -49,7 +49,7 @@ class Term(Scaled):
         field_titles: what its other fields are called, where their names do not say it.
         needs_both_branches: whether it compares the predictions with and without the prompt.
         reads_negative_prompt: whether the negative prompt has an effect on it without CFG.
-        second_pass: whether what it requests of the U-Net depends on what the branches gave.
+        second_pass: whether what it requests of the network depends on what the branches gave.
         requires: names of terms without which it means nothing.
     """
 
@@ -97,7 +97,7 @@ class Term(Scaled):
 
     @property
     def cost(self) -> tuple[int, int]:
-        """Batch rows and U-Net calls that it adds to a step beside a plain prediction, and beside
+        """Batch rows and network calls that it adds to a step beside a plain prediction, and beside
         the terms that it requires.
         """
         asks = type(self).request is not Term.request
@@ -119,11 +119,11 @@ class Term(Scaled):
         return all(name in step.kept for name in self.reads)
 
     def request(self, step: StepView) -> UNetRequest | None:  # noqa: ARG002
-        """What the step still lacks for this term of the U-Net's outputs."""
+        """What the step still lacks for this term of the network's outputs."""
         return None  # a plain term is made of the branches
 
     def compute(self, step: StepView, model: ModelView) -> dict[str, Tensor]:  # noqa: ARG002
-        """What the step still lacks that is not the U-Net's, by the name it is kept under."""
+        """What the step still lacks that is not the network's, by the name it is kept under."""
         return {}
 
     def carry_over(self, step: StepView) -> dict[str, Tensor]:  # noqa: ARG002

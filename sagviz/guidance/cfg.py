@@ -16,7 +16,7 @@ class CFG(Term):
     r"""Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598): direction
     :math:`\epsilon(x_t, c) - \epsilon(x_t)`.
 
-    Costs one more row in the step's U-Net call.
+    Costs one more row in the step's network call.
 
     Args:
         scale: w, in diffusers' and the article's convention: 0 ignores the prompt, 1 is the plain

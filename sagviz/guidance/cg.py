@@ -24,7 +24,7 @@ class CG(Term):
 
     The gradient is that of the model's classifier of noisy latents, `model.classifier`, which works
     on unit variance whatever the scheduler: where latents grow with the noise it is given
-    :math:`x_t / \sqrt{\alpha^2 + \sigma^2}`. Costs no U-Net call, but one pass through the
+    :math:`x_t / \sqrt{\alpha^2 + \sigma^2}`. Costs no network call, but one pass through the
     classifier and back.
 
     Args:

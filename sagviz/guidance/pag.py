@@ -20,8 +20,8 @@ class PAG(Perturbed):
 
     In :math:`\hat\epsilon` the self-attention maps of the chosen layers are the identity: each cell
     keeps its own value, softmax(q k^T) v becomes v. With CFG it is the branch given the prompt that
-    is disturbed, as in diffusers; without CFG the only one. Costs one more row in the step's U-Net
-    call.
+    is disturbed, as in diffusers; without CFG the only one. Costs one more row in the step's
+    network call.
 
     Args:
         scale: s; 0 is off. The paper's script takes 5 without CFG; diffusers' default is 3.

@@ -14,7 +14,7 @@ from sagviz.guidance.views import ModelView, StepView, UNetRequest
 
 @dataclass(frozen=True, repr=False)
 class Perturbed(Term):
-    """A disturbed row of x_t, under the prompt: beside the branches, in the same U-Net call."""
+    """A disturbed row of x_t, under the prompt: beside the branches, in the same network call."""
 
     layers: str | tuple[str, ...] = "mid"
 

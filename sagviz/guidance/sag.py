@@ -33,7 +33,7 @@ class SAG(Term):
     r"""Self-attention guidance (Hong et al. 2023, arXiv 2210.00939v6, eqs. 15-16): direction
     :math:`\epsilon(x_t) - \epsilon(\hat x_t)`.
 
-    Costs a second U-Net call of one row.
+    Costs a second network call of one row.
 
     Args:
         scale: the paper's s: 0 is off, negative is allowed. The original code's `guide_scale` is

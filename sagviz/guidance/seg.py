@@ -20,7 +20,7 @@ class SEG(Perturbed):
     In :math:`\tilde\epsilon` the queries of the chosen self-attention layers are blurred by a
     Gaussian over the layer's grid, which is to blur the attention weights: the energy that they
     stand for becomes smoother. The branch is chosen as in `PAG`. Costs one more row in the step's
-    U-Net call.
+    network call.
 
     The blur is the whole Gaussian, mirrored at the borders, so that sigma -> inf is the mean query;
     the author's code cuts its kernel to the grid, and so stays short of the mean until sigma is

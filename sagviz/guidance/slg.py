@@ -19,7 +19,7 @@ class SLG(Perturbed):
 
     Under L the transformer blocks of the chosen layers give out what they take: self-attention,
     cross-attention and feed-forward are left out, as by diffusers' `SkipLayerGuidance`. The branch
-    is chosen as in `PAG`. Costs one more row in the step's U-Net call.
+    is chosen as in `PAG`. Costs one more row in the step's network call.
 
     Args:
         scale: s; 0 is off. diffusers takes 2.8, from 1 to 20 % of the steps (`start=0.01,

@@ -61,7 +61,7 @@ class SSG(Perturbed):
     Under P each chosen transformer block takes its tokens with the least similar ones swapped
     (their cosine is the least of all pairs), and then its channels likewise: nothing foreign comes
     in, and where structure is, it breaks. The branch is chosen as in `PAG`. Costs one more row in
-    the step's U-Net call.
+    the step's network call.
 
     The definition is that of the authors' code (VISION-SJTU/SSG). Where one token is in several of
     the chosen pairs that code loses some tokens and doubles others, in an order that is left to the

@@ -42,7 +42,7 @@ class TPG(Perturbed):
     :math:`S H`, a random permutation of the rows, which keeps every norm: what stands in the
     picture stays, where it stands is lost from there on. Each step and block has an order of its
     own, drawn from the image's seed (the authors' code draws one for the whole batch), so that a
-    run can be repeated. The branch is chosen as in `PAG`. Costs one more row in the step's U-Net
+    run can be repeated. The branch is chosen as in `PAG`. Costs one more row in the step's network
     call.
 
     Args:

@@ -18,7 +18,7 @@ from sagviz.attention.words import Tokens, padded
 from sagviz.models.conditioning import Conditioning, PooledConditioning
 from sagviz.models.cut_words import warn_of_cut_words
 from sagviz.models.offload import execution_device
-from sagviz.models.transformer import FlowTransformer, packed, unpacked
+from sagviz.models.transformer import PackedTransformer, packed, unpacked
 
 TRAIN_TIMES = 1000  # the network reads times from 0 to 1
 
@@ -34,7 +34,7 @@ class FluxConditioning(PooledConditioning):
     guidance: Tensor | None = None
 
 
-class Flux(FlowTransformer):
+class Flux(PackedTransformer):
     """Flux.1 dev and schnell, and their fine-tunes.
 
     Attributes:
@@ -67,11 +67,6 @@ class Flux(FlowTransformer):
     @property
     def max_tokens(self) -> int:
         return 512  # as diffusers' pipeline has it
-
-    @property
-    def latent_channels(self) -> int:
-        channels: int = self.network.config.in_channels
-        return channels // self.side**2
 
     @property
     def reads_guidance(self) -> bool:

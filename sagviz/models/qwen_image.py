@@ -18,7 +18,7 @@ from sagviz.models.conditioning import Conditioning, MaskedConditioning
 from sagviz.models.cut_words import warn_of_cut_words
 from sagviz.models.offload import execution_device
 from sagviz.models.oom import explained, too_much_to_decode
-from sagviz.models.transformer import TEXT_PARTS, FlowTransformer, packed, unpacked
+from sagviz.models.transformer import TEXT_PARTS, PackedTransformer, packed, unpacked
 from sagviz.models.vae import decoded, encoded
 
 TRAIN_TIMES = 1000  # the network reads times from 0 to 1
@@ -30,7 +30,7 @@ MESSAGE = (
 )
 
 
-class QwenImage(FlowTransformer):
+class QwenImage(PackedTransformer):
     """Qwen-Image, by its text alone.
 
     CFG is the plain sum; the pipeline's own then gives each token the length of the prediction
@@ -46,11 +46,6 @@ class QwenImage(FlowTransformer):
     @property
     def max_tokens(self) -> int:
         return 1024  # as diffusers' pipeline has it
-
-    @property
-    def latent_channels(self) -> int:
-        channels: int = self.network.config.in_channels
-        return channels // self.side**2
 
     @property
     def autoencoder_channels(self) -> int:

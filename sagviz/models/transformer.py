@@ -96,6 +96,15 @@ class FlowTransformer(Transformer):
         return (1 - sigma) * latents + sigma * noise
 
 
+class PackedTransformer(FlowTransformer):
+    """One whose network takes a latent as tokens, of `side` x `side` cells each, see `packed`."""
+
+    @property
+    def latent_channels(self) -> int:
+        channels: int = self.network.config.in_channels
+        return channels // self.side**2
+
+
 def packed(x: Tensor) -> Tensor:
     """A latent (B, C, H, W) as tokens of 2 x 2 cells, (B, H W / 4, 4 C): channel by channel."""
     cells = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # (B, C, H/2, 2, W/2, 2)

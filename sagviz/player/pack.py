@@ -187,7 +187,7 @@ def _settings(trace: Trace) -> list[tuple[str, str]]:
         "given": s.extras,
         "model": s.model,
         "size": f"{s.size[1]} × {s.size[0]} pixels",
-        "U-Net calls": _calls(trace),
+        "network calls": _calls(trace),
     }
     return [(name, value) for name, value in rows.items() if value]
 

@@ -219,7 +219,7 @@ def layers(model: Model, trace: Trace, step: int) -> Layers:
     looks, what SAG's mask and direction become with its map, and how much the prediction moves when
     its map is disturbed; ranked by the latter.
 
-    Costs two rows of the U-Net for each layer and head, one that is disturbed and one of SAG's
+    Costs two rows of the network for each layer and head, one that is disturbed and one of SAG's
     second pass, and the branches once.
 
     Args:

@@ -21,6 +21,7 @@ from sagviz.errors import TraceError
 from sagviz.guidance import CFG, SAG
 from sagviz.image import to_images
 from sagviz.models import Model
+from sagviz.models.unfit import network_word
 from sagviz.plot.display import Drawing
 from sagviz.plot.pictures import StepPictures, top
 from sagviz.records.step import Step
@@ -58,7 +59,7 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
         >>> model = sv.load()
         >>> trace = sv.trace(model, "a fox", steps=2, guidance=sv.SAG(1.0), progress=False)
         >>> sv.plot.schematic(trace, 1).words[:56]
-        'Diagram of step 2: the U-Net predicts noise and attentio'
+        'Diagram of step 2: the network predicts noise and attent'
     """
     step = trace[step] if isinstance(step, int) else step
     if step.eps_degraded is None or step.attention is None:
@@ -76,12 +77,17 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
     for start, end, side in _arrows(step):
         _arrow(axes, boxes[start], boxes[end], side)
     words = (
-        f"Diagram of step {step.number}: the U-Net predicts noise and attention from x_t; where"
-        f" attention is above the threshold ({measure.coverage(step):.0%} of the latent) the"
-        " prediction is blurred and the same noise put back; the U-Net predicts again, and"
-        " guidance moves away from that worse prediction."
+        f"Diagram of step {step.number}: the {_word(model)} predicts noise and attention from x_t;"
+        f" where attention is above the threshold ({measure.coverage(step):.0%} of the latent) the"
+        f" prediction is blurred and the same noise put back; the {_word(model)} predicts again,"
+        " and guidance moves away from that worse prediction."
     )
     return Drawing([figure], words, min_width=780)
+
+
+def _word(model: Model | None) -> str:
+    """What the network is called; a trace alone does not know its kind."""
+    return "network" if model is None else network_word(model.NETWORK)
 
 
 def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
@@ -95,14 +101,14 @@ def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
     eps, eps_d, guided = r"$\epsilon(x_t)$", r"$\epsilon(\hat x_t)$", r"$\tilde\epsilon\;\to$"
     boxes = {
         "x_t": Box(0.95, TOP, "$x_t$", f"noise σ = {step.sigma:.2f}", pictures.of("x_t")),
-        "unet": Box(2.8, TOP, "U-Net", "first pass"),
+        "unet": Box(2.8, TOP, _word(model), "first pass"),
         "eps": Box(4.65, TOP, eps, "predicted noise", _noise(step.eps_base)),
         "x0": Box(6.5, TOP, r"$\hat x_0$", clean_is, pictures.clean),
         "blur": Box(8.35, TOP, r"$\tilde x_0$", blur, blurred),
         "A": Box(2.8, BOTTOM, "$A_t$", "attention received", pictures.of("attention")),
         "M": Box(4.65, BOTTOM, "$M_t$", covered, pictures.of("mask")),
         "x_d": Box(6.5, BOTTOM, r"$\hat x_t$", "blurred, same noise", pictures.of("x_degraded")),
-        "unet2": Box(8.35, BOTTOM, "U-Net", "second pass"),
+        "unet2": Box(8.35, BOTTOM, _word(model), "second pass"),
         "eps_d": Box(10.2, BOTTOM, eps_d, "the worse prediction", _noise(eps_degraded)),
         "guided": Box(
             12.05, MIDDLE, rf"{guided} guided $\hat x_0$", scales, pictures.of("x0_guided")
@@ -138,7 +144,7 @@ def _draw(axes: Axes, box: Box) -> None:
         style = "round,pad=0,rounding_size=0.12"
         look: dict[str, Any] = {"boxstyle": style, "facecolor": "#e8eef5", "edgecolor": "#44546a"}
         axes.add_patch(FancyBboxPatch((left, low + 0.2), SIDE, SIDE - 0.4, **look))
-        inside: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 16, "weight": "bold"}
+        inside: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 13, "weight": "bold"}
         axes.text(box.x, box.y, box.title, color="#1f2d3d", **inside)
     else:
         extent = (left, left + SIDE, low, low + SIDE)

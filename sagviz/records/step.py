@@ -34,7 +34,7 @@ class Step(StepView):
         kept: what the step keeps for its terms, by name: of SAG "attention", "out_degraded" and
             "hand_mask", of PAG "out_pag" ...
         x_next: the latent that the scheduler made of it.
-        forwards, samples: U-Net calls that this step cost, and batch rows in them.
+        forwards, samples: network calls that this step cost, and batch rows in them.
         captured: what a `Capture` asked for, by the layer's name; empty in steps that it did not
             ask about.
         seed: that of the first image; image i has seed + i, and its random mask comes from it and

@@ -83,7 +83,7 @@ class Trace(trace_file.Content, Sequence[Step]):
 
     @property
     def forwards(self) -> int:
-        """U-Net calls of the kept steps."""
+        """network calls of the kept steps."""
         return sum(step.forwards for step in self.steps)
 
     @property

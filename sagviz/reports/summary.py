@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sagviz.checks import format_dtype
 from sagviz.html import table
+from sagviz.models.unfit import network_word
 
 if TYPE_CHECKING:
     from sagviz.models import Model
@@ -39,7 +40,7 @@ def summary(traces: Sequence[Trace], model: Model) -> Summary:
     made_with = ("sagviz", "torch", "diffusers", "transformers")
     runs = f"{len(traces)} runs that share them"
     rows = {
-        "U-Net": f"{calls} calls, {predictions} predictions for {runs}",
+        network_word(model.NETWORK): f"{calls} calls, {predictions} predictions for {runs}",
         "model": f"{model.name} on {model.device}, {format_dtype(model.dtype)}",
         "prompt": last.caption or "(none)",
         "seed": str(last.seed),

@@ -54,8 +54,8 @@ def compare(
 
     Without CFG, which a model of pixels has no use for, it is (plain, sag) in both cases.
 
-    The runs share their U-Net calls and their first step: the trace with SAG counts every call, and
-    the rows that it shares.
+    The runs share their network calls and their first step: the trace with SAG counts every call,
+    and the rows that it shares.
 
     Args:
         cfg: CFG's scale, or a `CFG`; `None` leaves it out; `...` is 3 where the model reads a

@@ -29,7 +29,7 @@ class Estimate:
     Attributes:
         model: what it is about; `dtype`: its number format; `size`: (height, width) in pixels.
         images: pictures, of all runs together.
-        rows: rows of the largest U-Net call.
+        rows: rows of the largest network call.
         weights: of each network; `network`: which of them predicts.
         unet: activations at the peak of that call.
         captured: what a `Capture` reads in one step.

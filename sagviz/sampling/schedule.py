@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+from sagviz.diffusion.noise_level import is_flow
 from sagviz.errors import ArgumentError, warn
 from sagviz.models import Model
 from sagviz.models.schedulers import set_timesteps
@@ -38,7 +39,7 @@ def go_to(planner: Any, steps: int, strength: float | None, *, warns: bool) -> i
     Raises:
         ArgumentError: it leaves out all.
     """
-    made = steps if strength is None else int(steps * strength)  # rounded down, as in diffusers
+    made = steps if strength is None else _part(planner, steps, strength)
     if made < 1:
         raise ArgumentError(
             f"strength is {strength} of {steps} steps, which leaves none to be made; give"
@@ -53,6 +54,14 @@ def go_to(planner: Any, steps: int, strength: float | None, *, warns: bool) -> i
     if hasattr(planner, "set_begin_index"):
         planner.set_begin_index(begin)
     return begin
+
+
+def _part(planner: Any, steps: int, strength: float) -> int:
+    """How many of the steps that strength makes, as in diffusers' pipelines: rounded down, and of
+    flow matching up.
+    """
+    share = steps * strength
+    return steps - int(steps - share) if is_flow(planner) else int(share)
 
 
 def describe(scheduler: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def what_if(
 ) -> Step:
     """One step of a trace under another guidance, from the same x_t.
 
-    Another scale costs no U-Net call, another threshold, blur or mask one (none where the mask
+    Another scale costs no network call, another threshold, blur or mask one (none where the mask
     comes out the same), PAG or SEG at other layers one, another layer of SAG or a branch that the
     trace lacks also its first pass: `forwards` and `samples` of the result say so. APG goes on from
     the running average that the trace's step began with, or from none.

@@ -1,28 +1,26 @@
 """SAG and PAG on transformers, written a second time in float64: Algorithm 1 of arXiv 2210.00939v6
 with the signal and noise of the scheduler at hand, and arXiv 2403.17377.
 
-Nothing here knows the engine: every softmax of the network is a dense one of our own, which keeps
-the probabilities of one layer and, for PAG, masks them as the paper does. Each step is compared by
+Nothing here knows the engine: every softmax of the network is a dense one of our own, whose
+probabilities are kept in one layer and, for PAG, masked as the paper does. Each step is compared by
 itself, from the x_t of the run.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from conftest import Family
+from dense import Act, Bias, Dense, plain, scores_of
 from pairs import pairs
 from scipy import ndimage
 from tiny import MARGIN, difference, margin
 from tiny_transformers import TRANSFORMERS, prompt_of
 from torch import Tensor
-from torch.nn import functional as F
 
 import sagviz as sv
 from sagviz import CFG, PAG, SAG
@@ -31,48 +29,6 @@ from sagviz.attention.layers import path_of
 pytestmark = pytest.mark.filterwarnings("ignore:.*distilled to its guidance")
 BOUND = 2e-4  # float32 against float64; a wrong formula is off by more than 1e-2
 S_CFG, S_SAG, S_PAG = 3.0, 0.8, 1.5
-TEXT_FIRST = ("flux", "qwen")  # in whose softmax the text's tokens stand before the picture's
-
-
-class Dense:
-    """Attention by the book, in the place of torch's."""
-
-    def __init__(self, model: sv.Model, cells: int, first: bool) -> None:
-        self.network = copy.deepcopy(model.network).double()
-        self.layer = self.network.get_submodule(path_of(model.network, "mid"))
-        self.cells, self.first, self.inside, self.identity = cells, first, False, False
-
-    def picture(self, tokens: int) -> slice:
-        return slice(tokens - self.cells, tokens) if self.first else slice(0, self.cells)
-
-    def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, **_: Any
-    ) -> Tensor:
-        q, k, v = query, key, value
-        scores = torch.einsum("bhqd,bhkd->bhqk", q, k) / math.sqrt(q.shape[-1])
-        if attn_mask is not None:
-            far = torch.zeros_like(scores)
-            keep = attn_mask.dtype == torch.bool
-            scores = scores + (far.masked_fill(~attn_mask, -math.inf) if keep else attn_mask)
-        if self.inside:
-            self.inside, own = False, self.picture(k.shape[2])
-            among = scores[:, :, own, own]
-            self.probabilities = among.softmax(-1)  # the joint ones, renormalised over the picture
-            if self.identity:
-                others = ~torch.eye(self.cells, dtype=torch.bool)
-                scores[:, :, own, own] = among.masked_fill(others, -math.inf)
-        return scores.softmax(-1) @ v
-
-    @contextmanager
-    def at_work(self, identity: bool) -> Iterator[None]:
-        self.identity, usual = identity, F.scaled_dot_product_attention
-        entered = self.layer.register_forward_pre_hook(lambda *_: setattr(self, "inside", True))
-        F.scaled_dot_product_attention = self  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            F.scaled_dot_product_attention = usual
-            entered.remove()
 
 
 def clean_and_noise(step: sv.Step, x: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,18 +39,30 @@ def clean_and_noise(step: sv.Step, x: Tensor, out: Tensor) -> tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def by_the_papers(model: sv.Model, dense: Dense, step: sv.Step, prompt: str, size: Any) -> Any:
+def by_the_papers(model: sv.Model, dense: Dense, step: sv.Step, prompt: str) -> Any:
     """The quantities of a step from its x_t, double."""
 
-    def predict(x: Tensor, text: Any, identity: bool = False) -> Tensor:
-        given = model.embed(text, size=size).to(torch.float64).expand(len(x))
-        with dense.at_work(identity):
-            return model.call_network(dense.network, x, torch.tensor(step.t), given)
+    layer, read = [path_of(model.network, "mid")], list[Tensor]()
+
+    def look(q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
+        own = dense.picture(k.shape[2])
+        # the joint ones, renormalised over the picture
+        read[:] = [scores_of(q, k, bias)[:, :, own, own].softmax(-1)]
+        return plain(q, k, v, bias)
+
+    def identity(q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
+        scores, own = scores_of(q, k, bias), dense.picture(k.shape[2])
+        others = ~torch.eye(dense.cells, dtype=torch.bool)
+        scores[:, :, own, own] = scores[:, :, own, own].masked_fill(others, -math.inf)
+        return scores.softmax(-1) @ v
+
+    def predict(x: Tensor, text: str | None, act: Act = look) -> Tensor:
+        return dense.predict(step, x, dense.given(text).expand(len(x)), layer, act)
 
     x = step.x_t.double()
-    cond, perturbed = predict(x, prompt), predict(x, prompt, identity=True)
+    cond, perturbed = predict(x, prompt), predict(x, prompt, identity)
     base = predict(x, None)
-    received = dense.probabilities.mean(1).sum(1)
+    received = read[0].mean(1).sum(1)
     rows, columns = x.shape[2] // 2, x.shape[3] // 2  # patches of 2 x 2
     attention = received.reshape(len(x), rows, columns)
     mask = (attention > 1).double()[:, None].repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -134,11 +102,10 @@ def test_a_step_is_the_papers(
         progress=False,
     )
     assert margin(trace) > MARGIN, "rounding decides no cell"
-    height, width = trace[0].x_t.shape[2:]
-    dense = Dense(model, height * width // 4, name in TEXT_FIRST)
+    dense = Dense(name, model, size)
     for step in trace:
         assert abs(step.alpha**2 + step.sigma**2 - 1) < 1e-6 or step.alpha == 1 - step.sigma
-        for field, wanted in by_the_papers(model, dense, step, prompt, size).items():
+        for field, wanted in by_the_papers(model, dense, step, prompt).items():
             assert difference(getattr(step, field).double(), wanted) < BOUND, field
         assert (step.forwards, step.samples) == (2, 2 * 4)
         assert float(step.attention.std()) > 1e-3

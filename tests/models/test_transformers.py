@@ -18,7 +18,7 @@ from tiny_transformers import TRANSFORMERS, build_pixart, build_sd3, prompt_of
 from torch import Tensor
 
 import sagviz as sv
-from sagviz import CFG, PAG, SAG, SEG, Capture
+from sagviz import CFG, PAG, SAG, SEG, SLG, Capture
 from sagviz.attention.layers import has_text, layers, middle_block, self_attentions
 from sagviz.guidance import Guidance
 from sagviz.models.transformer import packed, unpacked
@@ -154,6 +154,30 @@ def test_pag_is_that_of_diffusers(
         sv.load(pipe), prompt_of(name), guidance=sum(cfg, start=Guidance()), steps=3, images=2
     )
     assert difference(without.latents, made.latents) > 100 * BOUND, "PAG must do something"
+
+
+def test_slg_is_that_of_diffusers(families: Open) -> None:
+    """Of SD3's pipeline, which skips blocks and adds to CFG in some of the steps."""
+    family, start = families("sd3"), noise()
+    skipped = (1, 3)
+    made = sv.trace(
+        family.model,
+        prompt_of("sd3"),
+        guidance=CFG(4.0)
+        + SLG(1.5, layers=tuple(f"transformer_blocks.{place}" for place in skipped), start=0.3),
+        noise=start,
+        steps=3,
+        progress=False,
+    )
+    given = {
+        "skip_guidance_layers": list(skipped),
+        "skip_layer_guidance_scale": 1.5,
+        "skip_layer_guidance_start": 0.3,
+        "skip_layer_guidance_stop": 1.0,
+    }
+    theirs = by_diffusers("sd3", family.pipe, start, 4.0, (32, 32), **given)
+    assert difference(made.latents, theirs) < BOUND
+    assert [step.samples for step in made] == [2, 3, 3]
 
 
 # Read, disturbed, and left as it was.

@@ -163,7 +163,7 @@ def test_calls_are_those_of_the_run_itself(model: sv.Model) -> None:
     joint = sv.compare(model, "a fox", steps=3, unguided=True, progress=False)
     for trace, shared, calls, predictions in zip(alone, joint, (3, 3, 6), (3, 6, 9), strict=True):
         ((said,), (other,)) = (
-            [value for name, value in pack([each], 10**6)["runs"][0]["settings"] if "U-Net" in name]
+            [value for name, value in pack([each], 10**6)["runs"][0]["settings"] if "calls" in name]
             for each in (trace, shared)
         )
         assert said == f"{calls}, {predictions} predictions"

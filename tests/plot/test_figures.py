@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,6 +152,21 @@ def test_the_schematic_holds_this_steps_tensors(
 def test_the_schematic_of_sag_alone_has_no_conditional_box(model: sv.Model) -> None:
     trace = sv.trace(model, "a fox", steps=2, guidance=SAG(1.0), progress=False)
     assert len(plot.schematic(trace, 0, model).figures[0].axes[0].images) == 9
+
+
+def test_the_schematic_says_what_predicts(families: Any, model: sv.Model) -> None:
+    """A U-Net, a transformer; of a trace alone nobody knows."""
+    dit = families("dit").model
+    for network, shown, word in (
+        (model, model, "U-Net"),
+        (dit, dit, "transformer"),
+        (dit, None, "network"),
+    ):
+        trace = sv.trace(network, "fox", steps=1, guidance=SAG(1.0), progress=False)
+        drawing = plot.schematic(trace, 0, shown)
+        texts = [text.get_text() for text in drawing.figures[0].axes[0].texts]
+        assert texts.count(word) == 2
+        assert drawing.words.count(f"the {word} predicts") == 2
 
 
 def test_a_step_without_sag_has_no_schematic(traces: tuple[sv.Trace, ...], model: sv.Model) -> None:

@@ -18,7 +18,7 @@ from diffusers import (
     StableDiffusionPipeline,
     TCDScheduler,
 )
-from tiny import build_pipe, build_unet, difference, is_one_sentence, noise
+from tiny import build_pipe, build_sdxl, build_unet, difference, is_one_sentence, noise
 
 import sagviz as sv
 from sagviz import CFG, SAG
@@ -115,10 +115,12 @@ def test_few_steps_of_trailing_spacing_are_those_of_diffusers(
     assert made[0].t == 999
 
 
-def test_a_latent_consistency_model_is_that_of_diffusers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("build", [build_pipe, build_sdxl])
+def test_a_latent_consistency_model_is_that_of_diffusers(tmp_path: Path, build: Any) -> None:
     """Its U-Net reads the guidance scale that it was distilled to, in place of a second row."""
-    pipe = build_pipe(tmp_path)
-    pipe.unet = build_unet(time_cond_proj_dim=16)
+    pipe = build(tmp_path)
+    shape = {**pipe.unet.config, "time_cond_proj_dim": 16}
+    pipe.unet = build_unet(**{name: shape[name] for name in shape if not name.startswith("_")})
     pipe.register_to_config(unet=("diffusers", "UNet2DConditionModel"))
     model, found = sv.load(pipe), {}
     for scale in (8.5, 3.0):

@@ -4,6 +4,7 @@ img2img and inpainting pipelines: the same seed, the same latents.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -17,31 +18,48 @@ from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    FluxImg2ImgPipeline,
+    FluxInpaintPipeline,
     HeunDiscreteScheduler,
     PNDMScheduler,
+    QwenImageImg2ImgPipeline,
+    QwenImageInpaintPipeline,
+    StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3InpaintPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInpaintPipeline,
+    ZImageImg2ImgPipeline,
+    ZImageInpaintPipeline,
 )
 from pairs import pairs
 from PIL import Image
 from tiny import NO_SAFETY, difference, is_one_sentence, noise, quiet, same
+from tiny_transformers import build_sd3
 
 import sagviz as sv
 from sagviz import CFG, SAG
 from sagviz.codegen import code
 from sagviz.errors import ArgumentError
+from sagviz.models.transformer import unpacked
 from sagviz.records.settings import Settings
 
 BOUND = 1e-5
 STEPS = 5
-PIPELINES: dict[tuple[bool, bool], Any] = {  # by whether it is SDXL, and whether it paints
-    (False, False): StableDiffusionImg2ImgPipeline,
-    (False, True): StableDiffusionInpaintPipeline,
-    (True, False): StableDiffusionXLImg2ImgPipeline,
-    (True, True): StableDiffusionXLInpaintPipeline,
+PIPELINES: dict[str, tuple[Any, Any]] = {  # from a picture, and painting
+    "sd1": (StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline),
+    "sd2": (StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline),
+    "sdxl": (StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline),
+    "sd3": (StableDiffusion3Img2ImgPipeline, StableDiffusion3InpaintPipeline),
+    "flux": (FluxImg2ImgPipeline, FluxInpaintPipeline),
+    "z_image": (ZImageImg2ImgPipeline, ZImageInpaintPipeline),
+    "qwen": (QwenImageImg2ImgPipeline, QwenImageInpaintPipeline),
 }
+TRANSFORMERS = ("sd3", "flux", "z_image", "qwen")  # diffusers has no such pipelines of the others
+PACKED = ("flux", "qwen")  # whose pipelines hold a latent as tokens
+UNGUIDED = {"sd3": {"guidance_scale": 1.0}, "z_image": {"guidance_scale": 0.0}}
+UNGUIDED |= {"flux": {"guidance_scale": 3.5}, "qwen": {"true_cfg_scale": 1.0}}
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {}),
     "euler": (EulerDiscreteScheduler, {}),
@@ -84,9 +102,8 @@ def oracle(families: Open) -> Callable[..., torch.Tensor]:
         parts = {name: part for name, part in found.components.items() if "image" not in name}
         kind, options = SCHEDULERS[scheduler]
         parts["scheduler"] = kind.from_config(found.scheduler.config, **options)
-        large = family == "sdxl"
-        others = {"add_watermarker": False} if large else NO_SAFETY
-        pipe = quiet(PIPELINES[large, paints](**{**parts, **others}))
+        others = {"add_watermarker": False} if family == "sdxl" else NO_SAFETY
+        pipe = quiet(PIPELINES[family][paints](**{**parts, **others}))
         drawn_by = [torch.Generator().manual_seed(seed + i) for i in range(images)]
         latents: torch.Tensor = pipe(
             "a fox",
@@ -132,6 +149,67 @@ def test_a_run_is_that_of_diffusers(
     )
     assert difference(made.latents, expected) < BOUND
     assert made.settings.size == size
+
+
+@pytest.fixture(scope="module")
+def sd3(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """With as many channels as the published one, by which its inpainting pipeline knows it."""
+    return build_sd3(tmp_path_factory.mktemp("sd3"), with_t5=False, channels=16)
+
+
+@pytest.mark.parametrize(
+    ("family", "strength", "paints", "images"),
+    pairs(TRANSFORMERS, [0.3, 0.6, 1.0], [False, True], [1, 2]),
+)
+def test_a_run_of_a_transformer_is_that_of_diffusers(
+    families: Open, sd3: Any, family: str, strength: float, paints: bool, images: int
+) -> None:
+    size, prompt = (32, 48), "a fox"
+    found = sd3 if family == "sd3" else families(family).pipe
+    kind = PIPELINES[family][paints]
+    known = inspect.signature(kind).parameters
+    pipe = quiet(kind(**{name: part for name, part in found.components.items() if name in known}))
+    painted = {"mask_image": [mask(size)] * images} if paints else {}
+    theirs = pipe(
+        prompt,
+        image=[picture(size)] * images,
+        height=size[0],
+        width=size[1],
+        strength=strength,
+        num_inference_steps=STEPS,
+        num_images_per_prompt=images,
+        generator=[torch.Generator().manual_seed(3 + i) for i in range(images)],
+        output_type="latent",
+        **UNGUIDED[family],
+        **painted,
+    ).images
+    made = traced(
+        sv.load(found) if family == "sd3" else families(family).model,
+        guidance=None,
+        strength=strength,
+        seed=3,
+        images=images,
+        image=picture(size),
+        paint=mask(size) if paints else None,
+    )
+    theirs = unpacked(theirs, (8, 12)) if family in PACKED else theirs
+    assert difference(made.latents, theirs) < BOUND
+    assert len(made) == {0.3: 2, 0.6: 3, 1.0: 5}[strength]  # rounded up, where SD rounds down
+
+
+@pytest.mark.parametrize("family", ["dit", "pixart"])
+def test_families_without_such_a_pipeline_start_from_a_picture_as_well(
+    families: Open, family: str
+) -> None:
+    """As noisy as diffusers' scheduler makes it, and outside the mask the picture in the end."""
+    found = families(family)
+    trace = traced(found.model, "fox", strength=0.6, paint=mask())
+    image, start, paint = (trace.inputs[name] for name in ("image", "noise", "paint"))
+    time = torch.tensor([int(trace[0].t)])
+    noisy = found.pipe.scheduler.add_noise(image, start, time)
+    assert difference(trace[0].x_t, noisy) < BOUND
+    assert torch.equal(torch.where(paint == 1, image, trace.latents), image)
+    assert len(trace) == 3
 
 
 # The records.

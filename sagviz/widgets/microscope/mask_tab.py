@@ -123,7 +123,7 @@ class MaskTab(W.VBox):
 
     def _arranged(self) -> list[W.Widget]:
         make, use = self._button, self._use
-        these, cost = "the cells of these rows and columns", "1 U-Net call"
+        these, cost = "the cells of these rows and columns", "1 network call"
         reveal = make("Reveal", "uncover the mask and compare", self.reveal, "primary")
         clear = make("Clear", "paint nothing", lambda: self._fill(0))
         paint = make("Paint rectangle", f"paint {these}", lambda: self._rectangle(1))

@@ -17,6 +17,7 @@ from torch import Tensor
 from sagviz import codegen, describe, plot
 from sagviz.guidance import SAG, Guidance
 from sagviz.models import Model
+from sagviz.models.unfit import network_word
 from sagviz.plot.formula import formula
 from sagviz.plot.what_if import difference, outcome
 from sagviz.records.step import Step
@@ -130,7 +131,8 @@ class Microscope(View):
 
     def _tell(self, forwards: int, seconds: float) -> None:
         """Say what the last change cost."""
-        calls = f"{forwards} U-Net call{'s' * (forwards != 1)}"
+        word = network_word(self.model.NETWORK)
+        calls = f"{forwards} {word} call{'s' * (forwards != 1)}"
         self.cost.value = (
             f"<p>The last change cost <b>{calls}</b>, {1000 * seconds:.0f} ms with its"
             " pictures.</p>"

@@ -49,7 +49,7 @@ def scale_name(kind: type[Term]) -> str:
 
 def scale_trait(kind: type[Term]) -> Amount:
     """The setting itself."""
-    words = f"{kind.title}'s scale {kind.symbol}: {kind.scale_help}; no U-Net call"
+    words = f"{kind.title}'s scale {kind.symbol}: {kind.scale_help}; no network call"
     return Amount(0.0, min=kind.scale_range[0], max=kind.scale_range[1], help=words)
 
 
@@ -71,39 +71,39 @@ class StepSettings(WidgetSettings):
     )
     image = Whole(0, min=0, max=4095, help="which image of the batch, from 0 (0)")
     use_cfg = traitlets.Bool(
-        help="whether CFG acts; a branch that the run has not costs 1 U-Net call (as the run)"
+        help="whether CFG acts; a branch that the run has not costs 1 network call (as the run)"
     )
     use_sag = traitlets.Bool(
-        help="whether SAG acts; what the run has not costs 1 or 2 U-Net calls (as the run)"
+        help="whether SAG acts; what the run has not costs 1 or 2 network calls (as the run)"
     )
     cfg_scale = scale_trait(CFG)
     sag_scale = scale_trait(SAG)
     threshold = Amount(
-        1.0, min=0, max=3, help="threshold ψ in units of the mean attention; 1 U-Net call"
+        1.0, min=0, max=3, help="threshold ψ in units of the mean attention; 1 network call"
     )
     blur_sigma = Amount(
-        1.0, min=0, max=3, help="standard deviation of the blur in latent cells; 1 U-Net call"
+        1.0, min=0, max=3, help="standard deviation of the blur in latent cells; 1 network call"
     )
     blur_kernel: Any = traitlets.Int(
-        None, allow_none=True, help="taps of the blur, odd, or None for 2⌈4σ⌉ + 1; 1 U-Net call"
+        None, allow_none=True, help="taps of the blur, odd, or None for 2⌈4σ⌉ + 1; 1 network call"
     )
     mask_source = Choice(
-        list(MASK_SOURCES), "attention", help="what the mask is made of; 1 U-Net call"
+        list(MASK_SOURCES), "attention", help="what the mask is made of; 1 network call"
     )
-    layer = traitlets.Unicode("mid", help="the self-attention layer that is read; 2 U-Net calls")
+    layer = traitlets.Unicode("mid", help="the self-attention layer that is read; 2 network calls")
     heads: Any = traitlets.Tuple(
         default_value=None,
         allow_none=True,
-        help="attention heads to average, None for all; 2 U-Net calls",
+        help="attention heads to average, None for all; 2 network calls",
     )
     mask = Mask(
         None,
         allow_none=True,
-        help="a hand-made mask (H, W) of 0 and 1, or None for the attention's own; 1 U-Net call",
+        help="a hand-made mask (H, W) of 0 and 1, or None for the attention's own; 1 network call",
     )
     place: Any = traitlets.Tuple(
         default_value=(),
-        help="(row, column) of the latent cell that is looked at, or () for none; 1 U-Net call",
+        help="(row, column) of the latent cell that is looked at, or () for none; 1 network call",
     )
     hidden = traitlets.Bool(
         False, help="whether map and mask are covered, so that they can be guessed (False)"
