@@ -74,6 +74,11 @@ def _recorded(model: Model, noted: Mapping[str, Any]) -> Any:
 
 def _like(model: Model, template: Any) -> Any:
     """A fresh one of the same kind and settings."""
+    if isinstance(template, type):
+        raise ArgumentError(
+            f"scheduler is the class {template.__name__}; give one of it, such as"
+            f" {template.__name__}.from_config(model.scheduler.config), or its name, such as 'ddim'"
+        )
     _tested(model, type(template).__name__)
     return type(template).from_config(template.config)
 

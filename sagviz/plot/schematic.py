@@ -23,6 +23,7 @@ from sagviz.image import to_images
 from sagviz.models import Model
 from sagviz.plot.display import Drawing
 from sagviz.plot.pictures import StepPictures, top
+from sagviz.records.about_runs import about_runs
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -41,6 +42,7 @@ class Box:
     image: Image.Image | None = None
 
 
+@about_runs
 def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Drawing:
     """How one step's pictures make each other: predict, attend, mask, blur, put the noise back,
     predict again, guide.
@@ -60,7 +62,7 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
         >>> sv.plot.schematic(trace, 1).words[:56]
         'Diagram of step 2: the U-Net predicts noise and attentio'
     """
-    step = trace[step] if isinstance(step, int) else step
+    step = trace.as_step(step)
     if step.eps_degraded is None or step.attention is None:
         raise TraceError(
             f"SAG does not act at step {step.number} of this trace, or reads no attention there;"
