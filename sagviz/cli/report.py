@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sagviz.cli.flags import add_force, add_settings, check_free, settings, terms
+from sagviz.errors import ReportError
 from sagviz.files import expanded
+from sagviz.html import page_path
 
 
 def add(commands: Any) -> None:
@@ -30,6 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Make the report."""
     from sagviz.reports.report import report
 
-    check_free(arguments, (arguments.out, arguments.out.with_suffix(".ipynb")))
+    out = page_path(arguments.out, ReportError)
+    check_free(arguments, (out, out.with_suffix(".ipynb")))
     more = terms(arguments)
-    print(report(arguments.out, progress=True, terms=more, **settings(arguments)).resolve())
+    print(report(out, progress=True, terms=more, **settings(arguments)).resolve())

@@ -412,7 +412,14 @@ def test_threads_do_not_share_the_tokenizers_state(model: sv.Model) -> None:
 
 @pytest.mark.parametrize(
     "noted",
-    [{}, {"class": "UNet2DModel"}, {"class": "DDIMScheduler", "beta_schedule": "nope"}],
+    [
+        {},
+        {"class": "UNet2DModel"},
+        {"class": "DDIMScheduler", "beta_schedule": "nope"},
+        {"class": "DDIMScheduler", "num_train_timesteps": 10**12},
+        {"class": "DDIMScheduler", "num_train_timesteps": 0},
+        {"class": "DDIMScheduler", "trained_betas": [0.1]},
+    ],
     ids=str,
 )
 def test_a_recorded_scheduler_that_is_not_tested_is_not_made(
