@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sagviz.checks import format_dtype
 from sagviz.guidance import CG, Guidance, Schedule, Term
 from sagviz.mini import NAME
 from sagviz.models import Model
@@ -21,6 +22,7 @@ from sagviz.records.trace import Trace
 
 WIDTH = 100  # columns of the code that is written
 FILE = "run.sagtrace"
+OF_FILES = ("config", "variant", "revision")  # of `load`: which files of a model
 
 
 def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
@@ -89,11 +91,11 @@ def _load(model: Model) -> str:
         return "sv.load()"
     if "/" not in model.name and not Path(model.name).exists():
         return f"sv.load(pipe)  # your {model.name}"
-    where = (
-        f"{model.name!r}, device={str(model.device)!r},"
-        f" dtype={str(model.dtype).removeprefix('torch.')!r}"
-    )
-    return f"sv.load({where})"
+    given: dict[str, Any] = {"device": str(model.device), "dtype": format_dtype(model.dtype)}
+    if model.origin is not None:
+        given |= {name: value for name in OF_FILES if (value := getattr(model.origin, name))}
+    named = (f"{name}={value!r}" for name, value in given.items())
+    return f"sv.load({', '.join([repr(model.name), *named])})"
 
 
 def _run(model: Model, trace: Trace) -> list[str]:

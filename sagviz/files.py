@@ -14,7 +14,13 @@ LONGEST = 200  # bytes of a name that its temporary file repeats: systems allow 
 
 
 def expanded(path: str | Path) -> Path:
-    """A path as a user gives it: `~` at its front is the home folder, as in a shell."""
+    """A path as a user gives it: `~` at its front is the home folder, as in a shell.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(f"the path is {path!r}; give the name of a file or folder as a text")
     try:
         return Path(path).expanduser()
     except RuntimeError:  # nobody of that name lives here: then it is a name like any other

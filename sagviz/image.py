@@ -37,8 +37,13 @@ def from_images(images: PictureLike | Sequence[PictureLike]) -> Tensor:
     sizes. An array of four dimensions is several.
     """
     one = isinstance(images, Image.Image) or getattr(images, "ndim", 4) < 4
-    listed: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
-    pixels = [_pixels(image) for image in listed]
+    try:
+        pixels = [_pixels(image) for image in ([images] if one else list(images))]  # type: ignore[arg-type,list-item]
+    except (TypeError, RuntimeError, OSError) as error:  # what it is, or what PIL cannot read
+        raise ArgumentError(
+            f"image is {shown(images)}; give a picture of PIL, NumPy or torch, such as"
+            " PIL.Image.open(path)"
+        ) from error
     sizes = {each.shape for each in pixels}
     if len(sizes) != 1:
         raise ArgumentError(
@@ -60,10 +65,10 @@ def as_mask(mask: MaskLike) -> Tensor:
         ArgumentError: it is no mask, or has other values.
     """
     try:
-        cells = _tensor(mask.convert("L") if isinstance(mask, Image.Image) else mask)
+        given = _in_8_bits(mask, "L")
+        cells = _tensor(given).float() / (255 if isinstance(given, Image.Image) else 1)
     except (TypeError, ValueError, RuntimeError):
         raise ArgumentError(f"the mask is {shown(mask)}; give 0 and 1 in latent cells") from None
-    cells = cells.float() / (255 if isinstance(mask, Image.Image) else 1)
     if not ((cells == 0) | (cells == 1)).all():
         raise ArgumentError(
             f"the mask has the shape {tuple(cells.shape)} and other values than 0 and 1; give 0 and"
@@ -81,7 +86,7 @@ def as_stencil(mask: MaskLike) -> Tensor:
         ArgumentError: it is no mask.
     """
     try:
-        cells = _tensor(mask.convert("L") if isinstance(mask, Image.Image) else mask)
+        cells = _tensor(_in_8_bits(mask, "L"))
     except (TypeError, ValueError, RuntimeError):
         cells = torch.zeros(0)
     numbers = cells.dtype != torch.bool and not cells.is_floating_point()
@@ -99,19 +104,44 @@ def as_stencil(mask: MaskLike) -> Tensor:
 
 def _pixels(picture: PictureLike) -> Tensor:
     """(3, H, W) in [-1, 1]."""
-    colours = _tensor(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
+    colours = _tensor(_in_8_bits(picture, "RGB"))
     if colours.dim() == 2:
         colours = colours[None]
     elif not isinstance(picture, Tensor):
         colours = colours.movedim(-1, 0)
     top = 1 if colours.is_floating_point() or colours.dtype == torch.bool else 255
-    if colours.dim() != 3 or len(colours) not in (1, 3, 4) or not _within(colours, top):
+    if colours.dim() != 3 or len(colours) not in (1, 3, 4) or not _within(colours.float(), top):
         raise ArgumentError(
             f"a picture is an array of the shape {tuple(_tensor(picture).shape)}; give one of PIL,"
             " (H, W, 3) of NumPy or (3, H, W) of torch, floats from 0 to 1 or whole numbers from 0"
             " to 255"
         )
     return colours[:3].expand(3, -1, -1).float() / (top / 2) - 1
+
+
+def _in_8_bits(picture: Any, mode: str) -> Any:
+    """A picture of PIL in this mode; one of more bits, which PIL itself would clip, as an array: of
+    16 bits from 0 to 1. Anything else as it is.
+    """
+    if not isinstance(picture, Image.Image) or picture.mode[0] not in "IF":
+        return picture.convert(mode) if isinstance(picture, Image.Image) else picture
+    return np.asarray(picture) / (65535 if picture.mode.startswith("I;16") else 1)
+
+
+def as_latents(latents: Any) -> Tensor:
+    """Latents of torch or NumPy as a tensor, where they are.
+
+    Raises:
+        ArgumentError: they are none.
+    """
+    found = torch.from_numpy(latents) if isinstance(latents, np.ndarray) else latents
+    if not isinstance(found, Tensor) or found.dim() != 4:
+        kind = tuple(found.shape) if isinstance(found, Tensor) else shown(latents)
+        raise ArgumentError(
+            f"latents are {kind}; give a tensor or an array (images, channels, height, width), such"
+            " as trace.latents"
+        )
+    return found
 
 
 def _within(values: Tensor, top: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from tiny import is_one_sentence
 from toys import Brighten
 
@@ -184,6 +184,30 @@ def test_a_pipeline_is_taken_by_every_public_call(pipe: Any) -> None:
         ),
         (lambda m, t: LOOSE.what_if(m, t, 0.5), "index is 0.5; this trace has steps 0 to 1"),
         (lambda _, t: LOOSE.Preference(t.image), "pairs is empty; give pairs of traces"),
+        (lambda m, t: LOOSE.plot.step_panel(m, t), "trace is <Model.*; give what sv.trace"),
+        (lambda _, t: LOOSE.plot.schematic(t[0], 0), "trace is Step.*; give what sv.trace"),
+        (lambda _, t: LOOSE.plot.step_panel(t, 9), "index is 9; this trace has steps 0 to 1"),
+        (lambda _, t: LOOSE.plot.guidance_curves([t]), r"trace is \[<Trace.*; give what sv.trace"),
+        (lambda _, t: LOOSE.plot.triptych(t[0]), "a trace is Step.*; give what sv.trace"),
+        (lambda _, t: LOOSE.plot.formula(t), r"step is <Trace.*; give a step .* trace\[3\]"),
+        (lambda _, t: LOOSE.measure.of_step(t), r"step is <Trace.*; give a step"),
+        (lambda m, _: LOOSE.measure.of_run(m), "steps is <Model.*; give what sv.trace"),
+        (lambda _m, _t: LOOSE.measure.of_run(), "of_run: missing .*; it takes, in this order, st"),
+        (lambda _, t: LOOSE.plot.film_strip(t, num=3), "film_strip has no argument 'num'"),
+        (lambda m, _: LOOSE.plot.contact_sheet(m), "sweep is <Model.*; give what sv.sweep"),
+        (lambda _, t: LOOSE.plot.word_bars(t, (8, 8)), "found is <Trace.*; give what sv.attend"),
+        (lambda _, t: t.save(None), "the path is None; give the name of a file"),
+        (lambda m, _: LOOSE.report(m), "the path is <Model.*; give the name of a file"),
+        (lambda _m, _t: LOOSE.Capture(1), "layers is .*; give 'mid', 'all', or dotted paths"),
+        (lambda _m, _t: LOOSE.Capture(max_bytes="1 GB"), "max_bytes is '1 GB'; give a number"),
+        (lambda _, t: t.to_html("a.html", max_bytes="1 MB"), "max_bytes is '1 MB'; give a number"),
+        (lambda _m, _t: LOOSE.vocabulary(), "vocabulary: missing .*; it takes, in this order, mo"),
+        (
+            lambda m, _: LOOSE.trace(m, scheduler=DDIMScheduler),
+            "scheduler is the class DDIMScheduler; give one of it",
+        ),
+        (lambda _, t: t.of_image(1), "image is 1; give a whole number from 0 to 0"),
+        (lambda _, t: t[0].of_image(-1), "image is -1; give a whole number from 0 to 0"),
     ],
 )
 def test_a_slip_is_answered_with_what_belongs_there(
@@ -265,6 +289,14 @@ def test_the_axes_of_a_sweep_may_be_arrays(model: sv.Model) -> None:
     assert made.plan.steps == (1,)
     assert made.plan.guidance == tuple(Guidance((CFG(float(w)),)) for w in (1, 2))
     assert made.plan.keep == 1
+
+
+def test_a_step_may_be_named_by_a_number_of_numpys(trace: sv.Trace) -> None:
+    panels = LOOSE.plot.step_panel(trace, np.int64(1)).panels
+    assert [each.words for each in panels] == [
+        each.words for each in sv.plot.step_panel(trace, trace[1]).panels
+    ]
+    assert "step 2" in LOOSE.plot.schematic(trace, torch.tensor(-1)).words
 
 
 def test_noise_may_be_numpys(model: sv.Model) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tiny import is_one_sentence
 
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG, Rescale
@@ -145,6 +146,34 @@ def test_unknown_flags_and_types_are_refused_by_the_parser(
         main(arguments)
     assert stop.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("generate a red fox", "unrecognized arguments: red fox; put a text of several words in q"),
+        ("generate --guidance-scale 3 fox", "give --cfg-scale 7.5"),
+        ("generate fox --num-inference-steps=9", "give --steps 50"),
+        ("generate fox --sede 9", "did you mean --seed?"),
+        ("sweep --sede 9", "did you mean --seeds?"),
+        ("show a.sagtrace --quickly", "--help lists what there is"),
+    ],
+)
+def test_another_programs_flag_is_answered_with_ours(
+    line: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(line.split())
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["", ".", "/"])
+@pytest.mark.parametrize("command", ["generate fox -o", "show", "report"])
+def test_a_name_of_no_file_is_refused(
+    command: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.split(), place]) == 2
+    assert is_one_sentence(capsys.readouterr().err.strip())
 
 
 @pytest.mark.parametrize(

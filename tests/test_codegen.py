@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +129,18 @@ def test_code_of_the_miniature() -> None:
     model = sv.load()
     trace = run(model, steps=2)
     assert "model = sv.load()\n" in check(model, trace, trace[0])
+
+
+def test_code_opens_the_same_files_of_a_model(
+    pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder with two kinds of weights, those that were asked for."""
+    monkeypatch.chdir(tmp_path)
+    pipe.save_pretrained("two")
+    pipe.save_pretrained("two", variant="fp16")
+    model = sv.load("two", variant="fp16")
+    trace = run(model, steps=1)
+    assert "variant='fp16'" in check(model, trace, trace[0])
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from sagviz.errors import ArgumentError
 from sagviz.html import data_uri
 from sagviz.image import (
     as_image,
+    as_mask,
+    as_stencil,
     enlarge,
     fit_latent_rgb,
     from_images,
@@ -66,13 +69,42 @@ def test_grey_arrays_and_an_alpha_channel_are_as_in_pil() -> None:
 
 @pytest.mark.parametrize(
     "picture",
-    [np.zeros((6, 10, 5)), np.full((6, 10, 3), 2.0), np.full((6, 10, 3), -1), np.zeros(3)],
-    ids=["channels", "floats beyond 1", "whole numbers below 0", "one dimension"],
+    [
+        np.zeros((6, 10, 5)),
+        np.full((6, 10, 3), 2.0),
+        np.full((6, 10, 3), -1),
+        np.full((6, 10, 3), 256, np.uint16),
+        np.zeros(3),
+        Image.fromarray(np.full((6, 10), 300, np.int32)),
+    ],
+    ids=["channels", "floats beyond 1", "below 0", "16 bits", "one dimension", "PIL's 32 bits"],
 )
 def test_an_array_that_is_no_picture_is_refused(picture: Any) -> None:
     with pytest.raises(ArgumentError, match="give one of PIL") as error:
         from_images(picture)
     assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize(
+    "picture", ["fox.png", Path("fox.png"), None, 3, [Path("fox.png")]], ids=str
+)
+def test_what_is_no_picture_is_refused(picture: Any) -> None:
+    with pytest.raises(ArgumentError, match="give") as error:
+        from_images(picture)
+    assert is_one_sentence(error.value)
+
+
+def test_a_picture_of_16_bits_is_as_bright_as_it_is() -> None:
+    """PIL's own way to 8 bits makes all above 255 white."""
+    levels = np.array([[0, 257 * 40, 257 * 128, 65535]])
+    deep = Image.fromarray(levels.astype(np.uint16))
+    plain = Image.fromarray((levels // 257).astype(np.uint8))
+    assert deep.mode == "I;16"
+    assert torch.allclose(from_images(deep), from_images(plain), atol=1e-6)
+    bright = Image.fromarray(levels.astype(np.float32) / 65535)
+    assert torch.allclose(from_images(bright), from_images(plain), atol=1e-6)
+    assert as_mask(Image.fromarray(np.array([[0, 65535]], np.uint16))).tolist() == [[0, 1]]
+    assert as_stencil(deep).flatten().tolist() == [0, 0, 1, 1]
 
 
 def test_pixels_beyond_the_range_are_clipped() -> None:

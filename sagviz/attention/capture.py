@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from sagviz.attention.layers import (
 )
 from sagviz.attention.read import KINDS, OF_TEXT, Reading
 from sagviz.attention.words import TextModel, words_of
-from sagviz.checks import check_wholes, format_bytes
+from sagviz.checks import check_number, check_wholes, format_bytes
 from sagviz.checks.classes import NamesArguments
 from sagviz.errors import ArgumentError
 
@@ -80,7 +81,9 @@ class Capture(metaclass=NamesArguments):
     def __post_init__(self) -> None:
         for name in ("layers", "what"):
             value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+            several = isinstance(value, Iterable) and not isinstance(value, str)
+            object.__setattr__(self, name, tuple(value) if several else (value,))
+        check_number("max_bytes", self.max_bytes, 0)
         for name in ("heads", "steps", "place"):
             value = getattr(self, name)
             object.__setattr__(self, name, value if value is None else check_wholes(name, value))

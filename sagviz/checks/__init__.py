@@ -228,18 +228,16 @@ def refuse_unknown(
     """
     for name in given:
         if name not in known:
-            hint = hints.get(name) or _meant(name, known)
+            hint = hints.get(name) or meant(name, known)
             raise ArgumentError(f"{function} has no argument {name!r}; {hint}")
 
 
-def _meant(name: str, known: Sequence[str]) -> str:
+def meant(name: str, known: Sequence[str]) -> str:
+    """What was probably meant by an argument that is not known."""
     ours = [words for words in OUR_NAMES.get(name, ()) if words.partition("=")[0] in known]
     near = get_close_matches(name, known, 1)
-    if ours:
-        return f"give {ours[0]}"
-    if name in OTHER_WAYS:
-        return OTHER_WAYS[name]
-    return f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+    other = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+    return f"give {ours[0]}" if ours else OTHER_WAYS.get(name, other)
 
 
 def _call(signature: inspect.Signature) -> str:

@@ -8,7 +8,7 @@ import io
 import sys
 import warnings
 
-from sagviz.cli.parser import parser
+from sagviz.cli.parser import parser, unknown
 from sagviz.errors import SagvizError, SagvizWarning
 
 
@@ -18,7 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     _print_anything()
     made = parser()
-    arguments = made.parse_args(argv)
+    arguments, left = made.parse_known_args(argv)
+    if left:
+        made.error(unknown(arguments, left))
     if arguments.run is None:
         made.print_help()
         return 0

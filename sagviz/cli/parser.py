@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+from sagviz.checks import meant
 from sagviz.cli import app, estimate, generate, report, show, sweep, votes
 
 COMMANDS = (generate, report, sweep, show, estimate, app, votes)
+
+NAMED = re.compile(r"(give|mean) (\w+)(=?)")  # an argument, as `meant` offers it
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,6 +30,25 @@ def parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add(commands)
     return made
+
+
+def unknown(arguments: argparse.Namespace, left: Sequence[str]) -> str:
+    """The sentence about words of a command line that no flag takes: what the first flag among them
+    is called here, or that a text needs quotes.
+    """
+    words = f"unrecognized arguments: {' '.join(left)}"
+    flag = next((each for each in left if each.startswith("--")), None)
+    if flag is None:
+        return f"{words}; put a text of several words in quotes"
+    name = flag.strip("-").partition("=")[0].replace("-", "_")
+    hint = meant(name, [each for each in vars(arguments) if each not in ("run", "terms")])
+    if hint.startswith("it takes"):
+        return f"{words}; --help lists what there is"
+    return f"{words}; {NAMED.sub(_as_flag, hint)}"
+
+
+def _as_flag(named: re.Match[str]) -> str:
+    return f"{named[1]} --{named[2].replace('_', '-')}{' ' if named[3] else ''}"
 
 
 class _Version(argparse.Action):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sagviz.cli.flags import add_force, add_settings, check_free, settings, terms
-from sagviz.errors import ArgumentError
+from sagviz.errors import ArgumentError, ReportError
 from sagviz.files import expanded
+from sagviz.html import page_path
 from sagviz.reports.parameters import Parameters
 
 
@@ -50,9 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.batch is not None:
         return _batch(arguments)
-    check_free(arguments, (arguments.out, arguments.out.with_suffix(".ipynb")))
+    out = page_path(arguments.out, ReportError)
+    check_free(arguments, (out, out.with_suffix(".ipynb")))
     more = terms(arguments)
-    print(report(arguments.out, progress=True, terms=more, **settings(arguments)).resolve())
+    print(report(out, progress=True, terms=more, **settings(arguments)).resolve())
     return 0
 
 

@@ -80,7 +80,7 @@ def slope(classifier: Classifier, x_t: Tensor, level: NoiseLevel, place: int) ->
     another.
     """
     with torch.enable_grad(), exact(x_t.device):
-        x = x_t.detach().requires_grad_()
+        x = x_t.detach().clone().requires_grad_()  # a copy, as x_t may be of inference mode
         t = x.new_full((len(x),), level.t).detach()
         log_p = classifier(x / level.norm, t).float().log_softmax(dim=1)[:, place]
         return torch.autograd.grad(log_p.sum(), x)[0]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sagviz.guidance import SAG
+from sagviz.records.about_runs import about_runs
 from sagviz.records.step import Step
 
 NAN = float("nan")
@@ -42,6 +43,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
     return float(F.cosine_similarity(a.flatten(1), b.flatten(1)).mean())
 
 
+@about_runs
 def coverage(step: Step) -> float:
     """Fraction of the latent that the mask covers, 0..1; NaN where there is no mask.
 
@@ -54,6 +56,7 @@ def coverage(step: Step) -> float:
     return NAN if step.mask is None else float(step.mask.mean())
 
 
+@about_runs
 def margin(step: Step) -> float:
     """The smallest |A_t - psi| of the map's cells, in units of the mean attention; NaN where no
     threshold makes the mask.
@@ -71,6 +74,7 @@ def margin(step: Step) -> float:
     return NAN if distance is None else float(distance.min())
 
 
+@about_runs
 def undecided(step: Step, within: float = CLOSE) -> float:
     """Fraction of the map's cells, 0..1, whose |A_t - psi| is under `within`; NaN where no
     threshold makes the mask.
@@ -116,6 +120,7 @@ def entropy(attention: Tensor) -> float:
     )
 
 
+@about_runs
 def equivalent_cfg(step: Step) -> float:
     r"""The CFG scale that comes nearest to the whole update: its projection on :math:`d =
     \epsilon(x_t, c) - \epsilon(x_t)`.
@@ -143,6 +148,7 @@ def equivalent_cfg(step: Step) -> float:
     return float(((update * towards).sum(1) / towards.square().sum(1)).mean())
 
 
+@about_runs
 def of_step(step: Step) -> dict[str, float]:
     """All measures of one step that it has.
 
@@ -177,6 +183,7 @@ def _pair(a: str, b: str) -> str:
     return "cosine" if {a, b} == {"cfg", "sag"} else f"cosine_{a}_{b}"
 
 
+@about_runs
 def of_trace(steps: Iterable[Step]) -> Any:
     """The measures of a run's steps as a pandas frame: one row a step, by `index`, from 0, with its
     `t`, `alpha` and `sigma`.
@@ -198,6 +205,7 @@ def of_trace(steps: Iterable[Step]) -> Any:
     )
 
 
+@about_runs
 def of_run(steps: Iterable[Step]) -> dict[str, float]:
     """One number for each measure: the mean over the steps that have it; of `margin` the smallest.
 

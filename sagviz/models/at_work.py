@@ -90,6 +90,9 @@ def usual_defaults() -> Iterator[None]:
             stack.enter_context(Float32())
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
+        if torch.is_inference_mode_enabled():  # in which CG could not differentiate
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
         yield
 
 

@@ -202,13 +202,18 @@ class Model(Predictor, Prompted):
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
-        """Latents (B, C, H, W) to pictures, one by one; those of more than 2048 x 1024 pixels in
-        tiles.
+        """Latents (B, C, H, W), of torch or NumPy, to pictures, one by one; those of more than
+        2048 x 1024 pixels in tiles.
 
         Raises:
+            ArgumentError: they are no latents.
             NotFiniteError: a picture came out as NaN or infinity, in float32 too.
             OutOfMemoryError: there is not even the memory to decode in tiles.
         """
+        return self.decode_latents(image.as_latents(latents))
+
+    def decode_latents(self, latents: Tensor) -> list[Image.Image]:
+        """The same of a tensor of four dimensions."""
         raise NotImplementedError
 
     @property

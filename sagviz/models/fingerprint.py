@@ -27,7 +27,9 @@ OF_TEXT = (
     "use_attention_mask",
 )
 OF_ADAPTER = ("scaling", "merged_adapters", "_disable_adapters")  # of PEFT's layers
-FREEU = ("s1", "s2", "b1", "b2")  # diffusers sets them on the blocks of the U-Net
+# of a block, as diffusers sets FreeU, and of a convolution, as people set it for seamless pictures,
+# with the usual value
+OF_LAYER = {"s1": None, "s2": None, "b1": None, "b2": None, "padding_mode": "zeros"}
 SAMPLE = "The quick brown fox <|endoftext|> isn't 42, é 狐!"  # tells tokenizers apart
 
 
@@ -80,13 +82,23 @@ def _of_network(model: Model, name: str, network: nn.Module) -> list[Any]:
 
 
 def _acting(module: nn.Module) -> dict[str, Any]:
-    """What acts in a module beside its weights: an adapter as strong as it is now, FreeU."""
+    """What acts in a module beside its weights: an adapter as strong as it is now, FreeU, an
+    attention processor of the user's own.
+    """
     own = vars(module)
     if "_disable_adapters" in own:
         return {name: own[name] for name in OF_ADAPTER if name in own} | {
             "active": getattr(module, "active_adapters", None)
         }
-    return {name: own[name] for name in FREEU if own.get(name) is not None}
+    found = {k: own[k] for k, usual in OF_LAYER.items() if own.get(k, usual) != usual}
+    return found | _processor(own.get("processor") or module._modules.get("processor"))
+
+
+def _processor(processor: object) -> dict[str, Any]:
+    """Its class, unless diffusers has it: all of those compute the same."""
+    kind = type(processor)
+    own = processor is not None and not kind.__module__.startswith("diffusers.")
+    return {"processor": f"{kind.__module__}.{kind.__qualname__}"} if own else {}
 
 
 def _settings(network: nn.Module) -> dict[str, Any]:

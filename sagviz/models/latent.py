@@ -26,6 +26,14 @@ class LatentModel(Model):
     def pixels_per_cell(self) -> int:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
+    def misfit(self) -> str | None:
+        if hasattr(self.vae, "decoder_scheduler"):  # diffusers' ConsistencyDecoderVAE
+            return (
+                f"the autoencoder of {self.name} is a {type(self.vae).__name__}, which decodes by a"
+                " diffusion of its own, each time to another picture"
+            )
+        return super().misfit()
+
     def decoding_bytes(self, latent: tuple[int, int, int], tiled: bool = False) -> int:
         """A VAE that is put in float32 grows by its weights in float16. A model that is not on the
         CPU counts as on a GPU.
@@ -46,7 +54,7 @@ class LatentModel(Model):
         spread, offset = self._spread
         return (latents - offset) * self.vae.config.scaling_factor / spread
 
-    def decode(self, latents: Tensor) -> list[Image.Image]:
+    def decode_latents(self, latents: Tensor) -> list[Image.Image]:
         spread, offset = (
             part.to(latents.device) if isinstance(part, Tensor) else part for part in self._spread
         )

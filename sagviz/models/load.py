@@ -85,9 +85,9 @@ def load(
         warn(f"offload=True does nothing on {place.type}; it saves the memory of a GPU")
         offload = False
     given = classifier is not None
-    if source is None and classifier is None:
-        classifier = load_classifier(WEIGHTS, place)
     with usual_defaults():
+        if source is None and classifier is None:
+            classifier = load_classifier(WEIGHTS, place)
         if source is not None and Path(source).is_file():
             model = _from_file(Path(source), kind, config, revision, classifier)
         else:
@@ -179,6 +179,11 @@ def _family(name: str, parts: Mapping[str, Any]) -> type[Model]:
 def _from_pipeline(
     pipe: Any, device: object, dtype: object, classifier: Classifier | None, offload: bool
 ) -> Model:
+    if isinstance(pipe, type):
+        raise ArgumentError(
+            f"source is the class {pipe.__name__}; give a pipeline of it, such as"
+            f" {pipe.__name__}.from_pretrained(name), or the name alone"
+        )
     name = type(pipe).__name__
     family = _family(name, getattr(pipe, "components", {}))
     if device is not None or dtype is not None:

@@ -128,7 +128,7 @@ class QwenImage(PackedTransformer):
         spread, offset = self._spread
         return (latents - offset) / spread
 
-    def decode(self, latents: Tensor) -> list[Image.Image]:
+    def decode_latents(self, latents: Tensor) -> list[Image.Image]:
         spread, offset = self._spread
         frames = (latents.float().cpu() * spread + offset)[:, :, None]
         with self.at_work(), torch.no_grad(), explained(lambda: too_much_to_decode(self, latents)):

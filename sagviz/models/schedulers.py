@@ -15,6 +15,7 @@ from sagviz.diffusion.noise_level import is_flow
 from sagviz.errors import ArgumentError, warn
 from sagviz.models.base import Model
 
+MOST_TIMES = 100_000  # of a recorded schedule: a file does not fill the memory
 LEARNED = ("learned", "learned_range")
 SPACINGS = (  # of the noise levels, by a rule of its own each
     "use_karras_sigmas",
@@ -64,6 +65,11 @@ def _recorded(model: Model, noted: Mapping[str, Any]) -> Any:
     """One as `Settings.scheduler` has it. A file says which class: only those that are tested."""
     kind, options = _tested(model, noted.get("class")), {**noted}
     options.pop("class")
+    times, betas = options.get("num_train_timesteps", 1000), options.get("trained_betas") or ()
+    if type(times) is not int or not 0 < times <= MOST_TIMES or len(betas) not in (0, times):
+        raise ArgumentError(
+            f"the recorded {kind} has {times!r} times and {len(betas)} betas; {_offer(model)}"
+        )
     try:
         return _class(kind).from_config(options)
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -74,6 +80,11 @@ def _recorded(model: Model, noted: Mapping[str, Any]) -> Any:
 
 def _like(model: Model, template: Any) -> Any:
     """A fresh one of the same kind and settings."""
+    if isinstance(template, type):
+        raise ArgumentError(
+            f"scheduler is the class {template.__name__}; give one of it, such as"
+            f" {template.__name__}.from_config(model.scheduler.config), or its name, such as 'ddim'"
+        )
     _tested(model, type(template).__name__)
     return type(template).from_config(template.config)
 

@@ -115,7 +115,7 @@ class Pixels(Model):
         del drawn_by  # nothing is drawn: a pixel is its own latent
         return pixels if self.latent_channels == 3 else pixels.mean(dim=1, keepdim=True)
 
-    def decode(self, latents: Tensor) -> list[Image.Image]:
+    def decode_latents(self, latents: Tensor) -> list[Image.Image]:
         return image.to_images(latents.expand(-1, 3, -1, -1))
 
     @property

@@ -38,4 +38,6 @@ def misfit(called: str, network: Any, scheduler: Any, *, flow: bool) -> str | No
         return None
     if flow:
         return f"{called} was trained by flow matching, and {kind} is no scheduler for that"
+    if is_flow(scheduler):
+        return f"{called} was not trained by flow matching, for which this {kind} is"
     return f"{called} has a {kind}, which has no schedule of signal and noise (alphas_cumprod)"

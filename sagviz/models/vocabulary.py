@@ -8,6 +8,7 @@ import re
 import unicodedata
 from difflib import get_close_matches
 
+from sagviz.checks import names_arguments
 from sagviz.errors import warn
 from sagviz.models.base import Model
 from sagviz.models.load import as_model
@@ -19,6 +20,7 @@ MIN_LIKENESS = 0.7  # difflib's ratio from which a known word is worth suggestin
 KINDS = ("objects", "backgrounds", "relations", "sizes", "other words")  # JSON files sort them
 
 
+@names_arguments()
 def vocabulary(model: Model) -> dict[str, tuple[str, ...]] | None:
     """What a model with few words was taught, by kind; `None` for a model that takes any text, as
     Stable Diffusion does, or none.

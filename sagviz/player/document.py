@@ -13,6 +13,7 @@ from sagviz import html
 from sagviz.html import escape
 from sagviz.player.pack import one_image, opened, pack
 from sagviz.player.stills import strip
+from sagviz.records.about_runs import as_traces
 from sagviz.records.trace import PAGE_BYTES, Trace
 
 HERE = Path(__file__).parent
@@ -68,7 +69,7 @@ def page(
         ...     print(page(runs, f"{folder}/fox.html").name)
         fox.html
     """
-    runs = _several(traces)
+    runs = as_traces(traces)
     data = pack(runs, max_bytes, image=image, index=index)
     return write(path, data["title"], _place(data, strips(runs, image, index)), START)
 
@@ -117,7 +118,7 @@ def fragment(
             itself has it.
         still: HTML that is seen where no script runs; the strip where it is empty.
     """
-    runs = _several(traces)
+    runs = as_traces(traces)
     data = pack(runs, max_bytes, max_steps, image, index) | {"state": dict(state)}
     place = _place(data, still or strips(runs, image, index))
     return (
@@ -136,7 +137,3 @@ def strips(traces: Sequence[Trace], image: int = 0, index: int | None = None) ->
 def _place(data: dict[str, Any], still: str) -> str:
     """Where the player will stand, what is seen until then, and its data."""
     return f'<div class="sagviz">{still}</div>{island(data, "sagviz-data")}'
-
-
-def _several(traces: Trace | Sequence[Trace]) -> Sequence[Trace]:
-    return [traces] if isinstance(traces, Trace) else list(traces)

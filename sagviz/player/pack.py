@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sagviz import describe, measure
-from sagviz.checks import check_whole
+from sagviz.checks import check_number, check_whole
 from sagviz.describe import QUANTITIES
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import SAG, Term
@@ -53,6 +53,7 @@ def pack(
     """
     whole = [one_image(trace, image) for trace in traces]
     at = opened(whole, index)
+    max_bytes = int(check_number("max_bytes", max_bytes))
     count = min(max_steps, max_bytes // sum(max(map(cost, trace)) for trace in whole))
     runs = [_run(trace, spread(trace.steps, count, at), colours(trace, whole)) for trace in whole]
     terms = {term.name: type(term) for each in traces for term in each.settings.guidance.terms}
@@ -90,10 +91,6 @@ def one_image(trace: Trace, image: int) -> Trace:
     """The run of one image of the batch, refused where there is nothing to show."""
     if not len(trace):
         raise TraceError("this trace holds no step to show; run at least one")
-    if not 0 <= image < len(trace[0].x_t):
-        raise ArgumentError(
-            f"image is {image!r}; this trace has {len(trace[0].x_t)}, counted from 0"
-        )
     return trace.of_image(image)
 
 

@@ -13,6 +13,7 @@ from sagviz.html import grid
 from sagviz.image import heat_map
 from sagviz.plot.display import FONT, Panel
 from sagviz.plot.pictures import over
+from sagviz.records.about_runs import about_runs
 
 BAR = "#0072B2"
 
@@ -66,6 +67,7 @@ def place_map(found: Captured, clean: Image.Image, image: int = 0) -> Panel:
     return Panel(over(clean, heat_map(row, 0, most)), "where it attends to", words, "row")
 
 
+@about_runs
 def word_bars(found: Captured, size: tuple[int, int], image: int = 0) -> WordBars | None:
     """How the place shares its attention among the words; `None` where the layer reads none. Where
     picture and text share a softmax, "[picture]" is what it gives to the picture.

@@ -13,11 +13,13 @@ from sagviz import measure
 from sagviz.errors import TraceError
 from sagviz.guidance import CFG, SAG, Schedule, colour_of, title_of
 from sagviz.plot.display import Drawing
+from sagviz.records.about_runs import about_runs
 from sagviz.records.trace import Trace
 
 COSINE, COVERAGE = "#009E73", "#555555"  # colours of the measures that are no term
 
 
+@about_runs
 def guidance_curves(trace: Trace) -> Drawing:
     """Length of each scaled term, their scales where one is a curve, the cosine between the terms,
     and the mask's share of the latent, over the steps.

@@ -10,6 +10,7 @@ from sagviz import measure
 from sagviz.guidance import colour_of, title_of
 from sagviz.html import attributes
 from sagviz.plot.display import FONT
+from sagviz.records.about_runs import about_runs
 from sagviz.records.step import Step
 
 SUBSCRIPTS = {"ₜ": "t", "₀": "0", "⊥": "⊥", "∥": "∥"}
@@ -65,6 +66,7 @@ class Formula:
         return f"<div{marks}>{''.join(blocks)}</div>"
 
 
+@about_runs
 def formula(step: Step, image: int = 0) -> Formula:
     """The formula of one step, measured on one image of the batch.
 

@@ -16,6 +16,7 @@ from sagviz.image import heat_map
 from sagviz.models import Model
 from sagviz.plot.display import Panel, Panels, Strip
 from sagviz.plot.pictures import TERM_COLOURS, StepPictures, magnitude, top
+from sagviz.records.about_runs import about_runs, as_traces
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -23,6 +24,7 @@ BEFORE_TERMS = ("x_t", "x0_hat", "attention", "mask", "x0_blurred", "x_degraded"
 IN_STRIP = ("x_t", "x0_hat", "attention", "mask", "x0_guided")
 
 
+@about_runs
 def step_panel(trace: Trace, step: int | Step, model: Model | None = None) -> Panels:
     """Every quantity of one step, from x_t to what the guidance made of it.
 
@@ -38,7 +40,7 @@ def step_panel(trace: Trace, step: int | Step, model: Model | None = None) -> Pa
         >>> [panel.title for panel in sv.plot.step_panel(trace, 1).panels]
         ['noisy latent xₜ', 'prediction x̂₀', 'CFG: ε(xₜ, c) − ε(xₜ)', 'guided x̂₀']
     """
-    step = trace[step] if isinstance(step, int) else step
+    step = trace.as_step(step)
     pictures = StepPictures(trace, step, model, top(trace))
     panels = [_panel(name, pictures) for name in BEFORE_TERMS if QUANTITIES[name].is_there(step)]
     panels += [
@@ -63,6 +65,7 @@ def _term_panel(kind: type[Term], term: Tensor, size: tuple[int, int]) -> Panel:
     return Panel(picture, f"{kind.title}: {kind.formula}", words, kind.name)
 
 
+@about_runs
 def film_strip(trace: Trace, model: Model | None = None, count: int = 8) -> Strip:
     """The run at `count` steps, evenly spread: what goes in, what the network sees in it, where it
     looks, what comes out.
@@ -119,7 +122,7 @@ def triptych(traces: Sequence[Trace]) -> Panels:
         >>> [panel.title for panel in sv.plot.triptych(runs).panels]
         ['plain', 'CFG 3', 'CFG 3 + SAG 1']
     """
-    return Panels(tuple(map(_finished, traces)), width=280, columns=3)
+    return Panels(tuple(map(_finished, as_traces(traces))), width=280, columns=3)
 
 
 def _finished(trace: Trace) -> Panel:

@@ -24,6 +24,7 @@ from sagviz.models import Model
 from sagviz.models.unfit import network_word
 from sagviz.plot.display import Drawing
 from sagviz.plot.pictures import StepPictures, top
+from sagviz.records.about_runs import about_runs
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -42,6 +43,7 @@ class Box:
     image: Image.Image | None = None
 
 
+@about_runs
 def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Drawing:
     """How one step's pictures make each other: predict, attend, mask, blur, put the noise back,
     predict again, guide.
@@ -61,7 +63,7 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
         >>> sv.plot.schematic(trace, 1).words[:56]
         'Diagram of step 2: the network predicts noise and attent'
     """
-    step = trace[step] if isinstance(step, int) else step
+    step = trace.as_step(step)
     if step.eps_degraded is None or step.attention is None:
         raise TraceError(
             f"SAG does not act at step {step.number} of this trace, or reads no attention there;"

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from sagviz.checks import check_kind
 from sagviz.files import save
 from sagviz.html import grid, page, write_page
 from sagviz.image import to_png
@@ -200,4 +201,7 @@ def contact_sheet(
         >>> sv.plot.contact_sheet(made, columns="seed")
         <Sheet of 1 x 2 pictures>
     """
+    check_kind(
+        "sweep", sweep, Sweep, "what sv.sweep returned; sv.Sweep.open('runs') opens a stored one"
+    )
     return Sheet(cross(sweep, rows, columns, fixed), measure)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from sagviz.checks import check_fields
+from sagviz.checks import check_fields, check_unicode
 from sagviz.diffusion.kinds import KINDS
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance
@@ -167,10 +167,17 @@ KIND: dict[str, Any] = {  # of each setting in JSON
 def check_kinds(content: Mapping[str, Any], names: Iterable[str]) -> None:
     """Refuse recorded settings of these names that are of another kind."""
     for name in names:
-        if not isinstance(content[name], KIND[name]):
+        value = content[name]
+        if not isinstance(value, KIND[name]) or (name == "size" and not _is_size(value)):
             raise ArgumentError(
-                f"the recorded setting {name} is {content[name]!r}; give a file that sagviz wrote"
+                f"the recorded setting {name} is {value!r}; give a file that sagviz wrote"
             )
+        if isinstance(value, str):
+            check_unicode(name, value)
+
+
+def _is_size(value: Sequence[Any]) -> bool:
+    return len(value) == 2 and all(type(side) is int and side > 0 for side in value)
 
 
 def check_recorded(scheduler: object) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from sagviz.attention.captured import Captured
+from sagviz.checks import check_whole
 from sagviz.guidance import SAG, Guidance
 from sagviz.guidance.sag import ATTENTION, DEGRADED, HAND_MASK
 from sagviz.guidance.views import StepView
@@ -194,7 +195,12 @@ class Step(StepView):
         return self.with_tensors({name: change(value) for name, value in self.tensors.items()})
 
     def of_image(self, image: int) -> Step:
-        """The record of one image of the batch, from 0. What it cost is still that of all."""
+        """The record of one image of the batch, from 0. What it cost is still that of all.
+
+        Raises:
+            ArgumentError: there is no such image.
+        """
+        image = check_whole("image", image, 0, len(self.x_t) - 1)
         own = self.map(lambda value: value[image : image + 1])
         return replace(own, seed=self.seed + image)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from sagviz import html
-from sagviz.checks import plain
+from sagviz.checks import check_whole, plain
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import save
 from sagviz.image import from_png
@@ -109,8 +109,17 @@ class Trace(trace_file.Content, Sequence[Step]):
             )
         return place % len(self)
 
+    def as_step(self, step: int | Step) -> Step:
+        """The step at a position, or a step as it is."""
+        return step if isinstance(step, Step) else self[self.position(step)]
+
     def of_image(self, image: int) -> Trace:
-        """The trace of one image of the batch, from 0."""
+        """The trace of one image of the batch, from 0.
+
+        Raises:
+            ArgumentError: there is no such image.
+        """
+        image = check_whole("image", image, 0, self.settings.images - 1)
         steps = tuple(step.of_image(image) for step in self.steps)
         pictures, settings = self.pictures[image : image + 1], self.settings.of_image(image)
         inputs = {name: row_of(value, image) for name, value in self.inputs.items()}

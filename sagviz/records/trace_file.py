@@ -22,7 +22,10 @@ from sagviz.files import expanded
 from sagviz.guidance import Guidance
 from sagviz.records.settings import Settings
 from sagviz.records.step import LATENTS, Step, below
+from sagviz.records.trace_check import check_parts
 
+# what Python raises where something else stands than what was written, or thousandfold nested
+UNREADABLE = (TypeError, KeyError, ValueError, AttributeError, IndexError, RecursionError)
 FORMAT = "sagviz-trace-3"
 
 
@@ -93,7 +96,7 @@ def _checked(tensors: dict[str, Tensor], notes: Mapping[str, str], name: str) ->
         return _unpack(tensors, notes["meta"])
     except ArgumentError as error:
         raise TraceError(f"{name} cannot be read: {error}") from error
-    except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+    except UNREADABLE as error:
         raise TraceError(
             f"{name} is not as this version of sagviz writes it ({type(error).__name__}: {error});"
             " take the version that wrote it, or run the trace again"
@@ -153,15 +156,11 @@ def _unpack(tensors: Mapping[str, Tensor], meta: str) -> Content:
             "captured": _captured(own, row["captured"]),
         }
         steps.append(Step(seed=settings.seed, kept=below("kept.", own), **row, **latents))
-    pictures = below("picture.", tensors)
-    return Content(
-        settings=settings,
-        steps=tuple(reversed(steps)),
-        evaluations=noted["evaluations"],
-        pictures=tuple(pictures[str(i)].numpy().tobytes() for i in range(len(pictures))),
-        latent_rgb=tensors.get("latent_rgb"),
-        inputs=below("input.", tensors),
-    )
+    numbered, rgb = below("picture.", tensors), tensors.get("latent_rgb")
+    pictures = tuple(numbered[str(i)].numpy().tobytes() for i in range(len(numbered)))
+    in_order, evaluations = tuple(reversed(steps)), noted["evaluations"]
+    check_parts(settings, in_order, evaluations, pictures, rgb)
+    return Content(settings, in_order, evaluations, pictures, rgb, below("input.", tensors))
 
 
 def _captured(own: Mapping[str, Tensor], rows: Sequence[dict[str, Any]]) -> dict[str, Captured]:

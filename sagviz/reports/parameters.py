@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sagviz.checks import (
+    MAX_SEED,
     check_number,
     check_steps,
     check_unicode,
@@ -81,7 +82,7 @@ class Parameters:
                 )
         check_steps(self.steps)
         check_number("explain_at", self.explain_at, 0, 1)
-        check_whole("seed", self.seed, 0, 2**62)
+        check_whole("seed", self.seed, 0, MAX_SEED)
         for name in ("model", "prompt", "negative_prompt", "scheduler"):
             check_unicode(name, getattr(self, name))
         # they check their own numbers

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -113,13 +114,18 @@ def make(
 
 def _check_place(out: Path) -> None:
     """Refuse a place where nothing can be written, before anything runs."""
+    places = out, out.with_suffix(".ipynb")
     try:
-        taken = [path.is_dir() for path in (out, out.with_suffix(".ipynb")) if path.lstat()]
-    except FileNotFoundError:
-        taken = []
+        for path in places:
+            with suppress(FileNotFoundError):
+                path.lstat()
     except OSError as error:  # the name is too long, or the folder is a file
         raise ReportError(f"cannot write {out}: {error.strerror}; give another name") from error
-    if any(taken) or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+    if (
+        any(path.is_dir() for path in places)
+        or not out.parent.is_dir()
+        or not os.access(out.parent, os.W_OK)
+    ):
         raise ReportError(
             f"cannot write {out}; give a file in a folder that exists and may be written to"
         )

@@ -56,13 +56,7 @@ def given_inputs(
 
 def _pixels(image: Pictures, images: int, unit: int, wanted: tuple[int, int] | None) -> Tensor:
     """One picture for all images or one for each, (1 or images, 3, H, W) in [-1, 1]."""
-    try:
-        pixels = from_images(image)
-    except (TypeError, RuntimeError, OSError) as error:
-        raise ArgumentError(
-            f"image is {shown(image)}; give a picture of PIL, NumPy or torch, such as"
-            " PIL.Image.open(path)"
-        ) from error
+    pixels = from_images(image)
     height, width = pixels.shape[2:]
     fitting = tuple(max(unit, round(side / unit) * unit) for side in (height, width))
     if (height, width) != (fitting if wanted is None else wanted):

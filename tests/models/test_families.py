@@ -244,7 +244,7 @@ def test_the_sdxl_refiner_is_refused(sdxl: Model) -> None:
         ),
         (
             lambda: {**build_pixels().components, "scheduler": FlowMatchEulerDiscreteScheduler()},
-            "no schedule of signal and noise",
+            "was not trained by flow matching, for which this FlowMatchEuler",
         ),
         (
             lambda: {**build_pixels().components, "unet": torch.nn.Linear(1, 1)},

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from peft import LoraConfig
 from tiny import open_clip_tokenizer, quiet
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sagviz as sv
@@ -42,6 +44,19 @@ def adapted(folder: Path) -> sv.Model:
     return sv.load(pipe)
 
 
+class Halved(AttnProcessor2_0):
+    """Half of what the layer says."""
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return super().__call__(attn, hidden_states, *args, **kwargs) / 2
+
+
+def meet_at_the_edges(model: sv.Model, mode: str) -> None:
+    for module in model.unet.modules():
+        if isinstance(module, nn.Conv2d):
+            module.padding_mode = mode
+
+
 CHANGES: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
     "an adapter at strength 0": (
         lambda model: model.unet.set_adapters("fox", 0.0),
@@ -66,6 +81,14 @@ CHANGES: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
     "shorter prompts": (
         lambda model: setattr(model.tokenizer, "model_max_length", 12),
         lambda model: setattr(model.tokenizer, "model_max_length", 24),
+    ),
+    "an attention processor of one's own": (
+        lambda model: model.unet.set_attn_processor(Halved()),
+        lambda model: model.unet.set_attn_processor(AttnProcessor()),  # another of diffusers'
+    ),
+    "a seamless picture": (
+        lambda model: meet_at_the_edges(model, "circular"),
+        lambda model: meet_at_the_edges(model, "zeros"),
     ),
     "one number of one tensor": (
         lambda model: model.unet.conv_in.weight.view(-1)[7].mul_(2),

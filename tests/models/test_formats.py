@@ -222,3 +222,15 @@ def test_a_classifiers_guidance_does_not_depend_on_them(kind: Any) -> None:
     expected = traced(model, steps=1, guidance=guidance)
     with default(kind):
         assert same(traced(model, steps=1, guidance=guidance)[0], expected[0])
+
+
+def test_a_run_in_inference_mode_is_any_other() -> None:
+    """CG's slope too, though nothing can be differentiated there; and its model is of use after."""
+    guidance = sv.CG(5.0, "fox") + CFG(3.0) + SAG(1.0)
+    with torch.inference_mode():
+        model = sv.load()
+        inside = traced(model, steps=2, guidance=guidance)
+        changed = sv.what_if(model, inside, 1, guidance=sv.CG(2.0, "dog") + CFG(3.0))
+    assert not changed.eps.requires_grad
+    outside = traced(model, steps=2, guidance=guidance)
+    assert all(same(a, b) for a, b in zip(inside, outside, strict=True))

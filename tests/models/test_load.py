@@ -14,6 +14,7 @@ import pytest
 import torch
 import transformers
 from diffusers import (
+    ConsistencyDecoderVAE,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
@@ -168,8 +169,24 @@ def test_sdxl_is_refused(copied: Path) -> None:
     refuses(ModelError, "SDXL", copied)
 
 
+def decoder_that_draws() -> ConsistencyDecoderVAE:
+    down, up = ("ResnetDownsampleBlock2D",) * 2, ("ResnetUpsampleBlock2D",) * 2
+    return ConsistencyDecoderVAE(
+        encoder_block_out_channels=(8, 16),
+        encoder_down_block_types=("DownEncoderBlock2D",) * 2,
+        encoder_norm_num_groups=4,
+        decoder_block_out_channels=(8, 16),
+        decoder_down_block_types=down,
+        decoder_up_block_types=up,
+        decoder_norm_num_groups=4,
+    )
+
+
 def test_what_is_no_model_is_refused(pipe: StableDiffusionPipeline) -> None:
     refuses(ModelError, "int has no unet", 3)
+    refuses(ArgumentError, "StableDiffusionPipeline.from_pretrained", type(pipe))
+    pipe = StableDiffusionPipeline(**{**pipe.components, "vae": decoder_that_draws()})
+    refuses(ModelError, "ConsistencyDecoderVAE, which decodes by a diffusion", pipe)
     refuses(ArgumentError, "as it is", pipe, device="cpu")
     refuses(ArgumentError, "as it is", pipe, dtype="float16")
 
@@ -298,6 +315,16 @@ def test_decode_is_that_of_diffusers(model: sv.Model, pipe: StableDiffusionPipel
         assert np.abs(np.asarray(mine, int) - np.asarray(theirs, int)).max() <= 1
 
 
+def test_latents_may_be_numpys_and_are_of_four_dimensions(model: sv.Model) -> None:
+    latents = noise()
+    (own,) = model.decode(latents.numpy())  # type: ignore[arg-type]
+    assert own == model.decode(latents)[0]
+    for wrong in (latents[0], latents.tolist(), own):
+        with pytest.raises(ArgumentError, match=r"latents are .*; give a tensor or an array") as e:
+            model.decode(wrong)
+        assert is_one_sentence(e.value)
+
+
 @pytest.mark.parametrize(
     "pictures", [[], [picture(), picture(16, 16)], picture(33, 32)], ids=["none", "unequal", "odd"]
 )
@@ -385,7 +412,14 @@ def test_threads_do_not_share_the_tokenizers_state(model: sv.Model) -> None:
 
 @pytest.mark.parametrize(
     "noted",
-    [{}, {"class": "UNet2DModel"}, {"class": "DDIMScheduler", "beta_schedule": "nope"}],
+    [
+        {},
+        {"class": "UNet2DModel"},
+        {"class": "DDIMScheduler", "beta_schedule": "nope"},
+        {"class": "DDIMScheduler", "num_train_timesteps": 10**12},
+        {"class": "DDIMScheduler", "num_train_timesteps": 0},
+        {"class": "DDIMScheduler", "trained_betas": [0.1]},
+    ],
     ids=str,
 )
 def test_a_recorded_scheduler_that_is_not_tested_is_not_made(

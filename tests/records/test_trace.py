@@ -276,6 +276,8 @@ OF_OTHER_VERSIONS: dict[str, Callable[[dict[str, Any]], object]] = {
     "taste": lambda noted: noted["guidance"][1].update(taste=1),
     "scale": lambda noted: noted["guidance"][1].pop("scale"),
     "guidance": lambda noted: noted.update(guidance=None),
+    "size": lambda noted: noted.update(size=[64]),
+    "prompt": lambda noted: noted.update(prompt="\ud800"),
     "lacks 'model'": lambda noted: noted.update(before={}),
 }
 
@@ -289,6 +291,36 @@ def test_a_trace_of_another_version_is_refused(
     given = {each.name: getattr(trace.settings, each.name) for each in fields(Settings)}
     path = replace(trace, settings=Foreign(**given)).save(tmp_path / "fox.sagtrace")
     with pytest.raises(TraceError, match=rf"fox\.sagtrace cannot be read.*{change}") as error:
+        sv.Trace.load(path)
+    assert is_one_sentence(error.value)
+
+
+def first(trace: sv.Trace, **changes: Any) -> sv.Trace:
+    return replace(trace, steps=(replace(trace[0], **changes), *trace.steps[1:]))
+
+
+def level(trace: sv.Trace, **changes: Any) -> sv.Trace:
+    return first(trace, level=replace(trace[0].level, **changes))
+
+
+OF_NO_RUN: dict[str, Callable[[sv.Trace], sv.Trace]] = {
+    "evaluations is -1": lambda trace: replace(trace, evaluations=-1),
+    "index of a step is 99": lambda trace: first(trace, index=99),
+    "forwards of step 0 is 'two'": lambda trace: first(trace, forwards="two"),
+    "alpha of step 0 is 'half'": lambda trace: level(trace, alpha="half"),
+    "step 0 predicts 'tomorrow'": lambda trace: level(trace, prediction="tomorrow"),
+    "step 0 has the shape": lambda trace: first(trace, x_t=torch.zeros(3)),
+    "of finite numbers": lambda trace: first(trace, x_t=trace[0].x_t * float("nan")),
+    "2 pictures of 1 images": lambda trace: replace(trace, pictures=trace.pictures * 2),
+    "not the beginning of a PNG": lambda trace: replace(trace, pictures=(b"no picture",)),
+    "latents have the shape": lambda trace: replace(trace, latent_rgb=torch.zeros(2, 2)),
+}
+
+
+@pytest.mark.parametrize("words", OF_NO_RUN)
+def test_a_file_that_no_run_leaves_is_refused(trace: sv.Trace, tmp_path: Path, words: str) -> None:
+    path = OF_NO_RUN[words](trace).save(tmp_path / "fox.sagtrace")
+    with pytest.raises(TraceError, match=words) as error:
         sv.Trace.load(path)
     assert is_one_sentence(error.value)
 

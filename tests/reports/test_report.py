@@ -30,6 +30,7 @@ from torch import Tensor
 
 import sagviz as sv
 from sagviz import CFG, PAG
+from sagviz.checks import MAX_SEED
 from sagviz.guidance import Term
 from sagviz.guidance.views import StepView
 from sagviz.reports import Parameters
@@ -191,12 +192,21 @@ def test_a_class_that_cannot_be_handed_over_is_said(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_seed_is_as_large_as_in_any_run() -> None:
+    assert Parameters.from_namespace(injected(seed=MAX_SEED)).seed == MAX_SEED
+    with pytest.raises(sv.SagvizError, match="seed is"):
+        Parameters.from_namespace(injected(seed=MAX_SEED + 1))
+
+
 def test_a_whole_number_may_stand_for_a_float() -> None:
     assert Parameters.from_namespace(injected(sag_scale=2)).sag_scale == 2
 
 
-@pytest.mark.parametrize("out", ["no/folder/a.html", "a.txt", ".", "a" * 251 + ".html"])
+@pytest.mark.parametrize(
+    "out", ["no/folder/a.html", "a.txt", ".", "taken.html", "a" * 251 + ".html"]
+)
 def test_an_unwritable_place_is_refused_before_anything_runs(out: str, tmp_path: Path) -> None:
+    (tmp_path / "taken.ipynb").mkdir()
     with pytest.raises(sv.SagvizError) as error:
         sv.report(tmp_path / out)
     assert is_one_sentence(error.value)

@@ -160,7 +160,7 @@ def read_settings(content: bytes) -> Settings:
     """
     try:
         noted = json.loads(png_texts(content)["sagviz"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, RecursionError) as error:
         raise ArgumentError(
             "this file holds no settings of sagviz; give a PNG that was downloaded here or that"
             " sagviz generate made"
