@@ -10,13 +10,16 @@ import numpy as np
 from torch import Tensor
 
 from sagviz import describe
+from sagviz.describe import DECODED
 from sagviz.html import data_uri, escape, grid, img
 from sagviz.image import enlarge, from_png, preview, to_png, to_webp
+from sagviz.models import Model
 from sagviz.player.planes import colours
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
 COUNT = 6  # steps in a strip
+LONGEST = 256  # pixels of a decoded picture of a step
 SMALL = 50_000  # bytes of a PNG that is stored as it is
 
 
@@ -28,6 +31,22 @@ def picture(trace: Trace, longest: int | None = None) -> str | None:
         return None
     png = trace.pictures[0]
     return data_uri(png if len(png) <= SMALL else to_webp(from_png(png), longest))
+
+
+def decoded(steps: Sequence[Step], model: Model | None) -> dict[str, list[str | None]]:
+    """The clean latents of the steps as the model's decoder shows them, as addresses by quantity;
+    `None` where a step has it not, nothing without a model.
+    """
+    if model is None:
+        return {}
+    return {name: [_decoded(name, step, model) for step in steps] for name in DECODED}
+
+
+def _decoded(name: str, step: Step, model: Model) -> str | None:
+    latents = getattr(step, name)
+    if latents is None:
+        return None
+    return data_uri(to_webp(model.decode(latents[:1])[0], LONGEST))
 
 
 def strip(trace: Trace, at: float) -> str:

@@ -14,7 +14,7 @@ import traitlets
 
 from sagviz.html import data_uri, link
 from sagviz.plot.sheet import Sheet
-from sagviz.plot.shots import MARKS, Shot, is_tiny, number, thumbnail
+from sagviz.plot.shots import MARKS, Shot, number, thumbnail
 from sagviz.sweeps.layout import Square
 from sagviz.widgets.common.controls import button, labelled
 from sagviz.widgets.common.layout import flow
@@ -142,7 +142,7 @@ if anywidget is not None:
 def _sent(shot: Shot) -> dict[str, Any]:
     small = thumbnail(shot.picture)
     numbers = {name: number(shot.numbers, name) for name in shot.numbers}
-    return {"address": data_uri(small), "tiny": is_tiny(small), "numbers": numbers}
+    return {"address": data_uri(small), "numbers": numbers}
 
 
 def picture_table(

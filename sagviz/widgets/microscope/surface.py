@@ -82,4 +82,5 @@ def surface(mode: str, rows: int, columns: int) -> Any:
         mode=mode, rows=rows, columns=columns, hint=HINTS[mode], painted="0" * (rows * columns)
     )
     made.layout = W.Layout(width="260px", max_width="100%", margin="0")
+    made.add_class("sag-pointed")
     return made
