@@ -104,7 +104,7 @@ function frame(canvas, label) {
 }
 
 // A colour bar with its two ends, or one colour and what it means.
-function legendOf({ table, low, high, colour, words }, tables) {
+function legendOf({ table, low, high, open, colour, words }, tables) {
   if (colour) {
     const patch = make("span", { class: "patch" });
     patch.style.background = `rgb(${colour})`;
@@ -113,12 +113,13 @@ function legendOf({ table, low, high, colour, words }, tables) {
   const stops = Array.from({ length: 9 }, (_, i) => tables[table].slice(96 * i - 3 * (i > 7), 96 * i - 3 * (i > 7) + 3).join(" "));
   const strip = make("span", { class: "strip" });
   strip.style.background = `linear-gradient(90deg, ${stops.map((stop) => `rgb(${stop})`).join()})`;
-  return [make("span", {}, written(low)), strip, make("span", {}, written(high))];
+  return [make("span", {}, written(low)), strip, make("span", {}, `${open ? "≥ " : ""}${written(high)}`)];
 }
 
 // A number as it stands beside a colour bar.
 function written(number) {
-  return number ? number.toFixed(Math.abs(number) < 1 ? 2 : 1) : "0";
+  const size = Math.abs(number);
+  return size < 0.1 ? `${Number(number.toPrecision(2))}` : number.toFixed(size < 1 ? 2 : 1);
 }
 
 // What is shown, and how: folded away until it is wanted.

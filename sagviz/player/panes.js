@@ -15,7 +15,7 @@ function quantity(name, run, step, look) {
   return { ...map, values: map.values.map((value) => value - step.threshold) };
 }
 
-// {bitmap: what the decoder made, or image: pixels, legend: {table, low, high} for maps, margin: the map whose cells near 0 are to be marked, mask: the one whose
+// {bitmap: what the decoder made, or image: pixels, legend: {table, low, high, open: whether more than high may be} for maps, margin: the map whose cells near 0 are to be marked, mask: the one whose
 // rim is to be drawn, more: words about this very picture}, or null.
 function picture(name, run, step, look) {
   const shown = quantity(name, run, step, look);
@@ -29,7 +29,8 @@ function picture(name, run, step, look) {
   if (name === "margin") return { ...coloured(shown, "PuOr", name, look, below), margin: shown };
   if (isPush && look.sized) {
     const sizes = size(shown);
-    return { ...coloured(sizes, "magma", name, look, below), more: `; size per cell, here at most ${written(ownRange(sizes.values)[1])}` };
+    const made = coloured(sizes, "magma", name, look, below);
+    return { ...made, legend: { ...made.legend, open: !look.own }, more: `; size per cell, here at most ${written(ownRange(sizes.values)[1])}` };
   }
   return { image: colourPixels(shown), more: isPush ? "; grey is nothing" : "" };
 }
@@ -68,17 +69,18 @@ function limitsOf(runs) {
   return { attention: [0, top], margin: [-margin, margin], difference: [0, 1], ...pushLimits(runs) };
 }
 
-// Of each term and of their sum, at the scales of the runs: a weak term has a range of its own, or it would be dark beside a strong one.
+// Of each term and of their sum, at the scales of the runs: a weak term has a range of its own, or it would be dark beside a
+// strong one; and it ends at the upper quartile of the steps' largest, because one step alone may be far above all others.
 function pushLimits(runs) {
-  const limits = {};
+  const largest = {};
   for (const run of runs) {
     const scales = scalesOf(run), terms = Object.keys(scales);
     for (const [name, parts] of [...terms.map((term) => [term, [term]]), ["sum", terms]]) {
-      const most = Math.max(...run.steps.map((step) => ownRange(size(push(run, step, scales, parts)).values)[1]));
-      limits[name] = [0, Math.max(most, limits[name]?.[1] ?? 0) || 1];
+      (largest[name] ??= []).push(...run.steps.map((step) => ownRange(size(push(run, step, scales, parts)).values)[1]));
     }
   }
-  return limits;
+  const end = (sizes) => sizes.sort((a, b) => a - b)[Math.floor(0.75 * (sizes.length - 1))] || Math.max(...sizes) || 1;
+  return Object.fromEntries(Object.entries(largest).map(([name, sizes]) => [name, [0, end(sizes)]]));
 }
 
 function scalesOf(run) {

@@ -31,8 +31,9 @@ def swatch(colour: str, words: str) -> str:
 
 
 def written(number: float) -> str:
-    """Two digits after the point, where there is anything to say."""
-    return f"{number:.2f}" if number else "0"
+    """As it stands beside a bar: 0, 0.0034, 0.62, 3.1."""
+    size = abs(number)
+    return f"{number:.2g}" if size < 0.1 else f"{number:.{2 if size < 1 else 1}f}"
 
 
 def _style(css: str) -> str:

@@ -15,7 +15,7 @@ from sagviz.guidance import Term
 from sagviz.image import MAP_COLOURS, MASK_COLOUR, heat_map
 from sagviz.models import Model
 from sagviz.plot.display import Panel, Panels, Strip
-from sagviz.plot.legend import bar, swatch
+from sagviz.plot.legend import bar, swatch, written
 from sagviz.plot.pictures import TERM_COLOURS, StepPictures, magnitude, top
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -73,7 +73,7 @@ def _legend(name: str, highest: float) -> str:
 def _term_panel(kind: type[Term], term: Tensor, size: tuple[int, int]) -> Panel:
     lengths = magnitude(term, (size[1], size[0]))
     most = float(lengths.max())
-    words = f"size per cell of the direction added, before its scale; at most {most:.2f}"
+    words = f"size per cell of the direction added, before its scale; at most {written(most)}"
     picture = Image.fromarray(heat_map(lengths, 0, most, TERM_COLOURS))
     legend = bar(TERM_COLOURS, 0, most)
     return Panel(picture, f"{kind.title}: {kind.formula}", words, kind.name, legend)

@@ -19,6 +19,7 @@ from sagviz.guidance import Term
 from sagviz.image import heat_map
 from sagviz.models import Model, as_model
 from sagviz.plot.montage import Tile, montage
+from sagviz.plot.panels import BEFORE_TERMS
 from sagviz.plot.pictures import TERM_COLOURS, StepPictures, magnitude, top
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -26,10 +27,7 @@ from sagviz.records.trace import Trace
 KINDS = (".mp4", ".gif", ".webp")
 SIDE = 256  # pixels of a picture's longer side
 LAST = 2.0  # seconds that the last step stays
-PICTURES = (
-    *("x_t", "x0_hat", "attention", "mask", "x0_blurred", "x_degraded", "x0_guided"),
-    "image",
-)
+PICTURES = (*BEFORE_TERMS, "x0_guided", "image")
 INSTALL = (
     "an MP4 needs imageio-ffmpeg, which is not installed; try pip install 'sagviz[video]', or give"
     " a path that ends in .gif or .webp"

@@ -15,6 +15,7 @@ from tiny import is_one_sentence
 import sagviz as sv
 from sagviz import CFG, SAG, measure, plot
 from sagviz.image import MASK_COLOUR, MASK_TINT, preview
+from sagviz.plot.legend import written
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_clean_latents_are_decoded_and_smooth_all_else_is_in_cells(
     for name in ("cfg", "sag"):
         most = float(step.terms[name].square().sum(1).sqrt().max())
         assert "linear-gradient" in by_name[name].legend
-        assert f"<span>{most:.2f}</span>" in by_name[name].legend
+        assert f"<span>{written(most)}</span>" in by_name[name].legend
         assert np.asarray(by_name[name].image).max() > 200, "its own brightest cell is bright"
 
 

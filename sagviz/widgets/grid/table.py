@@ -21,6 +21,7 @@ from sagviz.widgets.common.layout import flow
 from sagviz.widgets.common.optional import anywidget
 
 HERE = Path(__file__).parent
+SIDES = ((3, 192), (6, 128), (10**6, 96))  # pixels of a picture, for so many columns at the most
 STILL = 60  # pictures where there are no widgets: notebooks carry every output
 
 
@@ -51,7 +52,7 @@ def described(sheet: Sheet, status: Callable[[Square], tuple[str, str]]) -> dict
         "rows": [rows[row] for row in window.rows],
         "columns": [columns[column] for column in window.columns],
         "ratio": f"{width} / {height}",
-        "side": f"{128 if len(window.columns) <= 6 else 96}px",
+        "side": f"{next(side for most, side in SIDES if len(window.columns) <= most)}px",
         "squares": [_described(square, *status(square)) for square in squares],
     }
 

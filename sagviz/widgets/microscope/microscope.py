@@ -34,6 +34,7 @@ from sagviz.widgets.microscope.controls import Controls
 from sagviz.widgets.microscope.lit import lit
 from sagviz.widgets.microscope.mask_tab import MaskTab, attention_mask
 from sagviz.widgets.microscope.settings import StepSettings
+from sagviz.widgets.microscope.surface import large
 from sagviz.widgets.microscope.tries import Tries
 
 PURPOSE = "One step of a run taken apart: change a setting, and see what it does and what it costs."
@@ -153,9 +154,9 @@ class Microscope(View):
         drawn = (self.tries.key, settings.image, settings.hidden, settings.decoded)
         if self._drawn != drawn:  # else only a scale has changed
             self._drawn = drawn
-            self._draw_panes(step)
-            self.attention_tab.show(step)
-            self.mask_tab.show(step)
+            clean = large(self._draw_panes(step))
+            self.attention_tab.show(step, clean)
+            self.mask_tab.show(step, clean)
 
     @property
     def _decoder(self) -> Model | None:
@@ -169,13 +170,16 @@ class Microscope(View):
             self._own = wanted, outcome(self.trace, own, "the run's own guided x̂₀", self._decoder)
         return self._own[1]
 
-    def _draw_panes(self, step: Step) -> None:
-        """All quantities but the guided prediction, which stands among the results."""
+    def _draw_panes(self, step: Step) -> plot.Panel:
+        """All quantities but the guided prediction, which stands among the results; gives that of
+        the prediction.
+        """
         trace, decoder = self.trace.of_image(self.settings.image), self._decoder
         panels = plot.step_panel(trace, step, decoder).panels
         panes = [panel for panel in panels if panel.name != "x0_guided"]
         shown = _covered(panes) if self.settings.hidden else panes
         self.panes.value = plot.Panels(tuple(shown), width=150)._repr_html_()
+        return next(panel for panel in panes if panel.name == "x0_hat")
 
     def _write_code(self) -> None:
         """Only where it is read."""
@@ -192,9 +196,10 @@ class Microscope(View):
         for place, title in enumerate(TABS):
             self.tabs.set_title(place, title)
         self.tabs.observe(lambda _: self._write_code(), "selected_index")
-        left = column(self.controls, self.cost, self.words, width="360px")
-        right = column(self.results, width="400px")
-        shown = (flow(left, right), self.formula, self.panes, self.tabs, self.tabs_notice)
+        left = column(self.controls, width="360px")
+        right = column(self.results, self.cost, self.formula, self.words, width="400px")
+        right.layout.flex = "2 1 400px"
+        shown = (flow(left, right), self.panes, self.tabs, self.tabs_notice)
         lights = live(text("sag-style", f"<style>{lit(self.settings.kinds)}</style>"))
         head = (lights, heading("Microscope", PURPOSE), self._top(), self.notice)
         self.fill(*head, *shown, notice=False)

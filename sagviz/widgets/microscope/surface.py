@@ -9,7 +9,10 @@ from typing import Any
 
 import ipywidgets as W
 import traitlets
+from PIL import Image
 
+from sagviz.image import enlarge
+from sagviz.plot import Panel
 from sagviz.plot.marks import marked
 from sagviz.widgets.common.optional import anywidget
 from sagviz.widgets.common.picture import image_tag
@@ -19,6 +22,7 @@ HINTS = {
     "point": "Click a place, or move it with the arrow keys.",
     "paint": "Draw with the pointer; with the keyboard, arrow keys move and the space bar paints.",
 }
+SIDE = 128  # least pixels of the picture that is pointed at
 EMPTY = b"\x89PNG"
 
 
@@ -73,6 +77,15 @@ if anywidget is not None:
         # as text: anywidget watches files, and its watcher keeps the widget in memory
         _esm = (HERE / "surface.js").read_text(encoding="utf-8")
         _css = (HERE / "surface.css").read_text(encoding="utf-8")
+
+
+def large(panel: Panel) -> Image.Image:
+    """Its picture, large enough to be pointed at; a surface keeps pixels square."""
+    if panel.sharp:
+        return enlarge(panel.image, SIDE)
+    factor = max(1, -(-2 * SIDE // min(panel.image.size)))
+    size = (panel.image.width * factor, panel.image.height * factor)
+    return panel.image.resize(size, Image.Resampling.BICUBIC)
 
 
 def surface(mode: str, rows: int, columns: int) -> Any:
