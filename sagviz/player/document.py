@@ -11,7 +11,7 @@ from typing import Any
 
 from sagviz import html
 from sagviz.html import escape
-from sagviz.models import Model, as_model
+from sagviz.models import Model
 from sagviz.player.pack import one_image, opened, pack
 from sagviz.player.stills import strip
 from sagviz.records.trace import PAGE_BYTES, Trace
@@ -57,8 +57,8 @@ def page(
         image: which image of a batch, from 0.
         index: of the step at which it opens, from 0, and which it prints; the middle one where
             `None`.
-        model: decodes the clean latents, in pictures of 256 pixels that come on top of `max_bytes`;
-            without it they have their previews.
+        model: decodes the predictions, in pictures of 256 pixels at most that come on top of
+            `max_bytes`; without it they have their previews.
 
     Raises:
         ArgumentError: the file cannot be written, there is no trace, or no such image.
@@ -74,8 +74,7 @@ def page(
         fox.html
     """
     runs = _several(traces)
-    decoder = None if model is None else as_model(model)
-    data = pack(runs, max_bytes, image=image, index=index, model=decoder)
+    data = pack(runs, max_bytes, image=image, index=index, model=model)
     return write(path, data["title"], _place(data, strips(runs, image, index)), ADDRESS)
 
 

@@ -19,9 +19,9 @@ from sagviz.describe import QUANTITIES
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import SAG, Term
 from sagviz.image import MASK_COLOUR, MASK_TINT, heat_map
-from sagviz.models import Model
+from sagviz.models import Model, as_model
 from sagviz.player.planes import Plane, colours, cost, planes
-from sagviz.player.stills import decoded, picture, spread
+from sagviz.player.stills import Decoder, picture, spread
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -48,7 +48,7 @@ def pack(
         image: which image of a batch.
         index: of the step at which it opens, from 0, or the nearest that the longest run keeps;
             its middle one, where something is seen already, where `None`.
-        model: decodes the clean latents; without it they have their previews.
+        model: decodes the predictions; without it they have their previews.
 
     Raises:
         ArgumentError: no trace, or no such image or step.
@@ -58,8 +58,12 @@ def pack(
     at = opened(whole, index)
     count = min(max_steps, max_bytes // sum(max(map(cost, trace)) for trace in whole))
     kept = [spread(trace.steps, count, at) for trace in whole]
+    decoder = None if model is None else Decoder(as_model(model))
     runs = [
-        {**_run(trace, steps, colours(trace, whole)), "decoded": decoded(steps, model)}
+        {
+            **_run(trace, steps, colours(trace, whole)),
+            "decoded": decoder.show(steps) if decoder else {},
+        }
         for trace, steps in zip(whole, kept, strict=True)
     ]
     terms = {term.name: type(term) for each in traces for term in each.settings.guidance.terms}

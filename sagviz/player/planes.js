@@ -113,9 +113,9 @@ async function loaded(address) {
   return picture;
 }
 
-// The decoder's pictures of a run, by quantity, one for each step, or null.
+// The decoder's pictures of a run, by quantity, one for each step.
 async function bitmaps(addresses) {
-  const each = async (address) => address && createImageBitmap(await loaded(address));
+  const each = async (address) => createImageBitmap(await loaded(address));
   const all = Object.entries(addresses).map(async ([name, own]) => [name, await Promise.all(own.map(each))]);
   return Object.fromEntries(await Promise.all(all));
 }

@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor
 
 from sagviz import describe
-from sagviz.describe import DECODED
 from sagviz.html import data_uri, escape, grid, img
 from sagviz.image import enlarge, from_png, preview, to_png, to_webp
 from sagviz.models import Model
@@ -20,6 +19,7 @@ from sagviz.records.trace import Trace
 
 COUNT = 6  # steps in a strip
 LONGEST = 256  # pixels of a decoded picture of a step
+PREDICTED = ("x0_hat", "x0_guided")  # decoded, where there is a model
 SMALL = 50_000  # bytes of a PNG that is stored as it is
 
 
@@ -33,20 +33,22 @@ def picture(trace: Trace, longest: int | None = None) -> str | None:
     return data_uri(png if len(png) <= SMALL else to_webp(from_png(png), longest))
 
 
-def decoded(steps: Sequence[Step], model: Model | None) -> dict[str, list[str | None]]:
-    """The clean latents of the steps as the model's decoder shows them, as addresses by quantity;
-    `None` where a step has it not, nothing without a model.
-    """
-    if model is None:
-        return {}
-    return {name: [_decoded(name, step, model) for step in steps] for name in DECODED}
+class Decoder:
+    """A model that shows clean latents, none of them twice: runs share steps."""
 
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._known: dict[bytes, str] = {}
 
-def _decoded(name: str, step: Step, model: Model) -> str | None:
-    latents = getattr(step, name)
-    if latents is None:
-        return None
-    return data_uri(to_webp(model.decode(latents[:1])[0], LONGEST))
+    def show(self, steps: Sequence[Step]) -> dict[str, list[str]]:
+        """The predictions of the steps, as addresses by quantity."""
+        return {name: [self._picture(getattr(step, name)) for step in steps] for name in PREDICTED}
+
+    def _picture(self, latents: Tensor) -> str:
+        key = latents.numpy().tobytes()
+        if key not in self._known:
+            self._known[key] = data_uri(to_webp(self.model.decode(latents)[0], LONGEST))
+        return self._known[key]
 
 
 def strip(trace: Trace, at: float) -> str:

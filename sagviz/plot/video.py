@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from sagviz.checks import check_number, check_whole
@@ -52,13 +53,16 @@ class Film:
 
     @staticmethod
     def of(trace: Trace, panes: Sequence[str], model: Model | None) -> Film:
-        """With one colour scale for all steps."""
-        highest = {"attention": top(trace)}
+        """With one colour scale for all steps. A term's ends at the upper quartile of the steps'
+        largest, because one step alone may be far above all others.
+        """
+        largest: dict[str, list[float]] = {}
         for step in trace:
             for name in set(panes) & set(step.terms):
                 most = float(magnitude(step.terms[name], _size(step)).max())
-                highest[name] = max(most, highest.get(name, 0.0))
-        return Film(trace, panes, model, highest)
+                largest.setdefault(name, []).append(most)
+        ends = {name: float(np.quantile(sizes, 0.75)) for name, sizes in largest.items()}
+        return Film(trace, panes, model, {"attention": top(trace), **ends})
 
     def frames(self) -> Iterator[Image.Image]:
         """Of each kept step one, all of one size."""

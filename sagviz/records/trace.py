@@ -144,8 +144,8 @@ class Trace(trace_file.Content, Sequence[Step]):
             max_bytes: bounds the stored tensors; where all steps would be more, fewer are shown.
             image: which image of a batch, from 0.
             index: of the step at which it opens, and which it prints; the middle one where `None`.
-            model: from `load`, decodes what is clean, which comes on top of `max_bytes`; without it
-                latents have their previews.
+            model: from `load`, decodes the predictions, which come on top of `max_bytes`; without
+                it they have their previews.
 
         Raises:
             ArgumentError: the file cannot be written, or there is no such image or step.

@@ -13,7 +13,7 @@ import traitlets
 from sagviz.checks import check_kind
 from sagviz.errors import ArgumentError
 from sagviz.html import table
-from sagviz.models import Model, as_model
+from sagviz.models import Model
 from sagviz.player import PAGE_BYTES, fragment
 from sagviz.player.document import strips
 from sagviz.player.pack import pack
@@ -101,7 +101,7 @@ class Scrubber(View):
 
     Args:
         traces: one trace, or several of the same kind of model; loaded ones will do.
-        model: decodes the clean latents, once for each step; without it they have their previews.
+        model: decodes the predictions, two for each step; without it they have their previews.
         options: the traits below.
 
     Attributes:
@@ -133,8 +133,7 @@ class Scrubber(View):
         for trace in self.traces:
             wanted = "what sv.trace returned; sv.Trace.load(path) reads one from a file"
             check_kind("a trace", trace, Trace, wanted)
-        decoder = None if model is None else as_model(model)
-        super().__init__(pack(self.traces, PAGE_BYTES, model=decoder), **options)
+        super().__init__(pack(self.traces, PAGE_BYTES, model=model), **options)
         shown = {name: getattr(self.settings, name) for name in FOLLOWED}
         self.stage: Any = stage(self.traces, self.settings.data, self.notice, **shown)
         for name in FOLLOWED:
