@@ -53,9 +53,9 @@ class Player {
     this.root = make("div", { class: "sagviz-player", tabIndex: -1, "data-lm-suppress-shortcuts": "true" }, ...parts);
     this.root.addEventListener("keydown", (event) => this.key(event));
     lights(this.root);
-    // what stood there until now is the run as a story, for paper
-    const story = el.childNodes.length ? [make("div", { class: "story" }, ...el.childNodes)] : [];
-    el.replaceChildren(this.root, ...story);
+    // what stood there until now, unless it is another run's player, is the run as a story, for paper
+    const still = [...el.childNodes].filter((node) => !node.matches?.(".sagviz-player, .story"));
+    el.replaceChildren(this.root, make("div", { class: "story" }, ...still));
     this.arrange();
     this.tell();
     if (this.state.playing) this.play(true);

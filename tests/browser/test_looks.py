@@ -32,6 +32,9 @@ BEYOND = """view => [...view.querySelectorAll('img, input, button, select, canva
     .filter(node => node.offsetParent && !node.closest('.sag-board, [tabindex="0"]')
         && node.getBoundingClientRect().right > view.getBoundingClientRect().right + 1)
     .map(node => node.outerHTML.slice(0, 120))"""
+CUT = """view => [...view.querySelectorAll('.lm-TabBar-tabLabel')]
+    .filter(node => node.offsetParent && node.scrollWidth > node.clientWidth + 1)
+    .map(node => node.textContent)"""
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,7 @@ def test_large_widgets_are_for_a_projector(notebook: Notebook, width: int) -> No
     for name, view in zip(NAMES, page.locator(VIEWS).all(), strict=True):
         assert view.evaluate(SMALL) == [], name
         assert view.evaluate(BEYOND) == [], name
+        assert view.evaluate(CUT) == [], name
         if width > 1000 and name != "Playground":
             assert view.evaluate(LARGEST) >= 480, name
     notebook.run("for widget in widgets: widget.large = False")

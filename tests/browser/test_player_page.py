@@ -116,8 +116,10 @@ def reader(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
     """
     opened: list[Reader] = []
 
-    def open_(traces: Any, index: int | None = 0, **how: Any) -> Reader:
-        file = page(traces, tmp_path / f"{len(opened)}.html", index=index)
+    def open_(
+        traces: Any, index: int | None = 0, model: sv.Model | None = None, **how: Any
+    ) -> Reader:
+        file = page(traces, tmp_path / f"{len(opened)}.html", index=index, model=model)
         opened.append(Reader(browser, file, **how))
         return opened[-1]
 
@@ -226,6 +228,21 @@ def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opene
     below = inside[1:] & ~inside[:-1]
     assert (rim[1:][below] == MASK_COLOUR).all()
     assert not (rim[1:][~below & inside[1:]] == MASK_COLOUR).all(-1).any()
+
+
+def test_predictions_are_decoded_until_the_scales_move(
+    model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
+    """Then the guided one is a latent's preview again."""
+    step, shown = traces[1][4], reader(traces[1], index=4, model=model)
+    for name in ("x0_hat", "x0_guided"):
+        wanted = np.asarray(model.decode(getattr(step, name))[0], dtype=int)
+        assert np.abs(shown.pixels(name) - wanted).mean() < 10  # WebP
+    shown.scale("sag", 0.5)
+    assert shown.pixels("x0_guided").shape[:2] == tuple(step.x_t.shape[2:])
+    assert shown.pixels("x0_hat").shape == wanted.shape
+    shown.page.get_by_role("button", name="As it ran").click()
+    assert shown.pixels("x0_guided").shape == wanted.shape
 
 
 def test_the_margin_marks_the_cells_that_may_flip(
