@@ -402,7 +402,7 @@ def test_a_link_restores_the_view(traces: tuple[sv.Trace, ...], reader: Opener) 
 
 def test_it_prints_as_a_story(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
     """On paper the run stands in pictures and sentences below the step, and its settings."""
-    shown = reader(traces[1])
+    shown = reader(traces[1], width=718)  # A4 between its margins
     story = shown.page.locator(".story img")
     assert not story.first.is_visible()
     shown.page.emulate_media(media="print")
@@ -411,6 +411,7 @@ def test_it_prints_as_a_story(traces: tuple[sv.Trace, ...], reader: Opener) -> N
     assert all(picture.is_visible() for picture in story.all())
     assert shown.page.get_by_role("cell", name="5, DDIMScheduler").is_visible()
     assert not shown.page.locator(".choices").is_visible()
+    assert shown.page.evaluate("document.documentElement.scrollWidth") <= 718
 
 
 def test_a_term_lights_up_wherever_it_stands(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
