@@ -145,7 +145,7 @@ class Microscope(View):
         own = self.trace[settings.index].of_image(settings.image)
         after = outcome(self.trace, step, "under these settings", self._decoder)
         compared = (self._before(own), after, difference(own, step))
-        self.results.value = plot.Panels(compared, width=150, columns=3)._repr_html_()
+        self.results.value = plot.Panels(compared, width=200, columns=3)._repr_html_()
         self.formula.value = formula(step)._repr_html_()
         words = describe.of_step(step, self.trace.evaluations)
         covered = "Map and mask are covered: paint first."
@@ -199,6 +199,7 @@ class Microscope(View):
         left = column(self.controls, width="360px")
         right = column(self.results, self.cost, self.formula, self.words, width="400px")
         right.layout.flex = "2 1 400px"
+        right.add_class("sag-outcome")
         shown = (flow(left, right), self.panes, self.tabs, self.tabs_notice)
         lights = live(text("sag-style", f"<style>{lit(self.settings.kinds)}</style>"))
         head = (lights, heading("Microscope", PURPOSE), self._top(), self.notice)
