@@ -73,7 +73,10 @@ class Panel:
         """Title, picture and words take the rows of the grid that they stand in: where one title
         needs two lines, the pictures beside it still stand in line.
         """
-        figure = "margin:0;display:grid;grid-row:span 3;grid-template-rows:subgrid;gap:4px"
+        figure = (
+            "margin:0;display:grid;grid-row:span 3;grid-template-rows:subgrid;gap:4px;min-width:0;"
+            "overflow-wrap:anywhere"
+        )
         title = f"font-weight:600;{SMALL};align-self:end"
         words = f"{SMALL};line-height:1.35"
         marks = attributes({"style": figure, "data-shows": self.name})
