@@ -34,7 +34,7 @@ from sagviz.widgets.microscope.controls import Controls
 from sagviz.widgets.microscope.lit import lit
 from sagviz.widgets.microscope.mask_tab import MaskTab, attention_mask
 from sagviz.widgets.microscope.settings import StepSettings
-from sagviz.widgets.microscope.surface import large
+from sagviz.widgets.microscope.surface import enlarged
 from sagviz.widgets.microscope.tries import Tries
 
 PURPOSE = "One step of a run taken apart: change a setting, and see what it does and what it costs."
@@ -154,7 +154,7 @@ class Microscope(View):
         drawn = (self.tries.key, settings.image, settings.hidden, settings.decoded)
         if self._drawn != drawn:  # else only a scale has changed
             self._drawn = drawn
-            clean = large(self._draw_panes(step))
+            clean = enlarged(self._draw_panes(step))
             self.attention_tab.show(step, clean)
             self.mask_tab.show(step, clean)
 

@@ -79,7 +79,7 @@ if anywidget is not None:
         _css = (HERE / "surface.css").read_text(encoding="utf-8")
 
 
-def large(panel: Panel) -> Image.Image:
+def enlarged(panel: Panel) -> Image.Image:
     """Its picture, large enough to be pointed at; a surface keeps pixels square."""
     if panel.sharp:
         return enlarge(panel.image, SIDE)
