@@ -57,7 +57,7 @@ def nothing(page: Page) -> None:
 
 WIDGETS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "playground": ("sv.Playground(model)", playground),
-    "scrubber": ("sv.Scrubber(trace, index=20)", nothing),
+    "scrubber": ("sv.Scrubber(trace, model, index=20)", nothing),
     "microscope": ("sv.Microscope(model, trace)", nothing),
     "grid": (
         'sv.Grid(sweep, model=model, columns="cfg_scale", measure="sharpness", selected=(0, 3))',

@@ -128,6 +128,7 @@ _HOME = {
 VIEWERS |= {
     "trace": "sagviz.player:page",
     "trace fragment": "sagviz.player:fragment",
+    "trace video": "sagviz.plot.video:write",
     "sweep": "sagviz.player.sweep_page:page",
 }
 

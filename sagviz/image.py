@@ -24,6 +24,8 @@ PictureLike = Image.Image | NDArray[Any] | Tensor
 MaskLike = Tensor | NDArray[Any] | Image.Image | Sequence[Any]
 
 MAP_COLOURS = "viridis"  # perceptually uniform and safe for the colour-blind
+MASK_COLOUR = (204, 0, 153)  # of masked cells: magenta, which few pictures have
+MASK_TINT = 0.5  # its share there
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:

@@ -2,6 +2,7 @@
 quantity.
 """
 
+from sagviz.describe.quantities import DECODED as DECODED
 from sagviz.describe.quantities import NEAR as NEAR
 from sagviz.describe.quantities import QUANTITIES as QUANTITIES
 from sagviz.describe.quantities import facts as facts

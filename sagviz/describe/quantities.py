@@ -76,7 +76,7 @@ TABLE = (  # in the order of the method; each term's own stands before their sum
         "mask",
         "mask",
         "Mₜ",
-        "the {share:.0%} of the latent that SAG blurs; the rest is faded",
+        "the {share:.0%} of the latent that SAG blurs, tinted",
         "{source} {share:.0%} of the latent",
         "share",
     ),
@@ -96,9 +96,7 @@ TABLE = (  # in the order of the method; each term's own stands before their sum
         "the same noise put back; xₜ itself outside the mask",
         "share",
     ),
-    Quantity(
-        "sum", "sum of pushes", "", "what all terms add together; grey is nothing", needs="terms"
-    ),
+    Quantity("sum", "sum of pushes", "", "what all terms add together", needs="terms"),
     Quantity(
         "x0_guided",
         "guided prediction",
@@ -109,6 +107,7 @@ TABLE = (  # in the order of the method; each term's own stands before their sum
     ),
     Quantity("image", "finished picture", "", "what the decoder makes of the last latent"),
 )
+DECODED = ("x0_hat", "x0_blurred", "x0_guided")  # clean latents: a decoder makes pictures of them
 QUANTITIES: Mapping[str, Quantity] = {each.name: each for each in TABLE}
 
 
@@ -155,7 +154,7 @@ def _push(term: Term) -> str:
     made_of = [
         f"; made of {Term.kinds[name].title} at the run's own scale" for name in term.requires
     ]
-    return f"what {term.title} adds to the prediction; grey is nothing{''.join(made_of)}"
+    return f"what {term.title} adds to the prediction{''.join(made_of)}"
 
 
 def _source(step: Step, sag: SAG) -> str:

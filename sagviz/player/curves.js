@@ -35,10 +35,10 @@ function curves(place, data) {
     for (const name of names) {
       data.runs.forEach((run, r) => {
         const line = svg("path", { d: path(run, name, bottom, top), class: `line ${name}`, "stroke-dasharray": dashes(r, data.runs.length) });
-        chart.append(hued(line, data.hues[name]));
+        chart.append(hued(line, name, data.hues[name]));
       });
       const number = make("b", {});
-      key.append(hued(make("span", { class: `of ${name}` }, data.lines[name] + " ", number), data.hues[name]));
+      key.append(hued(make("span", { class: `of ${name}` }, data.lines[name] + " ", number), name, data.hues[name]));
       readouts.push({ name, number });
     }
     place.append(make("div", { class: "chart" }, key, chart));

@@ -11,6 +11,7 @@ from typing import Any
 
 from sagviz import html
 from sagviz.html import escape
+from sagviz.models import Model
 from sagviz.player.pack import one_image, opened, pack
 from sagviz.player.stills import strip
 from sagviz.records.about_runs import as_traces
@@ -24,6 +25,7 @@ SCRIPT = "\n".join(
 )
 # joined to SCRIPT by a widget, in place of START
 WIDGET = (HERE / "widget.js").read_text(encoding="utf-8")
+ADDRESS = (HERE / "address.js").read_text(encoding="utf-8")  # in its place on a page of its own
 START = """
 for (const place of document.querySelectorAll(".sagviz-data:not([data-started])")) {
   place.dataset.started = "";
@@ -43,6 +45,7 @@ def page(
     max_bytes: int = PAGE_BYTES,
     image: int = 0,
     index: int | None = None,
+    model: Model | None = None,
 ) -> Path:
     """Write one HTML file that shows the runs in lockstep: it opens from a disk, on a phone,
     offline.
@@ -55,6 +58,8 @@ def page(
         image: which image of a batch, from 0.
         index: of the step at which it opens, from 0, and which it prints; the middle one where
             `None`.
+        model: decodes the predictions, in pictures of 256 pixels at most that come on top of
+            `max_bytes`; without it they have their previews.
 
     Raises:
         ArgumentError: the file cannot be written, there is no trace, or no such image.
@@ -70,8 +75,8 @@ def page(
         fox.html
     """
     runs = as_traces(traces)
-    data = pack(runs, max_bytes, image=image, index=index)
-    return write(path, data["title"], _place(data, strips(runs, image, index)), START)
+    data = pack(runs, max_bytes, image=image, index=index, model=model)
+    return write(path, data["title"], _place(data, strips(runs, image, index)), ADDRESS)
 
 
 def write(path: str | Path, title: str, body: str, start: str) -> Path:

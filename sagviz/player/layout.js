@@ -57,7 +57,7 @@ function whatIf(player) {
   const rows = guided.map((run) => {
     const set = (scales) => player.change("scales", player.state.scales.with(run.number, scales));
     const knobs = run.terms.map((term) => knob(player, run, term, set));
-    const parts = run.terms.flatMap((term, i) => [i ? " + " : "", knobs[i].number, ` · Δ${term.title}`]);
+    const parts = knobs.flatMap(({ part }, i) => [i ? " + " : "", part]);
     const head = player.runs.length > 1 ? [make("h3", {}, player.label(run))] : [];
     return make("div", {}, ...head, ...knobs.map(({ node }) => node), make("p", { class: "formula" }, "guided x̂₀ = x̂₀ + ", ...parts));
   });
@@ -75,9 +75,10 @@ function knob(player, run, term, set) {
     const { rangeUnderflow, rangeOverflow } = input.validity; // between the slider's steps any number will do
     if (input.value && !rangeUnderflow && !rangeOverflow) set({ ...player.state.scales[run.number], [term.name]: input.valueAsNumber });
   });
-  const node = hued(make("div", { class: `knob of ${term.name}` }, make("span", {}, `${term.title} scale`), slide, box), hue);
-  const number = hued(make("b", { class: `of ${term.name}` }), hue);
-  const made = { node, run: run.number, term: term.name, slide, box, number };
+  const node = hued(make("div", { class: `knob of ${term.name}` }, make("span", {}, `${term.title} scale`), slide, box), term.name, hue);
+  const number = make("b", {});
+  const part = hued(make("span", { class: `of ${term.name}` }, number, ` · Δ${term.title}`), term.name, hue);
+  const made = { node, part, run: run.number, term: term.name, slide, box, number };
   player.knobs.push(made);
   return made;
 }
@@ -91,7 +92,8 @@ function figures(player) {
     const last = frame(apart, "");
     const legend = make("div", { class: "legend" });
     const words = make("p", { class: "words" });
-    const node = make("figure", { class: `pane ${name}` }, make("figcaption", {}, title), make("div", { class: "frames" }, ...frames, last), legend, words);
+    const figure = make("figure", { class: `pane ${name}` }, make("figcaption", {}, title), make("div", { class: "frames" }, ...frames, last), legend, words);
+    const node = hued(figure, name, player.data.hues[name]);
     return { name, title, node, canvases, frames, apart, last, legend, words };
   });
   return make("div", { class: "panes" }, ...player.figures.map(({ node }) => node));
@@ -101,12 +103,23 @@ function frame(canvas, label) {
   return make("div", { class: "frame" }, canvas, make("span", { class: "label" }, label));
 }
 
-// A colour bar with its two ends.
-function legendOf({ table, low, high }, tables) {
+// A colour bar with its two ends, or one colour and what it means.
+function legendOf({ table, low, high, open, colour, words }, tables) {
+  if (colour) {
+    const patch = make("span", { class: "patch" });
+    patch.style.background = `rgb(${colour})`;
+    return [patch, make("span", {}, words)];
+  }
   const stops = Array.from({ length: 9 }, (_, i) => tables[table].slice(96 * i - 3 * (i > 7), 96 * i - 3 * (i > 7) + 3).join(" "));
   const strip = make("span", { class: "strip" });
   strip.style.background = `linear-gradient(90deg, ${stops.map((stop) => `rgb(${stop})`).join()})`;
-  return [make("span", {}, low.toFixed(low ? 1 : 0)), strip, make("span", {}, high.toFixed(1))];
+  return [make("span", {}, written(low)), strip, make("span", {}, `${open ? "≥ " : ""}${written(high)}`)];
+}
+
+// A number as it stands beside a colour bar.
+function written(number) {
+  const size = Math.abs(number);
+  return size < 0.1 ? `${Number(number.toPrecision(2))}` : number.toFixed(size < 1 ? 2 : 1);
 }
 
 // What is shown, and how: folded away until it is wanted.
@@ -117,6 +130,7 @@ function choices(player) {
   }));
   panes.forEach((label, i) => (label.dataset.pane = player.data.panes[i][0]));
   const looks = [
+    ...(player.runs.some((run) => run.decoded.x0_hat) ? [["decoded", "decoded pictures"]] : []),
     ["smooth", "smooth previews"], ["over", "maps over the picture"], ["sized", "pushes as sizes, not colours"], ["own", "colour scale of this step alone"],
   ].map(([name, words]) => tick(words, player.state[name], (on) => player.change(name, on)));
   return make("details", { class: "choices" }, make("summary", {}, "Choose pictures"),

@@ -18,9 +18,10 @@ from sagviz.checks import check_number, check_whole
 from sagviz.describe import QUANTITIES
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import SAG, Term
-from sagviz.image import heat_map
+from sagviz.image import MASK_COLOUR, MASK_TINT, heat_map
+from sagviz.models import Model, as_model
 from sagviz.player.planes import Plane, colours, cost, planes
-from sagviz.player.stills import picture, spread
+from sagviz.player.stills import Decoder, picture, spread
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -35,6 +36,7 @@ def pack(
     max_steps: int = 999,
     image: int = 0,
     index: int | None = None,
+    model: Model | None = None,
 ) -> dict[str, Any]:
     """The player's data, ready for JSON.
 
@@ -46,6 +48,7 @@ def pack(
         image: which image of a batch.
         index: of the step at which it opens, from 0, or the nearest that the longest run keeps;
             its middle one, where something is seen already, where `None`.
+        model: decodes the predictions; without it they have their previews.
 
     Raises:
         ArgumentError: no trace, or no such image or step.
@@ -55,7 +58,15 @@ def pack(
     at = opened(whole, index)
     max_bytes = int(check_number("max_bytes", max_bytes))
     count = min(max_steps, max_bytes // sum(max(map(cost, trace)) for trace in whole))
-    runs = [_run(trace, spread(trace.steps, count, at), colours(trace, whole)) for trace in whole]
+    kept = [spread(trace.steps, count, at) for trace in whole]
+    decoder = None if model is None else Decoder(as_model(model))
+    runs = [
+        {
+            **_run(trace, steps, colours(trace, whole)),
+            "decoded": decoder.show(steps) if decoder else {},
+        }
+        for trace, steps in zip(whole, kept, strict=True)
+    ]
     terms = {term.name: type(term) for each in traces for term in each.settings.guidance.terms}
     panes = _panes(runs, terms)
     return {
@@ -67,6 +78,7 @@ def pack(
         "hues": {name: kind.colour for name, kind in terms.items()},
         **_charts(runs, terms),
         "near": describe.NEAR,
+        "masked": {"colour": MASK_COLOUR, "tint": MASK_TINT},
         "colours": {name: _table(name) for name in ("viridis", "magma", "PuOr")},
     }
 

@@ -1,6 +1,6 @@
 // How each quantity of a step becomes a picture with a legend.
 // `look` is what the reader chose and what holds for the whole page:
-// {scales: one set for each run, sized, own, over, limits and tables by colour map}.
+// {scales: one set for each run, decoded, sized, own, over, limits by quantity, tables by colour map, masked: colour and tint}.
 
 // The plane that a pane shows, or null where the step lacks it.
 function quantity(name, run, step, look) {
@@ -15,17 +15,30 @@ function quantity(name, run, step, look) {
   return { ...map, values: map.values.map((value) => value - step.threshold) };
 }
 
-// {image: pixels, legend: {table, low, high} for maps, margin: the map whose cells near 0 are to be marked}, or null.
+// {bitmap: what the decoder made, or image: pixels, legend: {table, low, high, open: whether more than high may be} for maps, margin: the map whose cells near 0 are to be marked, mask: the one whose
+// rim is to be drawn, more: words about this very picture}, or null.
 function picture(name, run, step, look) {
   const shown = quantity(name, run, step, look);
   if (!shown) return null;
+  const bitmap = look.decoded && decodedStep(name, run, step, look.scales[run.number]);
+  if (bitmap) return { bitmap };
   const below = look.over ? plane(run, step, "x0_hat") : null;
   const isPush = name === "sum" || name in look.scales[run.number];
-  if (name === "mask") return { image: spotlight(plane(run, step, "x0_hat"), shown) };
-  if (name === "attention") return coloured(shown, "viridis", look, below);
-  if (name === "margin") return { ...coloured(shown, "PuOr", look, below), margin: shown };
-  if (isPush && look.sized) return coloured(size(shown), "magma", look, below);
-  return { image: colourPixels(shown) };
+  if (name === "mask") return { image: tinted(plane(run, step, "x0_hat"), shown, look.masked), mask: shown, legend: { colour: look.masked.colour, words: "blurred" } };
+  if (name === "attention") return coloured(shown, "viridis", name, look, below);
+  if (name === "margin") return { ...coloured(shown, "PuOr", name, look, below), margin: shown };
+  if (isPush && look.sized) {
+    const sizes = size(shown);
+    const made = coloured(sizes, "magma", name, look, below);
+    return { ...made, legend: { ...made.legend, open: !look.own }, more: `; size per cell, here at most ${written(ownRange(sizes.values)[1])}` };
+  }
+  return { image: colourPixels(shown), more: isPush ? "; grey is nothing" : "" };
+}
+
+// What the decoder made of it; of the guided prediction only at the scales of the run, because others are made anew from latents.
+function decodedStep(name, run, step, scales) {
+  const moved = name === "x0_guided" && run.terms.some((term) => scales[term.name] !== term.scale);
+  return moved ? null : run.bitmaps[name]?.[run.steps.indexOf(step)];
 }
 
 // How far two runs are apart in each cell: 0 is equal, 1 half the way from black to white.
@@ -33,11 +46,11 @@ function difference(name, runs, steps, look) {
   const [a, b] = runs.map((run, i) => quantity(name, run, steps[i], look));
   if (!a || !b || a.values.length !== b.values.length) return null;
   const apart = a.channels === 1 ? minus(a, b) : minus(clipped(a), clipped(b));
-  return coloured(size(apart), "magma", { ...look, limits: { magma: [0, 1] } }, null);
+  return coloured(size(apart), "magma", "difference", look, null);
 }
 
-function coloured(map, table, look, below) {
-  const [low, high] = look.own ? ownRange(map.values, table) : look.limits[table];
+function coloured(map, table, name, look, below) {
+  const [low, high] = look.own ? ownRange(map.values, table) : look.limits[name];
   const image = mapPixels(map, low, high, look.tables[table]);
   return { image: below ? overlay(image, below) : image, legend: { table, low, high } };
 }
@@ -48,47 +61,74 @@ function ownRange(values, table) {
   return [table === "PuOr" ? -top : 0, top];
 }
 
-// One range for all steps and runs, for each colour map.
+// One range for all steps and runs, for each quantity.
 function limitsOf(runs) {
   const top = Math.max(1, ...runs.map((run) => run.planes.attention?.high ?? 0));
   const thresholds = runs.flatMap((run) => run.steps.map((step) => step.threshold ?? 1));
   const margin = Math.max(...thresholds.map((threshold) => Math.max(Math.abs(top - threshold), Math.abs(threshold))));
-  return { viridis: [0, top], PuOr: [-margin, margin], magma: [0, largestPush(runs)] };
+  return { attention: [0, top], margin: [-margin, margin], difference: [0, 1], ...pushLimits(runs) };
 }
 
-// Of all terms and their sum, at the scales of the runs.
-function largestPush(runs) {
-  let most = 0;
+// Of each term and of their sum, at the scales of the runs: a weak term has a range of its own, or it would be dark beside a
+// strong one; and it ends at the upper quartile of the steps' largest, because one step alone may be far above all others.
+function pushLimits(runs) {
+  const largest = {};
   for (const run of runs) {
-    const scales = scalesOf(run);
-    for (const names of [...Object.keys(scales).map((name) => [name]), Object.keys(scales)]) {
-      for (const step of run.steps) most = Math.max(most, ...size(push(run, step, scales, names)).values);
+    const scales = scalesOf(run), terms = Object.keys(scales);
+    for (const [name, parts] of [...terms.map((term) => [term, [term]]), ["sum", terms]]) {
+      (largest[name] ??= []).push(...run.steps.map((step) => ownRange(size(push(run, step, scales, parts)).values)[1]));
     }
   }
-  return most || 1;
+  const end = (sizes) => sizes.sort((a, b) => a - b)[Math.floor(0.75 * (sizes.length - 1))] || Math.max(...sizes) || 1;
+  return Object.fromEntries(Object.entries(largest).map(([name, sizes]) => [name, [0, end(sizes)]]));
 }
 
 function scalesOf(run) {
   return Object.fromEntries(run.terms.map((term) => [term.name, term.scale]));
 }
 
-// Puts a picture on a canvas, pixel for pixel; a margin is enlarged, so that its doubtful cells can be marked by dots.
-function paint(canvas, { image, margin }, near) {
-  const factor = margin ? Math.max(1, Math.floor(256 / image.width)) : 1;
+// Puts a picture on a canvas, pixel for pixel; one whose cells are to be marked is enlarged.
+function paint(canvas, { bitmap, image, margin, mask }, { near, masked }) {
+  if (bitmap) {
+    Object.assign(canvas, { width: bitmap.width, height: bitmap.height }).getContext("2d").drawImage(bitmap, 0, 0);
+    return;
+  }
+  const factor = margin || mask ? Math.max(1, Math.floor(256 / image.width)) : 1;
   if (canvas.width !== image.width * factor || canvas.height !== image.height * factor) {
     canvas.width = image.width * factor;
     canvas.height = image.height * factor;
   }
   const context = canvas.getContext("2d");
   context.putImageData(image, 0, 0);
-  if (!margin) return;
+  if (!margin && !mask) return;
   context.imageSmoothingEnabled = false;
   context.drawImage(canvas, 0, 0, image.width, image.height, 0, 0, canvas.width, canvas.height);
-  const [across, down] = [canvas.width / margin.width, canvas.height / margin.height];
-  margin.values.forEach((value, i) => {
+  if (mask) rim(context, mask, masked.colour);
+  else dots(context, margin, near);
+}
+
+// A line around the cells of a mask, inside them; the frame has none.
+function rim(context, { width, height, values }, colour) {
+  const [across, down] = [context.canvas.width / width, context.canvas.height / height];
+  const line = Math.max(1, across / 4);
+  context.fillStyle = `rgb(${colour})`;
+  values.forEach((inside, i) => {
+    if (!inside) return;
+    const x = i % width, y = Math.floor(i / width), [left, top] = [x * across, y * down];
+    if (x > 0 && !values[i - 1]) context.fillRect(left, top, line, down);
+    if (x < width - 1 && !values[i + 1]) context.fillRect(left + across - line, top, line, down);
+    if (y > 0 && !values[i - width]) context.fillRect(left, top, across, line);
+    if (y < height - 1 && !values[i + width]) context.fillRect(left, top + down - line, across, line);
+  });
+}
+
+// Marks the cells that are near 0.
+function dots(context, { width, height, values }, near) {
+  const [across, down] = [context.canvas.width / width, context.canvas.height / height];
+  values.forEach((value, i) => {
     if (Math.abs(value) > near) return;
     context.beginPath();
-    context.arc(((i % margin.width) + 0.5) * across, (Math.floor(i / margin.width) + 0.5) * down, across / 6, 0, 7);
+    context.arc(((i % width) + 0.5) * across, (Math.floor(i / width) + 0.5) * down, across / 6, 0, 7);
     context.fillStyle = "#000";
     context.fill();
     context.lineWidth = across / 16;

@@ -82,11 +82,11 @@ function mapPixels({ height, width, values }, low, high, table) {
   return image;
 }
 
-// The picture where the mask is 1, faded to near white elsewhere.
-function spotlight(picture, mask) {
+// The picture, tinted where the mask is 1.
+function tinted(picture, mask, { colour, tint }) {
   const image = colourPixels(picture);
   mask.values.forEach((inside, i) => {
-    if (!inside) for (let c = 0; c < 3; c++) image.data[4 * i + c] = 255 - 0.15 * (255 - image.data[4 * i + c]);
+    if (inside) for (let c = 0; c < 3; c++) image.data[4 * i + c] = (1 - tint) * image.data[4 * i + c] + tint * colour[c];
   });
   return image;
 }
@@ -105,11 +105,24 @@ function overlay(map, picture) {
   return image;
 }
 
-// A finished picture (a data: address) as a plane.
-async function decoded(address) {
+// A picture of a data: address.
+async function loaded(address) {
   const picture = new Image();
   picture.src = address;
   await picture.decode();
+  return picture;
+}
+
+// The decoder's pictures of a run, by quantity, one for each step.
+async function bitmaps(addresses) {
+  const each = async (address) => createImageBitmap(await loaded(address));
+  const all = Object.entries(addresses).map(async ([name, own]) => [name, await Promise.all(own.map(each))]);
+  return Object.fromEntries(await Promise.all(all));
+}
+
+// A finished picture (a data: address) as a plane.
+async function decoded(address) {
+  const picture = await loaded(address);
   const { naturalWidth: width, naturalHeight: height } = picture;
   const context = new OffscreenCanvas(width, height).getContext("2d");
   context.drawImage(picture, 0, 0);

@@ -16,10 +16,21 @@ function make(tag, attributes, ...children) {
   return node;
 }
 
-// Gives an element the colour of a term; the style sheet adapts it to dark pages.
-function hued(node, colour) {
-  if (colour) node.style.setProperty("--term", colour);
+// Makes an element one of a term's, in its colour; the style sheet adapts it to dark pages.
+function hued(node, term, colour) {
+  if (!colour) return node;
+  node.style.setProperty("--term", colour);
+  node.dataset.term = term;
   return node;
+}
+
+// A term that is pointed at, or whose scale has the focus, lights up wherever it stands: slider, formula, picture, curve.
+function lights(root) {
+  const light = () => {
+    const at = root.querySelector("[data-term]:hover") ?? root.querySelector("[data-term]:focus-within");
+    for (const node of root.querySelectorAll("[data-term]")) node.classList.toggle("lit", node.dataset.term === at?.dataset.term);
+  };
+  for (const event of ["pointerover", "pointerout", "focusin", "focusout"]) root.addEventListener(event, light);
 }
 
 // Changes a text only where it is another, so that the page need not be laid out anew.
@@ -34,13 +45,17 @@ class Player {
     Object.assign(this, { data, changed, runs: data.runs, limits: limitsOf(data.runs) });
     this.tables = Object.fromEntries(Object.entries(data.colours).map(([name, table]) => [name, fromBase64(table)]));
     this.longest = this.runs.reduce((a, b) => (b.steps.length > a.steps.length ? b : a));
-    const looks = { smooth: false, over: false, sized: false, own: false };
-    this.state = { index: data.index, panes: data.shown, playing: false, view: "beside", front: 0, base: 0, speed: 10, scales: this.runs.map(scalesOf), ...looks, ...state };
+    const looks = { decoded: true, smooth: false, over: false, sized: true, own: false };
+    this.unchanged = { index: data.index, panes: data.shown, playing: false, view: "beside", front: 0, base: 0, speed: 10, scales: this.runs.map(scalesOf), ...looks };
+    this.state = { ...this.unchanged, ...state };
     this.knobs = [];
     const parts = [bar(this), whatIf(this), make("div", { class: "stage" }, views(this), figures(this)), choices(this), settings(this)];
     this.root = make("div", { class: "sagviz-player", tabIndex: -1, "data-lm-suppress-shortcuts": "true" }, ...parts);
     this.root.addEventListener("keydown", (event) => this.key(event));
-    el.replaceChildren(this.root);
+    lights(this.root);
+    // what stood there until now, unless it is another run's player, is the run as a story, for paper
+    const still = [...el.childNodes].filter((node) => !node.matches?.(".sagviz-player, .story"));
+    el.replaceChildren(this.root, make("div", { class: "story" }, ...still));
     this.arrange();
     this.tell();
     if (this.state.playing) this.play(true);
@@ -144,12 +159,13 @@ class Player {
   // The pictures of one quantity: a run's own, or how far two runs are apart.
   draw(figure, steps) {
     const { name, canvases, frames, apart } = figure;
-    const look = { ...this.state, tables: this.tables, limits: this.limits };
+    const look = { ...this.state, tables: this.tables, limits: this.limits, masked: this.data.masked };
     figure.drawn = []; // for `tell`
     const fill = (canvas, made, what, run) => {
       figure.drawn.push({ canvas, legend: made?.legend, what: made ? what : NONE, run });
       if (canvas.classList.contains("none") === Boolean(made)) canvas.classList.toggle("none");
-      if (made) paint(canvas, made, this.data.near);
+      if (canvas.classList.contains("decoded") !== Boolean(made?.bitmap)) canvas.classList.toggle("decoded");
+      if (made) paint(canvas, made, this.data);
       else blank(canvas, this.runs[0].planes.x0_hat.shape);
     };
     if (this.state.view === "difference") {
@@ -158,7 +174,9 @@ class Player {
       fill(apart, made, `how far ${pair.map((r) => this.label(this.runs[r])).join(" and ")} are apart`);
     } else {
       this.runs.forEach((run, r) => {
-        if (!frames[r].hidden) fill(canvases[r], picture(name, run, steps[r], look), steps[r].words[name] ?? run.words[name], this.runs.length > 1 && this.label(run));
+        if (frames[r].hidden) return;
+        const made = picture(name, run, steps[r], look);
+        fill(canvases[r], made, `${steps[r].words[name] ?? run.words[name]}${made?.more ?? ""}`, this.runs.length > 1 && this.label(run));
       });
     }
   }
@@ -205,7 +223,7 @@ class Player {
 // Draws the data of `sagviz.player` into an element, once its planes are unpacked.
 async function render(el, data, state = {}, changed = () => {}) {
   const runs = await Promise.all(data.runs.map(async (run, number) => ({
-    ...run, number, buffer: await inflate(run.packed), image: run.picture && (await decoded(run.picture)),
+    ...run, number, buffer: await inflate(run.packed), image: run.picture && (await decoded(run.picture)), bitmaps: await bitmaps(run.decoded),
   })));
   return new Player(el, { ...data, runs }, state, changed);
 }

@@ -12,11 +12,14 @@ from torch import Tensor
 from sagviz import describe
 from sagviz.html import data_uri, escape, grid, img
 from sagviz.image import enlarge, from_png, preview, to_png, to_webp
+from sagviz.models import Model
 from sagviz.player.planes import colours
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
 COUNT = 6  # steps in a strip
+LONGEST = 256  # pixels of a decoded picture of a step
+PREDICTED = ("x0_hat", "x0_guided")  # decoded, where there is a model
 SMALL = 50_000  # bytes of a PNG that is stored as it is
 
 
@@ -28,6 +31,24 @@ def picture(trace: Trace, longest: int | None = None) -> str | None:
         return None
     png = trace.pictures[0]
     return data_uri(png if len(png) <= SMALL else to_webp(from_png(png), longest))
+
+
+class Decoder:
+    """A model that shows clean latents, none of them twice: runs share steps."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._known: dict[bytes, str] = {}
+
+    def show(self, steps: Sequence[Step]) -> dict[str, list[str]]:
+        """The predictions of the steps, as addresses by quantity."""
+        return {name: [self._picture(getattr(step, name)) for step in steps] for name in PREDICTED}
+
+    def _picture(self, latents: Tensor) -> str:
+        key = latents.numpy().tobytes()
+        if key not in self._known:
+            self._known[key] = data_uri(to_webp(self.model.decode(latents)[0], LONGEST))
+        return self._known[key]
 
 
 def strip(trace: Trace, at: float) -> str:

@@ -255,6 +255,6 @@ def atlas(
         guidance = CFG(3.0)
     run, whole, left_out = all_terms(model, as_guidance(guidance), step, options)
     words = f"“{prompt}”" if prompt else "no prompt"
-    at = f"step {whole.index} of {run.evaluations}, run with {as_guidance(guidance)}"
+    at = f"step {whole.number} of {run.evaluations}, run with {as_guidance(guidance)}"
     title = f"{words}, seed {run.settings.seed}, {at}"
     return Atlas(whole, model.latent_rgb, title, left_out)

@@ -14,19 +14,20 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sagviz.files import save
-from sagviz.html import img
+from sagviz.html import attributes, img
 from sagviz.image import to_png
 
 FONT = "font-family:system-ui,sans-serif;color:inherit"
+SMALL = "font-size:var(--sagviz-small,13px)"  # of words beside pictures; large widgets set it
 GAP = 14  # pixels between panels
 DPI = 200  # pixels an inch of saved figures
 
 
-def tag(image: Image.Image, alt: str) -> str:
-    """An `<img>` that holds its picture, as wide as its place; pixels stay square, as latents and
-    maps need it.
+def tag(image: Image.Image, alt: str, sharp: bool = True) -> str:
+    """An `<img>` that holds its picture, as wide as its place; pixels stay square where it is
+    `sharp`, as latents and maps need it.
     """
-    style = "width:100%;height:auto;display:block;image-rendering:pixelated"
+    style = f"width:100%;height:auto;display:block{';image-rendering:pixelated' * sharp}"
     return img(to_png(image), alt, style=style)
 
 
@@ -51,6 +52,8 @@ class Panel:
         title: above it.
         words: below it.
         name: of the quantity that it shows, such as "x_t" or a term's name.
+        legend: what its colours mean, HTML of `plot.legend`.
+        sharp: whether its pixels stay squares: those of latents, maps and masks do.
 
     Example:
         >>> from PIL import Image
@@ -63,25 +66,31 @@ class Panel:
     title: str
     words: str = ""
     name: str = ""
+    legend: str = ""
+    sharp: bool = True
 
     def _repr_html_(self) -> str:
         """Title, picture and words take the rows of the grid that they stand in: where one title
         needs two lines, the pictures beside it still stand in line.
         """
-        figure = "margin:0;display:grid;grid-row:span 3;grid-template-rows:subgrid;gap:4px"
-        title = "font-weight:600;font-size:13px;align-self:end"
-        words = "font-size:13px;line-height:1.35"
+        figure = (
+            "margin:0;display:grid;grid-row:span 3;grid-template-rows:subgrid;gap:4px;min-width:0;"
+            "overflow-wrap:anywhere"
+        )
+        title = f"font-weight:600;{SMALL};align-self:end"
+        words = f"{SMALL};line-height:1.35"
+        marks = attributes({"style": figure, "data-shows": self.name})
         return (
-            f'<figure style="{figure}"><figcaption style="{title}">{escape(self.title)}'
-            f"</figcaption>{tag(self.image, f'{self.title}: {self.words}')}"
-            f'<div style="{words}">{escape(self.words)}</div></figure>'
+            f'<figure{marks}><figcaption style="{title}">{escape(self.title)}'
+            f"</figcaption>{tag(self.image, f'{self.title}: {self.words}', self.sharp)}"
+            f'<div style="{words}">{self.legend}{escape(self.words)}</div></figure>'
         )
 
 
 @dataclass(frozen=True)
 class Panels:
     """Pictures side by side, in as few rows as the page allows and as even ones; none alone in the
-    last row, but on the narrowest page.
+    last row, but on the narrowest page. A page that sets `--sagviz-width` in CSS has them as wide.
 
     Attributes:
         panels: from left to right.
@@ -115,11 +124,12 @@ class Panels:
         fewest = min(self.columns, count)
         even = sorted({-(-count // rows) for rows in range(2, count)}, reverse=True)
         fitting = [n for n in even if n > fewest and count % n != 1]
+        width = f"var(--sagviz-width,{self.width}px)"
         shares = {n: f"(100% - {GAP * (n - 1)}px)/{n} - .5px" for n in (*fitting, fewest)}
-        rooms = [n * (self.width + GAP) - GAP for n in (count, *fitting)]
+        rooms = [f"{n}*({width} + {GAP}px) - {GAP}px" for n in (count, *fitting)]
         narrow = zip(shares.values(), rooms, strict=True)
-        least = [f"min({share},({room}px - 100%)*999)" for share, room in narrow]
-        return [f"min({self.width}px,{shares[fewest]})", *least]
+        least = [f"min({share},({room} - 100%)*999)" for share, room in narrow]
+        return [f"min({width},{shares[fewest]})", *least]
 
     def figure(self) -> Figure:
         """The same as one matplotlib figure, in a single row."""
@@ -167,7 +177,10 @@ class Strip:
         style = f"display:grid;grid-template-columns:{columns};gap:4px;min-width:100%"
         cells = [_words(name, above) for name in ("", *self.columns)]
         for name, panels in self.rows:
-            cells += [_words(name, before), *(tag(panel.image, panel.words) for panel in panels)]
+            cells += [
+                _words(name, before),
+                *(tag(panel.image, panel.words, panel.sharp) for panel in panels),
+            ]
         return (
             f'<div style="overflow-x:auto;{FONT}" tabindex="0" role="group">'
             f'<div style="{style}">{"".join(cells)}</div></div>'

@@ -9,7 +9,7 @@ from html import escape
 from sagviz import measure
 from sagviz.guidance import colour_of, title_of
 from sagviz.html import attributes
-from sagviz.plot.display import FONT
+from sagviz.plot.display import FONT, SMALL
 from sagviz.records.about_runs import about_runs
 from sagviz.records.step import Step
 
@@ -107,10 +107,10 @@ def _summand(part: Part) -> str:
     scale = abs(part.scale)
     title = escape(title_of(part.name))
     numbers = f"{title}: {scale:g} × {part.length:.3f} = {abs(part.scaled):.3f}"
-    return _block(f"{scale:g} · ({part.symbol})", numbers, colour_of(part.name))
+    return _block(f"{scale:g} · ({part.symbol})", numbers, colour_of(part.name), part.name)
 
 
-def _block(symbol: str, numbers: str, colour: str = "currentColor") -> str:
+def _block(symbol: str, numbers: str, colour: str = "currentColor", name: str = "") -> str:
     """A summand over its numbers, underlined in its colour; of one height, with or without
     subscripts.
     """
@@ -118,8 +118,9 @@ def _block(symbol: str, numbers: str, colour: str = "currentColor") -> str:
         "font:italic 20px/34px Georgia,serif;height:34px;white-space:nowrap;border-bottom:3px"
         f" solid {colour}"
     )
-    below = f'<div style="font-size:13px;line-height:1.7;white-space:nowrap">{numbers}</div>'
-    return f'<div><div style="{style}">{symbol}</div>{below}</div>'
+    below = f'<div style="{SMALL};line-height:1.7;white-space:nowrap">{numbers}</div>'
+    marks = attributes({"data-shows": name})
+    return f'<div{marks}><div style="{style}">{symbol}</div>{below}</div>'
 
 
 def _sign(sign: str) -> str:

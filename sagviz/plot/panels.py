@@ -12,15 +12,17 @@ from sagviz import describe, measure
 from sagviz.describe import QUANTITIES
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import Term
-from sagviz.image import heat_map
+from sagviz.image import MAP_COLOURS, MASK_COLOUR, heat_map
 from sagviz.models import Model
 from sagviz.plot.display import Panel, Panels, Strip
+from sagviz.plot.legend import bar, swatch, written
 from sagviz.plot.pictures import TERM_COLOURS, StepPictures, magnitude, top
 from sagviz.records.about_runs import about_runs, as_traces
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
 BEFORE_TERMS = ("x_t", "x0_hat", "attention", "mask", "x0_blurred", "x_degraded")
+MASK = f"rgb{MASK_COLOUR}"
 IN_STRIP = ("x_t", "x0_hat", "attention", "mask", "x0_guided")
 
 
@@ -54,15 +56,29 @@ def _panel(name: str, pictures: StepPictures) -> Panel:
     quantity = QUANTITIES[name]
     scale = f"; colours from 0 to {pictures.highest:.1f}" if name == "attention" else ""
     words = quantity.details.format(**describe.facts(pictures.step))
-    return Panel(pictures.of(name), quantity.title, f"{words}{scale}", name)
+    return Panel(
+        pictures.of(name),
+        quantity.title,
+        f"{words}{scale}",
+        name,
+        _legend(name, pictures.highest),
+        pictures.is_sharp(name),
+    )
+
+
+def _legend(name: str, highest: float) -> str:
+    if name == "attention":
+        return bar(MAP_COLOURS, 0, highest)
+    return swatch(MASK, "blurred") if name == "mask" else ""
 
 
 def _term_panel(kind: type[Term], term: Tensor, size: tuple[int, int]) -> Panel:
     lengths = magnitude(term, (size[1], size[0]))
     most = float(lengths.max())
-    words = f"size per cell of the direction added, before its scale; bright is {most:.2f}"
+    words = f"size per cell of the direction added, before its scale; at most {written(most)}"
     picture = Image.fromarray(heat_map(lengths, 0, most, TERM_COLOURS))
-    return Panel(picture, f"{kind.title}: {kind.formula}", words, kind.name)
+    legend = bar(TERM_COLOURS, 0, most)
+    return Panel(picture, f"{kind.title}: {kind.formula}", words, kind.name, legend)
 
 
 @about_runs
@@ -107,7 +123,8 @@ def _small(name: str, pictures: StepPictures) -> Panel:
     if name == "mask":
         more = f", {measure.coverage(step):.0%} of the latent"
     words = f"{quantity.noun} at step {step.number}{more}"
-    return Panel(pictures.of(name), quantity.symbol, words, name)
+    sharp = pictures.is_sharp(name)
+    return Panel(pictures.of(name), quantity.symbol, words, name, sharp=sharp)
 
 
 def triptych(traces: Sequence[Trace]) -> Panels:
@@ -130,4 +147,5 @@ def _finished(trace: Trace) -> Panel:
     prompt = f"“{settings.caption}”" if settings.caption else "no prompt"
     steps = f", {settings.steps} steps" if settings.caption else ""
     words = f"{prompt}, seed {settings.seed}{steps}"
-    return Panel(trace.image, describe.of_guidance(settings.guidance), words, "image")
+    name = describe.of_guidance(settings.guidance)
+    return Panel(trace.image, name, words, "image", sharp=False)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from sagviz.describe import DECODED
 from sagviz.errors import TraceError
-from sagviz.image import enlarge, heat_map, preview
+from sagviz.image import MASK_COLOUR, MASK_TINT, enlarge, heat_map, preview
 from sagviz.models import Model, as_model
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -49,12 +51,24 @@ def over(image: Image.Image, colours: np.ndarray[Any, Any], weight: float = 0.6)
     return Image.blend(grey, layer, weight)
 
 
-def spotlight(image: Image.Image, mask: Tensor) -> Image.Image:
-    """The picture where the (1, H, W) mask is 1, faded to near white elsewhere."""
-    base = enlarge(image, SHOWN)
-    inside = Image.fromarray((mask[0].numpy() * 255).astype(np.uint8))
-    faded = Image.blend(base, Image.new("RGB", base.size, "white"), 0.85)
-    return Image.composite(base, faded, inside.resize(base.size, Image.Resampling.NEAREST))
+def tinted(image: Image.Image, mask: Tensor) -> Image.Image:
+    """The picture, tinted and outlined where the (1, H, W) mask is 1."""
+    base = enlarge(image, SHOWN).convert("RGB")
+    cells = Image.fromarray((mask[0].numpy() * 255).astype(np.uint8))
+    inside = cells.resize(base.size, Image.Resampling.NEAREST)
+    colour = Image.new("RGB", base.size, MASK_COLOUR)
+    shown = Image.composite(Image.blend(base, colour, MASK_TINT), base, inside)
+    width = max(1, base.width // mask.shape[-1] // 4)
+    shown.paste(colour, mask=Image.fromarray(rim(np.asarray(inside) > 0, width)))
+    return shown
+
+
+def rim(inside: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """What of these pixels is at most `width` from one that is not; the frame is no such border."""
+    (height, breadth), padded = inside.shape, np.pad(inside, width, mode="edge")
+    sides = ((0, width), (2 * width, width), (width, 0), (width, 2 * width))
+    near = [padded[y : y + height, x : x + breadth] for y, x in sides]
+    return inside & ~np.logical_and.reduce(near)
 
 
 def magnitude(term: Tensor, size: tuple[int, int]) -> Tensor:
@@ -80,11 +94,32 @@ class StepPictures:
 
     @cached_property
     def clean(self) -> Image.Image:
-        """The prediction, over which maps are laid."""
+        """The prediction."""
         return self.latent(self.step.x0_hat)
+
+    @cached_property
+    def below(self) -> Image.Image:
+        """The same, large enough for maps over it."""
+        factor = max(1, -(-SHOWN // min(self.clean.size)))
+        size = (self.clean.width * factor, self.clean.height * factor)
+        kinds = Image.Resampling
+        return self.clean.resize(size, kinds.NEAREST if self.is_sharp("x0_hat") else kinds.BICUBIC)
+
+    def is_sharp(self, name: str) -> bool:
+        """Whether the pixels of that picture are the cells of a latent or a map."""
+        return self.model is None or name not in DECODED
 
     def latent(self, latents: Tensor) -> Image.Image:
         return show(latents, self.trace, self.model)
+
+    def noisy(self, latents: Tensor) -> Image.Image:
+        """A noisy latent in its own cells, whatever decodes the clean ones: a decoder has never
+        seen such noise.
+        """
+        trace = self.trace
+        if trace.latent_rgb is None and self.model is not None:
+            trace = replace(trace, latent_rgb=as_model(self.model).latent_rgb)
+        return show(latents / self.step.level.norm, trace, None)
 
     def of(self, name: str) -> Image.Image:
         """The picture of a quantity that the step has."""
@@ -92,9 +127,11 @@ class StepPictures:
         if name == "x0_hat":
             return self.clean
         if name == "attention":
-            return over(self.clean, heat_map(value[0], 0, self.highest))
+            return over(self.below, heat_map(value[0], 0, self.highest))
         if name == "mask":
-            return spotlight(self.clean, value[0])
+            return tinted(self.below, value[0])
+        if name in ("x_t", "x_degraded"):
+            return self.noisy(value)
         if name == "x0_blurred" and step.mask is not None:  # where the network will see it
             return self.latent(torch.where(step.mask > 0, value, step.x0_hat))
         return self.latent(value)

@@ -19,7 +19,7 @@ from sagviz.sweeps.layout import Square
 from sagviz.sweeps.plan import Cell
 
 MARKS = {"pending": "not run yet", "running": "running", "failed": "failed", "absent": "–"}
-TINY = 128  # pixels; smaller pictures keep their pixels, and show them as squares
+TINY = 128  # pixels; smaller pictures keep their pixels
 LONGEST = 256  # pixels of a picture on the sheet
 WIDTH = 128  # CSS pixels of a picture
 ROOM = f"width:{WIDTH}px;min-width:{WIDTH}px;border-radius:3px"
@@ -58,8 +58,7 @@ class Shot:
         if self.status != "done":
             return self._blank(square, size)
         small = thumbnail(self.picture)
-        sharp = ";image-rendering:pixelated" if is_tiny(small) else ""
-        picture = img(small, square.words, title=square.words, style=f"{PICTURE}{sharp}")
+        picture = img(small, square.words, title=square.words, style=PICTURE)
         words = number(self.numbers, measure)
         below = f'<div style="font-size:12px;text-align:center">{words}</div>' if words else ""
         return f"{picture}{below}"
@@ -96,11 +95,6 @@ def thumbnail(picture: bytes, longest: int = LONGEST) -> bytes:
     """A small picture for a page: the very pixels of a tiny one, else WebP."""
     image = from_png(picture)
     return to_png(image) if max(image.size) <= TINY else to_webp(image, longest)
-
-
-def is_tiny(small: bytes) -> bool:
-    """Whether a thumbnail's pixels are to be shown as squares."""
-    return small[:2] == b"\x89P"
 
 
 def number(numbers: Mapping[str, float], measure: str) -> str:

@@ -10,13 +10,12 @@ from sagviz import describe
 from sagviz.image import heat_map
 from sagviz.models import Model
 from sagviz.plot.display import Panel
+from sagviz.plot.legend import bar
 from sagviz.plot.pictures import TERM_COLOURS, magnitude, show
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
 SHOWN = 384  # most pixels on a side of a decoded picture
-# difference in latent units that is the brightest colour; a clean latent's values spread by about 1
-BRIGHT = 1.0
 
 
 def outcome(trace: Trace, step: Step, title: str, model: Model | None = None) -> Panel:
@@ -31,7 +30,8 @@ def outcome(trace: Trace, step: Step, title: str, model: Model | None = None) ->
     picture = show(step.x0_guided, trace, model)
     picture.thumbnail((SHOWN, SHOWN))
     how = "latent preview" if model is None else "decoded"
-    return Panel(picture, title, f"{describe.of_guidance(step.guidance)}, {how}", "x0_guided")
+    words = f"{describe.of_guidance(step.guidance)}, {how}"
+    return Panel(picture, title, words, "x0_guided", sharp=model is None)
 
 
 def difference(own: Step, changed: Step) -> Panel:
@@ -39,7 +39,7 @@ def difference(own: Step, changed: Step) -> Panel:
     size = (changed.x_t.shape[2], changed.x_t.shape[3])
     apart = magnitude(changed.x0_guided - own.x0_guided, size)
     most = float(apart.max())
-    where = f"at most {most:.2f} latent units apart" if most else "no difference"
-    picture = Image.fromarray(heat_map(apart, 0, BRIGHT, TERM_COLOURS))
-    words = f"{where}; black is 0, bright {BRIGHT:g}"
-    return Panel(picture, "difference", words, "difference")
+    words = f"at most {most:.2f} latent units apart" if most else "no difference"
+    picture = Image.fromarray(heat_map(apart, 0, most, TERM_COLOURS))
+    legend = bar(TERM_COLOURS, 0, most) if most else ""
+    return Panel(picture, "difference", words, "difference", legend)

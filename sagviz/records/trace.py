@@ -19,6 +19,7 @@ from sagviz.records import trace_file
 from sagviz.records.settings import row_of
 from sagviz.records.step import Step
 
+FILMED = ("x_t", "x0_hat", "attention", "x0_guided")  # a film's pictures
 PAGE_BYTES = 7_400_000  # of the player's page: 50 steps of Stable Diffusion with CFG + SAG
 
 
@@ -142,6 +143,7 @@ class Trace(trace_file.Content, Sequence[Step]):
         max_bytes: int = PAGE_BYTES,
         image: int = 0,
         index: int | None = None,
+        model: object = None,
     ) -> Path:
         """Write the player: one HTML file that shows every step, needs no kernel and no network,
         and opens on a phone.
@@ -150,12 +152,51 @@ class Trace(trace_file.Content, Sequence[Step]):
             path: an .html file in a folder that exists.
             max_bytes: bounds the stored tensors; where all steps would be more, fewer are shown.
             image: which image of a batch, from 0.
-            index: of the step at which it opens, and which it prints; the last where `None`.
+            index: of the step at which it opens, and which it prints; the middle one where `None`.
+            model: from `load`, decodes the predictions, which come on top of `max_bytes`; without
+                it they have their previews.
 
         Raises:
             ArgumentError: the file cannot be written, or there is no such image or step.
         """
-        return html.viewer("trace")(self, path, max_bytes=max_bytes, image=image, index=index)
+        show = html.viewer("trace")
+        return show(self, path, max_bytes=max_bytes, image=image, index=index, model=model)
+
+    def to_video(
+        self,
+        path: str | Path,
+        *,
+        panes: Sequence[str] = FILMED,
+        model: object = None,
+        rate: float = 10.0,
+        image: int = 0,
+    ) -> Path:
+        """Write the run as a film: these pictures of each kept step side by side, the last one for
+        two seconds.
+
+        Args:
+            path: what it ends in says the kind: .gif or .webp, which repeat, or .mp4, for which
+                `pip install 'sagviz[video]'`.
+            panes: names of the pictures, of `x_t`, `x0_hat`, `attention`, `mask`, `x0_blurred`,
+                `x_degraded`, `x0_guided`, `image` (the finished one) and the run's terms, such as
+                `sag`.
+            model: from `load`, decodes what is clean; without it latents have their own cells.
+            rate: steps a second, from 0.1 to 60.
+            image: which image of a batch, from 0.
+
+        Raises:
+            ArgumentError: the file cannot be written, is of another kind, or needs a package that
+                is not installed; there is no such picture or image.
+            TraceError: no step is kept.
+
+        Example:
+            >>> import sagviz as sv
+            >>> trace = sv.trace(sv.load(), "a fox", steps=3, progress=False)
+            >>> trace.to_video("fox.gif", panes=["x_t", "x0_guided"]).name
+            'fox.gif'
+        """
+        show = html.viewer("trace video")
+        return show(self, path, panes=panes, model=model, rate=rate, image=image)
 
     def to_bytes(self) -> bytes:
         """The content of the file that `save` writes."""

@@ -18,7 +18,7 @@ from sagviz.image import PictureLike, as_image, to_png
 from sagviz.measure.preference import LEFT, RIGHT, TIE, Result, Votes, fingerprint
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.controls import action_button, labelled, progress_bar
-from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.layout import flow, heading, heading_html
 from sagviz.widgets.common.picture import Picture, image_tag
 from sagviz.widgets.common.settings import WidgetSettings
 from sagviz.widgets.common.still import live
@@ -36,7 +36,7 @@ PAPER = (
 
 
 class PreferenceSettings(WidgetSettings):
-    """None: a vote that could be set would be no blind vote."""
+    """None but its size: a vote that could be set would be no blind vote."""
 
     widget = "Preference"
 
@@ -64,6 +64,7 @@ class Preference(View):
 
     Attributes:
         votes: those given so far.
+        large: for a projector: text of 18 px, pictures of 480 px (False).
 
     Raises:
         ArgumentError: no pairs, or the file is about other pictures.
@@ -95,7 +96,7 @@ class Preference(View):
         self.shown = [tuple(to_png(picture) for picture in pair) for pair in pictures]
         width, height = pictures[0][0].size
         self.sides = [Picture(side, 320, height / width) for side in ("Left", "Right")]
-        self.heading, self.end = W.HTML(), W.HTML()
+        self.heading, self.end = heading("Preference"), W.HTML()
         self.bar = progress_bar("100%", "10px", len(pictures))
         self.typed = live(W.Text(description="Keys", placeholder="L, R, T or U"))
         words = "vote by keys: L for left, R for right, T for a tie, U to undo"
@@ -154,9 +155,8 @@ class Preference(View):
         """The next pair, or after the last one the result."""
         number, total, done = len(self.votes.given), self.votes.pairs, self.votes.done
         self.bar.value = number
-        title = "Which picture is better?" if not done else "The vote is over"
-        count = f"Pair {number + 1} of {total}" if not done else ""
-        self.heading.value = f'<h3>{title}</h3><p role="status">{count}</p>'
+        asked = f"Which picture is better? Pair {number + 1} of {total}."
+        self.heading.value = heading_html("Preference", "The vote is over." if done else asked)
         self.end.value = self._ending() if done else ""
         for side in self.sides:
             side.layout.display = "none" if done else None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from driver import Notebook, Opener, pixels, serious_faults
+
+import sagviz as sv
 
 SETUP = """
 import torch; torch.set_num_threads(1)
@@ -17,6 +21,10 @@ trace = sv.trace(
 """
 OPEN = "scope = sv.Microscope(model, trace)\nscope"
 CHANGED = '.sag-results img[alt^="under these settings"]'
+LIT = """() => [...document.querySelectorAll('.sag-microscope :is([data-shows], .widget-hbox)')]
+    .filter(node => node.offsetParent && getComputedStyle(node).outline.includes('solid 3px'))
+    .map(node => node.dataset.shows
+        ?? [...node.classList].find(name => name.startsWith('sag-of-')))"""
 MASK = '.sag-panes img[alt^="mask"]'
 
 
@@ -143,13 +151,41 @@ def test_predict_paint_reveal_use(notebook: Notebook) -> None:
     notebook.until("scope.step.guidance.get(SAG).mask_source == 'attention'")
 
 
-def test_go_on_and_cancel(notebook: Notebook) -> None:
+def test_go_on_and_cancel(notebook: Notebook, tmp_path: Path) -> None:
     notebook.run("scope.cfg_scale = 8.0")
     tab(notebook, "Go on from here")
     notebook.page.locator(".sag-go-on").click()
     notebook.page.locator(".sag-branch-words", has_text="From step 7 on: CFG 8").wait_for()
     assert notebook.value("len(scope.branched)") == 12
     assert notebook.page.locator(".sag-end img:visible").count() == 2
+    page = notebook.page
+    page.get_by_role("button", name="Compare step by step").click()
+    player = page.locator(".jp-OutputArea-output .sagviz-player").first
+    player.wait_for()
+    assert player.locator(".formula").all_inner_texts() == [
+        "guided x̂₀ = x̂₀ + 3 · ΔCFG + 1 · ΔSAG",
+        "guided x̂₀ = x̂₀ + 8 · ΔCFG + 1 · ΔSAG",
+    ]
+    page.get_by_role("button", name="Save the branch").click()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Download run").click()
+    saved.value.save_as(tmp_path / saved.value.suggested_filename)
+    loaded = sv.Trace.load(tmp_path / saved.value.suggested_filename)
+    assert loaded.settings.branched_at == 6
+    assert notebook.value("list(scope.branched.pictures[0][-30:])") == [*loaded.pictures[0][-30:]]
+
+
+def test_a_term_lights_up_with_its_picture_and_its_part_of_the_formula(notebook: Notebook) -> None:
+    """By the pointer over any of them, and by the keyboard in its control."""
+    page = notebook.page
+    page.locator(".sag-panes figure[data-shows=cfg]").hover()
+    assert sorted(set(page.evaluate(LIT))) == ["cfg", "sag-of-cfg"]
+    assert page.evaluate(LIT).count("cfg") == 2
+    page.mouse.move(1, 1)
+    assert page.evaluate(LIT) == []
+    page.locator(".sag-threshold input").first.focus()
+    assert page.evaluate(LIT).count("sag") == 2
+    page.locator(".sag-threshold input").first.blur()
 
 
 def test_cancel_stops_a_long_branch(notebook: Notebook) -> None:

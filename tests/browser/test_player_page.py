@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Dialog, Page
 import sagviz as sv
 from sagviz import CFG, SAG, describe, measure
 from sagviz.describe import QUANTITIES
-from sagviz.image import from_png, heat_map, preview
+from sagviz.image import MASK_COLOUR, MASK_TINT, from_png, heat_map, preview, to_webp
 from sagviz.player import fragment, page
 from sagviz.sweeps import sweep
 
@@ -116,8 +116,10 @@ def reader(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
     """
     opened: list[Reader] = []
 
-    def open_(traces: Any, index: int | None = 0, **how: Any) -> Reader:
-        file = page(traces, tmp_path / f"{len(opened)}.html", index=index)
+    def open_(
+        traces: Any, index: int | None = 0, model: sv.Model | None = None, **how: Any
+    ) -> Reader:
+        file = page(traces, tmp_path / f"{len(opened)}.html", index=index, model=model)
         opened.append(Reader(browser, file, **how))
         return opened[-1]
 
@@ -152,25 +154,33 @@ def test_the_frame_that_answers_a_key_shows_the_step(
     assert np.array_equal(shown.pixels("x0_hat"), now)
 
 
-@pytest.mark.parametrize("kind", ["model", "v_model"])
-def test_other_scales_are_recomputed_as_python_does(
-    kind: str, request: pytest.FixtureRequest, reader: Opener
+@pytest.mark.parametrize("kind", ["sd", "v", "sd3", "flux"])
+@pytest.mark.filterwarnings("ignore:.*distilled to its guidance")
+def test_other_scales_are_recomputed_as_the_equations_say(
+    kind: str, families: Callable[[str], Any], request: pytest.FixtureRequest, reader: Opener
 ) -> None:
-    trace = sv.trace(
-        request.getfixturevalue(kind), "a fox", steps=5, seed=3, guidance=BOTH, progress=False
-    )
+    """From the noises at x_t and x̂_t, of networks that predict noise, v or a flow's velocity, by
+    eq. 16 and x̂₀ = (xₜ − σ ε̃) / α.
+    """
+    fixtures = {"sd": "model", "v": "v_model"}
+    model = request.getfixturevalue(fixtures[kind]) if kind in fixtures else families(kind).model
+    trace = sv.trace(model, "a fox", steps=5, seed=3, guidance=BOTH, progress=False)
     # the random network's own would be almost grey
-    rgb = torch.randn((5, 3), generator=torch.Generator().manual_seed(0)) / 3
+    channels = trace[0].x_t.shape[1]
+    rgb = torch.randn((channels + 1, 3), generator=torch.Generator().manual_seed(0)) / channels**0.5
     trace = replace(trace, latent_rgb=rgb)
     shown = reader(trace)
     for index, step in enumerate(trace):
+        if step.alpha < 1e-3:  # pure noise, where ε says nothing of the picture
+            continue
         shown.go(index)
         for cfg, sag in ((3.0, 1.0), (0.0, 0.0), (7.5, -0.45), (10.0, 2.0)):
             shown.scale("cfg", cfg)
             shown.scale("sag", sag)
-            wanted = np.asarray(
-                preview(replace(step, guidance=CFG(cfg) + SAG(sag)).x0_guided, rgb)[0], dtype=int
-            )
+            eps = step.eps_uncond + cfg * (step.eps_cond - step.eps_uncond)
+            eps = eps + sag * (step.eps_uncond - step.eps_degraded)
+            clean = (step.x_t.double() - step.sigma * eps.double()) / step.alpha
+            wanted = np.asarray(preview(clean, rgb)[0], dtype=int)
             assert np.abs(shown.pixels("x0_guided") - wanted).max() <= 1
             assert wanted.std() > 20
     assert shown.text(".formula") == "guided x̂₀ = x̂₀ + 10 · ΔCFG + 2 · ΔSAG"
@@ -199,6 +209,8 @@ def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opene
         ), name
     top = max(float(other.attention.max()) for other in trace)
     assert np.abs(shown.pixels("attention") - heat_map(step.attention[0], 0, top)).max() <= 3
+    shown.page.get_by_text("Choose pictures").click()
+    shown.page.get_by_label("pushes as sizes").uncheck()
     pushes = {name: shown.pixels(name) - 127.5 for name in ("cfg", "sag", "sum")}
     push = (replace(step, guidance=BOTH).x0_guided - step.x0_hat)[0].permute(1, 2, 0) @ rgb[:-1]
     assert np.abs(pushes["sum"] - 127.5 * push.clamp(-1, 1).numpy()).max() <= 1
@@ -206,8 +218,32 @@ def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opene
     assert np.abs(pushes["sum"] - pushes["cfg"] - pushes["sag"])[free].max() <= 2
     assert np.array_equal(shown.pixels("image"), np.asarray(trace.image))
     inside = step.mask[0, 0].bool().numpy()
-    assert np.array_equal(shown.pixels("mask")[inside], shown.pixels("x0_hat")[inside])
-    assert shown.pixels("mask")[~inside].min() >= 216
+    side = 256 // len(inside)
+    middle = shown.pixels("mask")[side // 2 :: side, side // 2 :: side]
+    clean = shown.pixels("x0_hat")
+    assert np.array_equal(middle[~inside], clean[~inside])
+    tinted = (1 - MASK_TINT) * clean + MASK_TINT * np.array(MASK_COLOUR)
+    assert np.abs(middle - tinted)[inside].max() <= 1
+    rim = shown.pixels("mask")[:, side // 2 :: side][::side].astype(int)  # tops of all cells
+    below = inside[1:] & ~inside[:-1]
+    assert (rim[1:][below] == MASK_COLOUR).all()
+    assert not (rim[1:][~below & inside[1:]] == MASK_COLOUR).all(-1).any()
+
+
+def test_predictions_are_decoded_until_the_scales_move(
+    model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
+    """Then the guided one is a latent's preview again."""
+    step, shown = traces[1][4], reader(traces[1], index=4, model=model)
+    for name in ("x0_hat", "x0_guided"):
+        stored = to_webp(model.decode(getattr(step, name))[0], 256)
+        wanted = np.asarray(from_png(stored).convert("RGB"), dtype=int)
+        assert np.abs(shown.pixels(name) - wanted).mean() < 2
+    shown.scale("sag", 0.5)
+    assert shown.pixels("x0_guided").shape[:2] == tuple(step.x_t.shape[2:])
+    assert shown.pixels("x0_hat").shape == wanted.shape
+    shown.page.get_by_role("button", name="As it ran").click()
+    assert shown.pixels("x0_guided").shape == wanted.shape
 
 
 def test_the_margin_marks_the_cells_that_may_flip(
@@ -281,8 +317,10 @@ def test_one_scale_of_colours_unless_the_reader_asks(
     plain = shown.pixels("attention").shape
     shown.page.get_by_label("maps over the picture").check()
     assert shown.pixels("attention").shape > plain
-    shown.page.get_by_label("pushes as sizes").check()
-    assert shown.text(".pane.cfg .legend").startswith("0")
+    # each term has a scale of its own, whose end stands beside its bar
+    own = [float(shown.text(f".pane.{name} .legend").split()[-1]) for name in ("cfg", "sag")]
+    assert own[0] != own[1]
+    assert all(shown.pixels(name).max() > 200 for name in ("cfg", "sag"))
 
 
 def test_several_runs_stand_beside_each_other_flip_and_differ(
@@ -330,6 +368,66 @@ def test_any_pair_of_runs_is_compared(traces: tuple[sv.Trace, ...], reader: Open
         assert bool(shown.pixels("image", 3).max() < 10) == same
     pair[0].select_option("2")  # the two change places
     assert [menu.input_value() for menu in pair] == ["2", "0"]
+
+
+def test_a_link_restores_the_view(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    """What the reader chose goes to the address when the hand rests, and an address that is opened
+    is shown; what no player can show is passed over.
+    """
+    shown = reader([*traces])
+    first = shown.page.url
+    shown.go(3)
+    shown.show("x0_hat", "mask")
+    shown.scale("sag", 0.25)
+    shown.page.get_by_label("flip (F)").check()
+    shown.page.wait_for_function("() => location.hash.includes('flip')")
+    link = shown.page.url
+    assert link.startswith(f"{first}#step=4&panes=x0_hat,mask&scales=cfg:3;cfg:3,sag:0.25")
+    seen = shown.pixels("x0_hat")
+    shown.page.goto("about:blank")
+    shown.page.goto(link)
+    shown.page.locator(".sagviz-player").wait_for()
+    assert shown.text(".readout") == "Step 4 of 5"
+    assert shown.page.locator("figure:visible").count() == 2
+    assert shown.page.locator(".knob.sag input[type=number]").last.input_value() == "0.25"
+    assert shown.page.get_by_label("flip (F)").is_checked()
+    assert np.array_equal(shown.pixels("x0_hat"), seen)
+    shown.page.evaluate("location.hash = 'step=2&panes=x_t,no&scales=cfg:NaN;sag:99&view=up'")
+    shown.page.wait_for_function(
+        "() => document.querySelectorAll('figure:not([hidden])').length == 1"
+    )
+    assert shown.text(".readout") == "Step 2 of 5"
+    boxes = shown.page.locator(".knob input[type=number]")
+    assert [box.input_value() for box in boxes.all()] == ["3", "3", "2"]
+
+
+def test_it_prints_as_a_story(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    """On paper the run stands in pictures and sentences below the step, and its settings."""
+    shown = reader(traces[1], width=718)  # A4 between its margins
+    story = shown.page.locator(".story img")
+    assert not story.first.is_visible()
+    shown.page.emulate_media(media="print")
+    shown.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert story.count() == 6
+    assert all(picture.is_visible() for picture in story.all())
+    assert shown.page.get_by_role("cell", name="5, DDIMScheduler").is_visible()
+    assert not shown.page.locator(".choices").is_visible()
+    assert shown.page.evaluate("document.documentElement.scrollWidth") <= 718
+
+
+def test_a_term_lights_up_wherever_it_stands(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    """Its slider, its part of the formula, its picture, its curve; by pointer and by keyboard."""
+    shown = reader(traces[1])
+    lit = shown.page.locator(".lit")
+    shown.page.locator(".pane.sag canvas").first.hover()
+    kinds = lit.evaluate_all("all => all.map((node) => [node.dataset.term, node.tagName])")
+    assert {term for term, _ in kinds} == {"sag"}
+    assert sorted(tag.lower() for _, tag in kinds) == ["div", "figure", "path", "span", "span"]
+    shown.page.mouse.move(1, 1)
+    assert not lit.count()
+    shown.page.locator(".knob.cfg input[type=range]").focus()
+    assert lit.count() == 5
+    assert lit.first.get_attribute("data-term") == "cfg"
 
 
 def test_runs_of_different_lengths_keep_step(

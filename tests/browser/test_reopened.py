@@ -32,7 +32,7 @@ sv.Grid(sweep)""",
 WORDS = {
     "Playground": ("Text guidance: 4.25", "a fox, seed 0, CFG 4.25, SAG 1, 3 steps"),
     "Scrubber": ("Step 4, the last of 4",),
-    "Microscope": ("SAG scale s: 1.5", "CFG 3 + SAG 1.5, decoded"),
+    "Microscope": ("SAG scale: 1.5", "CFG 3 + SAG 1.5, decoded"),
     "Grid": ("2 cells: 2 done.", "“a cake”, seed 2, plain, 2 steps"),
     "Preference": ("Pair 2 of 3",),
 }

@@ -44,7 +44,11 @@ def floors(lines: list[str]) -> dict[str, SpecifierSet]:
 
 CORE = floors(PROJECT["dependencies"])
 ON_COLAB = CORE | floors(
-    [line for extra in ("cluster", "lab", "report", "train", "weights") for line in EXTRAS[extra]]
+    [
+        line
+        for extra in ("cluster", "lab", "report", "train", "video", "weights")
+        for line in EXTRAS[extra]
+    ]
 )
 USED = ON_COLAB | floors(EXTRAS["app"])  # by the package itself
 ALL = USED | floors(EXTRAS["dev"])

@@ -139,13 +139,14 @@ def test_a_page_is_small_even_for_noise(
 def test_it_opens_at_the_middle_step_or_the_one_that_is_named(model: sv.Model) -> None:
     """Which is among those that are shown; of several runs the longest has the slider."""
     short, trace = (sv.trace(model, "a fox", steps=n, progress=False) for n in (4, 9))
-    for traces, how, steps in (
+    cases: list[tuple[list[sv.Trace], dict[str, Any], int]] = [
         ([trace], {}, 9),
         ([trace], {"max_steps": 3}, 3),
         ([short, trace], {"index": 6}, 9),
         ([trace], {"max_steps": 3, "index": 5}, 3),
         ([trace], {"max_steps": 3, "index": 8}, 3),
-    ):
+    ]
+    for traces, how, steps in cases:
         data = pack(traces, PAGE_BYTES, **how)
         shown = [step["index"] for step in data["runs"][-1]["steps"]]
         assert len(shown) == steps

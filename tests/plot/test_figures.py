@@ -15,6 +15,8 @@ from tiny import is_one_sentence
 
 import sagviz as sv
 from sagviz import CFG, SAG, measure, plot
+from sagviz.image import MASK_COLOUR, MASK_TINT, preview
+from sagviz.plot.legend import written
 
 
 @pytest.fixture(scope="module")
@@ -61,21 +63,44 @@ def test_captions_carry_the_numbers_of_the_step(
     assert f"t = {step.t:.0f}" in words
 
 
-def test_the_mask_picture_is_the_mask(traces: tuple[sv.Trace, ...], model: sv.Model) -> None:
-    """Outside the mask the picture is faded to near white, inside it is the decoded prediction."""
+def test_the_mask_picture_is_the_mask(traces: tuple[sv.Trace, ...]) -> None:
+    """Outside the mask stands the prediction, inside it is tinted, with a rim of the full colour
+    where a cell that is outside touches it, and nowhere else.
+    """
     step = traces[2][1]
-    panels = {
-        panel.title: np.asarray(panel.image, dtype=float)
-        for panel in plot.step_panel(traces[2], 1, model).panels
-    }
-    clean, shown = panels["prediction x̂₀"], panels["mask Mₜ"]
-    factor = shown.shape[0] // clean.shape[0]
-    inside = step.mask[0, 0].bool().numpy().repeat(shown.shape[0] // step.mask.shape[2], 0)
-    inside = inside.repeat(shown.shape[1] // step.mask.shape[3], 1)
+    panels = {panel.name: panel for panel in plot.step_panel(traces[2], 1).panels}
+    shown = np.asarray(panels["mask"].image, dtype=float)
+    cells = step.mask[0, 0].bool().numpy()
+    side = shown.shape[0] // len(cells)
+    clean = np.asarray(panels["x0_hat"].image, dtype=float).repeat(side, 0).repeat(side, 1)
+    inside = cells.repeat(side, 0).repeat(side, 1)
     assert 0 < inside.mean() < 1
-    large = clean.repeat(factor, 0).repeat(factor, 1)
-    assert np.array_equal(shown[inside], large[inside])
-    assert shown[~inside].min() > 200
+    assert np.array_equal(shown[~inside], clean[~inside])
+    full = (shown == MASK_COLOUR).all(-1) & inside
+    blend = (1 - MASK_TINT) * clean + MASK_TINT * np.array(MASK_COLOUR)
+    assert np.abs(shown - blend)[inside & ~full].max() <= 1
+    framed = np.pad(cells, 1, mode="edge")
+    touched = cells & ~(framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:])
+    rim = full.reshape(len(cells), side, -1, side).any((1, 3))
+    assert np.array_equal(rim, touched)
+    assert "blurred" in panels["mask"]._repr_html_()
+
+
+def test_clean_latents_are_decoded_and_smooth_all_else_is_in_cells(
+    traces: tuple[sv.Trace, ...], model: sv.Model
+) -> None:
+    """Sizes have a scale of their own, its end in a number beside the bar of its colours."""
+    step, panels = traces[2][1], plot.step_panel(traces[2], 1, model).panels
+    smooth = {panel.name: panel.image for panel in panels if not panel.sharp}
+    assert [*smooth] == ["x0_hat", "x0_blurred", "x0_guided"]
+    assert smooth["x0_guided"].tobytes() == model.decode(step.x0_guided)[0].tobytes()
+    by_name = {panel.name: panel for panel in panels}
+    assert by_name["x_t"].image.size == step.x_t.shape[:1:-1]
+    for name in ("cfg", "sag"):
+        most = float(step.terms[name].square().sum(1).sqrt().max())
+        assert "linear-gradient" in by_name[name].legend
+        assert f"<span>{written(most)}</span>" in by_name[name].legend
+        assert np.asarray(by_name[name].image).max() > 200, "its own brightest cell is bright"
 
 
 def test_colours_have_one_scale_for_all_steps(
@@ -143,7 +168,8 @@ def test_the_schematic_holds_this_steps_tensors(
 ) -> None:
     axes = plot.schematic(traces[2], 1, model).figures[0].axes[0]
     assert len(axes.images) == 10
-    noisy = np.asarray(model.decode(traces[2][1].x_t)[0])
+    step = traces[2][1]
+    noisy = np.asarray(preview(step.x_t / step.level.norm, traces[2].latent_rgb)[0])
     assert any(
         np.array_equal(np.asarray(image.get_array())[..., :3], noisy) for image in axes.images
     )

@@ -66,7 +66,7 @@ def test_an_empty_list_is_refused() -> None:
 def test_an_unknown_option_is_refused(traces: tuple[sv.Trace, ...]) -> None:
     with pytest.raises(
         sv.SagvizError,
-        match="has no argument 'speed'; it takes base, front, index, panes, playing, view",
+        match="has no argument 'speed'; it takes base, front, index, large, panes, playing, view",
     ):
         sv.Scrubber(traces[0], speed=3)
 

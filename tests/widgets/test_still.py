@@ -66,6 +66,6 @@ def test_the_microscope_s_face_gives_no_covered_mask_away(model: sv.Model) -> No
     trace = sv.trace(model, "a fox", steps=2, guidance=CFG(3.0) + SAG(1.0), progress=False)
     scope = sv.Microscope(model, trace, hidden=True, sag_scale=0.33)
     face = scope.static_html()
-    assert "SAG scale s: <b>0.33</b>" in face
+    assert "SAG scale: <b>0.33</b>" in face
     assert "covered until you reveal it" in face
     assert "The mask covers" not in face

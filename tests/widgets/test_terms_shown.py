@@ -88,7 +88,7 @@ def test_a_term_of_the_user_s_own_has_its_slider(model: sv.Model, brighten: Any)
     scope = scope_of(model, trace, brighten_scale=1.5)
     (number,) = [part for part in rows(scope) if "sag-brighten-scale" in part._dom_classes]
     box, slider = number.children
-    assert (box.description, box.min, box.max, box.step) == ("Brighten scale b", -2.0, 3.0, 0.5)
+    assert (box.description, box.min, box.max, box.step) == ("Brighten scale", -2.0, 3.0, 0.5)
     assert (slider.min, slider.max, slider.step) == (-4, 6, 1), "in steps"
     assert (scope.brighten_scale, slider.value) == (1.5, 3)
     own = trace[scope.index]

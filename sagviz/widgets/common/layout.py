@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import ipywidgets as W
 
 
@@ -39,6 +41,16 @@ def text(name: str, content: str = "") -> W.HTML:
     made = W.HTML(content)
     made.add_class(name)
     return made
+
+
+def heading(title: str, words: str = "") -> W.HTML:
+    """What a widget is, and a sentence on it: the first thing in it."""
+    return text("sag-heading", heading_html(title, words))
+
+
+def heading_html(title: str, words: str) -> str:
+    """The same as HTML, for one that changes; a screen reader says the sentence aloud."""
+    return f'<h3>{escape(title)}</h3><p role="status">{escape(words)}</p>'
 
 
 def close_all(widgets: tuple[W.Widget, ...]) -> None:

@@ -28,6 +28,7 @@ class WidgetSettings(traitlets.HasTraits):
     uncounted: ClassVar[tuple[str, ...]] = ()
 
     revision = traitlets.Int(0)
+    large = traitlets.Bool(False, help="for a projector: text of 18 px, pictures of 480 px (no)")
 
     def __init__(self, **options: Any) -> None:
         refuse_unknown(self.widget, options, self.options())
@@ -36,7 +37,7 @@ class WidgetSettings(traitlets.HasTraits):
         except traitlets.TraitError as error:
             raise ArgumentError(f"{error}; see help({self.widget})") from error
         self._depth = 0
-        counted = [name for name in self.options() if name not in self.uncounted]
+        counted = [name for name in self.options() if name not in (*self.uncounted, "large")]
         self.observe(self._changed, counted)
 
     @classmethod

@@ -92,6 +92,8 @@ class View(W.VBox):
         self._kept: object = None  # the static face that the notebook's file has
         self._ahead: int | None = None  # the cell that has shown it ahead of its own end
         self.add_class("sag-view")
+        self.settings.observe(lambda _: self._resize(), "large")
+        self._resize()
 
     @classmethod
     def options(cls) -> list[str]:
@@ -139,6 +141,9 @@ class View(W.VBox):
         finally:
             self._renew()
 
+    def _resize(self) -> None:
+        (self.add_class if self.settings.large else self.remove_class)("sag-large")
+
     def _display(self) -> None:
         """Two outputs: the live view, and the static face, which hides while that lives. Once in a
         cell that has shown it ahead of its work.
@@ -173,7 +178,8 @@ class View(W.VBox):
 
     def _still(self) -> dict[str, str]:
         words, note = f"<{type(self).__name__}>", "" if self.stays_alive else NOTE
-        content = f'<style>{STILL}</style><div class="sag-still">{self.static_html()}{note}</div>'
+        look = f"sag-still{' sag-large' * self.settings.large}"
+        content = f'<style>{STILL}</style><div class="{look}">{self.static_html()}{note}</div>'
         return {"text/html": content, "text/plain": words}
 
     def _bundle(self, static: str) -> dict[str, Any]:

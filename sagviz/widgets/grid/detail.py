@@ -87,7 +87,7 @@ class Detail(W.VBox):
             self._fill(Scrubber(trace))
             return
         height, width = trace.settings.size
-        picture = Picture("", LARGE, height / width, sharp=max(height, width) < LARGE / 2)
+        picture = Picture("", LARGE, height / width)
         picture.show(shot.picture, square.words)
         words = W.HTML(settings_table(crossing, square, shot))
         self._fill(flow(picture, column(words, width="260px")))

@@ -20,7 +20,7 @@ from sagviz.records.trace import Trace
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.layout import Crossing, Square
 from sagviz.widgets.common.controls import action_button
-from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.layout import flow, heading, heading_html
 from sagviz.widgets.common.still import live
 from sagviz.widgets.common.view import View
 from sagviz.widgets.grid.detail import Detail
@@ -66,6 +66,7 @@ class Grid(View):
         page: which part of the rows is shown where not all fit, from 0 (0).
         selected: (row, column) of the cell that is open, from 0, or () (()).
         batch: how many cells run in joint passes (1).
+        large: for a projector: text of 18 px, pictures of 480 px (False).
         opened: the cell that is open, its `trace` among its parts.
 
     Raises:
@@ -179,7 +180,7 @@ class Grid(View):
                 "Download HTML", "the table as a page that needs nothing else", self._save_html
             ),
         }
-        self.summary, self.caption = W.HTML(), live(W.HTML())  # the table's face has it
+        self.summary, self.caption = heading("Grid"), live(W.HTML())  # the table's face has it
         buttons = flow(*self.buttons.values())
         head = (self.summary, self.menus, buttons, self.notice, self.work.progress)
         self.fill(*head, self.caption, self.table, self.opened, notice=False)
@@ -194,7 +195,7 @@ class Grid(View):
         counts = ", ".join(
             f"{found.count(name)} {words}" for name, words in STATES.items() if name in found
         )
-        self.summary.value = f"<h3>Grid</h3><p>{len(found)} cells: {counts}.</p>"
+        self.summary.value = heading_html("Grid", f"{len(found)} cells: {counts}.")
         self._done = found.count("done") == len(found)
         self._enable()
         self._draw()

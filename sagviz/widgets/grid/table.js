@@ -90,7 +90,7 @@ function render({ model, el }) {
     button.style.aspectRatio = shot ? "" : model.get("table").ratio;
     if (shot) {
       button.removeAttribute("aria-label");
-      const picture = make("img", { src: shot.address, alt: square.words, decoding: "sync", className: shot.tiny ? "sag-tiny" : "" });
+      const picture = make("img", { src: shot.address, alt: square.words, decoding: "sync" });
       picture.style.aspectRatio = model.get("table").ratio;
       button.replaceChildren(picture, ...(number ? [make("span", { textContent: number })] : []));
     } else {

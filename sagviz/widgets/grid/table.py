@@ -14,13 +14,14 @@ import traitlets
 
 from sagviz.html import data_uri, link
 from sagviz.plot.sheet import Sheet
-from sagviz.plot.shots import MARKS, Shot, is_tiny, number, thumbnail
+from sagviz.plot.shots import MARKS, Shot, number, thumbnail
 from sagviz.sweeps.layout import Square
 from sagviz.widgets.common.controls import button, labelled
 from sagviz.widgets.common.layout import flow
 from sagviz.widgets.common.optional import anywidget
 
 HERE = Path(__file__).parent
+SIDES = ((3, 192), (6, 128), (10**6, 96))  # pixels of a picture, for so many columns at the most
 STILL = 60  # pictures where there are no widgets: notebooks carry every output
 
 
@@ -51,7 +52,7 @@ def described(sheet: Sheet, status: Callable[[Square], tuple[str, str]]) -> dict
         "rows": [rows[row] for row in window.rows],
         "columns": [columns[column] for column in window.columns],
         "ratio": f"{width} / {height}",
-        "side": f"{128 if len(window.columns) <= 6 else 96}px",
+        "side": f"{next(side for most, side in SIDES if len(window.columns) <= most)}px",
         "squares": [_described(square, *status(square)) for square in squares],
     }
 
@@ -142,7 +143,7 @@ if anywidget is not None:
 def _sent(shot: Shot) -> dict[str, Any]:
     small = thumbnail(shot.picture)
     numbers = {name: number(shot.numbers, name) for name in shot.numbers}
-    return {"address": data_uri(small), "tiny": is_tiny(small), "numbers": numbers}
+    return {"address": data_uri(small), "numbers": numbers}
 
 
 def picture_table(

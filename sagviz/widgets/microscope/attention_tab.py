@@ -7,9 +7,10 @@ from collections.abc import Callable
 from html import escape
 
 import ipywidgets as W
+from PIL import Image
 
 from sagviz.attention.captured import Captured
-from sagviz.image import enlarge, preview, to_png
+from sagviz.image import to_png
 from sagviz.plot.attention import place_map, word_bars
 from sagviz.plot.marks import marked
 from sagviz.records.step import Step
@@ -21,8 +22,6 @@ from sagviz.widgets.common.picture import Picture
 from sagviz.widgets.common.worker import Later
 from sagviz.widgets.microscope.settings import StepSettings
 from sagviz.widgets.microscope.surface import surface
-
-SIDE = 128  # least pixels of the picture that is pointed at
 
 
 class AttentionTab(W.VBox):
@@ -48,6 +47,7 @@ class AttentionTab(W.VBox):
         self.settings, self.notice, self.later, self.tell = settings, notice, later, tell
         self.found: Captured | None = None
         self._step: Step | None = None
+        self._clean: Image.Image | None = None
         self._read: object = None  # what `found` is of
         self._showing = False  # while the boxes follow the place, they do not choose one
         height, width = settings.grid
@@ -65,17 +65,20 @@ class AttentionTab(W.VBox):
         side = column(flow(*self.boxes), self.words, self.bars, width="260px")
         super().__init__([flow(self.surface, self.map, side)])
 
-    def show(self, step: Step) -> None:
-        """Show a step's prediction, and what the place in it attends to, if one is chosen."""
-        self._step = step
+    def show(self, step: Step, clean: Image.Image) -> None:
+        """Show a step's prediction, and what the place in it attends to, if one is chosen.
+
+        Args:
+            clean: the prediction's picture.
+        """
+        self._step, self._clean = step, clean
         self._draw()
 
     def _draw(self) -> None:
-        settings, step = self.settings, self._step
-        if step is None:
+        settings, step, clean = self.settings, self._step, self._clean
+        if step is None or clean is None:
             return
         place, size = settings.place, settings.grid
-        clean = enlarge(preview(step.x0_hat, settings.latent_rgb)[0], SIDE)
         self.surface.alt = f"prediction x̂₀ at step {step.number}"
         self.surface.picture = to_png(clean)
         self.surface.place = list(place)

@@ -1,4 +1,6 @@
-"""A branch from the step under the Microscope to the end, beside the run's own end."""
+"""A branch from the step under the Microscope to the end, beside the run's own end: compared with
+it step by step, and saved.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,9 @@ from dataclasses import replace
 import ipywidgets as W
 
 from sagviz import describe
+from sagviz.describe import file_stem
+from sagviz.errors import SagvizError
+from sagviz.html import link
 from sagviz.image import preview, to_png
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -15,11 +20,13 @@ from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import Run
 from sagviz.sampling.what_if import depart
 from sagviz.widgets.common.controls import action_button, progress_bar
-from sagviz.widgets.common.layout import flow, text
+from sagviz.widgets.common.layout import close_all, flow, stack, text
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.picture import Picture
+from sagviz.widgets.common.still import live
 from sagviz.widgets.common.worker import Worker
 from sagviz.widgets.microscope.settings import StepSettings
+from sagviz.widgets.scrubber.scrubber import Scrubber
 
 
 class BranchTab(W.VBox):
@@ -44,6 +51,11 @@ class BranchTab(W.VBox):
         self.go.add_class("sag-go-on")
         self.cancel.add_class("sag-cancel")
         self.cancel.disabled = True
+        words = "both runs in a Scrubber, below"
+        self.beside = action_button(notice, "Compare step by step", words, self.compare)
+        words = "the branch as a file that sv.Trace.load reads, and its end as a picture"
+        self.keep = action_button(notice, "Save the branch", words, self.save)
+        self.links, self.opened = live(text("sag-branch-files")), stack()
         self.bar = progress_bar()
         self.words = text(
             "sag-branch-words",
@@ -51,9 +63,10 @@ class BranchTab(W.VBox):
         )
         settings.observe(lambda _: self._show_own(), "image")
         self._show_own()
-        super().__init__(
-            [flow(self.go, self.cancel, self.bar), self.words, flow(self.own, self.end)]
-        )
+        self._offer(None)
+        head = (flow(self.go, self.cancel, self.bar), self.words)
+        after = flow(self.beside, self.keep, self.links)
+        super().__init__([*head, flow(self.own, self.end), after, self.opened])
 
     def start(self, *, here: bool = False) -> None:
         """Begin the branch, in a thread where there is a kernel, or do all of it here."""
@@ -62,6 +75,41 @@ class BranchTab(W.VBox):
         run, first = depart(settings.model, trace, index, guidance, mask)
         before, image = trace.steps[:index], settings.image
         self.worker.start(lambda: self._work(run, first, before, image), here=here)
+
+    def compare(self) -> None:
+        """Open a Scrubber on the run and its branch."""
+        image = self.settings.image
+        runs = [self.settings.trace.of_image(image), self._made.of_image(image)]
+        close_all(self.opened.children)
+        decoder = self.settings.model if self.settings.decoded else None
+        self.opened.children = (Scrubber(runs, decoder, front=1),)
+
+    def save(self) -> None:
+        """Links to the branch's files; they are made now, because a large run takes a while."""
+        branch = self._made
+        stem = f"{file_stem(branch.settings)}-from-{1 + (branch.settings.branched_at or 0)}"
+        content = branch.to_bytes()
+        words = f"Download run ({len(content) / 1e6:.1f} MB)"
+        links = [link(content, "application/octet-stream", f"{stem}.sagtrace", words)]
+        links += [
+            link(picture, "image/png", f"{stem}.png", "Download picture")
+            for picture in branch.pictures[self.settings.image :][:1]
+        ]
+        self.links.value = " ".join(links)
+
+    @property
+    def _made(self) -> Trace:
+        if self.branch is None:
+            raise SagvizError("there is no branch yet; press Go on from here first")
+        return self.branch
+
+    def _offer(self, branch: Trace | None) -> None:
+        """A branch, or that there is none yet: nothing of an older one is left."""
+        self.branch, self.links.value = branch, ""
+        close_all(self.opened.children)
+        self.opened.children = ()
+        for made in (self.beside, self.keep):
+            made.disabled = branch is None
 
     def _work(self, run: Run, first: Step, before: tuple[Step, ...], image: int) -> None:
         """To the end, or to where it is cancelled."""
@@ -83,7 +131,7 @@ class BranchTab(W.VBox):
 
     def _present(self, branch: Trace, image: int) -> None:
         """Its end; of a branch that was stopped, the prediction that it had reached."""
-        self.branch = branch
+        self._offer(branch)
         self._show(self.end, branch, image)
         way = describe.of_guidance(branch.settings.guidance)
         stopped = ""

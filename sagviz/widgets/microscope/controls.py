@@ -18,6 +18,7 @@ from sagviz.widgets.common.controls import (
 )
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.worker import Later
+from sagviz.widgets.microscope.lit import row_class
 from sagviz.widgets.microscope.settings import SWITCHED, StepSettings, same, scale_name
 
 WIDEST = 25  # taps that the menu goes up to: those of sigma = 3
@@ -128,13 +129,16 @@ class Controls(W.VBox):
         words = f"set {name} to the run's own value"
         again = action_button(self.notice, "Reset", words, lambda: self.settings.reset(name))
         self.resets[name] = again
+        terms = {each: kind.name for kind in self.settings.kinds for each in _names_of(kind)}
         again.add_class(f"sag-reset-{name.replace('_', '-')}")
         again.layout.flex = "0 0 auto"
         made.layout.flex, made.layout.width, made.layout.min_width = "1 1 auto", "auto", "0"
-        return W.HBox(
+        row = W.HBox(
             [made, again],
             layout=W.Layout(width="100%", overflow="visible", align_items="center", grid_gap="8px"),
         )
+        row.add_class(row_class(terms.get(name, SAG.name)))
+        return row
 
     def _set(self, name: str, value: Any) -> None:
         self.notice.attempt(lambda: setattr(self.settings, name, value))
@@ -158,10 +162,14 @@ class Controls(W.VBox):
         self.heads.options = list(self.offers["heads"])
 
 
+def _names_of(kind: type[Term]) -> tuple[str, str]:
+    """Of the settings of a term that are not SAG's alone: its switch and its scale."""
+    return f"use_{kind.name}", scale_name(kind)
+
+
 def scale_label(kind: type[Term]) -> str:
-    """Of the slider of a term's scale: "SAG scale s"."""
-    title = kind.title if "scale" in kind.title else f"{kind.title} scale"
-    return f"{title} {kind.symbol}"
+    """Of the slider of a term's scale: "SAG scale"."""
+    return kind.title if "scale" in kind.title else f"{kind.title} scale"
 
 
 def _layer_words(path: str) -> str:

@@ -9,12 +9,13 @@ from collections.abc import Callable
 import ipywidgets as W
 import torch
 import traitlets
+from PIL import Image
 from torch import Tensor
 
 from sagviz import measure
 from sagviz.guidance import SAG
 from sagviz.guidance.sag_mask import attended
-from sagviz.image import enlarge, preview, to_png
+from sagviz.image import to_png
 from sagviz.plot.marks import overlap
 from sagviz.records.step import Step
 from sagviz.widgets.common.controls import action_button, checkbox, whole_box
@@ -55,15 +56,17 @@ class MaskTab(W.VBox):
     def cells(self, cells: Tensor) -> None:
         self.surface.painted = "".join(str(int(cell)) for cell in cells.flatten())
 
-    def show(self, step: Step) -> None:
+    def show(self, step: Step, clean: Image.Image) -> None:
         """Show the step's prediction under the brush; what was revealed of another step is covered
         again.
+
+        Args:
+            clean: the prediction's picture.
         """
         self._step = step
         self.surface.alt = f"prediction x̂₀ at step {step.number} in grey, to paint on"
-        # so that paint is seen on any picture
-        grey = preview(step.x0_hat, self.settings.latent_rgb)[0].convert("L")
-        self.surface.picture = to_png(enlarge(grey, 128))
+        # in grey, so that paint is seen on any picture
+        self.surface.picture = to_png(clean.convert("L"))
         if self._compared is not step.attention:
             self.forget()
 

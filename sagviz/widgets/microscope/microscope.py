@@ -23,18 +23,22 @@ from sagviz.plot.what_if import difference, outcome
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.controls import action_button, control, labelled
-from sagviz.widgets.common.layout import column, flow, stack, text
+from sagviz.widgets.common.layout import column, flow, heading, stack, text
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.page import copy_button
+from sagviz.widgets.common.still import live
 from sagviz.widgets.common.view import View
 from sagviz.widgets.common.worker import Later
 from sagviz.widgets.microscope.attention_tab import AttentionTab
 from sagviz.widgets.microscope.branch_tab import BranchTab
 from sagviz.widgets.microscope.controls import Controls
+from sagviz.widgets.microscope.lit import lit
 from sagviz.widgets.microscope.mask_tab import MaskTab, attention_mask
 from sagviz.widgets.microscope.settings import StepSettings
+from sagviz.widgets.microscope.surface import enlarged
 from sagviz.widgets.microscope.tries import Tries
 
+PURPOSE = "One step of a run taken apart: change a setting, and see what it does and what it costs."
 TABS = ("Look from a place", "Paint the mask", "Go on from here", "As code")
 # panes that give the mask away
 OF_THE_MASK = ("attention", "mask", "x0_blurred", "x_degraded", SAG.name)
@@ -141,35 +145,43 @@ class Microscope(View):
     def _draw(self, step: Step) -> None:
         settings = self.settings
         own = self.trace[settings.index].of_image(settings.image)
-        decoder = self.model if settings.decoded else None
-        after = outcome(self.trace, step, "under these settings", decoder)
-        compared = (self._before(own, decoder), after, difference(own, step))
-        self.results.value = plot.Panels(compared, width=150, columns=3)._repr_html_()
+        after = outcome(self.trace, step, "under these settings", self._decoder)
+        compared = (self._before(own), after, difference(own, step))
+        self.results.value = plot.Panels(compared, width=200, columns=3)._repr_html_()
         self.formula.value = formula(step)._repr_html_()
         words = describe.of_step(step, self.trace.evaluations)
         covered = "Map and mask are covered: paint first."
         self.words.value = f"<p>{escape(covered if settings.hidden else words)}</p>"
         self._write_code()
-        drawn = (self.tries.key, settings.image, settings.hidden)
+        drawn = (self.tries.key, settings.image, settings.hidden, settings.decoded)
         if self._drawn != drawn:  # else only a scale has changed
             self._drawn = drawn
-            self._draw_panes(step)
-            self.attention_tab.show(step)
-            self.mask_tab.show(step)
+            clean = enlarged(self._draw_panes(step))
+            self.attention_tab.show(step, clean)
+            self.mask_tab.show(step, clean)
 
-    def _before(self, own: Step, decoder: Model | None) -> plot.Panel:
+    @property
+    def _decoder(self) -> Model | None:
+        """What makes pictures of clean latents; without it they have their previews."""
+        return self.model if self.settings.decoded else None
+
+    def _before(self, own: Step) -> plot.Panel:
         """What the run itself made of the step; drawn once, whatever is tried."""
-        wanted = (self.settings.index, self.settings.image, decoder is None)
+        wanted = (self.settings.index, self.settings.image, self.settings.decoded)
         if self._own is None or self._own[0] != wanted:
-            self._own = wanted, outcome(self.trace, own, "the run's own guided x̂₀", decoder)
+            self._own = wanted, outcome(self.trace, own, "the run's own guided x̂₀", self._decoder)
         return self._own[1]
 
-    def _draw_panes(self, step: Step) -> None:
-        """All quantities but the guided prediction, which stands among the results."""
-        panels = plot.step_panel(self.trace.of_image(self.settings.image), step).panels
+    def _draw_panes(self, step: Step) -> plot.Panel:
+        """All quantities but the guided prediction, which stands among the results; gives that of
+        the prediction.
+        """
+        trace, decoder = self.trace.of_image(self.settings.image), self._decoder
+        panels = plot.step_panel(trace, step, decoder).panels
         panes = [panel for panel in panels if panel.name != "x0_guided"]
         shown = _covered(panes) if self.settings.hidden else panes
         self.panes.value = plot.Panels(tuple(shown), width=150)._repr_html_()
+        return next(panel for panel in panes if panel.name == "x0_hat")
 
     def _write_code(self) -> None:
         """Only where it is read."""
@@ -186,10 +198,15 @@ class Microscope(View):
         for place, title in enumerate(TABS):
             self.tabs.set_title(place, title)
         self.tabs.observe(lambda _: self._write_code(), "selected_index")
-        left = column(self.controls, self.cost, self.words, width="360px")
-        right = column(self.results, width="400px")
-        shown = (flow(left, right), self.formula, self.panes, self.tabs, self.tabs_notice)
-        self.fill(self._top(), self.notice, *shown, notice=False)
+        left = column(self.controls, width="360px")
+        right = column(self.results, self.cost, self.formula, self.words, width="400px")
+        right.layout.flex = "2 1 400px"
+        right.add_class("sag-outcome")
+        shown = (flow(left, right), self.panes, self.tabs, self.tabs_notice)
+        lights = live(text("sag-style", f"<style>{lit(self.settings.kinds)}</style>"))
+        head = (lights, heading("Microscope", PURPOSE), self._top(), self.notice)
+        self.fill(*head, *shown, notice=False)
+        self.add_class("sag-microscope")
 
     def _top(self) -> W.Widget:
         """What is looked at: the step, and the image where there are several."""
@@ -202,7 +219,7 @@ class Microscope(View):
         notice, words = self.notice, "set every control to the run's own value"
         again = action_button(notice, "Reset all", words, self.reset)
         again.add_class("sag-reset-all")
-        return flow(*numbers, again, control(self.settings, "decoded", "decode the result"))
+        return flow(*numbers, again, control(self.settings, "decoded", "decode the pictures"))
 
 
 def _covered(panels: Sequence[plot.Panel]) -> list[plot.Panel]:

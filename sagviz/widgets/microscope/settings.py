@@ -109,7 +109,7 @@ class StepSettings(WidgetSettings):
         False, help="whether map and mask are covered, so that they can be guessed (False)"
     )
     decoded = traitlets.Bool(
-        help="whether the guided prediction is decoded after each change (True where that is quick)"
+        help="whether clean latents are decoded after each change (True where that is quick)"
     )
 
     def __init__(self, model: Model, trace: Trace, **options: Any) -> None:

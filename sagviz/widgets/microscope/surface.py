@@ -9,7 +9,10 @@ from typing import Any
 
 import ipywidgets as W
 import traitlets
+from PIL import Image
 
+from sagviz.image import enlarge
+from sagviz.plot import Panel
 from sagviz.plot.marks import marked
 from sagviz.widgets.common.optional import anywidget
 from sagviz.widgets.common.picture import image_tag
@@ -19,6 +22,7 @@ HINTS = {
     "point": "Click a place, or move it with the arrow keys.",
     "paint": "Draw with the pointer; with the keyboard, arrow keys move and the space bar paints.",
 }
+SIDE = 128  # least pixels of the picture that is pointed at
 EMPTY = b"\x89PNG"
 
 
@@ -75,6 +79,15 @@ if anywidget is not None:
         _css = (HERE / "surface.css").read_text(encoding="utf-8")
 
 
+def enlarged(panel: Panel) -> Image.Image:
+    """Its picture, large enough to be pointed at; a surface keeps pixels square."""
+    if panel.sharp:
+        return enlarge(panel.image, SIDE)
+    factor = max(1, -(-2 * SIDE // min(panel.image.size)))
+    size = (panel.image.width * factor, panel.image.height * factor)
+    return panel.image.resize(size, Image.Resampling.BICUBIC)
+
+
 def surface(mode: str, rows: int, columns: int) -> Any:
     """A surface of the kind that works here, in its size on the page."""
     kind = PlainSurface if anywidget is None else Surface
@@ -82,4 +95,5 @@ def surface(mode: str, rows: int, columns: int) -> Any:
         mode=mode, rows=rows, columns=columns, hint=HINTS[mode], painted="0" * (rows * columns)
     )
     made.layout = W.Layout(width="260px", max_width="100%", margin="0")
+    made.add_class("sag-pointed")
     return made

@@ -145,7 +145,7 @@ class FormSettings(WidgetSettings):
     @classmethod
     def names(cls) -> list[str]:
         """Names of the settings of a run, and `randomize`."""
-        return [name for name in cls.options() if name != "examples"]
+        return [name for name in cls.options() if name not in ("examples", "large")]
 
     def reset(self) -> None:
         """All settings to their initial values, but for the seed, which is drawn for each run from

@@ -13,11 +13,13 @@ import traitlets
 from sagviz.checks import check_kind
 from sagviz.errors import ArgumentError
 from sagviz.html import table
+from sagviz.models import Model
 from sagviz.player import PAGE_BYTES, fragment
 from sagviz.player.document import strips
 from sagviz.player.pack import pack
 from sagviz.plot.curves import guidance_curves
 from sagviz.records.trace import Trace
+from sagviz.widgets.common.layout import heading
 from sagviz.widgets.common.settings import WidgetSettings
 from sagviz.widgets.common.traits import Choice, Whole
 from sagviz.widgets.common.view import View
@@ -98,8 +100,8 @@ class Scrubber(View):
         >>> scrubber.close()
 
     Args:
-        traces: one trace, or several of the same kind of model; loaded ones will do, no model is
-            needed.
+        traces: one trace, or several of the same kind of model; loaded ones will do.
+        model: decodes the predictions, two for each step; without it they have their previews.
         options: the traits below.
 
     Attributes:
@@ -112,6 +114,7 @@ class Scrubber(View):
         front: which run, from 0, is seen in the flip view (0).
         base: which run, from 0, the one in front is compared with in the difference view (0); the
             first where they are the same, and with the first the last.
+        large: for a projector: text of 18 px, pictures of 480 px (False).
 
     Raises:
         ArgumentError: no trace, an unknown option or pane, an index beyond the end.
@@ -122,18 +125,20 @@ class Scrubber(View):
     settings: ScrubberSettings
     stays_alive = True
 
-    def __init__(self, traces: Trace | Sequence[Trace], **options: Any) -> None:
+    def __init__(
+        self, traces: Trace | Sequence[Trace], model: Model | None = None, **options: Any
+    ) -> None:
         several = isinstance(traces, Iterable) and not isinstance(traces, Trace | str)
         self.traces: list[Any] = list(traces) if several else [traces]
         for trace in self.traces:
             wanted = "what sv.trace returned; sv.Trace.load(path) reads one from a file"
             check_kind("a trace", trace, Trace, wanted)
-        super().__init__(pack(self.traces, PAGE_BYTES), **options)
+        super().__init__(pack(self.traces, PAGE_BYTES, model=model), **options)
         shown = {name: getattr(self.settings, name) for name in FOLLOWED}
         self.stage: Any = stage(self.traces, self.settings.data, self.notice, **shown)
         for name in FOLLOWED:
             traitlets.link((self.settings, name), (self.stage, name))
-        self.fill(self.stage)
+        self.fill(heading("Scrubber", f"{self.settings.data['title']}, step by step"), self.stage)
 
     @property
     def choices(self) -> list[str]:
