@@ -102,9 +102,7 @@ class Playground(View):
         self.settings.set(values)
 
     def reset(self) -> None:
-        """All settings to their initial values, but for the seed, which is drawn for each run from
-        now on.
-        """
+        """All settings to their initial values, and from now on a new seed for each run."""
         self.settings.reset()
 
     def prepare(self) -> tuple[Run, Run]:
@@ -120,7 +118,7 @@ class Playground(View):
 
         Raises:
             ArgumentError: the settings do not go together.
-            BaseException: whatever stops the run, Ctrl-C included; `traces` has the steps so far.
+            BaseException: whatever stops it, Ctrl-C included; `traces` has the steps so far.
         """
         self._check_idle()
         asked = self._asked()
@@ -135,9 +133,7 @@ class Playground(View):
         self._restore(made.traces[-1].settings, made)
 
     def load(self, content: bytes) -> None:
-        """Set the form to the settings inside a PNG that a download button or `sagviz generate`
-        made.
-        """
+        """Set the form to the settings inside a PNG that this or `sagviz generate` made."""
         self._restore(read_settings(content))
 
     def load_files(self, value: Any) -> None:
@@ -203,12 +199,16 @@ class Playground(View):
 
     def _serve(self) -> None:
         """One run after the other, until nobody waits."""
-        while (asked := self.line.take()) is not None:
-            try:
-                self._run(asked)
-            except Exception as error:
-                self.notice.fail(error)
-            self.worker.stop.clear()
+        try:
+            while (asked := self.line.take()) is not None:
+                try:
+                    self._run(asked)
+                except Exception as error:
+                    self.notice.fail(error)
+                self.worker.stop.clear()
+        except BaseException:
+            self.line.clear()
+            raise
 
     def _run(self, asked: Asked) -> None:
         """Both runs in lockstep; stopped or not, what was done is kept. The run with SAG goes

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as W
 import traitlets
 
-from sagviz.widgets.common.controls import Number, css_class, tip
+from sagviz.widgets.common.controls import Number, button, css_class
 from sagviz.widgets.common.layout import flow, stack
 from sagviz.widgets.playground.labels import TITLES
 from sagviz.widgets.playground.settings import FormSettings
@@ -54,8 +54,7 @@ def steps(settings: FormSettings) -> W.Widget:
 
 
 def _preset(settings: FormSettings, count: int, words: str) -> W.Button:
-    made = tip(W.Button(description=str(count), layout=W.Layout(width="auto", margin="0")), "")
-    made.tooltip = f"{count} steps: {words}"
+    made = button(str(count), f"{count} steps: {words}")
     made.on_click(partial(_set_steps, settings, count))
     made.add_class("sag-chip")
     return made
