@@ -39,6 +39,7 @@ function controls(stage, view, tell) {
   stage.dataset.front = "first";
   choose(view);
   const group = make("div", { className: "sag-views" }, ...choices, flip, wipe);
+  group.dataset.lmSuppressShortcuts = "true"; // arrows move the slider, not the notebook's cells
   group.setAttribute("role", "group");
   group.setAttribute("aria-label", "how the two pictures are compared");
   return { group, turn, choose, leave: () => stage.removeEventListener("pointermove", follow) };
