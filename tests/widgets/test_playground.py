@@ -67,8 +67,10 @@ def test_every_setting_reaches_the_run(model: sv.Model) -> None:
         "image": Image.new("RGB", (64, 48), "orange"),
         "strength": 0.5,
     }
-    _, with_sag = Playground(model, **values).run()
+    playground = Playground(model, **values)
+    _, with_sag = playground.run()
     settings = with_sag.settings
+    assert "aspect-ratio:1/1.5" in playground.screen.pictures[1].value
     assert settings.guidance == CFG(2.5) + SAG(-0.25, threshold=1.25, blur_sigma=0.5)
     assert (settings.prompt, settings.negative_prompt, settings.steps, settings.seed) == (
         "a fox",

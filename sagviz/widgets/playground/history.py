@@ -39,4 +39,4 @@ class History(Strip):
 
     def mark_run(self, made: Made) -> None:
         """Show which of them is seen large."""
-        self.mark(next((n for n, run in enumerate(self.runs) if run.traces == made.traces), -1))
+        self.mark(next((n for n, run in enumerate(self.runs) if run is made), -1))

@@ -90,7 +90,7 @@ class Screen(W.VBox):
         self.bar.value = 0
         self.say("starting")
         for picture, own in zip(self.pictures, settings, strict=True):
-            picture.title = named(own.guidance)
+            picture.title, picture.ratio = named(own.guidance), _ratio(own)
         for place in self.links:
             place.value = ""
         self.seeds.show([((), (), words) for words in _seeds(settings[0])])
@@ -142,11 +142,16 @@ class Screen(W.VBox):
             strict=True,
         )
         for name, picture, place, content, settings in parts:
-            picture.title = name
+            picture.title, picture.ratio = name, _ratio(settings)
             picture.show(smooth(content), words)
             label = {"aria-label": f"Download the {name} picture"}
             file = f"{file_stem(settings)}.png"
             place.value = link(content, "image/png", file, f"Download {name}", **label)
+
+
+def _ratio(settings: Settings) -> float:
+    """Height over width of its pictures."""
+    return settings.size[0] / settings.size[1]
 
 
 def _seeds(settings: Settings) -> list[str]:

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from sagviz.errors import ArgumentError
 from sagviz.image import to_jpeg
 from sagviz.widgets.common.controls import action_button, control, tip
-from sagviz.widgets.common.layout import flow
+from sagviz.widgets.common.layout import flow, stack
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.picture import image_tag
 from sagviz.widgets.playground.labels import TITLES
@@ -31,7 +31,7 @@ class StartPicture(W.VBox):
         self.remove = action_button(notice, "Take it out", "start from noise", self._remove)
         self.small = W.HTML()
         strength = control(settings, "strength", TITLES["strength"], 0.05)
-        super().__init__([flow(self.upload, self.remove, self.small), strength])
+        super().__init__([stack(flow(self.upload, self.remove, self.small), strength)])
         settings.observe(lambda _: self._show(), ["image", "height", "width"])
         self._show()
 
