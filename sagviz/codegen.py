@@ -5,6 +5,7 @@ reports and mails.
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,9 @@ def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
         step: one of its own steps, or what `what_if` made of one.
         image: which image of the batch.
     """
-    lines = ["import sagviz as sv", *_imports(trace, step)]
     masks = [*_masks(trace), _new_mask(trace, step)]
-    lines += ["import torch"] if any(mask is not None for mask in masks) else []
-    lines += [
-        "",
-        f"model = {_load(model)}",
-        *_classifier(model, trace, step),
+    lines = [
+        *_head(model, _used(trace, step), masks, "image"),
         *_run(model, trace),
         *_step(trace, step),
     ]
@@ -57,14 +54,41 @@ def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
     return "\n".join(lines)
 
 
-def _imports(trace: Trace, step: Step) -> list[str]:
+def code_of_run(model: Model, trace: Trace) -> str:
+    """Python whose `trace` is this run, bit for bit on the same machine, or, where it was made
+    together with others, but for rounding; a notebook shows its picture.
+
+    Args:
+        model: what made the trace.
+        trace: the run; where it was given tensors, the code loads it from a file.
+    """
+    used = [settings.guidance for settings in _ancestry(trace.settings)]
+    lines = [*_head(model, used, _masks(trace)), *_run(model, trace), "trace.image"]
+    return "\n".join(lines)
+
+
+def _head(model: Model, used: list[Guidance], masks: list[Tensor | None], *names: str) -> list[str]:
+    """What stands first: the imports and the model.
+
+    Args:
+        used: every guidance that there is.
+        masks: every mask; one that is `None` is none.
+        names: what the code needs from the package beside `sv` and the terms.
+    """
+    torch_too = ["import torch"] if any(mask is not None for mask in masks) else []
+    lines = ["import sagviz as sv", *_imports(used, names), *torch_too]
+    return [*lines, "", f"model = {_load(model)}", *_classifier(model, used)]
+
+
+def _imports(used: list[Guidance], names: Sequence[str]) -> list[str]:
     """What the code needs from the package beside `sv`, and the classes of terms of one's own."""
-    kinds = {type(term) for guidance in _used(trace, step) for term in guidance.terms}
+    terms = [term for guidance in used for term in guidance.terms]
+    kinds = {type(term) for term in terms}
     ours = {kind.__name__ for kind in kinds if kind.__module__.startswith("sagviz.")}
     own = sorted((kind for kind in kinds if kind.__name__ not in ours), key=lambda k: k.__name__)
-    scales = [term.scale for guidance in _used(trace, step) for term in guidance.terms]
-    more = ["schedule"] * any(isinstance(scale, Schedule) for scale in scales)
-    return [f"from sagviz import {', '.join([*sorted(ours), 'image', *more])}", *map(_import, own)]
+    more = ["schedule"] * any(isinstance(term.scale, Schedule) for term in terms)
+    listed = ", ".join([*sorted(ours), *names, *more])
+    return [*([f"from sagviz import {listed}"] if listed else []), *map(_import, own)]
 
 
 def _import(kind: type[Term]) -> str:
@@ -78,9 +102,9 @@ def _used(trace: Trace, step: Step) -> list[Guidance]:
     return [step.guidance, *(settings.guidance for settings in _ancestry(trace.settings))]
 
 
-def _classifier(model: Model, trace: Trace, step: Step) -> list[str]:
+def _classifier(model: Model, used: list[Guidance]) -> list[str]:
     """CG's classifier, which only the miniature brings along."""
-    needed = any(guidance.get(CG) is not None for guidance in _used(trace, step))
+    needed = any(guidance.get(CG) is not None for guidance in used)
     own = needed and model.name != NAME
     return ["model.classifier = classifier  # yours"] if own else []
 

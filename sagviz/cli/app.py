@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     from sagviz.models.load import load
     from sagviz.widgets.app.classroom import Classroom
     from sagviz.widgets.app.limits import Limits
-    from sagviz.widgets.playground.settings import examples_of
+    from sagviz.widgets.playground.examples import examples_of
 
     limits = Limits(arguments.steps, arguments.pictures, arguments.visitors)
     check_whole("pairs", arguments.pairs, 1, 1000)

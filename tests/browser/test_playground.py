@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from driver import Notebook, Opener, pixels, serious_faults
+from PIL import Image
 from playwright.sync_api import Locator
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -33,7 +34,7 @@ def run(notebook: Notebook) -> None:
     press(notebook, "Run")
     notebook.page.wait_for_timeout(100)
     notebook.until("not playground.worker.busy", timeout=120)
-    notebook.page.get_by_role("button", name="Run", exact=True).and_(
+    notebook.page.get_by_role("button", name="Explain this").and_(
         notebook.page.locator(":enabled")
     ).wait_for()
 
@@ -99,8 +100,8 @@ def test_every_slider_and_box_of_the_other_settings_moves_its_trait(notebook: No
         box.press("Enter")
         notebook.until(f"playground.{trait} == {text}")
     page.get_by_label("Scheduler").select_option("ddim")
-    page.get_by_label("Not to draw").fill("a cat")
-    page.get_by_label("Not to draw").press("Enter")
+    page.get_by_label("Negative prompt").fill("a cat")
+    page.get_by_label("Negative prompt").press("Tab")
     page.get_by_label("randomize").check()
     notebook.until(
         "(playground.scheduler, playground.negative_prompt, playground.randomize) == ('ddim', 'a"
@@ -108,8 +109,147 @@ def test_every_slider_and_box_of_the_other_settings_moves_its_trait(notebook: No
     )
 
 
-def test_axe_finds_nothing_serious_with_all_doors_open(notebook: Notebook) -> None:
-    assert serious_faults(notebook.page, ".sag-view") == []
+FOLDS = ("More guidance", "Start from a picture", "X/Y: two settings in a grid", "More settings")
+
+
+def test_axe_finds_nothing_serious_behind_any_door(notebook: Notebook) -> None:
+    page = notebook.page
+    page.locator(".sag-vocabulary summary").click()
+    for name in FOLDS:
+        fold(notebook, name)
+        assert serious_faults(page, ".sag-view") == []
+    page.locator(".sag-vocabulary summary").click()
+
+
+def fold(notebook: Notebook, name: str) -> None:
+    """Open or close a part of the form."""
+    notebook.page.locator(".sag-view .jupyter-widget-Collapse-header", has_text=name).click()
+    notebook.page.wait_for_timeout(300)
+
+
+def test_known_words_presets_and_other_terms(notebook: Notebook) -> None:
+    page = notebook.page
+    page.get_by_label("Prompt", exact=True).fill("a")
+    page.locator(".sag-vocabulary summary").click()
+    page.locator(".sag-vocabulary").get_by_role("button", name="penguin", exact=True).click()
+    notebook.until("playground.prompt == 'a penguin'")
+    page.locator(".sag-vocabulary summary").click()
+    for count in (200, 20):
+        page.locator(".sag-presets").get_by_role("button", name=str(count), exact=True).click()
+        notebook.until(f"playground.steps == {count}")
+    box = page.locator(".sag-steps input")
+    box.fill("137")
+    box.press("Enter")
+    notebook.until("playground.steps == 137")
+    page.wait_for_timeout(300)
+    assert notebook.value("playground.steps") == 137, "the slider says nothing of itself"
+    fold(notebook, "More guidance")
+    box = page.locator(".sag-pag-scale input")
+    box.fill("1.25")
+    box.press("Enter")
+    notebook.run("playground.steps = 4")
+    run(notebook)
+    page.locator(".sag-status", has_text="PAG 1.25").wait_for()
+    page.get_by_alt_text("CFG + SAG + PAG: a penguin").first.wait_for()
+    box.fill("0")
+    box.press("Enter")
+    fold(notebook, "More guidance")
+    notebook.until("playground.pag_scale == 0")
+
+
+def test_the_pictures_flip_are_wiped_and_enlarged(notebook: Notebook) -> None:
+    page, sides = notebook.page, notebook.page.locator(".sag-screen .sag-side")
+    press(notebook, "Flip")
+    assert [sides.nth(n).is_visible() for n in range(2)] == [True, False]
+    sides.nth(0).locator("img").click()
+    assert [sides.nth(n).is_visible() for n in range(2)] == [False, True]
+    press(notebook, "Show the other")
+    assert sides.nth(0).is_visible()
+    press(notebook, "Wipe")
+    seen = "image => getComputedStyle(image).clipPath"
+    before = sides.nth(1).locator("img").evaluate(seen)
+    page.locator(".sag-wipe").press("ArrowRight")
+    assert sides.nth(1).locator("img").evaluate(seen) != before
+    press(notebook, "Side by side")
+    sides.nth(1).locator("img").click()
+    dialog = page.get_by_role("dialog")
+    for picture in (dialog.locator("img").nth(0), dialog.locator("img").nth(1)):
+        box = picture.bounding_box()
+        assert box is not None
+        assert box["width"] > 450
+    assert serious_faults(page, "dialog") == []
+    dialog.get_by_role("button", name="Flip").click()
+    assert not dialog.locator("img").nth(1).is_visible()
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+
+
+def test_several_seeds_and_a_picture_to_start_from(notebook: Notebook, tmp_path: Path) -> None:
+    page, path = notebook.page, tmp_path / "start.png"
+    Image.linear_gradient("L").convert("RGB").save(path)
+    fold(notebook, "Start from a picture")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a picture").click()
+    chooser.value.set_files(path)
+    page.get_by_alt_text("the picture to start from").first.wait_for()
+    box = page.locator(".sag-strength input")
+    box.fill("0.5")
+    box.press("Enter")
+    box = page.locator(".sag-images input")
+    box.fill("2")
+    box.press("Enter")
+    notebook.until("(playground.images, playground.strength) == (2, 0.5)")
+    run(notebook)
+    page.locator(".sag-status", has_text="from a picture at strength 0.5").wait_for()
+    first = shown(notebook)
+    page.locator(".sag-screen").get_by_role("button", name="seed", exact=False).nth(1).click()
+    page.wait_for_timeout(500)
+    assert not set(first) & set(shown(notebook))
+    press(notebook, "Take it out")
+    notebook.until("playground.image is None")
+    fold(notebook, "Start from a picture")
+    notebook.run("playground.images = 1")
+
+
+def test_runs_wait_in_line(notebook: Notebook) -> None:
+    page = notebook.page
+    notebook.run("playground.steps = 999")
+    press(notebook, "Run")
+    page.locator(".sag-status", has_text="left").wait_for()
+    notebook.run("playground.steps = 3")
+    for prompt in ("a cat", "a cake"):
+        page.get_by_label("Prompt", exact=True).fill(prompt)
+        page.get_by_label("Prompt", exact=True).press("Enter")
+        page.locator(".sag-line", has_text=prompt).wait_for()
+    page.locator(".sag-line").get_by_role("button", name="1. a cat").click()
+    page.locator(".sag-line", has_text="1. a cake").wait_for()
+    press(notebook, "Cancel")
+    page.locator(".sag-status", has_text="a cake").wait_for()
+    notebook.until("not playground.worker.busy")
+    assert not page.locator(".sag-line").is_visible()
+    assert notebook.value("[t.settings.prompt for t in playground.traces]") == ["a cake"] * 2
+
+
+def test_a_run_goes_on_in_files_and_other_widgets(notebook: Notebook) -> None:
+    page = notebook.page
+    for name, ending in (("Pair, 4 ×", "-pair.png"), ("Player", ".html"), ("Trace", ".sagtrace")):
+        with page.expect_download() as download:
+            press(notebook, name)
+        assert download.value.suggested_filename.endswith(ending)
+    press(notebook, "As code")
+    page.locator(".sag-code textarea").wait_for()
+    assert "sv.trace(" in page.locator(".sag-code textarea").input_value()
+    press(notebook, "Step by step")
+    page.locator(".sag-view .sag-view .sagviz-player").wait_for()
+    press(notebook, "Vote")
+    page.get_by_role("button", name="Left is better").wait_for()
+    fold(notebook, "X/Y: two settings in a grid")
+    for box, values in zip(page.get_by_label("values").all(), ("0, 1", "1, 2"), strict=True):
+        box.fill(values)
+        box.press("Enter")
+    press(notebook, "Make the grid")
+    page.locator(".sag-square img").nth(3).wait_for()
+    fold(notebook, "X/Y: two settings in a grid")
 
 
 def test_reset_and_an_example_fill_the_form(notebook: Notebook) -> None:

@@ -103,6 +103,10 @@ widget = MAKE[NAME]()
 data, _ = DisplayFormatter().format(widget)
 assert {"application/vnd.jupyter.widget-view+json", "text/html"} <= set(data), data
 for part in list(parts(widget)):
+    if isinstance(part, ipywidgets.Accordion):
+        for number in range(len(part.children)):
+            part.selected_index = number
+for part in list(parts(widget)):
     move(part)
 if NAME == "Playground":
     widget.buttons["run"].click()

@@ -1,4 +1,5 @@
-"""What only the page can do, where anywidget is installed: copy a text, scroll to a place."""
+"""What only the page can do, where anywidget is installed: copy a text, save a file, scroll to
+a place."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 import ipywidgets as W
 import traitlets
 
+from sagviz.html import link
 from sagviz.widgets.common.optional import anywidget
 
 COPY = """
@@ -41,6 +43,27 @@ function render({ model, el }) {
 export default { render };
 """
 
+SAVE = """
+function initialize({ model }) {
+  // Here and not in a view, because several views would save the file several times.
+  model.on("msg:custom", (message, buffers) => {
+    const address = URL.createObjectURL(new Blob([buffers[0]], { type: message.type }));
+    Object.assign(document.createElement("a"), { href: address, download: message.save }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 10000);
+  });
+}
+export default { initialize };
+"""
+
+
+class Links(W.HTML):
+    """Offers a file behind a link."""
+
+    def save(self, name: str, kind: str, content: bytes) -> None:
+        """Offer a file of this name and kind."""
+        self.value = link(content, kind, name, f"Download {name}")
+
+
 if anywidget is not None:
 
     class CopyButton(anywidget.AnyWidget):
@@ -54,6 +77,20 @@ if anywidget is not None:
 
         _esm = ARRIVE
         seen = traitlets.Bool(False, help="whether it has").tag(sync=True)
+
+    class Saver(anywidget.AnyWidget):
+        """Lets the page save a file."""
+
+        _esm = SAVE
+
+        def save(self, name: str, kind: str, content: bytes) -> None:
+            """Save a file of this name and kind."""
+            self.send({"save": name, "type": kind}, [content])
+
+
+def saver() -> Any:
+    """What saves a file, by `save(name, kind, content)`; where the page cannot, behind a link."""
+    return Links() if anywidget is None else Saver()
 
 
 def copy_button(source: W.Widget) -> list[W.Widget]:

@@ -122,7 +122,8 @@ class Work(traitlets.HasTraits):
         self.progress.layout.display = None
         self.busy = True
         try:
-            work()
+            with self.worker.turn():
+                work()
         except Exception as error:
             if here:
                 raise

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from functools import partial
-from html import escape
 
-import ipywidgets as W
-
-from sagviz.widgets.common.controls import action_button
-from sagviz.widgets.common.layout import flow
 from sagviz.widgets.common.notice import Notice
-from sagviz.widgets.common.picture import image_tag
-from sagviz.widgets.playground.pictures import Made
+from sagviz.widgets.playground.made import Made
+from sagviz.widgets.playground.strip import Strip
 
 LENGTH = 8  # runs
 MAX_BYTES = 2**30  # of steps in all of them; older runs lose theirs first
 
 
-class History(W.VBox):
-    """The last runs, newest first. Its places are made once and filled again, because widgets stay
-    in memory.
+class History(Strip):
+    """The last runs, newest first.
 
     Args:
         notice: where errors are shown.
-        pick: what to do with the run that is clicked.
+        bring: what to do with the run that is clicked.
     """
 
-    def __init__(self, notice: Notice, pick: Callable[[Made], None]) -> None:
+    def __init__(self, notice: Notice, bring: Callable[[Made], None]) -> None:
         self.runs: deque[Made] = deque(maxlen=LENGTH)
-        self.places = [_Place(notice, partial(self._pick, number)) for number in range(LENGTH)]
-        self.pick = pick
-        super().__init__([W.HTML("<h3>Last runs</h3>"), flow(*self.places, name="sag-history")])
-        self._show()
+        words = "show this run and fill the form with its settings"
+        super().__init__(notice, "Last runs", words, lambda number: bring(self.runs[number]))
+        self.add_class("sag-history")
 
     def add(self, made: Made) -> None:
         """Put a run first."""
@@ -43,32 +35,8 @@ class History(W.VBox):
             total += run.nbytes
             if number and total > MAX_BYTES:
                 self.runs[number] = run.thinned
-        self._show()
+        self.show([(run.small(0), run.names, run.words) for run in self.runs])
 
-    def _pick(self, number: int) -> None:
-        self.pick(self.runs[number])
-
-    def _show(self) -> None:
-        self.layout.display = "flex" if self.runs else "none"
-        for number, place in enumerate(self.places):
-            place.layout.display = "flex" if number < len(self.runs) else "none"
-            if number < len(self.runs):
-                place.show(self.runs[number])
-
-
-class _Place(W.VBox):
-    """Two small pictures and a button, which is as large as all of it for the pointer."""
-
-    def __init__(self, notice: Notice, pick: Callable[[], None]) -> None:
-        self.thumbnails = W.HTML()
-        words = "show this run and fill the form with its settings"
-        self.again = action_button(notice, "Show again", words, pick)
-        super().__init__([self.thumbnails, self.again])
-        self.add_class("sag-run")
-
-    def show(self, made: Made) -> None:
-        pairs = zip(made.names, made.thumbnails, strict=True)
-        images = "".join(image_tag(content, f"{name}, {made.words}") for name, content in pairs)
-        words = escape(made.words, quote=True)
-        self.thumbnails.value = f'{images}<div class="sag-words" title="{words}">{words}</div>'
-        self.again.tooltip = f"show this run and fill the form with its settings: {made.words}"
+    def mark_run(self, made: Made) -> None:
+        """Show which of them is seen large."""
+        self.mark(next((n for n, run in enumerate(self.runs) if run is made), -1))

@@ -1,112 +1,100 @@
-"""Two pictures side by side, CFG and CFG + SAG, as they come into being, and what a run leaves of
-them.
-"""
+"""Two pictures, CFG and CFG + SAG, as they come into being; below them those of the other seeds."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import ipywidgets as W
+import traitlets
 
-from sagviz.checks import shortened
 from sagviz.describe import file_stem
-from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG
+from sagviz.guidance import Guidance
 from sagviz.html import link
-from sagviz.image import png_texts, preview, to_jpeg, to_png
+from sagviz.image import to_jpeg
 from sagviz.models import Model
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
-from sagviz.records.trace import Trace
 from sagviz.widgets.common.controls import progress_bar
 from sagviz.widgets.common.layout import flow, stack, text
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.optional import anywidget
 from sagviz.widgets.common.picture import Picture
 from sagviz.widgets.common.still import live
 from sagviz.widgets.common.time_left import time_left
+from sagviz.widgets.playground.made import Made, named, rough, smooth
+from sagviz.widgets.playground.strip import Strip
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-NAMES = ("CFG", "CFG + SAG")
-WITHOUT_TEXT = ("plain", "SAG")  # of a model that has no CFG
 EVERY = 1 / 15  # seconds between two previews: a run must not wait for its display
-PREVIEW, THUMBNAIL = 256, 72  # pixels of the longer side
-LONGEST = 100  # letters of a prompt in words about a run
+BLANK = "press Run"
 
+if anywidget is not None:
 
-@dataclass(frozen=True, eq=False)
-class Made:
-    """What a run left: its traces (cfg, cfg_sag), its pictures as PNG with settings inside, small
-    ones as JPEG, some words.
-    """
-
-    traces: tuple[Trace, ...]
-    pictures: tuple[bytes, ...]
-    thumbnails: tuple[bytes, ...]
-    words: str
-
-    @staticmethod
-    def of(traces: Sequence[Trace], model: Model) -> Made:
-        """Of traces with at least one step. A run that was stopped has the prediction that it had
-        reached for a picture.
+    class Comparison(anywidget.AnyWidget):
+        """How the two pictures of the screen around it lie: beside each other, one in front of the
+        other, one wiped over the other, large.
         """
-        pictures = [trace.image if trace.pictures else rough(trace[-1], model) for trace in traces]
-        notes = [{"sagviz": json.dumps(trace.settings.to_json())} for trace in traces]
-        return Made(
-            tuple(traces),
-            tuple(to_png(picture, note) for picture, note in zip(pictures, notes, strict=True)),
-            tuple(to_jpeg(scaled(picture, THUMBNAIL)) for picture in pictures),
-            in_words(traces[-1]),
-        )
 
-    @property
-    def names(self) -> tuple[str, str]:
-        """What the two are called."""
-        return NAMES if self.traces[0].settings.guidance.get(CFG) else WITHOUT_TEXT
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the steps."""
-        return sum(trace.nbytes for trace in self.traces)
-
-    @property
-    def thinned(self) -> Made:
-        """The same without its steps."""
-        return replace(self, traces=tuple(replace(trace, steps=()) for trace in self.traces))
+        _esm = (Path(__file__).parent / "compare.js").read_text(encoding="utf-8")
+        view = traitlets.Unicode("beside", help="beside, flip or wipe").tag(sync=True)
 
 
 class Screen(W.VBox):
-    """Pictures with download links, a bar and a line of words below."""
+    """The pictures of one seed with download links, a bar and a line of words below, and a strip of
+    all seeds where a run has several.
 
-    def __init__(self, model: Model) -> None:
+    Attributes:
+        made: what is shown; `None` before the first run.
+        image: which of its seeds, from 0.
+    """
+
+    def __init__(self, model: Model, guidance: Sequence[Guidance], notice: Notice) -> None:
         self.model = model
+        self.made: Made | None = None
+        self.image = 0
         self.began = self.last = 0.0
+        self.cleared = False  # whether a run has begun and left nothing so far
         height, width = model.default_size
-        names = NAMES if model.reads_text else WITHOUT_TEXT
-        self.pictures = [Picture(name, ratio=height / width) for name in names]
-        self.links = [live(W.HTML()) for _ in names]
+        self.pictures = [Picture(named(own), ratio=height / width) for own in guidance]
+        self.links = [live(W.HTML()) for _ in guidance]
         self.bar, self.status = progress_bar("100%", "10px"), text("sag-status")
-        sides = []
-        for picture, place in zip(self.pictures, self.links, strict=True):
+        for picture in self.pictures:
             picture.layout.width = "100%"
-            sides.append(stack(picture, place, flex="1 1 180px", max_width="320px"))
+            picture.clear(BLANK)
+        sides = [stack(picture, flex="1 1 180px", max_width="512px") for picture in self.pictures]
+        for side in sides:
+            side.add_class("sag-side")
+        self.stage = W.HBox(sides)
+        self.stage.add_class("sag-stage")
+        compared: list[Any] = [] if anywidget is None else [Comparison()]
+        below = flow(*compared, *self.links, name="sag-below")
+        words = "show the pictures of this seed"
+        self.seeds = Strip(notice, "Seeds of this run", words, self.look)
         super().__init__(
-            [flow(*sides), self.bar, self.status],
+            [self.stage, self.bar, self.status, below, self.seeds],
             layout=W.Layout(overflow="visible", grid_gap="6px"),
         )
-        self.clear()
+        self.add_class("sag-screen")
+        self.say("ready")
 
-    def clear(self) -> None:
-        """Ready for a run that begins now."""
-        self.began, self.last = time.monotonic(), 0.0
-        self.bar.value, self.status.value = 0, "ready"
+    def say(self, words: str) -> None:
+        """What is going on, for screen readers too."""
+        self.status.value = f'<span role="status">{escape(words)}</span>'
+
+    def clear(self, settings: Sequence[Settings]) -> None:
+        """Ready for runs of these settings that begin now."""
+        self.began, self.last, self.cleared = time.monotonic(), 0.0, True
+        self.bar.value = 0
+        self.say("starting")
+        for picture, own in zip(self.pictures, settings, strict=True):
+            picture.title, picture.ratio = named(own.guidance), _ratio(own)
         for place in self.links:
-            place.value = '<span class="sag-link sag-quiet">no picture yet</span>'
+            place.value = ""
+        self.seeds.show([((), (), words) for words in _seeds(settings[0])])
+        self.seeds.enable(False)
 
     def follow(self, steps: Sequence[Step], total: int) -> None:
         """Show the step that both runs have come to, unless the last one was shown a moment ago."""
@@ -117,52 +105,55 @@ class Screen(W.VBox):
         self.bar.max, self.bar.value = total, done
         self.status.value = f"Step {done} of {total}, {time_left(now - self.began, done, total)}"
         for picture, step in zip(self.pictures, steps, strict=True):
-            picture.show(to_jpeg(rough(step, self.model)), f"preview at step {done} of {total}")
+            first = rough(step, self.model)[0]
+            picture.show(to_jpeg(first), f"preview at step {done} of {total}")
 
     def present(self, made: Made) -> None:
         """Show what a run left."""
-        first = made.traces[0]
-        parts = zip(made.names, self.pictures, self.links, made.pictures, made.traces, strict=True)
-        for name, picture, place, content, trace in parts:
-            picture.show(content, made.words)
-            file = f"{file_stem(trace.settings)}.png"
-            label = {"aria-label": f"Download the {name} picture"}
-            place.value = link(content, "image/png", file, "Download PNG", **label)
+        self.made, self.cleared, first = made, False, made.traces[0]
         self.bar.max = first.evaluations
         self.bar.value = len(first) or first.evaluations
-        self.status.value = f'<span role="status">{escape(made.words)}</span>'
+        self.say(made.words)
+        seeds = _seeds(first.settings)
+        self.seeds.show([(made.small(n), made.names, words) for n, words in enumerate(seeds)])
+        self.seeds.enable(True)
+        self.look(0)
+
+    def end(self) -> None:
+        """Where a run has left nothing, what was there before."""
+        if self.cleared and self.made is not None:
+            self.present(self.made)
+
+    def look(self, image: int) -> None:
+        """Show one seed of the run."""
+        made = self.made
+        if made is None:
+            return
+        self.image = image
+        self.seeds.mark(image)
+        seed = made.traces[0].settings.seeds[image]
+        words = made.words if made.images == 1 else f"{made.words}: seed {seed}"
+        parts = zip(
+            made.names,
+            self.pictures,
+            self.links,
+            made.pair(image),
+            made.settings(image),
+            strict=True,
+        )
+        for name, picture, place, content, settings in parts:
+            picture.title, picture.ratio = name, _ratio(settings)
+            picture.show(smooth(content), words)
+            label = {"aria-label": f"Download the {name} picture"}
+            file = f"{file_stem(settings)}.png"
+            place.value = link(content, "image/png", file, f"Download {name}", **label)
 
 
-def rough(step: Step, model: Model) -> Image:
-    """What the guided prediction means, in the colours of latents: quick, and without detail."""
-    return scaled(preview(step.x0_guided, model.latent_rgb)[0], PREVIEW)
+def _ratio(settings: Settings) -> float:
+    """Height over width of its pictures."""
+    return settings.size[0] / settings.size[1]
 
 
-def scaled(picture: Image, longest: int) -> Image:
-    factor = longest / max(picture.size)
-    return picture.resize((round(picture.width * factor), round(picture.height * factor)))
-
-
-def in_words(trace: Trace) -> str:
-    """A run in a few words."""
-    settings, guidance = trace.settings, trace.settings.guidance
-    stopped = "" if trace.pictures else f", stopped after {len(trace)}"
-    scales = ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms)
-    prompt = shortened(settings.caption, LONGEST) or "no prompt"
-    return f"{prompt}, seed {settings.seed}, {scales}, {settings.steps} steps{stopped}"
-
-
-def read_settings(content: bytes) -> Settings:
-    """The settings inside a PNG.
-
-    Raises:
-        ArgumentError: it is no picture, has none, or has those of another version.
-    """
-    try:
-        noted = json.loads(png_texts(content)["sagviz"])
-    except (OSError, KeyError, ValueError, RecursionError) as error:
-        raise ArgumentError(
-            "this file holds no settings of sagviz; give a PNG that was downloaded here or that"
-            " sagviz generate made"
-        ) from error
-    return Settings.from_json(noted)
+def _seeds(settings: Settings) -> list[str]:
+    """The seeds of a run that has several, in words."""
+    return [f"seed {seed}" for seed in settings.seeds] if settings.images > 1 else []

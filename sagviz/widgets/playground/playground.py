@@ -6,46 +6,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from html import escape
+from pathlib import Path
 from typing import Any
-
-import ipywidgets as W
 
 from sagviz.errors import SagvizError, Unfinished
 from sagviz.models import Model
+from sagviz.models.load import load
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import Run
-from sagviz.widgets.common.controls import action_button, tip
+from sagviz.widgets.common.controls import action_button
 from sagviz.widgets.common.host import check_limits
-from sagviz.widgets.common.layout import close_all, column, flow
-from sagviz.widgets.common.page import arrival
+from sagviz.widgets.common.layout import column, flow, stack, text
+from sagviz.widgets.common.still import live
 from sagviz.widgets.common.view import View
 from sagviz.widgets.common.worker import Worker
-from sagviz.widgets.microscope.microscope import Microscope
 from sagviz.widgets.playground import form
+from sagviz.widgets.playground.examples import BEST, Example
+from sagviz.widgets.playground.further import Further
 from sagviz.widgets.playground.history import History
-from sagviz.widgets.playground.pictures import Made, Screen, read_settings
-from sagviz.widgets.playground.settings import BEST, Example, FormSettings
+from sagviz.widgets.playground.line import Asked, Line
+from sagviz.widgets.playground.made import Made
+from sagviz.widgets.playground.pictures import Screen
+from sagviz.widgets.playground.restore import read_settings
+from sagviz.widgets.playground.settings import FormSettings
+from sagviz.widgets.playground.start import contents, uploader
 
-PURPOSE = (
-    "The same prompt and the same noise twice: with text guidance (CFG), and with self-attention"
-    " guidance (SAG) added."
-)
-WITHOUT_TEXT = (
-    "The same noise twice: as the model draws it, and with self-attention guidance (SAG)."
-)
+STYLE = (Path(__file__).parent / "playground.css").read_text(encoding="utf-8")
 
 
 class Playground(View):
     """Make pictures: the same prompt and noise with text guidance alone (CFG) and with
     self-attention guidance added.
 
-    Shows each step as it is computed. Cancel works meanwhile and keeps what was done. The last runs
-    stay as small pictures; each picture can be downloaded with its settings inside, and loading
-    such a file sets the form.
+    Shows each step as it is computed. Run while a run is under way puts the next one in line;
+    Cancel stops the one that is under way and keeps what was done. The last runs stay as small
+    pictures; each picture can be downloaded with its settings inside, and loading such a file sets
+    the form. A run goes on into the Microscope, the Scrubber, a vote, or a grid of any two
+    settings.
 
     Example:
         >>> import sagviz as sv
@@ -57,8 +57,9 @@ class Playground(View):
         >>> playground.close()
 
     Args:
-        model: from `load`.
-        options: any of the settings, e.g. `prompt="a fox", seed=7`.
+        model: from `load`; the miniature where `None`.
+        options: any of the settings, e.g. `prompt="a fox", seed=7`; each term of guidance that the
+            model takes has its scale among them, e.g. `pag_scale=2`.
 
     Attributes:
         traces: (cfg, cfg_sag) of the run that is shown; of a cancelled run the steps so far.
@@ -67,30 +68,31 @@ class Playground(View):
     settings_type = FormSettings
     settings: FormSettings
 
-    def __init__(self, model: Model, **options: Any) -> None:
-        super().__init__(model, **options)
-        self.model = model = self.settings.model
+    def __init__(self, model: Model | None = None, **options: Any) -> None:
+        super().__init__(load() if model is None else model, **options)
+        self.model = self.settings.model
         self.traces: tuple[Trace, ...] = ()
         self.worker = Worker()
-        self.screen = Screen(model)
+        sums = self.settings.guidance(self.settings.values())
+        self.screen = Screen(self.model, sums, self.notice)
         self.history = History(self.notice, self.show)
-        self.more = W.VBox()
+        self.line = Line(self.notice)
+        self.further = Further(self.model, self.screen, self.history, self.notice)
+        self.more = self.further.place
         make = partial(action_button, self.notice)
+        run = "make both pictures, now or after the run that is under way"
         stop = "stop after this step and keep what is done"
         again = "all settings to their initial values, and a new seed for each run"
         best = "text guidance 10, SAG scale 1, 200 steps"
-        look = "open the Microscope on the run that is shown"
         self.buttons = {
-            "run": make("Run", "make both pictures", self._launch, "primary"),
+            "run": make("Run", run, self._launch, "primary"),
             "cancel": make("Cancel", stop, self.worker.cancel),
             "reset": make("Reset", again, self.reset),
             "best": make("Article's best", best, lambda: self.set(BEST)),
-            "explain": make("Explain this", look, self.explain),
+            **self.further.buttons,
         }
-        # the style sheet writes its label, in place of one with a count of files
-        self.upload = W.FileUpload(accept=".png", description="", layout=W.Layout(width="auto"))
-        self.upload.add_class("sag-upload")
-        tip(self.upload, "a picture that was downloaded here, or that sagviz generate made")
+        words = "a picture that was downloaded here, or that sagviz generate made"
+        self.upload = uploader(".png", "Load settings from a PNG", words)
         self.upload.observe(lambda change: self._uploaded(change.new), "value")
         self._arrange()
         self._set_running(False)
@@ -100,9 +102,7 @@ class Playground(View):
         self.settings.set(values)
 
     def reset(self) -> None:
-        """All settings to their initial values, but for the seed, which is drawn for each run from
-        now on.
-        """
+        """All settings to their initial values, and from now on a new seed for each run."""
         self.settings.reset()
 
     def prepare(self) -> tuple[Run, Run]:
@@ -118,123 +118,132 @@ class Playground(View):
 
         Raises:
             ArgumentError: the settings do not go together.
-            BaseException: whatever stops the run, Ctrl-C included; the steps so far are in
-                `traces`.
+            BaseException: whatever stops it, Ctrl-C included; `traces` has the steps so far.
         """
-        runs = self._ready()
+        self._check_idle()
+        asked = self._asked()
         with self.shown_first():
-            self.worker.start(lambda: self._run(runs), here=True)
+            self.worker.start(lambda: self._run(asked), here=True)
         return self.traces
 
     def show(self, made: Made) -> None:
         """Bring a run of the history back: its settings, pictures and traces."""
         self._check_idle()
         self._present(made)
-        self._restore(made.traces[-1].settings)
+        self._restore(made.traces[-1].settings, made)
 
     def load(self, content: bytes) -> None:
-        """Set the form to the settings inside a PNG that a download button or `sagviz generate`
-        made.
-        """
+        """Set the form to the settings inside a PNG that this or `sagviz generate` made."""
         self._restore(read_settings(content))
 
     def load_files(self, value: Any) -> None:
-        """Load what an upload button holds: ipywidgets 7 has a dict of files by name, 8 a tuple."""
-        for file in list(value.values() if isinstance(value, dict) else value):
-            self.load(bytes(file["content"]))
+        """Load what an upload button holds."""
+        for content in contents(value):
+            self.load(content)
 
     def explain(self) -> None:
         """Open the Microscope on the run that is shown, below the pictures."""
         self._check_idle()
-        if not self.traces or not len(self.traces[-1]):
-            raise SagvizError("there are no steps to explain; press Run first")
-        button = self.buttons["explain"]
-        words, button.description, button.disabled = button.description, "Opening ...", True
-        try:
-            close_all(self.more.children)
-            self.more.children = (*arrival(), Microscope(self.model, self.traces[-1]))
-        finally:
-            button.description, button.disabled = words, False
+        self.further.explain()
+
+    def close(self) -> None:
+        self.line.clear()
+        self.worker.cancel()
+        super().close()
 
     def _arrange(self) -> None:
-        reads = self.model.reads_text
+        reads, settings, notice = self.model.reads_text, self.settings, self.notice
         names = ("run", "cancel", "reset", *(["best"] if reads else []))
-        main = flow(*(self.buttons[name] for name in names))
-        after = flow(self.buttons["explain"], self.upload)
-        launch = partial(self.notice.attempt, self._launch)
-        asked = form.controls(self.settings, self.notice, launch)
-        folded = form.advanced(self.settings)
-        model = escape(repr(self.model).strip("<>"))
+        launch = partial(notice.attempt, self._launch)
+        beside = form.beside(settings, notice, self.further.cross)
+        settings_column = column(beside, live(self.upload), width="300px")
+        pictures = column(self.screen, self.further, self.history, width="560px")
+        pictures.layout.flex = "2 1 560px"
         self.fill(
-            W.HTML(
-                f"<h3>Playground</h3><p>{PURPOSE if reads else WITHOUT_TEXT} <span"
-                f" class='sag-quiet'>{model}.</span></p>"
+            form.heading(self.model),
+            live(text("sag-style", f"<style>{STYLE}</style>")),
+            stack(
+                form.texts(settings, notice, launch),
+                flow(*(self.buttons[name] for name in names), self.line),
+                notice,
             ),
-            flow(
-                column(asked, main, self.notice, folded, width="320px"),
-                column(self.screen, after, width="400px"),
-            ),
+            flow(pictures, settings_column),
             self.more,
-            form.examples(self.settings, self.notice),
-            self.history,
             notice=False,
         )
 
     def _set_running(self, running: bool) -> None:
-        for name, made in self.buttons.items():
-            made.disabled = running != (name == "cancel")
+        self.buttons["cancel"].disabled = not running
+        for name in self.further.buttons:
+            self.buttons[name].disabled = running
 
     def _check_idle(self) -> None:
         if self.worker.busy:
             raise SagvizError("a run is under way; wait for its end or cancel it")
 
-    def _ready(self) -> tuple[Run, Run]:
-        self._check_idle()
+    def _asked(self) -> Asked:
         runs = self.prepare()
         check_limits(runs)
-        return runs
+        return Asked(runs, self.settings.image)
 
     def _launch(self) -> None:
-        runs = self._ready()
-        self.worker.start(lambda: self._run_and_show_errors(runs))
-
-    def _run_and_show_errors(self, runs: tuple[Run, Run]) -> None:
+        """Put the form's run in line, and begin where nobody is at it."""
+        if not self.line.add(self._asked()):
+            return
+        self.worker.wait()  # for one that has found the line empty a moment ago
         try:
-            self._run(runs)
-        except Exception as error:
-            self.notice.fail(error)
+            self.worker.start(self._serve)
+        except SagvizError:
+            self.line.clear()
+            raise
 
-    def _run(self, runs: tuple[Run, Run]) -> None:
+    def _serve(self) -> None:
+        """One run after the other, until nobody waits."""
+        try:
+            while (asked := self.line.take()) is not None:
+                try:
+                    self._run(asked)
+                except Exception as error:
+                    self.notice.fail(error)
+                self.worker.stop.clear()
+        except BaseException:
+            self.line.clear()
+            raise
+
+    def _run(self, asked: Asked) -> None:
         """Both runs in lockstep; stopped or not, what was done is kept. The run with SAG goes
         first: it bears the cost of what they share.
         """
+        runs = asked.runs
 
         def follow(steps: Sequence[Step | None]) -> bool:
             self.screen.follow([step for step in reversed(steps) if step], runs[0].evaluations)
             return not self.worker.stop.is_set()
 
         self._set_running(True)
-        self.screen.clear()
+        self.screen.clear([run.settings for run in runs])
         try:
             with self.worker.turn():
                 made = collect(runs[::-1], follow=follow)
-            self._keep(made[::-1])
+            self._keep(made[::-1], asked)
         except BaseException as error:
             if isinstance(error, Unfinished):
-                self._keep(error.traces[::-1])
+                self._keep(error.traces[::-1], asked)
             raise
         finally:
+            self.screen.end()
             self._set_running(False)
 
-    def _keep(self, traces: Sequence[Trace]) -> None:
+    def _keep(self, traces: Sequence[Trace], asked: Asked) -> None:
         if traces and len(traces[0]):
-            made = Made.of(traces, self.model)
+            made = Made.of(traces, self.model, asked.start)
             self.history.add(made)
             self._present(made)
 
     def _present(self, made: Made) -> None:
         self.traces = made.traces
         self.screen.present(made)
+        self.history.mark_run(made)
 
     def _uploaded(self, value: Any) -> None:
         """Load it, and hold nothing, so that the same file can come again."""
@@ -242,8 +251,8 @@ class Playground(View):
             self.notice.attempt(lambda: self.load_files(value))
             self.upload.set_trait("value", type(value)())
 
-    def _restore(self, settings: Settings) -> None:
-        lost = self.settings.restore(settings)
+    def _restore(self, settings: Settings, made: Made | None = None) -> None:
+        lost = self.settings.restore(settings, made.start if made else None)
         if lost:
             self.notice.warn(*lost)
         else:

@@ -6,46 +6,38 @@ from collections.abc import Mapping
 from typing import Any
 
 import traitlets
+from PIL import ImageOps
+from PIL.Image import Image
 
 from sagviz.checks import MAX_SEED, MAX_STEPS
 from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG, SAG, Guidance, Schedule
+from sagviz.guidance import CFG, Guidance
+from sagviz.image import as_image
 from sagviz.models import SCHEDULERS, Model, as_model
-from sagviz.models.fingerprint import fingerprint
-from sagviz.models.schedulers import scheduler_name
-from sagviz.models.vocabulary import vocabulary
 from sagviz.records.settings import Settings
 from sagviz.sampling.prepare import Run, prepare
 from sagviz.widgets.common.settings import WidgetSettings
 from sagviz.widgets.common.traits import Amount, Choice, Whole
+from sagviz.widgets.playground import restore, terms
+from sagviz.widgets.playground.examples import Example, examples_of
 
-Example = Mapping[str, Any]  # names and values of settings
+MOST = 16  # pictures of one kind in one run
 
-MINIATURE: tuple[Example, ...] = (
-    {"prompt": "a fox on a blue background", "seed": 7},
-    {"prompt": "a penguin on a yellow background", "seed": 11},
-    {"prompt": "a rocket on a black background", "seed": 3, "cfg_scale": 5.0},
-    {"prompt": "a cat left of a cake on a pink background", "seed": 5, "sag_scale": 0.5},
-    {"prompt": "", "seed": 21},
-)
-ANY_MODEL: tuple[Example, ...] = (
-    {"prompt": "a photograph of an astronaut riding a horse", "seed": 7},
-    {"prompt": "a corgi in a field of sunflowers, oil painting", "seed": 11},
-    {"prompt": "a bowl of fruit on a wooden table, studio light", "seed": 3, "cfg_scale": 5.0},
-    {"prompt": "portrait of an old fisherman, film photograph", "seed": 5, "sag_scale": 0.5},
-    {"prompt": "", "seed": 21},
-)
-PIXELS: tuple[Example, ...] = (
-    {"seed": 7},
-    {"seed": 11},
-    {"seed": 3, "sag_scale": 0.5},
-    {"seed": 5, "steps": 100},
-)
-BEST: Example = {"cfg_scale": 10.0, "sag_scale": 1.0, "steps": 200}
+
+class Start(traitlets.TraitType):  # not subscriptable in Colab's traitlets
+    """`None`, or a picture of PIL, NumPy or torch, as one of PIL."""
+
+    def validate(self, _obj: Any, value: Any) -> Image | None:
+        return None if value is None else as_image(value).convert("RGB")
 
 
 class FormSettings(WidgetSettings):
-    """What the Playground runs."""
+    """What the Playground runs. Each term of guidance beside CFG and SAG that the model takes has
+    its scale here, `NAME_scale`, with the range that its class gives; at 0 the run is without it.
+
+    Attributes:
+        kinds: those terms.
+    """
 
     widget = "Playground"
     derived = ("height", "width", "blur_sigma", "examples")
@@ -87,6 +79,12 @@ class FormSettings(WidgetSettings):
     randomize = traitlets.Bool(
         False, help="Draw a new seed for each run (no), until one is set. The one used is shown."
     )
+    images = Whole(
+        1,
+        min=1,
+        max=MOST,
+        help=f"How many seeds in one run, 1 to {MOST} (1): this one and those that follow it.",
+    )
     negative_prompt = traitlets.Unicode(
         "", help="What not to draw, in words (nothing). It acts through text guidance."
     )
@@ -112,12 +110,25 @@ class FormSettings(WidgetSettings):
     blur_sigma = Amount(
         1.0, min=0.0, max=10.0, help="SAG's blur, standard deviation in latent pixels, 0 to 10 (1)."
     )
+    image: Any = Start(
+        None,
+        allow_none=True,
+        help="A picture to start from (none), cut to the run's shape and scaled to its size.",
+    )
+    strength = Amount(
+        0.8,
+        min=0.0,
+        max=1.0,
+        help="How much of the way is run from that picture, 0 to 1 (0.8). 1 forgets most of it.",
+    )
     examples = traitlets.Tuple(
-        help="Rows of the table of examples, each a dict of settings (some for the model)."
+        help="Examples under the prompt, each a dict of settings (some for the model)."
     )
 
     def __init__(self, model: Model, **options: Any) -> None:
         self.model = model = as_model(model)
+        self.kinds = terms.taken(model)
+        self.add_traits(**terms.traits_of(self.kinds))
         height, width = model.default_size
         own = {
             "height": height,
@@ -127,7 +138,7 @@ class FormSettings(WidgetSettings):
         }
         self._drawn: int | None = None  # the seed that a run drew, and nobody set
         super().__init__(**{**own, **options})
-        self.initial = {name: getattr(self, name) for name in self.names()}
+        self.initial = self.values()
 
     @traitlets.validate("examples")
     def _check_examples(self, proposal: Any) -> tuple[Example, ...]:
@@ -146,6 +157,10 @@ class FormSettings(WidgetSettings):
     def names(cls) -> list[str]:
         """Names of the settings of a run, and `randomize`."""
         return [name for name in cls.options() if name not in ("examples", "large")]
+
+    def values(self) -> dict[str, Any]:
+        """The settings of a run, and `randomize`, by name."""
+        return {name: getattr(self, name) for name in self.names()}
 
     def reset(self) -> None:
         """All settings to their initial values, but for the seed, which is drawn for each run from
@@ -169,74 +184,49 @@ class FormSettings(WidgetSettings):
         if name == "seed" and self.seed != self._drawn:
             self.randomize = False
 
+    def guidance(self, values: Example) -> tuple[Guidance, Guidance]:
+        """(CFG, CFG + SAG and all other terms) of these settings; (nothing, SAG and the others)
+        where the model reads no prompt.
+        """
+        cfg = Guidance((CFG(values["cfg_scale"]),) if self.model.reads_text else ())
+        own = {name: values[name] for name in ("threshold", "blur_sigma")}
+        sag = self.model.sag(values["sag_scale"], **own)
+        return cfg, cfg + sag + terms.total(self.kinds, values)
+
     def prepare(self) -> tuple[Run, Run]:
         """The two runs, (cfg, cfg_sag), ready to start; draws the seed where it is not fixed, and
-        shows it.
-
-        A model that reads no prompt has (plain, sag).
+        shows it. A model that reads no prompt has (plain, sag).
         """
         options: dict[str, Any] = {
             "negative_prompt": self.negative_prompt,
             "steps": self.steps,
             "seed": None if self.randomize else self.seed,
+            "images": self.images,
             "size": (self.height, self.width),
             "scheduler": self.scheduler or None,
             "eta": self.eta,
+            "strength": None if self.image is None else self.strength,
         }
-        cfg = Guidance((CFG(self.cfg_scale),) if self.model.reads_text else ())
-        sag = self.model.sag(self.sag_scale, threshold=self.threshold, blur_sigma=self.blur_sigma)
-        with_sag = prepare(self.model, self.prompt, guidance=cfg + sag, **options)
+        cfg, guidance = self.guidance(self.values())
+        with_sag = prepare(self.model, self.prompt, guidance=guidance, image=self.fitted, **options)
         self._drawn = options["seed"] = with_sag.settings.seed
         self.seed = self._drawn
+        options["inputs"] = with_sag.inputs
         return prepare(self.model, self.prompt, guidance=cfg, **options), with_sag
 
-    def restore(self, settings: Settings) -> list[str]:
-        """Set the form to what a run recorded; gives sentences on what it has no place for."""
-        cfg, sag = settings.guidance.get(CFG), settings.guidance.get(SAG)
-        names = ("prompt", "negative_prompt", "steps", "seed", "eta")
-        values: dict[str, Any] = {name: getattr(settings, name) for name in names}
-        values |= {"randomize": False, "height": settings.size[0], "width": settings.size[1]}
-        values |= {"cfg_scale": cfg.peak if cfg else 1.0} if self.model.reads_text else {}
-        values |= {"sag_scale": sag.peak if sag else 0.0}
-        values |= _mask_settings(sag) if sag else {}
-        name = scheduler_name(self.model, settings.scheduler)
-        self.set({**values, "scheduler": name or ""})
-        return self._lost(settings, name)
+    @property
+    def fitted(self) -> Image | None:
+        """The picture to start from, of the run's size."""
+        return None if self.image is None else ImageOps.fit(self.image, (self.width, self.height))
+
+    def restore(self, settings: Settings, image: Image | None = None) -> list[str]:
+        """Set the form to what a run recorded, and to the picture that it started from; gives
+        sentences on what it has no place for.
+        """
+        self.set({**restore.values_of(self.model, self.kinds, settings), "image": image})
+        return restore.lost(self.model, self.kinds, settings, has_image=image is not None)
 
     def _assign(self, values: Example) -> None:
         """One after the other, `randomize` last, because a seed that is set ends it."""
         for name in sorted(values, key=lambda name: name == "randomize"):
             setattr(self, name, values[name])
-
-    def _lost(self, settings: Settings, scheduler: str | None) -> list[str]:
-        """What the form has no place for, and what this model cannot do as that run's did."""
-        cfg, sag, lost = settings.guidance.get(CFG), settings.guidance.get(SAG), []
-        if sag and sag != self.model.sag(sag.scale, **_mask_settings(sag)):
-            lost.append(f"that run had {sag!r}: the form sets its scale, threshold and blur only")
-        curves = [repr(term) for term in (cfg, sag) if term and isinstance(term.scale, Schedule)]
-        if curves:
-            lost.append(
-                f"that run had {' + '.join(curves)}, a curve: the form takes its peak alone"
-            )
-        others = [repr(term) for term in settings.guidance.terms if type(term) not in (CFG, SAG)]
-        if others:
-            lost.append(f"that run also had {' + '.join(others)}, for which the form has no place")
-        if settings.extras:
-            lost.append(f"that run was given {settings.extras}, for which the form has no place")
-        if scheduler is None:
-            lost.append(f"no scheduler here is the {settings.scheduler['class']} of that run")
-        if settings.fingerprint != fingerprint(self.model, [settings.guidance]):
-            lost.append(
-                f"that run was made by {settings.model} with other weights, adapters, tokens or"
-                f" dtype than {self.model.name} has here"
-            )
-        return lost
-
-
-def examples_of(model: Model) -> tuple[Example, ...]:
-    """Settings that show a model well."""
-    return MINIATURE if vocabulary(model) else ANY_MODEL if model.reads_text else PIXELS
-
-
-def _mask_settings(sag: SAG) -> dict[str, Any]:
-    return {"threshold": sag.threshold, "blur_sigma": sag.blur_sigma}

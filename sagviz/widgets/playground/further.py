@@ -1,0 +1,137 @@
+"""Where a run goes from the Playground: into other widgets below, and into files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import ipywidgets as W
+
+from sagviz.codegen import code_of_run
+from sagviz.errors import SagvizError
+from sagviz.image import from_png
+from sagviz.models import Model
+from sagviz.sampling.prepare import resume
+from sagviz.sweeps import Sweep
+from sagviz.widgets.common.controls import action_button, labelled
+from sagviz.widgets.common.host import check_limits
+from sagviz.widgets.common.layout import close_all, flow, stack
+from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.page import arrival, copy_button, saver
+from sagviz.widgets.common.still import live
+from sagviz.widgets.grid.grid import Grid
+from sagviz.widgets.microscope.microscope import Microscope
+from sagviz.widgets.playground import save
+from sagviz.widgets.playground.history import History
+from sagviz.widgets.playground.made import Made
+from sagviz.widgets.playground.pictures import Screen
+from sagviz.widgets.preference import Preference
+from sagviz.widgets.scrubber.scrubber import Scrubber
+
+BUSY = "Opening ..."
+Saved = Callable[[Made, int], tuple[str, str, bytes]]
+
+
+class Further(W.VBox):
+    """Buttons under the pictures.
+
+    Attributes:
+        buttons: by name.
+        place: where the widgets open.
+    """
+
+    def __init__(self, model: Model, screen: Screen, history: History, notice: Notice) -> None:
+        self.model, self.screen, self.history = model, screen, history
+        self.place = W.VBox(layout=W.Layout(overflow="visible"))
+        self.saver = saver()
+        make = partial(action_button, notice)
+        opened = {
+            "explain": (
+                "Explain this",
+                "open the Microscope on the run that is shown",
+                self.explain,
+            ),
+            "steps": ("Step by step", "open both runs in the Scrubber", self.scrub),
+            "vote": ("Vote", "vote blindly on the pairs of the last runs", self.vote),
+            "code": ("As code", "the Python that makes this run", self.code),
+        }
+        saved: dict[str, tuple[str, str, Saved]] = {
+            "pair": ("Pair, 4 ×", "both pictures side by side as one PNG", save.pair),
+            "player": ("Player", "both runs as a page that needs no kernel", save.player),
+            "trace": ("Trace", "the run with SAG and all its steps", save.trace),
+        }
+        self.buttons = {name: make(*given) for name, given in opened.items()}
+        self.buttons["explain"].button_style = "primary"
+        first = flow(*self.buttons.values())
+        files = {
+            name: make(label, f"save {words}", partial(self._save, write))
+            for name, (label, words, write) in saved.items()
+        }
+        self.buttons |= files
+        second = flow(W.HTML("Save"), *files.values(), self.saver, name="sag-save")
+        super().__init__([first, live(second)], layout=W.Layout(grid_gap="6px"))
+        self.layout.overflow = "visible"
+
+    def explain(self) -> None:
+        """Open the Microscope on the seed that is shown."""
+        made = save.with_steps(self.screen.made)
+        self._open(
+            "explain", lambda: Microscope(self.model, made.traces[-1], image=self.screen.image)
+        )
+
+    def scrub(self) -> None:
+        """Open both runs of the seed that is shown in the Scrubber."""
+        made = save.with_steps(self.screen.made)
+        self._open("steps", lambda: Scrubber(made.of_image(self.screen.image)))
+
+    def vote(self) -> None:
+        """Open a vote on all pairs of the last runs that have the same names as the one shown."""
+        shown = self.screen.made
+        alike = [
+            run for run in self.history.runs if shown and run.whole and run.names == shown.names
+        ]
+        if shown is None or not alike:
+            raise SagvizError("there is no pair to vote on; press Run first")
+        pairs = [
+            [from_png(content) for content in run.pair(image)]
+            for run in alike
+            for image in range(run.images)
+        ]
+        self._open("vote", lambda: Preference(pairs, names=shown.names))
+
+    def code(self) -> None:
+        """Show the Python that makes the run with SAG."""
+        made = self.screen.made
+        if made is None:
+            raise SagvizError("there is no run to write down; press Run first")
+        settings = made.traces[-1]
+        words = "the Python that makes the run with SAG"
+        box = labelled(W.Textarea(description="Python", rows=9), words)
+        box.value = code_of_run(self.model, settings)
+        box.add_class("sag-code")
+        self._open("code", lambda: stack(*copy_button(box), box))
+
+    def cross(self, sweep: Sweep, columns: str, rows: str) -> None:
+        """Open a Grid on a sweep that begins now."""
+        check_limits([resume(self.model, cell.settings) for cell in sweep.cells])
+        grid = Grid(sweep, self.model, columns=columns, rows=rows)
+        self._show(grid)
+        grid.buttons["run"].click()
+
+    def _open(self, name: str, make: Callable[[], W.Widget]) -> None:
+        button = self.buttons[name]
+        words, button.description, button.disabled = button.description, BUSY, True
+        try:
+            self._show(make())
+        finally:
+            button.description, button.disabled = words, False
+
+    def _show(self, widget: W.Widget) -> None:
+        close_all(self.place.children)
+        self.place.children = (*arrival(), widget)
+
+    def _save(self, write: Saved) -> None:
+        made = self.screen.made
+        if made is None:
+            raise SagvizError("there is no picture to save; press Run first")
+        self.saver.save(*write(made, self.screen.image))
