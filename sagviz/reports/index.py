@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from base64 import b64decode
@@ -15,14 +14,15 @@ from urllib.parse import quote
 from sagviz.errors import ReportError
 from sagviz.files import save
 from sagviz.html import escape, img, page
+from sagviz.image import from_png, to_webp
 from sagviz.reports.parameters import Parameters
 
 if TYPE_CHECKING:
     from sagviz.reports.batch import Job
 
 STYLE = Path(__file__).with_name("index.css")
-THUMBNAIL = (240, 240)  # pixels at most
-PICTURE = re.compile(r'<img src="data:image/\w+;base64,([^"]+)" alt="([^"]*)"')
+THUMBNAIL = 240  # pixels at most
+PICTURE = re.compile(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]*)"')
 
 
 def write_index(folder: Path, jobs: Sequence[Job]) -> Path:
@@ -65,14 +65,7 @@ def _thumbnails(notebook: Path) -> str:
         PICTURE.findall("".join(each.get("data", {}).get("text/html", ""))) for each in outputs
     )
     pictures = next(filter(None, found), [])
-    return "".join(img(_smaller(b64decode(coded)), unescape(alt)) for coded, alt in pictures)
-
-
-def _smaller(content: bytes) -> bytes:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as picture:
-        small = picture.convert("RGB")
-    small.thumbnail(THUMBNAIL)
-    small.save(file := io.BytesIO(), "WEBP", quality=80)
-    return file.getvalue()
+    return "".join(
+        img(to_webp(from_png(b64decode(coded)), THUMBNAIL), unescape(alt))
+        for coded, alt in pictures
+    )
