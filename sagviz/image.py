@@ -40,17 +40,15 @@ def from_images(images: PictureLike | Sequence[PictureLike]) -> Tensor:
     """
     one = isinstance(images, Image.Image) or getattr(images, "ndim", 4) < 4
     try:
-        pixels = [_pixels(image) for image in ([images] if one else list(images))]  # type: ignore[arg-type,list-item]
+        pixels = [_pixels(image) for image in ([images] if one else list(images))]  # type: ignore[arg-type]
     except (TypeError, RuntimeError, OSError) as error:  # what it is, or what PIL cannot read
         raise ArgumentError(
             f"image is {shown(images)}; give a picture of PIL, NumPy or torch, such as"
             " PIL.Image.open(path)"
         ) from error
-    sizes = {each.shape for each in pixels}
-    if len(sizes) != 1:
+    if len(sizes := {each.shape for each in pixels}) != 1:
         raise ArgumentError(
-            f"there are {len(pixels)} pictures of {len(sizes)} sizes; give one or more, all of one"
-            " size"
+            f"there are {len(pixels)} pictures of {len(sizes)} sizes; give one or more of one size"
         )
     return torch.stack(pixels)
 
@@ -73,8 +71,7 @@ def as_mask(mask: MaskLike) -> Tensor:
         raise ArgumentError(f"the mask is {shown(mask)}; give 0 and 1 in latent cells") from None
     if not ((cells == 0) | (cells == 1)).all():
         raise ArgumentError(
-            f"the mask has the shape {tuple(cells.shape)} and other values than 0 and 1; give 0 and"
-            " 1 in latent cells, such as attention > 1.2"
+            f"the mask, {tuple(cells.shape)}, has other values than 0 and 1; give attention > 1.2"
         )
     return cells
 
@@ -115,8 +112,7 @@ def _pixels(picture: PictureLike) -> Tensor:
     if colours.dim() != 3 or len(colours) not in (1, 3, 4) or not _within(colours.float(), top):
         raise ArgumentError(
             f"a picture is an array of the shape {tuple(_tensor(picture).shape)}; give one of PIL,"
-            " (H, W, 3) of NumPy or (3, H, W) of torch, floats from 0 to 1 or whole numbers from 0"
-            " to 255"
+            " (H, W, 3) of NumPy or (3, H, W) of torch, floats to 1 or whole numbers to 255"
         )
     return colours[:3].expand(3, -1, -1).float() / (top / 2) - 1
 
@@ -140,8 +136,7 @@ def as_latents(latents: Any) -> Tensor:
     if not isinstance(found, Tensor) or found.dim() != 4:
         kind = tuple(found.shape) if isinstance(found, Tensor) else shown(latents)
         raise ArgumentError(
-            f"latents are {kind}; give a tensor or an array (images, channels, height, width), such"
-            " as trace.latents"
+            f"latents are {kind}; give a tensor or an array (images, channels, height, width)"
         )
     return found
 

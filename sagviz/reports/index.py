@@ -8,17 +8,14 @@ from base64 import b64decode
 from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sagviz.errors import ReportError
 from sagviz.files import save
 from sagviz.html import escape, img, page
 from sagviz.image import from_png, to_webp
+from sagviz.reports.jobs import Job
 from sagviz.reports.parameters import Parameters
-
-if TYPE_CHECKING:
-    from sagviz.reports.batch import Job
 
 STYLE = Path(__file__).with_name("index.css")
 THUMBNAIL = 240  # pixels at most

@@ -10,7 +10,8 @@ from tiny import is_one_sentence
 
 from sagviz.cli import main
 from sagviz.errors import ReportError
-from sagviz.reports.batch import batch, read
+from sagviz.reports.batch import batch
+from sagviz.reports.jobs import read
 
 JOBS = """prompt,seed,steps,sag_scale,colour
 a fox,3,2,0.33,
