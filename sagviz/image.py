@@ -127,11 +127,7 @@ def _in_8_bits(picture: Any, mode: str) -> Any:
 
 
 def as_latents(latents: Any) -> Tensor:
-    """Latents of torch or NumPy as a tensor, where they are.
-
-    Raises:
-        ArgumentError: they are none.
-    """
+    """Latents of torch or NumPy as a tensor, where they are; what is none is refused."""
     found = torch.from_numpy(latents) if isinstance(latents, np.ndarray) else latents
     if not isinstance(found, Tensor) or found.dim() != 4:
         kind = tuple(found.shape) if isinstance(found, Tensor) else shown(latents)
