@@ -28,6 +28,7 @@ function controls(stage, view, tell) {
   }
   flip.onclick = turn;
   wipe.oninput = () => stage.style.setProperty("--wipe", `${wipe.value}%`);
+  wipe.onkeydown = (event) => event.stopPropagation(); // arrows are the slider's: a notebook would take them
   const follow = (event) => { // the pointer draws the line, too
     if (stage.dataset.view !== "wipe") return;
     const { left, width } = stage.firstElementChild.getBoundingClientRect();
@@ -39,7 +40,7 @@ function controls(stage, view, tell) {
   stage.dataset.front = "first";
   choose(view);
   const group = make("div", { className: "sag-views" }, ...choices, flip, wipe);
-  group.dataset.lmSuppressShortcuts = "true"; // arrows move the slider, not the notebook's cells
+  group.dataset.lmSuppressShortcuts = "true"; // as JupyterLab's shortcuts would
   group.setAttribute("role", "group");
   group.setAttribute("aria-label", "how the two pictures are compared");
   return { group, turn, choose, leave: () => stage.removeEventListener("pointermove", follow) };
