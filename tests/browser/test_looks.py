@@ -24,7 +24,7 @@ NAMES = ["Playground", "Scrubber", "Microscope", "Grid", "Preference"]
 VIEWS = ".jp-OutputArea-output > .sag-view"
 SMALL = """view => [...view.querySelectorAll('*')].filter(node => node.offsetParent
     && [...node.childNodes].some(each => each.nodeType === 3 && each.textContent.trim())
-    && parseFloat(getComputedStyle(node).fontSize) < 18)
+    && parseFloat(getComputedStyle(node).fontSize) < 18 && getComputedStyle(node).fontSize !== '0px')
     .map(node => node.outerHTML.slice(0, 120))"""
 LARGEST = """view => Math.max(...[...view.querySelectorAll('img, canvas')]
     .filter(picture => picture.offsetParent).map(picture => picture.clientWidth))"""

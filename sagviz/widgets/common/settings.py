@@ -38,7 +38,8 @@ class WidgetSettings(traitlets.HasTraits):
             raise ArgumentError(f"{error}; see help({self.widget})") from error
         self._depth = 0
         counted = [name for name in self.options() if name not in (*self.uncounted, "large")]
-        self.observe(self._changed, counted)
+        if counted:  # no names would mean all
+            self.observe(self._changed, counted)
 
     @classmethod
     def options(cls) -> list[str]:
