@@ -38,7 +38,7 @@ def from_images(images: PictureLike | Sequence[PictureLike]) -> Tensor:
     """
     one = isinstance(images, Image.Image) or getattr(images, "ndim", 4) < 4
     try:
-        pixels = [_pixels(image) for image in ([images] if one else list(images))]  # type: ignore[arg-type,list-item]
+        pixels = [_pixels(image) for image in ([images] if one else list(images))]  # type: ignore[arg-type]
     except (TypeError, RuntimeError, OSError) as error:  # what it is, or what PIL cannot read
         raise ArgumentError(
             f"image is {shown(images)}; give a picture of PIL, NumPy or torch, such as"

@@ -52,7 +52,7 @@ def as_traces(traces: object) -> list[Trace]:
         ArgumentError: something among them is none.
     """
     several = isinstance(traces, Iterable) and not isinstance(traces, Trace | str)
-    found = list(traces) if several else [traces]  # type: ignore[call-overload]
+    found: list[Any] = list(traces) if several else [traces]  # type: ignore[call-overload]
     for trace in found:
         check_kind("a trace", trace, Trace, A_TRACE)
     return found

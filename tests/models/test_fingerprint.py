@@ -51,7 +51,7 @@ class Halved(AttnProcessor2_0):
         return super().__call__(attn, hidden_states, *args, **kwargs) / 2
 
 
-def meet_at_the_edges(model: sv.Model, mode: str) -> None:
+def meet_at_the_edges(model: sv.Model, mode: Any) -> None:
     for module in model.unet.modules():
         if isinstance(module, nn.Conv2d):
             module.padding_mode = mode
