@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -88,13 +87,11 @@ class StepPictures:
 
     def of(self, name: str) -> Image.Image:
         """The picture of a quantity that the step has."""
-        value, step = getattr(self.step, name), self.step
+        value = getattr(self.step, name)
         if name == "x0_hat":
             return self.clean
         if name == "attention":
             return over(self.clean, heat_map(value[0], 0, self.highest))
         if name == "mask":
             return spotlight(self.clean, value[0])
-        if name == "x0_blurred" and step.mask is not None:  # where the network will see it
-            return self.latent(torch.where(step.mask > 0, value, step.x0_hat))
         return self.latent(value)
