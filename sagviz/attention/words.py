@@ -59,6 +59,8 @@ def with_all_vectors(tokenizer: Any, prompt: str) -> str:
     in place of "<cat>", as diffusers' pipelines do (`maybe_convert_prompt`). Hold the lock.
     """
     known = added(tokenizer)
+    if not any(token in prompt for token in known):
+        return prompt  # without `tokenize`, which logs that a prompt is long
     for token in dict.fromkeys(each for each in tokenizer.tokenize(prompt) if each in known):
         more = takewhile(known.__contains__, (f"{token}_{number}" for number in count(1)))
         prompt = prompt.replace(token, " ".join([token, *more]))

@@ -34,6 +34,7 @@ PURPOSES = {
     "blur_sigma": "of the blur, in latent pixels; without a number what suits the model's family",
     "scheduler": "'ddim', 'pndm', 'dpm++ 2m', 'euler', 'heun' ...; '' is the model's own",
     "explain_at": "which step is taken apart, as a fraction of the run",
+    "seeds": "how many further seeds the finding is of",
 }
 
 

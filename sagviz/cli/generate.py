@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
         help="how many; image i uses seed + i and is called NAME-i.png; a trace has them all (1)",
     )
     add_force(parser)
-    add_settings(parser, skip=("prompt", "explain_at"))
+    add_settings(parser, skip=("prompt", "explain_at", "seeds"))
     add_schedule(parser)
     parser.add_argument("--image", type=expanded, help="a picture to start from (noise alone)")
     parser.add_argument(

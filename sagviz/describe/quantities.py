@@ -53,7 +53,7 @@ SECOND = "blurred under the mask, the same noise put back: what the network sees
 CLEAN = "what the network takes the clean picture to be, before guidance"
 RECEIVED = "attention received per cell"
 MARGIN = "attention less the threshold {sag.threshold:g}; {near} cells are within {NEAR:g} of it"
-BLURRED = "x̂₀ blurred inside the mask, σ = {sag.blur_sigma:g} latent pixels"
+BLURRED = "x̂₀ blurred, σ = {sag.blur_sigma:g} latent pixels"
 TABLE = (  # in the order of the method; each term's own stands before their sum
     Quantity(
         "x_t",

@@ -59,7 +59,7 @@ function whatIf(player) {
     const knobs = run.terms.map((term) => knob(player, run, term, set));
     const parts = knobs.flatMap(({ part }, i) => [i ? " + " : "", part]);
     const head = player.runs.length > 1 ? [make("h3", {}, player.label(run))] : [];
-    return make("div", {}, ...head, ...knobs.map(({ node }) => node), make("p", { class: "formula" }, "guided x̂₀ = x̂₀ + ", ...parts));
+    return make("div", {}, ...head, ...knobs.map(({ node }) => node), make("p", { class: "formula" }, "ε̃ = ε(xₜ) + ", ...parts));
   });
   const reset = make("button", { type: "button", onclick: () => player.change("scales", player.runs.map(scalesOf)) }, "As it ran");
   return make("fieldset", { class: "what-if" }, make("legend", {}, "What if?"), ...rows, make("p", { class: "note" }, NOTE), reset);

@@ -7,6 +7,7 @@ Figures are `matplotlib.figure.Figure`, never pyplot: nothing global, nothing th
 from sagviz.plot.atlas import Atlas as Atlas
 from sagviz.plot.attention import word_bars as word_bars
 from sagviz.plot.curves import guidance_curves as guidance_curves
+from sagviz.plot.difference import difference as difference
 from sagviz.plot.display import Drawing as Drawing
 from sagviz.plot.display import Panel as Panel
 from sagviz.plot.display import Panels as Panels

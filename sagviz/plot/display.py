@@ -155,6 +155,7 @@ class Strip:
     Attributes:
         columns: the words above them.
         rows: of each its name and its panels, one a column.
+        note: a line below them.
 
     Example:
         >>> from PIL import Image
@@ -166,6 +167,7 @@ class Strip:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Panel, ...]], ...]
+    note: str = ""
 
     def _repr_html_(self) -> str:
         above = "font-size:13px;text-align:center"
@@ -173,7 +175,8 @@ class Strip:
             "font-size:14px;font-weight:600;align-self:center;position:sticky;left:0;"
             "background:var(--jp-layout-color0,#fff)"
         )
-        columns = f"92px repeat({len(self.columns)},minmax(72px,220px))"
+        count = len(self.columns)
+        columns = f"92px repeat({count},minmax(72px,220px))"
         style = f"display:grid;grid-template-columns:{columns};gap:4px;min-width:100%"
         cells = [_words(name, above) for name in ("", *self.columns)]
         for name, panels in self.rows:
@@ -181,9 +184,10 @@ class Strip:
                 _words(name, before),
                 *(tag(panel.image, panel.words, panel.sharp) for panel in panels),
             ]
+        note = _words(self.note, f"font-size:13px;{FONT}") if self.note else ""
         return (
             f'<div style="overflow-x:auto;{FONT}" tabindex="0" role="group">'
-            f'<div style="{style}">{"".join(cells)}</div></div>'
+            f'<div style="{style}">{"".join(cells)}</div></div>{_hint(92 + 76 * count)}{note}'
         )
 
     def figure(self) -> Figure:
@@ -208,6 +212,12 @@ class Strip:
 
 def _words(words: str, style: str) -> str:
     return f'<div style="{style}">{escape(words)}</div>'
+
+
+def _hint(width: int) -> str:
+    """Says that there is more to the right, where the window is narrower than `width` pixels."""
+    size = f"font-size:clamp(0px,({width}px - 100vw)*999,13px)"
+    return f'<div aria-hidden="true" style="{size};{FONT}">→ more to the right</div>'
 
 
 @dataclass(frozen=True)
@@ -240,7 +250,9 @@ class Drawing:
         picture = img(png(figure, 144), self.words, style=style)
         # what scrolls must be reachable by keyboard
         focus = ' tabindex="0" role="group"' if self.min_width else ""
-        return f'<div style="overflow-x:auto;max-width:100%"{focus}>{picture}</div>'
+        hint = _hint(self.min_width) if self.min_width else ""
+        scrolled = f'<div style="overflow-x:auto"{focus}>{picture}</div>'
+        return f'<div style="max-width:100%">{scrolled}{hint}</div>'
 
     def save(self, path: str | Path) -> Path:
         """Write the first figure as PNG."""

@@ -111,7 +111,8 @@ def film_strip(trace: Trace, model: Model | None = None, count: int = 8) -> Stri
     pictures = [StepPictures(trace, step, model, high) for step in chosen]
     names = [n for n in IN_STRIP if all(QUANTITIES[n].is_there(step) for step in chosen)]
     rows = tuple((QUANTITIES[n].symbol, tuple(_small(n, each) for each in pictures)) for n in names)
-    return Strip(tuple(f"step {step.number}" for step in chosen), rows)
+    note = "Mₜ: what is faded is not blurred." if "mask" in names else ""
+    return Strip(tuple(f"step {step.number}" for step in chosen), rows, note)
 
 
 def _small(name: str, pictures: StepPictures) -> Panel:
@@ -139,13 +140,21 @@ def triptych(traces: Sequence[Trace]) -> Panels:
         >>> [panel.title for panel in sv.plot.triptych(runs).panels]
         ['plain', 'CFG 3', 'CFG 3 + SAG 1']
     """
-    return Panels(tuple(map(_finished, as_traces(traces))), width=280, columns=3)
+    finished = as_traces(traces)
+    starts = [_start(trace) for trace in finished]
+    again = "the same prompt and noise"
+    words = [again if start in starts[:i] else start for i, start in enumerate(starts)]
+    return Panels(tuple(map(_finished, finished, words)), width=280, columns=3)
 
 
-def _finished(trace: Trace) -> Panel:
+def _finished(trace: Trace, words: str) -> Panel:
+    title = describe.of_guidance(trace.settings.guidance)
+    return Panel(trace.image, title, words, "image", sharp=False)
+
+
+def _start(trace: Trace) -> str:
+    """What a picture was made from, in words."""
     settings = trace.settings
     prompt = f"“{settings.caption}”" if settings.caption else "no prompt"
     steps = f", {settings.steps} steps" if settings.caption else ""
-    words = f"{prompt}, seed {settings.seed}{steps}"
-    name = describe.of_guidance(settings.guidance)
-    return Panel(trace.image, name, words, "image", sharp=False)
+    return f"{prompt}, seed {settings.seed}{steps}"

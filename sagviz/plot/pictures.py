@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -123,7 +122,7 @@ class StepPictures:
 
     def of(self, name: str) -> Image.Image:
         """The picture of a quantity that the step has."""
-        value, step = getattr(self.step, name), self.step
+        value = getattr(self.step, name)
         if name == "x0_hat":
             return self.clean
         if name == "attention":
@@ -132,6 +131,4 @@ class StepPictures:
             return tinted(self.below, value[0])
         if name in ("x_t", "x_degraded"):
             return self.noisy(value)
-        if name == "x0_blurred" and step.mask is not None:  # where the network will see it
-            return self.latent(torch.where(step.mask > 0, value, step.x0_hat))
         return self.latent(value)

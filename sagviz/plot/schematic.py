@@ -4,6 +4,7 @@ tensors in its boxes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -30,6 +31,8 @@ from sagviz.records.trace import Trace
 
 SIDE = 1.3  # of a box, in the diagram's units, which are inches
 TOP, BOTTOM, MIDDLE = 4.15, 1.25, 2.7
+WIDTH, LOWEST, HIGHEST = 13.0, -0.3, 5.9
+LINE = "#44546a"
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,16 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
             " choose a step inside its window, in a run with SAG"
         )
     boxes = _boxes(trace, step, model)
-    figure = Figure(figsize=(13.0, 5.3))
+    figure = Figure(figsize=(WIDTH, HIGHEST - LOWEST))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set(xlim=(0, 13.0), ylim=(0, 5.3))
+    axes.set(xlim=(0, WIDTH), ylim=(LOWEST, HIGHEST))
     for box in boxes.values():
         _draw(axes, box)
     for start, end, side in _arrows(step):
         _arrow(axes, boxes[start], boxes[end], side)
+    _around(axes, boxes)
+    _signs(axes, step)
     words = (
         f"Diagram of step {step.number}: the {_word(model)} predicts noise and attention from x_t;"
         f" where attention is above the threshold ({measure.coverage(step):.0%} of the latent) the"
@@ -97,8 +102,8 @@ def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
     assert sag is not None and x0_blurred is not None and eps_degraded is not None
     pictures = StepPictures(trace, step, model, top(trace))
     blurred = pictures.latent(x0_blurred)
-    scales = " + ".join(f"{term.scale:g} {term.title}" for term in step.guidance.terms)
-    covered = f"$A_t>{sag.threshold:g}$: {measure.coverage(step):.0%}"
+    scales = "\n".join(f"{t.title} {t.symbol} = {t.scale:g}" for t in step.guidance.terms)
+    covered = f"$A_t>{sag.threshold:g}$: {measure.coverage(step):.0%}, rest faded"
     clean_is, blur = r"$(x_t-\sigma\,\epsilon)/\alpha$", f"Gaussian blur, σ = {sag.blur_sigma:g}"
     eps, eps_d, guided = r"$\epsilon(x_t)$", r"$\epsilon(\hat x_t)$", r"$\tilde\epsilon\;\to$"
     boxes = {
@@ -109,7 +114,7 @@ def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
         "blur": Box(8.35, TOP, r"$\tilde x_0$", blur, blurred),
         "A": Box(2.8, BOTTOM, "$A_t$", "attention received", pictures.of("attention")),
         "M": Box(4.65, BOTTOM, "$M_t$", covered, pictures.of("mask")),
-        "x_d": Box(6.5, BOTTOM, r"$\hat x_t$", "blurred, same noise", pictures.of("x_degraded")),
+        "x_d": Box(6.5, BOTTOM, r"$\hat x_t$", "noise put back", pictures.of("x_degraded")),
         "unet2": Box(8.35, BOTTOM, _word(model), "second pass"),
         "eps_d": Box(10.2, BOTTOM, eps_d, "the worse prediction", _noise(eps_degraded)),
         "guided": Box(
@@ -127,6 +132,7 @@ def _arrows(step: Step) -> list[tuple[str, str, str]]:
     chains = (("x_t", "unet", "eps", "x0", "blur"), ("A", "M", "x_d", "unet2", "eps_d", "guided"))
     arrows = [(*pair, "right") for chain in chains for pair in pairwise(chain)]
     arrows += [("unet", "A", "down"), ("blur", "x_d", "down"), ("eps", "guided", "over")]
+    arrows.append(("eps", "x_d", "down"))
     if step.guidance.get(CFG) is not None:
         arrows.append(("eps_c", "guided", "right"))
     return arrows
@@ -144,7 +150,7 @@ def _draw(axes: Axes, box: Box) -> None:
     if box.image is None:
         below = low + 0.05
         style = "round,pad=0,rounding_size=0.12"
-        look: dict[str, Any] = {"boxstyle": style, "facecolor": "#e8eef5", "edgecolor": "#44546a"}
+        look: dict[str, Any] = {"boxstyle": style, "facecolor": "#e8eef5", "edgecolor": LINE}
         axes.add_patch(FancyBboxPatch((left, low + 0.2), SIDE, SIDE - 0.4, **look))
         inside: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 13, "weight": "bold"}
         axes.text(box.x, box.y, box.title, color="#1f2d3d", **inside)
@@ -157,7 +163,7 @@ def _draw(axes: Axes, box: Box) -> None:
 
 def _arrow(axes: Axes, start: Box, end: Box, side: str) -> None:
     half, gap = SIDE / 2, 0.06
-    colour, bend = "#44546a", "arc3,rad=0"
+    colour, bend = LINE, "arc3,rad=0"
     if side == "right":
         tail, head = (start.x + half + gap, start.y), (end.x - half - gap, end.y)
     elif side == "down":
@@ -173,3 +179,34 @@ def _arrow(axes: Axes, start: Box, end: Box, side: str) -> None:
     }
     arrow |= {"shrinkA": 0, "shrinkB": 0}
     axes.annotate("", xy=head, xytext=tail, arrowprops=arrow, zorder=3)
+
+
+def _around(axes: Axes, boxes: Mapping[str, Box]) -> None:
+    """The two ways around the others: the prompt's prediction, and x_t outside of the mask."""
+    half = SIDE / 2
+    if "eps_c" in boxes:
+        unet, told, high = boxes["unet"], boxes["eps_c"], HIGHEST - 0.35
+        way = [(unet.x, unet.y + half - 0.16), (unet.x, high), (told.x, high)]
+        _way(axes, [*way, (told.x, told.y + half + 0.42)], "once more, with the prompt $c$")
+    noisy, degraded, low = boxes["x_t"], boxes["x_d"], LOWEST + 0.3
+    way = [(noisy.x, noisy.y - half - 0.34), (noisy.x, low), (degraded.x, low)]
+    _way(axes, [*way, (degraded.x, degraded.y - half - 0.4)], "outside the mask $x_t$ itself")
+
+
+def _way(axes: Axes, points: Sequence[tuple[float, float]], words: str) -> None:
+    """An arrow with corners, and words on its long part, the last but one."""
+    axes.plot(*zip(*points, strict=True), color=LINE, linewidth=1.6)
+    arrow: dict[str, Any] = {"arrowstyle": "-|>", "color": LINE, "linewidth": 1.6, "shrinkA": 0}
+    axes.annotate("", xy=points[-1], xytext=points[-2], arrowprops=arrow | {"shrinkB": 0})
+    x, y = (points[1][0] + points[2][0]) / 2, points[1][1]
+    axes.text(x, y + 0.05, words, ha="center", va="bottom", fontsize=12, color="#333333")
+
+
+def _signs(axes: Axes, step: Step) -> None:
+    """What each prediction is multiplied with in the guided one."""
+    prompted = step.guidance.get(CFG) is not None and step.eps_cond is not None
+    signs = {"$1+s-w$" if prompted else "$1+s$": (9.5, 2.36), "$-s$": (10.98, 2.05)}
+    signs |= {"$+w$": (10.98, 3.22)} if prompted else {}
+    for sign, (x, y) in signs.items():
+        colour = SAG.colour if "1" in sign else "#333333"
+        axes.text(x, y, sign, ha="center", va="center", fontsize=14, color=colour)

@@ -52,6 +52,7 @@ class Parameters:
         blur_sigma: in latent pixels; `None` is what suits the model's family (`Model.sag`).
         scheduler: a name such as "ddim"; "" is the model's own.
         explain_at: which step is taken apart, as a fraction of the run, 0..1.
+        seeds: how many further seeds the finding is of, 0..1000; 0 leaves it with one pair.
         terms: guidance beside CFG and SAG, as `Guidance.to_json` gives it.
     """
 
@@ -66,6 +67,7 @@ class Parameters:
     blur_sigma: float | None = None
     scheduler: str = ""
     explain_at: float = 0.4
+    seeds: int = 8
     terms: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ class Parameters:
         check_steps(self.steps)
         check_number("explain_at", self.explain_at, 0, 1)
         check_whole("seed", self.seed, 0, MAX_SEED)
+        check_whole("seeds", self.seeds, 0, 1000)
         for name in ("model", "prompt", "negative_prompt", "scheduler"):
             check_unicode(name, getattr(self, name))
         # they check their own numbers

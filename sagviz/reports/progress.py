@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,24 @@ def begin() -> None:
     os.environ[IN_REPORT] = "1"
 
 
-def announced() -> bool | Callable[[int, int], None]:
+def announced(run: int = 0, runs: int = 1) -> bool | Callable[[int, int], None]:
     """What the notebook gives to `compare` as `progress`: nothing is shown where it runs by itself,
     and in a report each step is announced.
+
+    Args:
+        run: which of several runs after each other this is, from 0; `runs`: how many they are.
 
     Example:
         >>> from sagviz.reports import announced
         >>> announced()
         False
     """
-    return _announce if IN_REPORT in os.environ else False
+    return partial(_announce, run, runs) if IN_REPORT in os.environ else False
 
 
-def _announce(done: int, total: int) -> None:
-    print(f"sagviz step {done} of {total}", file=sys.stderr, flush=True)
+def _announce(run: int, runs: int, done: int, total: int) -> None:
+    words = f"sagviz step {run * total + done} of {runs * total}"
+    print(words, file=sys.stderr, flush=True)
 
 
 class Bar:

@@ -41,6 +41,7 @@ def report(
     blur_sigma: float | None = Parameters.blur_sigma,
     scheduler: str = Parameters.scheduler,
     explain_at: float = Parameters.explain_at,
+    seeds: int = Parameters.seeds,
     terms: Guidance | Term | None = None,
 ) -> Path:
     """Make a report: one HTML file that needs no network, and the executed notebook beside it.
@@ -60,6 +61,7 @@ def report(
         blur_sigma: in latent pixels; `None` is what suits the model's family.
         scheduler: a name such as "ddim"; "" is the model's own.
         explain_at: which step is taken apart, as a fraction of the run, 0..1.
+        seeds: how many further seeds the finding is of; 0 leaves it with one pair.
         terms: more guidance in the run with SAG, e.g. `PAG(2.0)`, or a term of your own.
 
     Raises:
@@ -71,7 +73,7 @@ def report(
         >>> import tempfile
         >>> import sagviz as sv
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     page = sv.report(f"{folder}/fox.html", steps=2)
+        ...     page = sv.report(f"{folder}/fox.html", steps=2, seeds=2)
         ...     print(sorted(path.name for path in page.parent.iterdir()))
         ['fox.html', 'fox.ipynb']
     """
@@ -88,6 +90,7 @@ def report(
         blur_sigma=blur_sigma,
         scheduler=scheduler,
         explain_at=explain_at,
+        seeds=seeds,
         terms=json.loads(json.dumps(more.to_json())),  # tuples as lists, as papermill has them
     )
     out = page_path(out, ReportError)

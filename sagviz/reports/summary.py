@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from sagviz.checks import format_dtype
@@ -13,6 +13,7 @@ from sagviz.models.unfit import network_word
 if TYPE_CHECKING:
     from sagviz.models import Model
     from sagviz.records.trace import Trace
+    from sagviz.reports.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,13 @@ class Summary:
         return table(self.rows)
 
 
-def summary(traces: Sequence[Trace], model: Model) -> Summary:
+def summary(traces: Sequence[Trace], model: Model, parameters: Parameters) -> Summary:
     """What the runs cost and all that is needed to make them again.
 
     Args:
         traces: of one prompt and one noise, as `compare` gives them.
         model: what made them.
+        parameters: of the report.
     """
     from importlib.metadata import version  # a tenth of a second, which no help waits for
 
@@ -46,6 +48,27 @@ def summary(traces: Sequence[Trace], model: Model) -> Summary:
         "seed": str(last.seed),
         "steps": f"{last.steps}, {last.scheduler['class']}",
         "guidance": repr(last.guidance),
+        "command": command(parameters),
         "made with": ", ".join(f"{name} {version(name)}" for name in made_with),
     }
     return Summary(tuple(rows.items()))
+
+
+def command(parameters: Parameters) -> str:
+    """The Python that makes a report again: what differs from the defaults, and always its prompt
+    and seed.
+
+    Example:
+        >>> from sagviz.reports import Parameters
+        >>> from sagviz.reports.summary import command
+        >>> command(Parameters(prompt="an owl", steps=20))
+        "sv.report('report.html', prompt='an owl', seed=7, steps=20)"
+    """
+    usual = type(parameters)()
+    changed = {field.name for field in fields(parameters)} - {"prompt", "seed", "terms"}
+    changed = {name for name in changed if getattr(parameters, name) != getattr(usual, name)}
+    given = {name: getattr(parameters, name) for name in ("prompt", "seed", *sorted(changed))}
+    if parameters.terms:
+        given["terms"] = parameters.others
+    arguments = "".join(f", {name}={value!r}" for name, value in given.items())
+    return f"sv.report('report.html'{arguments})"

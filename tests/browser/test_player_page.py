@@ -183,7 +183,7 @@ def test_other_scales_are_recomputed_as_the_equations_say(
             wanted = np.asarray(preview(clean, rgb)[0], dtype=int)
             assert np.abs(shown.pixels("x0_guided") - wanted).max() <= 1
             assert wanted.std() > 20
-    assert shown.text(".formula") == "guided x̂₀ = x̂₀ + 10 · ΔCFG + 2 · ΔSAG"
+    assert shown.text(".formula") == "ε̃ = ε(xₜ) + 10 · ΔCFG + 2 · ΔSAG"
     shown.page.get_by_role("button", name="As it ran").click()
     assert (
         np.abs(

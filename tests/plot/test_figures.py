@@ -163,6 +163,44 @@ def test_the_triptych_says_which_guidance_made_which_picture(traces: tuple[sv.Tr
     ]
 
 
+def test_a_picture_and_noise_are_said_once(traces: tuple[sv.Trace, ...], model: sv.Model) -> None:
+    first, *others = [panel.words for panel in plot.triptych(traces).panels]
+    assert first == "“a fox”, seed 3, 4 steps"
+    assert set(others) == {"the same prompt and noise"}
+    another = sv.trace(model, "a fox", steps=1, seed=4, progress=False)
+    assert "seed 4" in plot.triptych([traces[0], another]).panels[1].words
+
+
+def test_the_difference_is_that_of_the_pixels_and_frames_the_most(
+    traces: tuple[sv.Trace, ...],
+) -> None:
+    pixels = [np.asarray(trace.image, dtype=float) / 255 for trace in traces[1:]]
+    apart = np.abs(pixels[0] - pixels[1]).mean(axis=2)
+    where, *parts = plot.difference(*traces[1:]).panels
+    assert f"bright is {apart.max():.0%}" in where.words
+    side = min(apart.shape) // 3
+    sums = {
+        (y, x): apart[y : y + side, x : x + side].sum()
+        for y in range(apart.shape[0] - side + 1)
+        for x in range(apart.shape[1] - side + 1)
+    }
+    y, x = max(sums, key=lambda place: sums[place])
+    for part, trace in zip(parts, traces[1:], strict=True):
+        whole = np.asarray(trace.image)[y : y + side, x : x + side]
+        factor = part.image.width // side
+        assert np.array_equal(np.asarray(part.image)[::factor, ::factor], whole)
+
+
+def test_the_blurred_picture_is_blurred_everywhere(
+    traces: tuple[sv.Trace, ...], model: sv.Model
+) -> None:
+    """One letter, one thing: x̃₀ is that of the formula, in the panel as in the diagram."""
+    step = traces[2][1]
+    panels = {panel.name: panel.image for panel in plot.step_panel(traces[2], 1, model).panels}
+    wanted = model.decode(step.x0_blurred)[0]
+    assert np.array_equal(np.asarray(panels["x0_blurred"]), np.asarray(wanted))
+
+
 def test_the_schematic_holds_this_steps_tensors(
     traces: tuple[sv.Trace, ...], model: sv.Model
 ) -> None:

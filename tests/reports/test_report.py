@@ -17,25 +17,29 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
 import torch
 from driver import chromium
 from playwright.sync_api import Page
+from scipy import stats
 from tiny import is_one_sentence
 from torch import Tensor
 
 import sagviz as sv
 from sagviz import CFG, PAG
 from sagviz.checks import MAX_SEED
-from sagviz.guidance import Term
+from sagviz.guidance import Term, as_guidance
 from sagviz.guidance.views import StepView
 from sagviz.reports import Parameters
 from sagviz.reports.page import markdown_with_math
 from sagviz.reports.report import NOTEBOOK
+from sagviz.reports.summary import command
 
 SIZE = 0.125  # a global of this module that a class uses
 
@@ -48,6 +52,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         prompt="a fox & an owl <b> $5",
         steps=4,
         seed=1,
+        seeds=2,
     )
 
 
@@ -131,6 +136,7 @@ def test_shift_tab_shows_each_parameter() -> None:
         ({"blur_sigma": -1.0}, "blur_sigma"),
         ({"explain_at": 2.0}, "from 0 to 1"),
         ({"seed": -1}, "seed"),
+        ({"seeds": -1}, "seeds"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_runs(
@@ -173,7 +179,7 @@ def test_terms_come_as_papermill_hands_them_over() -> None:
 @pytest.mark.slow
 def test_a_term_of_ones_own_reaches_the_page(tmp_path: Path) -> None:
     """Its class is in this file, which the report's kernel cannot import."""
-    page = sv.report(tmp_path / "ramp.html", steps=6, terms=PAG(1.0) + Ramp(0.5))
+    page = sv.report(tmp_path / "ramp.html", steps=6, seeds=0, terms=PAG(1.0) + Ramp(0.5))
     html, notebook = page.read_text(), page.with_suffix(".ipynb").read_text()
     assert "CFG 3 + SAG 1 + PAG 1 + Ramp of one\u2019s own 0.5" in html
     assert "Ramp(0.5)" in html
@@ -252,7 +258,7 @@ def test_reports_at_once_from_one_folder(tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir(0o500)
     outs = [tmp_path / f"{number}.html" for number in range(2)]
-    command = [sys.executable, "-m", "sagviz", "report", "--steps", "3"]
+    command = [sys.executable, "-m", "sagviz", "report", "--steps", "3", "--seeds", "0"]
     environment = {**os.environ, "JUPYTER_DATA_DIR": str(tmp_path / "data")}
     going = [
         subprocess.Popen(
@@ -263,7 +269,7 @@ def test_reports_at_once_from_one_folder(tmp_path: Path) -> None:
     for process, out in zip(going, outs, strict=True):
         _, said = process.communicate()
         assert process.returncode == 0, said
-        assert "report: cell 8 of 17, step 3 of 3" in said
+        assert "report: cell 8 of 21, step 3 of 3" in said
         assert " left" in said
         assert out.exists()
         assert "sagviz step" not in out.with_suffix(".ipynb").read_text()
@@ -357,8 +363,8 @@ def test_the_page_holds_all_that_it_shows(page_file: Path) -> None:
     html = page_file.read_text()
     links = Links()
     links.feed(html)
-    # triptych, strip, schematic, player of two runs
-    assert len(links.alts) == 3 + 4 * 5 + 1 + 2 * 5
+    # triptych, difference, three seeds, strip, schematic, player of two runs
+    assert len(links.alts) == 3 + 3 + 3 * 2 + 4 * 5 + 1 + 2 * 5
     assert all(links.alts), "a picture without words"
     assert all(address.startswith("data:") for address in links.fetched)
     assert "@import" not in html
@@ -371,6 +377,35 @@ def test_the_page_holds_all_that_it_shows(page_file: Path) -> None:
     assert "<td>miniature on cpu, float32</td>" in html
     assert page_file.with_suffix(".ipynb").exists()
     assert len(html) < 2_000_000
+
+
+def test_the_page_states_what_it_found(page_file: Path) -> None:
+    """Its numbers are those of the runs: of the pixels, and Student's interval of three seeds."""
+    runs = [
+        sv.compare(sv.load(), "a fox & an owl <b> $5", steps=4, seed=seed, progress=False)
+        for seed in (1, 2, 3)
+    ]
+    pixels = [np.asarray(run.image, dtype=float) for run in runs[0]]
+    apart = np.abs(pixels[0] - pixels[1]).mean() / 255
+    sharp = np.array([[1000 * sv.measure.sharpness(run.image) for run in pair] for pair in runs])
+    gains = sharp[:, 1] - sharp[:, 0]
+    low, high = stats.t.interval(0.95, 2, gains.mean(), stats.sem(gains))
+    html = page_file.read_text()
+    assert f"this picture changes by {apart:.1%} of a pixel" in html
+    assert f"goes from {sharp[0, 0]:.2f} to {sharp[0, 1]:.2f}" in html
+    assert f"by {gains.mean():+.2f} (95 % interval {low:+.2f} to {high:+.2f})" in html
+    numbers = re.findall(r"<b>Figure (\d)\.</b>", html)
+    assert numbers == [str(n) for n in range(1, 7)]
+
+
+def test_the_command_makes_the_same_parameters() -> None:
+    """What it calls is called with what the report had."""
+    given = Parameters(prompt="it's", steps=9, sag_scale=0.5, terms=[{"kind": "pag", "scale": 2.0}])
+    seen: dict[str, Any] = {}
+    names = {"sv": SimpleNamespace(report=lambda _, **more: seen.update(more)), "PAG": PAG}
+    exec(command(given), names)
+    assert as_guidance(seen.pop("terms")) == given.others
+    assert Parameters(**seen, terms=given.terms) == given
 
 
 def test_formulas_become_mathml_and_text_stays() -> None:

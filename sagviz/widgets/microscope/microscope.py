@@ -47,8 +47,8 @@ OF_THE_MASK = ("attention", "mask", "x0_blurred", "x_degraded", SAG.name)
 class Microscope(View):
     """A step of a trace taken apart, for a class and for a practitioner.
 
-    Setting a trait from Python does what its control does. Each term of the run has its scale as a
-    trait, `cfg_scale`, `sag_scale` and so on, also a term of your own.
+    A trait that is set from Python acts as its control does. Each term of the run has its scale as
+    a trait, `cfg_scale`, `sag_scale` and so on, also a term of your own.
 
     Example:
         >>> import sagviz as sv

@@ -1,0 +1,93 @@
+"""What a report found: its pair of pictures in numbers, and the same of a few more seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from scipy.stats import t
+
+from sagviz import describe
+from sagviz.measure import sharpness
+from sagviz.models import Model
+from sagviz.plot import Strip, gallery
+from sagviz.plot.difference import pixels_apart
+from sagviz.records.trace import Trace
+from sagviz.reports.parameters import Parameters
+from sagviz.reports.progress import announced
+from sagviz.sampling.compare import compare
+
+Pair = tuple[Trace, Trace]  # without SAG, with it
+OPEN = "Whether that is better, no number here says: look, or let people vote."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A result in sentences, as a paragraph."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.text)}</p>"
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A figure, and below it its number and words."""
+
+    number: int
+    figure: Any
+    words: str
+
+    def _repr_html_(self) -> str:
+        words = f"<p><b>Figure {self.number}.</b> {escape(self.words)}</p>"
+        return f"{self.figure._repr_html_()}{words}"
+
+
+def more_seeds(parameters: Parameters, model: Model, first: Pair) -> list[Pair]:
+    """The report's pair, and those of as many seeds after its own as it asks for."""
+    settings, found = parameters.settings(model), [first]
+    for i in range(parameters.seeds):
+        follow = announced(i, parameters.seeds)
+        settings["seed"] = parameters.seed + i + 1
+        without, with_sag = compare(model, keep=parameters.steps, progress=follow, **settings)
+        found.append((without, with_sag))
+    return found
+
+
+def finding(found: Sequence[Pair]) -> Finding:
+    """How far the pictures of the first pair are apart, and what all pairs say of sharpness, with
+    Student's interval at 95 %.
+    """
+    before, after = (describe.of_guidance(run.settings.guidance) for run in found[0])
+    apart = float(pixels_apart(*(run.image for run in found[0])).mean())
+    sharp = np.array([[1000 * sharpness(run.image) for run in pair] for pair in found])
+    return Finding(
+        f"From {before} to {after} this picture changes by {apart:.1%} of a pixel's range in the"
+        " mean, and its sharpness (variance of the Laplacian, in thousandths) goes from"
+        f" {sharp[0, 0]:.2f} to {sharp[0, 1]:.2f}. {_of_all(sharp[:, 1] - sharp[:, 0])}{OPEN}"
+    )
+
+
+def _of_all(gains: np.ndarray) -> str:
+    """The mean of the gains and its interval, of two seeds or more."""
+    count = len(gains)
+    if count < 2:
+        return ""
+    mean = float(gains.mean())
+    far = float(t.ppf(0.975, count - 1) * gains.std(ddof=1) / np.sqrt(count))
+    chance = "is more than chance" if abs(mean) > far else "may be chance"
+    return (
+        f"Over {count} seeds sharpness changes by {mean:+.2f} (95 % interval {mean - far:+.2f} to"
+        f" {mean + far:+.2f}), which {chance}. "
+    )
+
+
+def seeds_gallery(found: Sequence[Pair]) -> Strip:
+    """All pairs, a column a seed."""
+    names = [describe.of_guidance(run.settings.guidance) for run in found[0]]
+    rows = {name: [pair[i].image for pair in found] for i, name in enumerate(names)}
+    return gallery(rows, [f"seed {pair[1].settings.seed}" for pair in found])
