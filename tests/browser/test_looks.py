@@ -24,8 +24,7 @@ NAMES = ["Playground", "Scrubber", "Microscope", "Grid", "Preference"]
 VIEWS = ".jp-OutputArea-output > .sag-view"
 SMALL = """view => [...view.querySelectorAll('*:not(sub)')].filter(node => node.offsetParent
     && [...node.childNodes].some(each => each.nodeType === 3 && each.textContent.trim())
-    && parseFloat(getComputedStyle(node).fontSize) < 18
-    && getComputedStyle(node).fontSize !== "0px")
+    && getComputedStyle(node).fontSize !== '0px'
     && parseFloat(getComputedStyle(node).fontSize) < 18)
     .map(node => node.outerHTML.slice(0, 120))"""
 LARGEST = """view => Math.max(...[...view.querySelectorAll('img, canvas')]
