@@ -30,7 +30,7 @@ sv.Grid(sweep)""",
 )
 # what was seen last of each, in words and in alt texts
 WORDS = {
-    "Playground": ("Text guidance: 4.25", "a fox, seed 0, CFG 4.25, SAG 1, 3 steps"),
+    "Playground": ("CFG scale: 4.25", "a fox, seed 0, CFG 4.25, SAG 1, 3 steps"),
     "Scrubber": ("Step 4, the last of 4",),
     "Microscope": ("SAG scale: 1.5", "CFG 3 + SAG 1.5, decoded"),
     "Grid": ("2 cells: 2 done.", "“a cake”, seed 2, plain, 2 steps"),

@@ -847,8 +847,8 @@ def test_the_playground_and_the_microscope(family: Family) -> None:
     assert (WITHOUT_PROMPT in words) == (not model.reads_text)
     assert ("CFG + SAG" in words) == model.reads_text
     labels = {getattr(widget, "description", "") for widget in everything(playground)}
-    assert ({"Prompt", "Text guidance", "Negative prompt"} <= labels) == model.reads_text
-    assert model.reads_text or not {"Prompt", "Text guidance", "Negative prompt"} & labels
+    assert ({"Prompt", "CFG scale", "Negative prompt"} <= labels) == model.reads_text
+    assert model.reads_text or not {"Prompt", "CFG scale", "Negative prompt"} & labels
     assert playground.settings.restore(with_sag.settings) == []
     playground.explain()
     (scope,) = (child for child in playground.more.children if isinstance(child, sv.Microscope))

@@ -79,7 +79,7 @@ def test_a_change_counts_once_with_all_that_follows_from_it() -> None:
 
 def test_shift_tab_shows_every_argument_and_default() -> None:
     parameters = inspect.signature(Pair).parameters
-    assert list(parameters) == ["most", "words", "high", "low", "note"]
+    assert list(parameters) == ["most", "words", "high", "large", "low", "note"]
     assert [parameters[name].default for name in ("words", "low", "note")] == ["", 0, ""]
     assert parameters["high"].default is ...
     assert Pair(3, high=..., low=2).high == 3, "what is shown may be given"
@@ -89,7 +89,11 @@ def test_shift_tab_shows_every_argument_and_default() -> None:
     ("widget", "own", "some"),
     [
         (sv.Playground, ["model"], {"prompt": "", "steps": 50, "cfg_scale": 3.0, "seed": 0}),
-        (sv.Scrubber, ["traces"], {"index": ..., "view": "beside", "playing": False, "panes": ...}),
+        (
+            sv.Scrubber,
+            ["traces", "model"],
+            {"index": ..., "view": "beside", "playing": False, "panes": ...},
+        ),
         (sv.Grid, ["sweep", "model"], {"rows": None, "measure": "", "batch": 1, "selected": ()}),
         (sv.Microscope, ["model", "trace"], {"threshold": ..., "cfg_scale": ..., "hidden": False}),
         (sv.Preference, ["pairs", "names", "seed", "path"], {"seed": 0}),

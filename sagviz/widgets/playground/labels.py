@@ -12,7 +12,7 @@ TITLES = {
     "prompt": "Prompt",
     "negative_prompt": "Negative prompt",
     "steps": "Steps",
-    "cfg_scale": "Text guidance",
+    "cfg_scale": "CFG scale",
     "sag_scale": "SAG scale",
     "seed": "Seed",
     "images": "Seeds in a run",
