@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import ipywidgets as W
 import pytest
 import traitlets
+from tiny import is_one_sentence
 
 import sagviz as sv
 from sagviz.errors import ArgumentError
@@ -106,3 +107,19 @@ def test_public_widgets_name_their_arguments(
     assert list(parameters) == own + widget.options()
     assert all(each.kind is not each.VAR_KEYWORD for each in parameters.values())
     assert {name: parameters[name].default for name in some} == some
+
+
+@pytest.mark.parametrize(
+    ("widget", "inputs", "said"),
+    [
+        (sv.Scrubber, (), "Scrubber: missing a required argument: 'traces'"),
+        (sv.Microscope, (None,), "Microscope: missing a required argument: 'trace'"),
+        (sv.Playground, (None, "a fox"), "Playground: too many positional arguments"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_one_sentence(
+    widget: type[View], inputs: tuple[Any, ...], said: str
+) -> None:
+    with pytest.raises(ArgumentError, match=said) as error:
+        widget(*inputs)
+    assert is_one_sentence(error.value)

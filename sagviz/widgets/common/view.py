@@ -16,6 +16,7 @@ from IPython import get_ipython
 from IPython.display import display, update_display
 from traitlets import Bunch
 
+from sagviz.checks import check_call
 from sagviz.widgets.common.layout import close_all, text
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.settings import WidgetSettings
@@ -78,6 +79,13 @@ class View(W.VBox):
     settings: WidgetSettings
     stays_alive: ClassVar[bool] = False  # whether the static face works by itself
     __signature__ = Signature()
+
+    def __new__(cls, *inputs: object, **options: Any) -> View:
+        """Refuse what does not fit the signature; unknown names are left to the settings."""
+        signature = inspect.signature(cls)
+        known = {name: options[name] for name in options if name in signature.parameters}
+        check_call(cls.__name__, signature, inputs, known, {})
+        return super().__new__(cls, *inputs, **options)
 
     def __init__(self, *inputs: object, layout: W.Layout | None = None, **options: Any) -> None:
         given = {name: value for name, value in options.items() if value is not ...}
