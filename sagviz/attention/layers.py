@@ -75,7 +75,8 @@ def path_of(network: nn.Module, layer: str) -> str:
         return layer
     mid = middle_block(network)
     if blocks_of(network) is None:  # a U-Net takes long to be searched as a whole
-        parts = plain(network).get_submodule(mid).named_modules(prefix=mid)
+        block = getattr(plain(network), mid)  # `None` in distilled ones
+        parts = () if block is None else block.named_modules(prefix=mid)
         return next((name for name, module in parts if _is_self(module)), mid)
     return next((name for name in self_attentions(network) if name.startswith(f"{mid}.")), mid)
 
