@@ -163,8 +163,8 @@ def test_go_on_and_cancel(notebook: Notebook, tmp_path: Path) -> None:
     player = page.locator(".jp-OutputArea-output .sagviz-player").first
     player.wait_for()
     assert player.locator(".formula").all_inner_texts() == [
-        "guided x̂₀ = x̂₀ + 3 · ΔCFG + 1 · ΔSAG",
-        "guided x̂₀ = x̂₀ + 8 · ΔCFG + 1 · ΔSAG",
+        "ε̃ = ε(xₜ) + 3 · ΔCFG + 1 · ΔSAG",
+        "ε̃ = ε(xₜ) + 8 · ΔCFG + 1 · ΔSAG",
     ]
     page.get_by_role("button", name="Save the branch").click()
     with page.expect_download() as saved:
