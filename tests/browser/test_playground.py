@@ -245,6 +245,7 @@ def test_a_run_goes_on_in_files_and_other_widgets(notebook: Notebook) -> None:
     press(notebook, "Vote")
     page.get_by_role("button", name="Left is better").wait_for()
     fold(notebook, "X/Y: two settings in a grid")
+    page.get_by_label("values").nth(1).wait_for()  # a fold is built when it is opened
     for box, values in zip(page.get_by_label("values").all(), ("0, 1", "1, 2"), strict=True):
         box.fill(values)
         box.press("Enter")
