@@ -42,14 +42,20 @@ def step_panel(trace: Trace, step: int | Step, model: Model | None = None) -> Pa
         >>> [panel.title for panel in sv.plot.step_panel(trace, 1).panels]
         ['noisy latent xₜ', 'prediction x̂₀', 'CFG: ε(xₜ, c) − ε(xₜ)', 'guided x̂₀']
     """
-    step = trace.as_step(step)
-    pictures = StepPictures(trace, step, model, top(trace))
+    pictures = StepPictures(trace, trace.as_step(step), model, top(trace))
+    return Panels((*_before_guidance(pictures), _panel("x0_guided", pictures)))
+
+
+def before_guidance(trace: Trace, step: Step, model: Model | None) -> list[Panel]:
+    """The same without what the guidance made of it."""
+    return _before_guidance(StepPictures(trace, step, model, top(trace)))
+
+
+def _before_guidance(pictures: StepPictures) -> list[Panel]:
+    step, size = pictures.step, pictures.clean.size
     panels = [_panel(name, pictures) for name in BEFORE_TERMS if QUANTITIES[name].is_there(step)]
-    panels += [
-        _term_panel(Term.kinds[name], term, pictures.clean.size)
-        for name, term in step.terms.items()
-    ]
-    return Panels((*panels, _panel("x0_guided", pictures)))
+    terms = step.terms.items()
+    return [*panels, *(_term_panel(Term.kinds[name], term, size) for name, term in terms)]
 
 
 def _panel(name: str, pictures: StepPictures) -> Panel:

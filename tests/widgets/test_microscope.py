@@ -446,10 +446,10 @@ def test_place(scope: Microscope, trace: Trace) -> None:
 @pytest.mark.slow
 def test_latency() -> None:
     """In this process's own time, which a busy machine lengthens less; the benchmark tells the
-    rest. On an idle machine the ratio is between 1.5 and 2.6.
+    rest. On an idle machine the ratio is between 1.5 and 3.
     """
     for found in microscope.measure(40):
-        assert found.ratio <= 4, found
+        assert found.ratio <= 5, found
 
 
 def test_only_the_newest_wish_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

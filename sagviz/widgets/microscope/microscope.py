@@ -19,6 +19,7 @@ from sagviz.guidance import SAG, Guidance
 from sagviz.models import Model
 from sagviz.models.unfit import network_word
 from sagviz.plot.formula import formula
+from sagviz.plot.panels import before_guidance
 from sagviz.plot.what_if import difference, outcome
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -177,8 +178,7 @@ class Microscope(View):
         the prediction.
         """
         trace, decoder = self.trace.of_image(self.settings.image), self._decoder
-        panels = plot.step_panel(trace, step, decoder).panels
-        panes = [panel for panel in panels if panel.name != "x0_guided"]
+        panes = before_guidance(trace, step, decoder)
         shown = _covered(panes) if self.settings.hidden else panes
         self.panes.value = plot.Panels(tuple(shown), width=150)._repr_html_()
         return next(panel for panel in panes if panel.name == "x0_hat")
