@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     from sagviz.player import page
     from sagviz.records.trace import Trace
 
-    traces = [Trace.load(path) for path in arguments.traces]  # files, whose names have an ending
-    out = arguments.out or arguments.traces[0].with_suffix(".html")
+    first = arguments.traces[0]
+    out = arguments.out or first.parent / f"{first.stem}.html"  # also where the name is empty
     check_free(arguments, (out,))
-    print(page(traces, out).resolve())
+    print(page([Trace.load(path) for path in arguments.traces], out).resolve())

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from sagviz.checks import format_dtype
 from sagviz.html import table
-from sagviz.models.unfit import network_word
 
 if TYPE_CHECKING:
     from sagviz.models import Model
@@ -34,7 +33,10 @@ def summary(traces: Sequence[Trace], model: Model, parameters: Parameters) -> Su
         model: what made them.
         parameters: of the report.
     """
-    from importlib.metadata import version  # a tenth of a second, which no help waits for
+    # no help waits for these
+    from importlib.metadata import version
+
+    from sagviz.models.unfit import network_word
 
     last = traces[-1].settings
     calls = sum(run.forwards for run in traces)
