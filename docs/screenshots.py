@@ -19,7 +19,7 @@ sys.path.insert(0, str(DOCS.parent / "tests"))
 from driver import chromium, jupyter, new_notebook  # noqa: E402
 
 VIEWPORT = {"width": 1360, "height": 2600}  # tall, so that no widget has to be scrolled
-MAX_BYTES = 300_000
+MAX_BYTES = 400_000
 
 SETUP = """
 import sagviz as sv
