@@ -16,11 +16,10 @@ from posixpath import normpath, relpath
 
 import api
 import nbformat
-from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 from sagviz import html
-from sagviz.reports.page import markdown_with_math
+from sagviz.reports.page import exporter, markdown_with_math
 
 ROOT = Path(__file__).parents[1]
 SOURCES = "https://github.com/sagviz/sagviz/blob/main"
@@ -77,14 +76,10 @@ def pages() -> list[Page]:
     return [Page(source, group, _title(ROOT / source)) for source, group in found.items()]
 
 
-def write(folder: Path) -> list[Path]:
-    """Write the site; an old one in its place goes.
-
-    Returns:
-        The pages, the reference of names apart.
-    """
+def write(folder: Path) -> None:
+    """Write the site; an old one in its place goes."""
     shutil.rmtree(folder, ignore_errors=True)
-    every, written = pages(), []
+    every = pages()
     for place, page in enumerate(every):
         body = _linked(_body(ROOT / page.source), page, every)
         around = [
@@ -94,9 +89,7 @@ def write(folder: Path) -> list[Path]:
         target = folder / page.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(html.page(page.title, main, STYLE + CODE), encoding="utf-8")
-        written.append(target)
     api.write(folder / "api")
-    return written
 
 
 def _title(path: Path) -> str:
@@ -115,9 +108,7 @@ def _body(path: Path) -> str:
     if path.suffix == ".md":
         body = markdown_with_math(path.read_text(encoding="utf-8"))
     else:
-        exporter = HTMLExporter(template_name="basic")
-        exporter.register_filter("markdown2html", markdown_with_math)
-        body, _ = exporter.from_filename(str(path))
+        body, _ = exporter().from_filename(str(path))
     return re.sub(r"<(pre|table)(?=[ >])", r'<\1 tabindex="0"', body)
 
 
@@ -131,8 +122,8 @@ def _linked(body: str, page: Page, every: Sequence[Page]) -> str:
         path, _, mark = unescape(address).partition("#")
         source = normpath(f"{PurePosixPath(page.source).parent}/{path}")
         found = places.get(source) or places.get(f"{source}/README.md")
-        place = relpath(found, str(PurePosixPath(page.path).parent)) if found else ""
-        return f"{place or f'{SOURCES}/{source}'}{f'#{mark}' if mark else ''}"
+        place = _way(page, found) if found else f"{SOURCES}/{source}"
+        return f"{place}{f'#{mark}' if mark else ''}"
 
     def replaced(match: re.Match[str]) -> str:
         name, address = match[1], match[2]
@@ -182,5 +173,6 @@ def _way(page: Page, path: str) -> str:
 
 
 if __name__ == "__main__":
-    made = write(Path(sys.argv[1] if len(sys.argv) > 1 else "build/site"))
-    print(made[0].resolve())
+    place = Path(sys.argv[1] if len(sys.argv) > 1 else "build/site")
+    write(place)
+    print((place / "index.html").resolve())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib
 import numpy as np
@@ -175,18 +175,18 @@ def to_webp(image: Image.Image, longest: int | None = None) -> bytes:
     return _encoded(image, "WEBP", quality=90)
 
 
-def from_file(path: Path) -> Image.Image:
-    """The picture in a file.
+def from_file(file: Path | BinaryIO, name: str = "") -> Image.Image:
+    """The picture in a file, which an error calls by `name`, or by its path.
 
     Raises:
         ArgumentError: it cannot be read as one.
     """
     try:
-        picture = Image.open(path)
+        picture = Image.open(file)
         picture.load()
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's kinds
         raise ArgumentError(
-            f"{path} cannot be read as a picture ({error}); give a PNG, JPEG or WebP"
+            f"{name or file} cannot be read as a picture ({error}); give a PNG, JPEG or WebP"
         ) from error
     return picture
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -80,13 +81,16 @@ def register(classes: Iterable[str], blocks: Blocks | None) -> None:
         _known.update(dict.fromkeys(classes, blocks))
 
 
-def in_softmax(network: Any, size: tuple[int, int]) -> tuple[Blocks, tuple[int, int]]:
-    """The blocks of a transformer in which picture and text share a softmax, and the picture's grid
-    (h, w) for a latent of `size` = (H, W).
+def in_softmax(
+    network: Any, size: tuple[int, int], tokens: int
+) -> tuple[tuple[int, int], slice, slice]:
+    """In a softmax of so many tokens that picture and text share, for a latent of `size` = (H, W):
+    the picture's grid (h, w), which tokens are the picture's, and which the text's.
     """
     blocks = blocks_of(network)
     assert blocks is not None, "only transformers have such a softmax"
-    return blocks, blocks.grid(network, size)
+    grid = blocks.grid(network, size)
+    return grid, *blocks.split(tokens, math.prod(grid))
 
 
 def blocks_of(network: Any) -> Blocks | None:

@@ -89,8 +89,7 @@ class PerturbedMap(Perturbation):
         self, network: nn.Module, rows: list[int], size: tuple[int, int], call: Softmax, out: Tensor
     ) -> Tensor:
         """Replaces what comes out of such a softmax for the picture's tokens."""
-        blocks, grid = in_softmax(network, size)
-        picture, _ = blocks.split(call.key.shape[2], math.prod(grid))
+        grid, picture, _ = in_softmax(network, size, call.key.shape[2])
         own, found = call.rows(rows), rows_of(out, rows).clone()
         heads = slice(None) if self.heads is None else list(self.heads)
         if self.blur_sigma is None:

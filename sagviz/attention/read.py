@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -135,10 +134,9 @@ def _joint_reader(
     found: dict[Reading, Tensor],
 ) -> Act:
     """Reads a softmax that picture and text share, and leaves it as it is."""
-    blocks, grid = in_softmax(network, size)
 
     def read(call: Softmax, out: Tensor) -> Tensor:
-        picture, text = blocks.split(call.key.shape[2], math.prod(grid))
+        grid, picture, text = in_softmax(network, size, call.key.shape[2])
         for reading, rows in wanted.items():
             own = call.rows(rows)
             q, k, place = own.query[:, :, picture], own.key, (own.scale, grid, size)

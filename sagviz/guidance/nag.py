@@ -4,7 +4,6 @@ to the negative prompt.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -67,8 +66,7 @@ class NormalizedAttention(Perturbation):
         """The negative text is beside the picture of the prompt's row, which takes from it as much
         as from its own text, and which it attends to.
         """
-        blocks, grid = in_softmax(network, size)
-        picture, text = blocks.split(call.key.shape[2], math.prod(grid))
+        _, picture, text = in_softmax(network, size, call.key.shape[2])
         positive, negative = self._halves(rows)
         beside = call.rows(positive).with_tokens(call.rows(negative), text).mixed()
         own = rows_of(out, positive).clone()

@@ -84,7 +84,7 @@ class Trace(trace_file.Content, Sequence[Step]):
 
     @property
     def forwards(self) -> int:
-        """network calls of the kept steps."""
+        """Network calls of the kept steps."""
         return sum(step.forwards for step in self.steps)
 
     @property

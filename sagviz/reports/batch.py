@@ -10,7 +10,7 @@ from sagviz.errors import ReportError, SagvizError
 from sagviz.files import expanded
 from sagviz.guidance import Guidance
 from sagviz.reports.index import write_index
-from sagviz.reports.jobs import Job, read
+from sagviz.reports.jobs import Job, file_name, read
 from sagviz.reports.kernel import WarmKernel, check_installed
 from sagviz.reports.report import make
 
@@ -75,7 +75,7 @@ def _finished(job: Job, folder: Path, progress: bool, kernel: WarmKernel) -> Job
     """The job with its page, or with why there is none."""
     if job.parameters is None:
         return job
-    page = folder / f"{job.name}.html"
+    page = folder / f"{file_name(job.parameters)}.html"
     if page.exists():
         return replace(job, page=page, was_there=True)
     try:

@@ -37,15 +37,15 @@ def write_index(folder: Path, jobs: Sequence[Job]) -> Path:
 
 
 def _card(job: Job) -> str:
-    if job.page is None:
+    if job.page is None or job.parameters is None:
         return f"<p><b>row {job.row} failed</b></p><p>{escape(job.error)}</p>"
-    prompt = (job.parameters and job.parameters.prompt) or "(no prompt)"
+    prompt = job.parameters.prompt or "(no prompt)"
     pictures = f"<div>{_thumbnails(job.page.with_suffix('.ipynb'))}</div>"
     link = f'<a href="{quote(job.page.name)}">{pictures}<b>{escape(prompt)}</b></a>'
     return f"{link}<p>row {job.row}: {escape(', '.join(_changed(job.parameters)))}</p>"
 
 
-def _changed(parameters: Parameters | None) -> list[str]:
+def _changed(parameters: Parameters) -> list[str]:
     """The settings that are not the usual ones, beside the prompt; the seed always."""
     given, usual = vars(parameters), vars(Parameters())
     names = [name for name in given if name != "prompt" and given[name] != usual[name]]

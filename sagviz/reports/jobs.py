@@ -39,13 +39,13 @@ class Job:
     error: str = ""
     was_there: bool = False
 
-    @property
-    def name(self) -> str:
-        """Of its files: some of the prompt, and a digest of all parameters."""
-        content = json.dumps(asdict(self.parameters), sort_keys=True) if self.parameters else ""
-        words = re.findall(r"[a-z0-9]+", self.parameters.prompt.lower() if self.parameters else "")
-        start = "-".join(words)[:NAME_LETTERS].strip("-") or "report"
-        return f"{start}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+def file_name(parameters: Parameters) -> str:
+    """Of a report's files: some of the prompt, and a digest of all parameters."""
+    content = json.dumps(asdict(parameters), sort_keys=True)
+    words = re.findall(r"[a-z0-9]+", parameters.prompt.lower())
+    start = "-".join(words)[:NAME_LETTERS].strip("-") or "report"
+    return f"{start}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 def read(path: str | Path) -> list[Job]:

@@ -51,13 +51,7 @@ def run(
     check_installed()
     import papermill
 
-    first = [_at_start(progress.begin), *_own_terms(terms, folder / TERMS)]
-    cold: dict[str, Any] = {
-        "kernel_manager_class": _kernel_manager(),
-        "config": _sockets(folder),
-        "extra_arguments": first,
-    }
-    place = nullcontext(cold) if kernel is None else kernel.emptied()
+    place = nullcontext(_new(terms, folder)) if kernel is None else kernel.emptied()
     with progress.Bar(notebook, shown) as bar, place as where:
         try:
             made = papermill.execute_notebook(
@@ -79,6 +73,15 @@ def run(
     for name in ("input_path", "output_path"):  # of this machine
         made.metadata.papermill.pop(name, None)
     return progress.without_steps(made)
+
+
+def _new(terms: Guidance, folder: Path) -> dict[str, Any]:
+    """A kernel that is still to be started, as papermill is given it."""
+    return {
+        "kernel_manager_class": _kernel_manager(),
+        "config": _sockets(folder),
+        "extra_arguments": [_at_start(progress.begin), *_own_terms(terms, folder / TERMS)],
+    }
 
 
 class WarmKernel:

@@ -19,18 +19,23 @@ def to_html(notebook: Any, title: str) -> str:
         notebook: nbformat's; cells with the tag "hide" are left out.
         title: in the browser's tab.
     """
+    shown = [cell for cell in notebook.cells if "hide" not in cell.metadata.get("tags", [])]
+    without = {f"exclude_{part}": True for part in ("input", "input_prompt", "output_prompt")}
+    body, _ = exporter(**without).from_notebook_node(type(notebook)({**notebook, "cells": shown}))
+    return html.page(f"SAG report: {title}", body, STYLE.read_text(encoding="utf-8"))
+
+
+def exporter(**options: bool) -> Any:
+    """nbconvert's exporter of notebooks, with formulas as MathML.
+
+    Args:
+        options: of nbconvert, such as `exclude_input`.
+    """
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(
-        template_name="basic",
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-    )
-    exporter.register_filter("markdown2html", markdown_with_math)
-    shown = [cell for cell in notebook.cells if "hide" not in cell.metadata.get("tags", [])]
-    body, _ = exporter.from_notebook_node(type(notebook)({**notebook, "cells": shown}))
-    return html.page(f"SAG report: {title}", body, STYLE.read_text(encoding="utf-8"))
+    made = HTMLExporter(template_name="basic", **options)
+    made.register_filter("markdown2html", markdown_with_math)
+    return made
 
 
 def markdown_with_math(source: str) -> str:

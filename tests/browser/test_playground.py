@@ -40,6 +40,12 @@ def run(notebook: Notebook) -> None:
     ).wait_for()
 
 
+def enter(box: Locator, text: str) -> None:
+    """Fill a box and leave it with Enter."""
+    box.fill(text)
+    box.press("Enter")
+
+
 def picture(notebook: Notebook, side: str) -> Locator:
     return notebook.page.locator(".sag-picture img[alt^='" + side + ":']")
 
@@ -57,8 +63,7 @@ def test_typed_prompt_and_moved_sliders_change_the_pictures(notebook: Notebook) 
     first = shown(notebook)
     assert first[0] != first[1]
     prompt = page.get_by_label("Prompt", exact=True)
-    prompt.fill("a penguin on a yellow background")
-    prompt.press("Enter")
+    enter(prompt, "a penguin on a yellow background")
     notebook.until("playground.traces[0].settings.prompt == 'a penguin on a yellow background'")
     notebook.until("not playground.worker.busy")
     page.get_by_alt_text("CFG + SAG: a penguin").first.wait_for()
@@ -97,8 +102,7 @@ def test_every_slider_and_box_of_the_other_settings_moves_its_trait(notebook: No
         ("Seed", "12", "seed"),
     ):
         box = page.get_by_label(label, exact=True)
-        box.fill(text)
-        box.press("Enter")
+        enter(box, text)
         notebook.until(f"playground.{trait} == {text}")
     page.get_by_label("Scheduler").select_option("ddim")
     page.get_by_label("Negative prompt").fill("a cat")
@@ -139,21 +143,18 @@ def test_known_words_presets_and_other_terms(notebook: Notebook) -> None:
         page.locator(".sag-presets").get_by_role("button", name=str(count), exact=True).click()
         notebook.until(f"playground.steps == {count}")
     box = page.locator(".sag-steps input")
-    box.fill("137")
-    box.press("Enter")
+    enter(box, "137")
     notebook.until("playground.steps == 137")
     page.wait_for_timeout(300)
     assert notebook.value("playground.steps") == 137, "the slider says nothing of itself"
     fold(notebook, "More guidance")
     box = page.locator(".sag-pag-scale input")
-    box.fill("1.25")
-    box.press("Enter")
+    enter(box, "1.25")
     notebook.run("playground.steps = 4")
     run(notebook)
     page.locator(".sag-status", has_text="PAG 1.25").wait_for()
     page.get_by_alt_text("CFG + SAG + PAG: a penguin").first.wait_for()
-    box.fill("0")
-    box.press("Enter")
+    enter(box, "0")
     fold(notebook, "More guidance")
     notebook.until("playground.pag_scale == 0")
 
@@ -194,11 +195,8 @@ def test_several_seeds_and_a_picture_to_start_from(notebook: Notebook, tmp_path:
     chooser.value.set_files(path)
     page.get_by_alt_text("the picture to start from").first.wait_for()
     box = page.locator(".sag-strength input")
-    box.fill("0.5")
-    box.press("Enter")
-    box = page.locator(".sag-images input")
-    box.fill("2")
-    box.press("Enter")
+    enter(box, "0.5")
+    enter(page.locator(".sag-images input"), "2")
     notebook.until("(playground.images, playground.strength) == (2, 0.5)")
     run(notebook)
     page.locator(".sag-status", has_text="from a picture at strength 0.5").wait_for()
@@ -247,8 +245,7 @@ def test_a_run_goes_on_in_files_and_other_widgets(notebook: Notebook) -> None:
     fold(notebook, "X/Y: two settings in a grid")
     page.get_by_label("values").nth(1).wait_for()  # a fold is built when it is opened
     for box, values in zip(page.get_by_label("values").all(), ("0, 1", "1, 2"), strict=True):
-        box.fill(values)
-        box.press("Enter")
+        enter(box, values)
     press(notebook, "Make the grid")
     page.locator(".sag-square img").nth(3).wait_for()
     fold(notebook, "X/Y: two settings in a grid")
@@ -346,8 +343,7 @@ def test_history_brings_a_run_back(notebook: Notebook) -> None:
     page.get_by_label("randomize").check()
     notebook.until("playground.randomize")
     box = page.get_by_label("Seed", exact=True)
-    box.fill("5e9")
-    box.press("Enter")
+    enter(box, "5e9")
     notebook.until("playground.seed == 5_000_000_000 and not playground.randomize")
     run(notebook)
     assert notebook.value("playground.traces[1].settings.seed") == 5_000_000_000

@@ -17,6 +17,7 @@ from sagviz.widgets.common.layout import flow, stack
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.still import live
 from sagviz.widgets.common.worker import Later
+from sagviz.widgets.microscope.settings import scale_name
 from sagviz.widgets.playground import terms
 from sagviz.widgets.playground.cross import Cross
 from sagviz.widgets.playground.examples import Example
@@ -109,7 +110,7 @@ def guidance(settings: FormSettings) -> W.Widget:
     """A scale for each term beside CFG and SAG that the model takes, and what else one needs."""
     rows: list[W.Widget] = []
     for kind in settings.kinds:
-        rows.append(_control(settings, terms.scale_of(kind), kind.scale_step))
+        rows.append(_control(settings, scale_name(kind), kind.scale_step))
         rows[-1].add_class("sag-term")
         for need in terms.needed(kind):
             rows.append(control(settings, terms.need_of(kind, need), f"{kind.title} {need}"))

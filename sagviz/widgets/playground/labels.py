@@ -6,7 +6,7 @@ from typing import Any
 
 from sagviz.guidance import SAG, Term
 from sagviz.widgets.microscope.controls import scale_label
-from sagviz.widgets.playground.terms import scale_of
+from sagviz.widgets.microscope.settings import scale_name
 
 TITLES = {
     "prompt": "Prompt",
@@ -28,7 +28,7 @@ TITLES = {
 
 def title_of(name: str) -> str:
     """Of a setting, those of the terms too."""
-    scales = {scale_of(kind): scale_label(kind) for kind in Term.kinds.values()}
+    scales = {scale_name(kind): scale_label(kind) for kind in Term.kinds.values()}
     return TITLES.get(name) or scales[name]
 
 

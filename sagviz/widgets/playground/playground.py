@@ -92,8 +92,8 @@ class Playground(View):
             **self.further.buttons,
         }
         words = "a picture that was downloaded here, or that sagviz generate made"
-        self.upload = uploader(".png", "Load settings from a PNG", words)
-        self.upload.observe(lambda change: self._uploaded(change.new), "value")
+        load_png = (".png", "Load settings from a PNG", words, self.load_files)
+        self.upload = uploader(self.notice, *load_png)
         self._arrange()
         self._set_running(False)
 
@@ -244,12 +244,6 @@ class Playground(View):
         self.traces = made.traces
         self.screen.present(made)
         self.history.mark_run(made)
-
-    def _uploaded(self, value: Any) -> None:
-        """Load it, and hold nothing, so that the same file can come again."""
-        if value:
-            self.notice.attempt(lambda: self.load_files(value))
-            self.upload.set_trait("value", type(value)())
 
     def _restore(self, settings: Settings, made: Made | None = None) -> None:
         lost = self.settings.restore(settings, made.start if made else None)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as W
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from sagviz.errors import ArgumentError
-from sagviz.image import to_jpeg
+from sagviz.image import from_file, to_jpeg
 from sagviz.widgets.common.controls import action_button, control, tip
 from sagviz.widgets.common.layout import flow, stack
 from sagviz.widgets.common.notice import Notice
@@ -25,9 +25,9 @@ class StartPicture(W.VBox):
     """The controls of the settings `image` and `strength`."""
 
     def __init__(self, settings: FormSettings, notice: Notice) -> None:
-        self.settings, self.notice = settings, notice
-        self.upload = uploader("image/*", "Choose a picture", "a PNG, JPEG or WebP to start from")
-        self.upload.observe(lambda change: self._take(change.new), "value")
+        self.settings = settings
+        words = "a PNG, JPEG or WebP to start from"
+        self.upload = uploader(notice, "image/*", "Choose a picture", words, self._take)
         self.remove = action_button(notice, "Take it out", "start from noise", self._remove)
         self.small = W.HTML()
         strength = control(settings, "strength", TITLES["strength"], 0.05)
@@ -36,19 +36,8 @@ class StartPicture(W.VBox):
         self._show()
 
     def _take(self, value: Any) -> None:
-        """Take the picture, and hold nothing, so that the same file can come again."""
-        if value:
-            self.notice.attempt(lambda: self._open(contents(value)[0]))
-            self.upload.set_trait("value", type(value)())
-
-    def _open(self, content: bytes) -> None:
-        try:
-            picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow's kinds
-            raise ArgumentError(
-                f"this file cannot be read as a picture ({error}); give a PNG, JPEG or WebP"
-            ) from error
-        self.settings.image = picture
+        picture = from_file(io.BytesIO(contents(value)[0]), "this file")
+        self.settings.image = ImageOps.exif_transpose(picture)
 
     def _remove(self) -> None:
         self.settings.image = None
@@ -62,13 +51,23 @@ class StartPicture(W.VBox):
         )
 
 
-def uploader(accept: str, label: str, words: str) -> W.FileUpload:
-    """A button for a file. The style sheet writes its label, in place of one with a count of files;
-    `label` is one of those that it knows.
+def uploader(
+    notice: Notice, accept: str, label: str, words: str, take: Callable[[Any], None]
+) -> W.FileUpload:
+    """A button for a file, which holds nothing once it was taken, so that the same file can come
+    again. The style sheet writes its label, in place of one with a count of files; `label` is one
+    of those that it knows.
     """
     made = W.FileUpload(accept=accept, description="", layout=W.Layout(width="auto"))
     made.add_class("sag-upload")
     made.add_class(f"sag-{label.split()[0].lower()}")
+
+    def uploaded(change: Any) -> None:
+        if change.new:
+            notice.attempt(lambda: take(change.new))
+            made.set_trait("value", type(change.new)())
+
+    made.observe(uploaded, "value")
     return tip(made, words)
 
 

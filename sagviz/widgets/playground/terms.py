@@ -15,6 +15,7 @@ from sagviz.guidance import CFG, SAG, Guidance, Term
 from sagviz.models import Model
 from sagviz.sampling.checks import check_text
 from sagviz.widgets.common.traits import Amount
+from sagviz.widgets.microscope.settings import scale_name
 
 IN_THE_FORM = (CFG, SAG)  # they have a place of their own
 
@@ -36,11 +37,6 @@ def needed(kind: type[Term]) -> list[str]:
     ]
 
 
-def scale_of(kind: type[Term]) -> str:
-    """The setting that is a term's scale."""
-    return f"{kind.name}_scale"
-
-
 def need_of(kind: type[Term], need: str) -> str:
     """The setting that is something else a term must be given."""
     return f"{kind.name}_{need}"
@@ -54,7 +50,7 @@ def traits_of(kinds: tuple[type[Term], ...]) -> dict[str, traitlets.TraitType]:
         words = (
             f"{kind.title} {kind.symbol}, {low:g} to {high:g} (0, without it): {kind.scale_help}."
         )
-        traits[scale_of(kind)] = Amount(0.0, min=min(low, 0.0), max=high, help=words)
+        traits[scale_name(kind)] = Amount(0.0, min=min(low, 0.0), max=high, help=words)
         for need in needed(kind):
             words = f"The {need} that {kind.title} needs, in words (none)."
             traits[need_of(kind, need)] = traitlets.Unicode("", help=words)
@@ -66,11 +62,11 @@ def total(kinds: tuple[type[Term], ...], values: Mapping[str, Any]) -> Guidance:
     return Guidance(
         tuple(
             kind(
-                values[scale_of(kind)],
+                values[scale_name(kind)],
                 **{need: values[need_of(kind, need)] for need in needed(kind)},
             )
             for kind in kinds
-            if values[scale_of(kind)]
+            if values[scale_name(kind)]
         )
     )
 
@@ -80,7 +76,7 @@ def values_of(guidance: Guidance, kinds: tuple[type[Term], ...]) -> dict[str, An
     values: dict[str, Any] = {}
     for kind in kinds:
         term = guidance.get(kind)
-        values[scale_of(kind)] = float(term.peak) if term else 0.0
+        values[scale_name(kind)] = float(term.peak) if term else 0.0
         values |= {
             need_of(kind, need): getattr(term, need) if term else "" for need in needed(kind)
         }
