@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from tiny import is_one_sentence
 
 import sagviz as sv
@@ -75,9 +75,13 @@ def test_generate_and_sweep_take_a_schedule_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_generate_starts_from_a_picture(tmp_path: Path) -> None:
-    """And paints a part of it: the rest is the picture, as the autoencoder gives it back."""
-    image, paint, out = (tmp_path / name for name in ("fox.png", "mask.png", "out.sagtrace"))
-    Image.new("RGB", (64, 48), "orange").save(image)
+    """And paints a part of it: the rest is the picture, as the autoencoder gives it back. A
+    photograph is turned as its camera noted.
+    """
+    image, paint, out = (tmp_path / name for name in ("fox.jpg", "mask.png", "out.sagtrace"))
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (48, 64), "orange").save(image, exif=turned)
     Image.new("1", (64, 48)).save(paint)
     flags = ["--image", str(image), "--strength", "0.5", "--paint", str(paint), "--steps", "4"]
     assert main(["generate", "a fox", "-o", str(out), *flags]) == 0

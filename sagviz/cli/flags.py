@@ -10,11 +10,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sagviz.checks.texts import whole
 from sagviz.cli.term_flags import term_flags
 from sagviz.errors import ArgumentError
 from sagviz.files import from_home
 from sagviz.reports.parameters import Parameters
-from sagviz.reports.texts import KINDS, scale, whole
+from sagviz.reports.texts import KINDS, scale
 
 if TYPE_CHECKING:
     from sagviz.guidance import Guidance

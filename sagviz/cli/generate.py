@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sagviz.checks.texts import whole
 from sagviz.cli.flags import (
     add_force,
     add_schedule,
@@ -19,7 +20,6 @@ from sagviz.cli.flags import (
 from sagviz.errors import ArgumentError
 from sagviz.files import expanded, save
 from sagviz.reports.parameters import Parameters
-from sagviz.reports.texts import whole
 
 if TYPE_CHECKING:
     from sagviz.records.trace import Trace

@@ -139,6 +139,13 @@ def test_known_words_presets_and_other_terms(notebook: Notebook) -> None:
     page.locator(".sag-vocabulary").get_by_role("button", name="penguin", exact=True).click()
     notebook.until("playground.prompt == 'a penguin'")
     page.locator(".sag-vocabulary summary").click()
+    enter(page.get_by_label("Prompt", exact=True), "a penguim and a Penguim")
+    page.locator(".sag-notice", has_text="was not taught 'penguim'").wait_for()
+    notebook.until("not playground.worker.busy")
+    page.locator(".sag-near").get_by_role("button", name="penguin", exact=True).click()
+    notebook.until("playground.prompt == 'a penguin and a penguin'")
+    assert page.locator(".sag-near button").count() == 0
+    page.get_by_label("Prompt", exact=True).fill("a penguin")
     for count in (200, 20):
         page.locator(".sag-presets").get_by_role("button", name=str(count), exact=True).click()
         notebook.until(f"playground.steps == {count}")
