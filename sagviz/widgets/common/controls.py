@@ -107,15 +107,16 @@ class Number(W.HBox):
         self.refusal = W.HTML(layout=W.Layout(display="none", margin="0"))
         width = "100%" if slider else "auto"
         layout = W.Layout(flex_flow="row wrap", width=width, margin="0")
-        super().__init__([self.box], value=value, layout=layout)
+        super().__init__(value=value, layout=layout)
         self.box.observe(lambda change: self._take(change.new), "value")
         self.observe(lambda _: self._show(), "value")
+        parts = [self.box]
         if slider:
             self.slider = tip(self._slider(), f"{label}: {words}")
             self.slider.observe(lambda change: self._move(change.new), "value")
             self.observe(lambda _: self._follow(), "value")
-            self.children = (self.box, self.slider)
-        self.children = (*self.children, self.refusal)
+            parts.append(self.slider)
+        self.children = (*parts, self.refusal)
         self.add_class("sag-number")
 
     def static_html(self) -> str:
