@@ -17,7 +17,7 @@ def unshared(tokenizer: Any) -> Any:
     The vocabulary is copied once, and again when words are added to it. It is one for all threads
     of ours: hold the lock.
     """
-    backend = getattr(tokenizer, "_tokenizer", None)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:  # one that is written in Python has no such state
         return tokenizer
     sign = backend, *added(tokenizer)

@@ -417,7 +417,10 @@ def test_a_pipeline_may_call_its_tokenizer_meanwhile(
 ) -> None:
     """What it sets there in another thread is nothing to us, and ours is nothing to it."""
     model, other = sv.load(folder), sv.load(folder)
-    backend, own = model.tokenizer._tokenizer, type(model.tokenizer).set_truncation_and_padding
+    backend, own = (
+        model.tokenizer.backend_tokenizer,
+        type(model.tokenizer).set_truncation_and_padding,
+    )
 
     def amid(tokenizer: Any, **options: Any) -> None:
         own(tokenizer, **options)

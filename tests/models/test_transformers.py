@@ -239,7 +239,8 @@ def test_what_is_given_and_received_adds_up(families: Open, name: str) -> None:
         assert name == "qwen" or "fox" in {word.split(" ")[0] for word in found.names}
         assert float(found.mass.std()) > 1e-3
         assert float(share.min()) > 0.01
-    states = [(own._tokenizer.truncation, own._tokenizer.padding) for own in tokenizers]
+    backends = [tokenizer.backend_tokenizer for tokenizer in tokenizers]
+    states = [(own.truncation, own.padding) for own in backends]
     assert all(cut["max_length"] == fill["length"] == 3 for cut, fill in states)
 
 
