@@ -19,6 +19,8 @@ from sagviz.cli import main
 from sagviz.cli.term_flags import TermFlag, term_flags
 from sagviz.guidance import Guidance, Term
 
+LONG = "n" * 300  # no file can be called so
+
 
 @pytest.mark.slow
 def test_generate_makes_the_picture_that_trace_makes(
@@ -105,6 +107,10 @@ def test_generate_starts_from_a_picture(tmp_path: Path) -> None:
         ["generate", "--sag-scale", "inf"],
         ["generate", "--scheduler", "dream"],
         ["generate", "-o", "no/such/folder.png"],
+        ["generate", "-o", f"{LONG}.png"],
+        ["generate", "-o", f"{LONG}/fox.png"],
+        ["generate", "--model", LONG],
+        ["report", f"{LONG}.html"],
         ["report", "no/such/folder.html"],
         ["report", "--steps", "0"],
         ["report", "--blur-sigma", "-1"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def read_single_file(
             config=name,
             torch_dtype=dtype,
             revision=revision,
-            local_files_only=Path(name).is_dir() or is_offline(),
+            local_files_only=os.path.isdir(name) or is_offline(),
         )
     except single_file_utils.SingleFileComponentError as error:
         raise ModelError(
