@@ -167,6 +167,7 @@ def test_unknown_flags_and_types_are_refused_by_the_parser(
         ("generate fox --sede 9", "did you mean --seed?"),
         ("sweep --sede 9", "did you mean --seeds?"),
         ("show a.sagtrace --quickly", "--help lists what there is"),
+        ("generate --prompt fox", "give the prompt alone, without --prompt"),
     ],
 )
 def test_another_programs_flag_is_answered_with_ours(
