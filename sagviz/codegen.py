@@ -4,9 +4,9 @@ reports and mails.
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -113,7 +113,7 @@ def _load(model: Model) -> str:
     """The call of `load`; a pipeline that a notebook made itself is called `pipe`."""
     if model.name == NAME:
         return "sv.load()"
-    if "/" not in model.name and not Path(model.name).exists():
+    if "/" not in model.name and not os.path.exists(model.name):
         return f"sv.load(pipe)  # your {model.name}"
     given: dict[str, Any] = {"device": str(model.device), "dtype": format_dtype(model.dtype)}
     if model.origin is not None:

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -176,7 +176,8 @@ def to_webp(image: Image.Image, longest: int | None = None) -> bytes:
 
 
 def from_file(file: Path | BinaryIO, name: str = "") -> Image.Image:
-    """The picture in a file, which an error calls by `name`, or by its path.
+    """The picture in a file, turned as its camera noted; an error calls it by `name`, or by its
+    path.
 
     Raises:
         ArgumentError: it cannot be read as one.
@@ -184,11 +185,11 @@ def from_file(file: Path | BinaryIO, name: str = "") -> Image.Image:
     try:
         picture = Image.open(file)
         picture.load()
+        return ImageOps.exif_transpose(picture)
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's kinds
         raise ArgumentError(
             f"{name or file} cannot be read as a picture ({error}); give a PNG, JPEG or WebP"
         ) from error
-    return picture
 
 
 def from_png(content: bytes) -> Image.Image:

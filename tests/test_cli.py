@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from tiny import is_one_sentence
 
 import sagviz as sv
@@ -18,6 +18,8 @@ from sagviz import CFG, PAG, SAG, SEG, Rescale
 from sagviz.cli import main
 from sagviz.cli.term_flags import TermFlag, term_flags
 from sagviz.guidance import Guidance, Term
+
+LONG = "n" * 300  # no file can be called so
 
 
 @pytest.mark.slow
@@ -75,9 +77,13 @@ def test_generate_and_sweep_take_a_schedule_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_generate_starts_from_a_picture(tmp_path: Path) -> None:
-    """And paints a part of it: the rest is the picture, as the autoencoder gives it back."""
-    image, paint, out = (tmp_path / name for name in ("fox.png", "mask.png", "out.sagtrace"))
-    Image.new("RGB", (64, 48), "orange").save(image)
+    """And paints a part of it: the rest is the picture, as the autoencoder gives it back. A
+    photograph is turned as its camera noted.
+    """
+    image, paint, out = (tmp_path / name for name in ("fox.jpg", "mask.png", "out.sagtrace"))
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (48, 64), "orange").save(image, exif=turned)
     Image.new("1", (64, 48)).save(paint)
     flags = ["--image", str(image), "--strength", "0.5", "--paint", str(paint), "--steps", "4"]
     assert main(["generate", "a fox", "-o", str(out), *flags]) == 0
@@ -101,6 +107,10 @@ def test_generate_starts_from_a_picture(tmp_path: Path) -> None:
         ["generate", "--sag-scale", "inf"],
         ["generate", "--scheduler", "dream"],
         ["generate", "-o", "no/such/folder.png"],
+        ["generate", "-o", f"{LONG}.png"],
+        ["generate", "-o", f"{LONG}/fox.png"],
+        ["generate", "--model", LONG],
+        ["report", f"{LONG}.html"],
         ["report", "no/such/folder.html"],
         ["report", "--steps", "0"],
         ["report", "--blur-sigma", "-1"],
@@ -157,6 +167,7 @@ def test_unknown_flags_and_types_are_refused_by_the_parser(
         ("generate fox --sede 9", "did you mean --seed?"),
         ("sweep --sede 9", "did you mean --seeds?"),
         ("show a.sagtrace --quickly", "--help lists what there is"),
+        ("generate --prompt fox", "give the prompt alone, without --prompt"),
     ],
 )
 def test_another_programs_flag_is_answered_with_ours(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import Any, Protocol
 
+from sagviz.attention.unshared import added, unshared
+
 START, END = "[start]", "[end]"  # the text encoder's own tokens; padding counts as the end
 EMPTY = "[left out]"  # the tokens of a text encoder that is not there
 
@@ -48,12 +50,6 @@ class Word:
     beyond: int
 
 
-def added(tokenizer: Any) -> Collection[str]:
-    """The tokens beside its vocabulary: those of textual inversion, and the special ones."""
-    found: Collection[str] = getattr(tokenizer, "added_tokens_encoder", {})
-    return found
-
-
 def with_all_vectors(tokenizer: Any, prompt: str) -> str:
     """A prompt with all tokens of a textual inversion of several vectors, "<cat> <cat>_1 <cat>_2"
     in place of "<cat>", as diffusers' pipelines do (`maybe_convert_prompt`). Hold the lock.
@@ -61,17 +57,19 @@ def with_all_vectors(tokenizer: Any, prompt: str) -> str:
     known = added(tokenizer)
     if not any(token in prompt for token in known):
         return prompt  # without `tokenize`, which logs that a prompt is long
-    for token in dict.fromkeys(each for each in tokenizer.tokenize(prompt) if each in known):
+    for token in dict.fromkeys(
+        each for each in unshared(tokenizer).tokenize(prompt) if each in known
+    ):
         more = takewhile(known.__contains__, (f"{token}_{number}" for number in count(1)))
         prompt = prompt.replace(token, " ".join([token, *more]))
     return prompt
 
 
 def padded(tokenizer: Any, text: str, length: int | None = None, **options: Any) -> Any:
-    """The tokens of a text, cut or filled up to this length, the tokenizer's own where `None`; a
-    tokenizer's state is shared: hold the lock.
+    """The tokens of a text, cut or filled up to this length, the tokenizer's own where `None`; hold
+    the lock.
     """
-    return tokenizer(
+    return unshared(tokenizer)(
         with_all_vectors(tokenizer, text),
         padding="max_length",
         truncation=True,

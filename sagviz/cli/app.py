@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sagviz.checks import check_whole
+from sagviz.checks.texts import whole
 from sagviz.cli.flags import PURPOSES
 from sagviz.errors import ArgumentError, SagvizError
 from sagviz.files import expanded, from_home
 from sagviz.mini import NAME
-from sagviz.reports.texts import whole
 
 if TYPE_CHECKING:
     from sagviz.models import Model

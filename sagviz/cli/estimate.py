@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from sagviz.checks.texts import whole
 from sagviz.cli.flags import PURPOSES
 from sagviz.files import from_home
 from sagviz.mini import NAME
-from sagviz.reports.texts import whole
 
 ABOUT = (
     "Tell the memory of a run with CFG + SAG. Only the configuration of the model is read, no"

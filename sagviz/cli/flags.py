@@ -10,11 +10,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sagviz.checks import shown
+from sagviz.checks.texts import whole
 from sagviz.cli.term_flags import term_flags
 from sagviz.errors import ArgumentError
 from sagviz.files import from_home
 from sagviz.reports.parameters import Parameters
-from sagviz.reports.texts import KINDS, scale, whole
+from sagviz.reports.texts import KINDS, scale
 
 if TYPE_CHECKING:
     from sagviz.guidance import Guidance
@@ -103,13 +105,19 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def check_free(arguments: argparse.Namespace, paths: Iterable[Path]) -> None:
-    """Refuse to write over files, unless `--force` was given.
+    """Refuse to write over files, unless `--force` was given, and names that no file can have.
 
     Raises:
-        ArgumentError: says which one exists.
+        ArgumentError: says which one.
     """
     for path in paths:
-        if path.exists() and not arguments.force:
+        try:
+            there = path.exists()
+        except OSError as error:
+            raise ArgumentError(
+                f"cannot write {shown(str(path))}: {error.strerror}; give another name"
+            ) from error
+        if there and not arguments.force:
             raise ArgumentError(f"{path} exists; give another name, or --force to write over it")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sagviz.checks.texts import whole
 from sagviz.cli.flags import (
     add_force,
     add_schedule,
@@ -19,7 +21,6 @@ from sagviz.cli.flags import (
 from sagviz.errors import ArgumentError
 from sagviz.files import expanded, save
 from sagviz.reports.parameters import Parameters
-from sagviz.reports.texts import whole
 
 if TYPE_CHECKING:
     from sagviz.records.trace import Trace
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     from sagviz.sampling.loop import trace
 
     out: Path = arguments.out
-    if out.suffix.lower() not in KINDS or not out.parent.is_dir():
+    if out.suffix.lower() not in KINDS or not os.path.isdir(out.parent):
         raise ArgumentError(
             f"cannot write {out}; give a file called {', '.join(KINDS[:-1])} or {KINDS[-1]} in a"
             " folder that exists"

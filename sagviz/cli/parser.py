@@ -41,7 +41,10 @@ def unknown(arguments: argparse.Namespace, left: Sequence[str]) -> str:
     if flag is None:
         return f"{words}; put a text of several words in quotes"
     name = flag.strip("-").partition("=")[0].replace("-", "_")
-    hint = meant(name, [each for each in vars(arguments) if each not in ("run", "terms")])
+    known = [each for each in vars(arguments) if each not in ("run", "terms")]
+    if name in known:
+        return f"{words}; give the {name} alone, without {flag.partition('=')[0]}"
+    hint = meant(name, known)
     if hint.startswith("it takes"):
         return f"{words}; --help lists what there is"
     return f"{words}; {NAMED.sub(_as_flag, hint)}"

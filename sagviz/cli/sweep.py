@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from sagviz.checks.texts import whole
 from sagviz.cli.flags import PURPOSES, add_schedule, schedule
 from sagviz.files import from_home
 from sagviz.mini import NAME
-from sagviz.reports.texts import scale, whole
+from sagviz.reports.texts import scale
 
 if TYPE_CHECKING:
     from sagviz.guidance import Guidance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -179,7 +180,7 @@ class Votes:
             ArgumentError: the file is damaged, or its votes are on other pictures.
         """
         path = expanded(path)
-        if not path.exists():
+        if not os.path.exists(path):
             return self
         stored = Votes.load(path)
         if not stored.same_pairs(self):

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from sagviz.attention.compiled import plain
+from sagviz.attention.unshared import unshared
 from sagviz.checks import format_dtype
 from sagviz.guidance import CG, Guidance
 from sagviz.models.base import Model
@@ -133,7 +134,8 @@ def _of_tokenizer(model: Model, name: str, tokenizer: Any) -> str:
     """How it reads a text, and its whole vocabulary."""
     length = min(tokenizer.model_max_length, 512)  # some name no bound
     with model.lock:  # a fast tokenizer keeps padding and truncation as its own state
-        tokens = tokenizer(SAMPLE, padding="max_length", truncation=True, max_length=length)
+        own = unshared(tokenizer)
+        tokens = own(SAMPLE, padding="max_length", truncation=True, max_length=length)
     sign = [tokens.input_ids, len(tokenizer), tokenizer.get_added_vocab()]
     return model.digests.of(name, _hash(sign), lambda: _hash([sign, tokenizer.get_vocab()]))
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sagviz.attention.blocks import Blocks
+from sagviz.attention.unshared import unshared
 from sagviz.attention.words import Tokens, padded
 from sagviz.models.conditioning import Conditioning, PooledConditioning
 from sagviz.models.cut_words import warn_of_cut_words
@@ -82,7 +83,8 @@ class Flux(PackedTransformer):
 
     def _count_tokens(self, text: str) -> int:
         with self.at_work():  # a tokenizer keeps padding as its own state
-            return len(self.tokenizer_2(text, truncation=False, padding=False).input_ids)
+            tokenizer = unshared(self.tokenizer_2)
+            return len(tokenizer(text, truncation=False, padding=False).input_ids)
 
     @torch.no_grad()
     def embed(

@@ -5,6 +5,7 @@ by its own class.
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,7 @@ def read_parts(
     import transformers
 
     libraries = {"diffusers": diffusers, "transformers": transformers}
-    local, options = Path(folder).is_dir() or is_offline(), {"revision": revision}
+    local, options = os.path.isdir(folder) or is_offline(), {"revision": revision}
     parts: dict[str, Any] = {}
     with _quiet(transformers):
         for part in names:
@@ -62,7 +63,7 @@ def read_parts(
                     where["variant"] = variant or _only_variant(Path(folder) / part)
                 parts[part] = _read_part(read, folder, part, dtype, where, weights)
             except UNREADABLE as error:
-                hint = "" if variant or Path(folder).is_dir() else FP16
+                hint = "" if variant or os.path.isdir(folder) else FP16
                 raise ModelError(
                     f"the {part} of {folder} cannot be read ({first_sentence(error)}); check or"
                     f" fetch it again{hint}"
@@ -117,7 +118,7 @@ def is_offline() -> bool:
 def read_index(folder: str, revision: str | None = None) -> dict[str, Any]:
     """`model_index.json` of a folder or of a hub repository."""
     path = Path(folder) / "model_index.json"
-    if not path.is_file() and not Path(folder).exists() and folder.count("/") == 1:
+    if not os.path.isfile(path) and not os.path.exists(folder) and folder.count("/") == 1:
         from huggingface_hub import hf_hub_download
 
         try:
@@ -129,7 +130,7 @@ def read_index(folder: str, revision: str | None = None) -> dict[str, Any]:
                 f" ({first_sentence(error)}); give a folder in diffusers' format, a hub name, or"
                 " nothing for the bundled miniature"
             ) from error
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(
             f"no model at {folder!r}; give a folder with a model_index.json, a hub name, or nothing"
             " for the miniature"

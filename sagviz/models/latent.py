@@ -12,9 +12,10 @@ from torch import Tensor
 from sagviz import image
 from sagviz.diffusion.seeds import generator, normal
 from sagviz.models.base import Model
-from sagviz.models.memory import WORKSPACES, weight_bytes
+from sagviz.models.memory import WORKSPACES
 from sagviz.models.oom import explained, too_much_to_decode
-from sagviz.models.vae import decoded, encoded, overflows
+from sagviz.models.twin import twin_bytes
+from sagviz.models.vae import decoded, encoded, is_upcast
 
 
 class LatentModel(Model):
@@ -35,16 +36,16 @@ class LatentModel(Model):
         return super().misfit()
 
     def decoding_bytes(self, latent: tuple[int, int, int], tiled: bool = False) -> int:
-        """A VAE that is put in float32 grows by its weights in float16. A model that is not on the
-        CPU counts as on a GPU.
+        """A VAE that works in float32 has such weights beside those in float16. A model that is not
+        on the CPU counts as on a GPU.
         """
-        whole = overflows(self.vae)
+        whole = is_upcast(self.vae)
         dtype = torch.float32 if whole else self.vae.dtype
         shape = (self.vae.config.latent_channels, *latent[1:])
         peak = self.footprint.decoder(self.vae, dtype, latent=shape, tiled=tiled)
         if self.device.type != "cpu":
             peak = round(WORKSPACES * peak)
-        return peak + (weight_bytes(self.vae) if whole else 0)
+        return peak + (twin_bytes(self.vae) if whole else 0)
 
     def encode_pixels(
         self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None

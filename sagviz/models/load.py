@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -88,7 +89,7 @@ def load(
     with usual_defaults():
         if source is None and classifier is None:
             classifier = load_classifier(WEIGHTS, place)
-        if source is not None and Path(source).is_file():
+        if source is not None and os.path.isfile(source):
             model = _from_file(Path(source), kind, config, revision, classifier)
         else:
             model = _from_folder(source, kind, place, classifier, variant, revision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,4 +72,4 @@ def _absolute(place: str | Path | None) -> str | None:
     if place is None:
         return None
     path = expanded(place)
-    return str(path.resolve() if path.exists() else place)
+    return str(path.resolve() if os.path.exists(path) else place)

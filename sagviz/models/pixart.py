@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sagviz.attention.blocks import Blocks
+from sagviz.attention.unshared import unshared
 from sagviz.attention.words import Tokens, padded
 from sagviz.models.conditioning import Conditioning, MaskedConditioning
 from sagviz.models.cut_words import warn_of_cut_words
@@ -60,8 +61,8 @@ class PixArt(Transformer):
 
     def _count_tokens(self, text: str) -> int:
         with self.at_work():  # a tokenizer keeps padding as its own state
-            ids = self.tokenizer(_cleaned(text), truncation=False, padding=False).input_ids
-        return len(ids)
+            tokenizer = unshared(self.tokenizer)
+            return len(tokenizer(_cleaned(text), truncation=False, padding=False).input_ids)
 
     @torch.no_grad()
     def embed(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sagviz import image
 from sagviz.attention.blocks import Blocks
+from sagviz.attention.unshared import unshared
 from sagviz.attention.words import Tokens
 from sagviz.models.conditioning import Conditioning, MaskedConditioning
 from sagviz.models.cut_words import warn_of_cut_words
@@ -63,7 +64,8 @@ class QwenImage(PackedTransformer):
     def _ids(self, prompt: str, **options: Any) -> list[int]:
         """The tokens from the prompt on; hold the lock."""
         length = self.max_tokens + HEAD
-        found = self.tokenizer(MESSAGE.format(prompt), max_length=length, padding=False, **options)
+        tokenizer = unshared(self.tokenizer)
+        found = tokenizer(MESSAGE.format(prompt), max_length=length, padding=False, **options)
         ids: list[int] = found.input_ids[HEAD:]
         return ids
 
@@ -81,7 +83,7 @@ class QwenImage(PackedTransformer):
         del size
         encoder = self.text_encoder
         with self.at_work():
-            tokens = self.tokenizer(
+            tokens = unshared(self.tokenizer)(
                 MESSAGE.format(prompt or ""),
                 max_length=self.max_tokens + HEAD,
                 padding=False,

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sagviz.attention.blocks import Blocks
+from sagviz.attention.unshared import unshared
 from sagviz.attention.words import Tokens, padded
 from sagviz.errors import ArgumentError
 from sagviz.models.conditioning import Conditioning, PooledConditioning
@@ -85,7 +86,7 @@ class SD3(FlowTransformer):
 
         def count(text: str) -> int:
             with self.at_work():  # a tokenizer keeps padding as its own state
-                return len(tokenizer(text, truncation=False, padding=False).input_ids)
+                return len(unshared(tokenizer)(text, truncation=False, padding=False).input_ids)
 
         warn_of_cut_words(prompt, length, count)
 

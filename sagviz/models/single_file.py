@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,13 @@ def read_single_file(
             config=name,
             torch_dtype=dtype,
             revision=revision,
-            local_files_only=Path(name).is_dir() or is_offline(),
+            local_files_only=os.path.isdir(name) or is_offline(),
         )
+    except single_file_utils.SingleFileComponentError as error:
+        raise ModelError(
+            f"the checkpoint {path} is no whole model ({first_sentence(error)}); give one that is,"
+            " and load a LoRA, an embedding or an autoencoder into a pipeline for sv.load(pipe)"
+        ) from error
     except UNREADABLE as error:
         raise ModelError(
             f"the checkpoint {path} cannot be read ({first_sentence(error)}); check or fetch it"

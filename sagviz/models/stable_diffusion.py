@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from sagviz.attention.unshared import unshared
 from sagviz.attention.words import padded, with_all_vectors
 from sagviz.models.conditioning import Conditioning
 from sagviz.models.cut_words import warn_of_cut_words
@@ -56,7 +57,7 @@ class StableDiffusion(LatentModel):
         # a fast tokenizer keeps padding and truncation as its own state, which threads would share
         with self.at_work():
             text = with_all_vectors(self.tokenizer, text)
-            return len(self.tokenizer(text, truncation=False, verbose=False).input_ids)
+            return len(unshared(self.tokenizer)(text, truncation=False, verbose=False).input_ids)
 
     @property
     def max_clip_skip(self) -> int:

@@ -1,7 +1,8 @@
 """From latents to pixels and back where memory is short and float16 overflows: picture by picture,
 in float32, in tiles.
 
-The VAE is left as it was found: its number format, its weights to the bit, its own tiling.
+The VAE is left as it was found, for others that use it meanwhile as well: its number format, its
+weights to the bit, its own tiling.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sagviz.checks import format_dtype
 from sagviz.diffusion.precision import exact
@@ -20,6 +21,7 @@ from sagviz.errors import NotFiniteError, warn
 from sagviz.models.memory import has_tiles, in_tiles, pixels_per_cell
 from sagviz.models.offload import execution_device
 from sagviz.models.oom import free_memory, is_shortage
+from sagviz.models.twin import twin
 
 # pixels of the largest picture that is decoded in one piece, where there is memory: 2048 x 1024
 WHOLE = 2**21
@@ -32,16 +34,16 @@ def decoded(vae: Any, latents: Tensor) -> Tensor:
     Raises:
         NotFiniteError: a picture holds NaN or infinity, in float32 too.
     """
-    with _in_float32(vae, overflows(vae)):
-        return torch.cat([_finite(vae, row) for row in latents.split(1)])
+    with _in_float32(vae, is_upcast(vae)) as own:
+        return torch.cat([_finite(own, row) for row in latents.split(1)])
 
 
 def encoded(vae: Any, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None) -> Tensor:
     """Pixels (B, 3, H, W) in [-1, 1] to the most likely latents, or to those that these generators
     draw, one row each, float32 on the CPU.
     """
-    with _in_float32(vae, overflows(vae)):
-        found = vae.encode(pixels.to(execution_device(vae), vae.dtype))
+    with _in_float32(vae, is_upcast(vae)) as own:
+        found = own.encode(pixels.to(execution_device(own), own.dtype))
         if hasattr(found, "latents"):  # tiny ones have no spread
             return found.latents.float().cpu()
         if drawn_by is None:
@@ -52,21 +54,22 @@ def encoded(vae: Any, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None
     return mean + spread * torch.stack([normal(mean.shape[1:], each) for each in drawn_by])
 
 
-def overflows(vae: Any) -> bool:
-    """Whether a VAE in float16 was published with the note that it overflows there, as SDXL's was.
+def is_upcast(vae: Any) -> bool:
+    """Whether a VAE works in float32 though its weights may be in float16: it was published with
+    the note that it overflows there, as SDXL's was. diffusers' pipeline puts such a one in float32
+    and back, and may be at it in another thread.
 
     diffusers takes a configuration that says nothing, as that of Stable Diffusion 1.x does, for a
     yes; those do not overflow.
     """
     stated = "force_upcast" not in vae.config.get("_use_default_values", ())
-    return _is_half(vae) and stated and bool(vae.config.get("force_upcast"))
+    plain = _formats(vae) <= {torch.float16, torch.float32}
+    return plain and stated and bool(vae.config.get("force_upcast"))
 
 
-def _is_half(vae: Any) -> bool:
-    """Whether all of a VAE is in float16; one that stores its weights in another format than it
-    computes in stays so.
-    """
-    return {part.dtype for part in vae.parameters()} == {torch.float16}
+def _formats(vae: Any) -> set[torch.dtype]:
+    """Of its weights; one that stores some in another format than it computes in stays so."""
+    return {part.dtype for part in vae.parameters()}
 
 
 def _finite(vae: Any, row: Tensor) -> Tensor:
@@ -79,10 +82,10 @@ def _finite(vae: Any, row: Tensor) -> Tensor:
     pixels = _pixels(vae, row)
     if pixels.isfinite().all():
         return pixels
-    if _is_half(vae):
+    if _formats(vae) == {torch.float16}:
         warn("the VAE overflowed in float16; this picture was decoded again in float32")
-        with _in_float32(vae):
-            pixels = _pixels(vae, row)
+        with _in_float32(vae) as own:
+            pixels = _pixels(own, row)
     if not pixels.isfinite().all():
         raise NotFiniteError(
             f"the VAE gives NaN or infinity in {format_dtype(vae.dtype)} for latents"
@@ -114,15 +117,11 @@ def _pixels(vae: Any, row: Tensor) -> Tensor:
 
 
 @contextmanager
-def _in_float32(vae: Any, wanted: bool = True) -> Iterator[None]:
-    """The VAE in float32, which holds float16 exactly, and afterwards as it was."""
+def _in_float32(vae: Any, wanted: bool = True) -> Iterator[Any]:
+    """The VAE as one that works in float32; the VAE itself where that is not wanted."""
     if not wanted:
-        yield
+        yield vae
         return
-    own = vae.dtype
-    try:
-        nn.Module.to(vae, torch.float32)  # diffusers' own `to` logs a warning
-        with exact(execution_device(vae)):
-            yield
-    finally:
-        nn.Module.to(vae, own)
+    own = twin(vae)
+    with exact(execution_device(own)):
+        yield own

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
+from sagviz.attention.unshared import unshared
 from sagviz.attention.words import with_all_vectors
 from sagviz.checks import check_kind, names_arguments
 from sagviz.errors import ArgumentError
@@ -77,4 +79,6 @@ def _compel(model: Model) -> Any:
             " sagviz[weights]"
         ) from error
     kind = compel.CompelForSDXL if isinstance(model, SDXL) else compel.CompelForSD
-    return kind(model, device=str(execution_device(model.text_encoder)))
+    parts = {name: getattr(model, name) for name in model.PARTS}
+    own = {n: unshared(part) if n.startswith("tokenizer") else part for n, part in parts.items()}
+    return kind(SimpleNamespace(**own), device=str(execution_device(model.text_encoder)))

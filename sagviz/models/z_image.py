@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sagviz.attention.blocks import Blocks
+from sagviz.attention.unshared import unshared
 from sagviz.attention.words import Tokens
 from sagviz.models.conditioning import Conditioning, MaskedConditioning
 from sagviz.models.cut_words import warn_of_cut_words
@@ -44,7 +45,7 @@ class ZImage(FlowTransformer):
         ids = self._ids(prompt, truncation=True, max_length=self.max_tokens).input_ids
         blank = [self.tokenizer.pad_token_id] * (-len(ids) % FILLED)
         head = self._message(PLACE).partition(PLACE)[0]
-        begin = len(self.tokenizer(head).input_ids)
+        begin = len(unshared(self.tokenizer)(head).input_ids)
         return [Tokens(self.tokenizer, [*ids, *blank], begin=begin)]
 
     def _message(self, prompt: str) -> str:
@@ -58,7 +59,7 @@ class ZImage(FlowTransformer):
 
     def _ids(self, prompt: str, **options: Any) -> Any:
         """The tokens of a prompt as a user's message; hold the lock."""
-        return self.tokenizer(self._message(prompt), **options)
+        return unshared(self.tokenizer)(self._message(prompt), **options)
 
     def check_prompt(self, prompt: str) -> None:
         def count(text: str) -> int:

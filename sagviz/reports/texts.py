@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-
-def whole(text: str) -> int:
-    """A whole number written as text, which may be written as 1e12."""
-    try:
-        return int(text)
-    except ValueError:
-        number = float(text)
-    if not number.is_integer() or abs(number) > 2**53:
-        raise ValueError(f"{text} is no whole number")
-    return int(number)
+from sagviz.checks.texts import whole
 
 
 def scale(text: str) -> float | dict[str, Any]:

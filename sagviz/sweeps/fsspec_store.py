@@ -4,6 +4,7 @@ what an address names.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -34,7 +35,7 @@ def store_at(place: str | Path, *, make: bool = True) -> Folder | Remote:
     protocol, path = split_protocol(str(place))
     if protocol not in LOCAL:
         return Remote(str(place))
-    if not make and not expanded(path).is_dir():
+    if not make and not os.path.isdir(expanded(path)):
         raise ArgumentError(f"no folder {place}; give the one that sweep(store=) wrote to")
     return Folder(path)
 

@@ -37,6 +37,19 @@ CUT = """view => [...view.querySelectorAll('.lm-TabBar-tabLabel')]
     .filter(node => node.offsetParent && node.scrollWidth > node.clientWidth + 1)
     .map(node => node.textContent)"""
 
+# lowest contrast of buttons' letters on their own background, which has no other beneath it
+CONTRAST = """buttons => Math.min(...buttons.map(button => {
+    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+    const { color, backgroundColor } = getComputedStyle(button);
+    const [below, [...above]] = [numbers(backgroundColor), numbers(color)];
+    const share = above[3] ?? 1;
+    const light = rgb => rgb.slice(0, 3).map(each => each / 255)
+        .map(each => each <= 0.03928 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, each, place) => sum + each * [0.2126, 0.7152, 0.0722][place], 0.05);
+    const mixed = above.map((each, n) => share * each + (1 - share) * below[n]);
+    const pair = [light(below), light(mixed)];
+    return Math.max(...pair) / Math.min(...pair); }))"""
+
 
 @pytest.fixture(scope="module")
 def notebook(open_notebook: Opener) -> Notebook:
@@ -47,7 +60,7 @@ def notebook(open_notebook: Opener) -> Notebook:
 
 
 def test_every_widget_has_a_heading_and_contrast(notebook: Notebook) -> None:
-    """4.5:1 in both of JupyterLab's themes, as axe measures it."""
+    """4.5:1 in both of JupyterLab's themes, as axe measures it, and under the pointer."""
     page = notebook.page
     views = page.locator(VIEWS)
     assert [view.locator("h3").first.inner_text() for view in views.all()] == NAMES
@@ -59,6 +72,12 @@ def test_every_widget_has_a_heading_and_contrast(notebook: Notebook) -> None:
         light = str(theme == "Light").lower()
         page.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
         assert serious_faults(page, VIEWS) == [], theme
+        buttons = page.locator(f"{VIEWS} button.mod-primary:enabled:visible")
+        assert buttons.count() >= 4
+        assert buttons.evaluate_all(CONTRAST) >= 4.5, theme
+        buttons.first.hover()
+        page.wait_for_timeout(300)  # for a transition
+        assert buttons.evaluate_all(CONTRAST) >= 4.5, theme
 
 
 @pytest.mark.parametrize("width", [1440, 390])

@@ -96,6 +96,11 @@ def test_every_slider_and_box_of_the_other_settings_moves_its_trait(notebook: No
         handle.focus()
         handle.press("ArrowRight")
         notebook.until(f"playground.{trait} > {before}")
+    box = page.locator(".sag-cfg-scale input")
+    before = box.input_value()
+    enter(box, "11")
+    page.locator(".sag-refusal:visible", has_text="11; give a number from 0 to 10").wait_for()
+    assert box.input_value() == before
     for label, text, trait in (
         ("Height", "72", "height"),
         ("Width", "56", "width"),
@@ -139,6 +144,13 @@ def test_known_words_presets_and_other_terms(notebook: Notebook) -> None:
     page.locator(".sag-vocabulary").get_by_role("button", name="penguin", exact=True).click()
     notebook.until("playground.prompt == 'a penguin'")
     page.locator(".sag-vocabulary summary").click()
+    enter(page.get_by_label("Prompt", exact=True), "a penguim and a Penguim")
+    page.locator(".sag-notice", has_text="was not taught 'penguim'").wait_for()
+    notebook.until("not playground.worker.busy")
+    page.locator(".sag-near").get_by_role("button", name="penguin", exact=True).click()
+    notebook.until("playground.prompt == 'a penguin and a penguin'")
+    assert page.locator(".sag-near button").count() == 0
+    page.get_by_label("Prompt", exact=True).fill("a penguin")
     for count in (200, 20):
         page.locator(".sag-presets").get_by_role("button", name=str(count), exact=True).click()
         notebook.until(f"playground.steps == {count}")
@@ -345,6 +357,10 @@ def test_history_brings_a_run_back(notebook: Notebook) -> None:
     box = page.get_by_label("Seed", exact=True)
     enter(box, "5e9")
     notebook.until("playground.seed == 5_000_000_000 and not playground.randomize")
+    page.get_by_label("randomize").check()
+    notebook.until("playground.randomize")
+    enter(box, "5000000000")
+    notebook.until("not playground.randomize")
     run(notebook)
     assert notebook.value("playground.traces[1].settings.seed") == 5_000_000_000
     assert box.input_value() == "5000000000"

@@ -87,7 +87,7 @@ def parts(widget):
     for child in getattr(widget, "children", ()):
         yield from parts(child)
 
-NUMBERS = ("IntSlider", "FloatSlider", "BoundedIntText", "BoundedFloatText")
+NUMBERS = ("IntSlider", "FloatSlider", "BoundedIntText")
 
 def move(part):
     if isinstance(part, tuple(getattr(ipywidgets, name) for name in NUMBERS)):

@@ -26,9 +26,11 @@ from PIL import Image
 from tiny import is_one_sentence, noise, residue
 
 import sagviz as sv
+from sagviz.attention.words import words_of
 from sagviz.errors import ArgumentError, ModelError, SagvizError
 from sagviz.mini import NAME
 from sagviz.models import SCHEDULERS, make_scheduler
+from sagviz.models.fingerprint import fingerprint
 
 
 def refuses(kind: type[SagvizError], words: str, source: object, **options: Any) -> None:
@@ -408,6 +410,36 @@ def test_threads_do_not_share_the_tokenizers_state(model: sv.Model) -> None:
         torch.equal(told.text, expected[prompt].text)
         for told, prompt in zip(found, prompts, strict=True)
     )
+
+
+def test_a_pipeline_may_call_its_tokenizer_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it sets there in another thread is nothing to us, and ours is nothing to it."""
+    model, other = sv.load(folder), sv.load(folder)
+    backend, own = (
+        model.tokenizer.backend_tokenizer,
+        type(model.tokenizer).set_truncation_and_padding,
+    )
+
+    def amid(tokenizer: Any, **options: Any) -> None:
+        own(tokenizer, **options)
+        backend.enable_truncation(3)
+        backend.no_padding()
+
+    monkeypatch.setattr(type(model.tokenizer), "set_truncation_and_padding", amid)
+    prompt = "a fox above an owl"
+    assert torch.equal(model.embed(prompt).text, other.embed(prompt).text)
+    assert words_of(model, prompt) == words_of(other, prompt)
+    assert fingerprint(model) == fingerprint(other)
+    with pytest.warns(sv.SagvizWarning, match="were cut"):
+        model.check_prompt("fox " * 99)
+    monkeypatch.undo()
+    model.embed(prompt)
+    assert backend.truncation["max_length"] == 3
+    assert backend.padding is None
+    model.tokenizer.add_tokens(["foxes"])
+    assert "foxes" in [word.name for word in words_of(model, "two foxes")]
 
 
 @pytest.mark.parametrize(

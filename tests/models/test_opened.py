@@ -12,6 +12,7 @@ import pytest
 import single_file
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
+from safetensors.torch import save_file
 from tiny import NO_SAFETY, build_vae, difference, is_one_sentence, noise, quiet
 
 import sagviz as sv
@@ -57,6 +58,8 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, folder: Path) -
     assert "cannot be read" in refusal(tmp_path / "model.safetensors", config=folder)
     (tmp_path / "model.txt").write_text("none")
     assert "no checkpoint; give one that ends in .safetensors" in refusal(tmp_path / "model.txt")
+    save_file({"lora_unet.lora_down.weight": torch.zeros(4, 4)}, tmp_path / "lora.safetensors")
+    assert "is no whole model" in refusal(tmp_path / "lora.safetensors", config=folder)
 
 
 # Variants and the user's folder.

@@ -214,9 +214,12 @@ def test_a_pipeline_is_left_as_it_was(families: Open, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in TRANSFORMERS if name != "dit"])
 def test_what_is_given_and_received_adds_up(families: Open, name: str) -> None:
     """Columns average 1, rows sum to 1; words sum to 1 beside, or to the text's share in a shared
-    softmax.
+    softmax. The tokenizers stay as a pipeline in another thread may have set them.
     """
     model = families(name).model
+    tokenizers = [getattr(model, part) for part in model.PARTS if part.startswith("tokenizer")]
+    for tokenizer in tokenizers:
+        tokenizer("fox", truncation=True, max_length=3, padding="max_length")
     shared = [path for path in self_attentions(model.network) if has_text(model.network, path)]
     kinds = ("mass", "row", "maps", "words") + ("text",) * bool(shared)
     read = Capture("all", kinds, place=(3, 9))
@@ -236,6 +239,9 @@ def test_what_is_given_and_received_adds_up(families: Open, name: str) -> None:
         assert name == "qwen" or "fox" in {word.split(" ")[0] for word in found.names}
         assert float(found.mass.std()) > 1e-3
         assert float(share.min()) > 0.01
+    backends = [tokenizer.backend_tokenizer for tokenizer in tokenizers]
+    states = [(own.truncation, own.padding) for own in backends]
+    assert all(cut["max_length"] == fill["length"] == 3 for cut, fill in states)
 
 
 @pytest.mark.parametrize("name", ["pixart", "sd3"])

@@ -161,6 +161,22 @@ def test_others_never_see_the_tiling(own: sv.Model, monkeypatch: pytest.MonkeyPa
     assert not any(seen)
 
 
+def test_others_never_see_the_float32_nor_we_theirs(half: sv.Model) -> None:
+    """A pipeline puts it in float32 and back, too, and may do so while another thread decodes."""
+    say(half, True)
+    expected, seen = pixels(half.decode(noise(2, SIZE))), list[torch.dtype]()
+
+    def amid(*_: object) -> None:
+        seen.append(half.vae.dtype)
+        torch.nn.Module.to(half.vae, torch.float16 if len(seen) % 2 else torch.float32)
+
+    half.vae.decoder.up_blocks[0].register_forward_pre_hook(amid)
+    torch.nn.Module.to(half.vae, torch.float32)
+    assert np.array_equal(pixels(half.decode(noise(2, SIZE))), expected)
+    assert seen == [torch.float32, torch.float16]
+    torch.nn.Module.to(half.vae, torch.float16)
+
+
 def test_tiles_have_64_cells_where_the_vaes_own_are_larger(
     own: sv.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

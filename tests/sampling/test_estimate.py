@@ -103,9 +103,9 @@ def test_networks_that_visit_in_turn_are_never_there_together(folder: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_vae_in_float32_takes_twice_and_its_weights_once_more(folder: Path) -> None:
+def test_a_vae_in_float32_takes_twice_and_such_weights_beside(folder: Path) -> None:
     half, whole = (sv.estimate(sv.load(folder, dtype=dtype)) for dtype in ("float16", "float32"))
-    assert half.decoding == whole.decoding + half.weights["vae"]
+    assert half.decoding == whole.decoding + whole.weights["vae"]
     assert 2 * half.weights["vae"] == whole.weights["vae"]
 
 

@@ -230,6 +230,8 @@ def test_another_models_trace_is_refused(
         assert is_one_sentence(error.value)
         with pytest.raises(sv.SagvizError, match="was made by"):
             sv.attend(other, trace, 0, (0, 0))
+        with pytest.raises(sv.SagvizError, match="was made by"):
+            sv.Microscope(other, trace)
 
 
 @pytest.mark.slow

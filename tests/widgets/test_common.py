@@ -106,6 +106,23 @@ def test_a_number_between_the_slider_s_steps_stays_as_it_is(value: float) -> Non
         assert sample.scale == number.slider.value / 10
 
 
+def test_a_number_that_cannot_be_is_refused_in_words() -> None:
+    sample = Sample()
+    for name, typed, words in (
+        ("scale", 11, "Scale is 11; give a number from 0 to 10"),
+        ("scale", float("nan"), "Scale is nan; give a number"),
+        ("steps", 1.5, "Steps is 1.5; give a whole number from 1 to 999"),
+    ):
+        before, number = getattr(sample, name), sample.parts[name]
+        number.box.value = typed
+        assert getattr(sample, name) == number.box.value == before
+        assert words in number.refusal.value
+        assert number.refusal.layout.display is None
+        number.box.value = before + 1
+        assert getattr(sample, name) == before + 1
+        assert number.refusal.layout.display == "none"
+
+
 def test_a_slider_reaches_both_ends_of_a_range_that_its_steps_do_not_meet() -> None:
     number = Number("Scale", 7.25, -0.33, 7.25, 0.1)
     for place, end in ((number.slider.max, 7.25), (number.slider.min, -0.33)):

@@ -202,6 +202,9 @@ def test_any_two_settings_in_a_grid(playground: Playground) -> None:
         cross.menus[0].value, cross.boxes[0].value = name, text
         cross.go.click()
         assert words in playground.notice.value
+    cross.menus[0].value, cross.boxes[0].value = "seed", "5e9, 7"
+    cross.go.click()
+    assert {t.settings.seed for t in playground.more.children[-1].sweep} == {5_000_000_000, 7}
     for menu in cross.menus:
         for _, name in menu.options:
             menu.value = name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
 import ipywidgets as W
@@ -76,6 +77,7 @@ def progress_bar(width: str = "200px", height: str = "12px", total: int = 1) -> 
 class Number(W.HBox):
     """A number box with its label, and beside it a slider, which shows the nearest of its steps
     and says something only when it is moved: a number that lies between two steps stays as it is.
+    What is typed is taken as it is or refused in words.
 
     The slider counts whole steps (30 steps of 0.1 for 3.0), because a page gives those back
     exactly as they were sent, and so never sends what nobody did. It has no accessible name; the
@@ -97,24 +99,48 @@ class Number(W.HBox):
         words: str = "",
         slider: bool = True,
     ) -> None:
-        whole = isinstance(value, int) and isinstance(step, int)
+        self.whole = isinstance(value, int) and isinstance(step, int)
         self.low, self.high, self.step = low, high, step
-        limits = {"min": low, "max": high, "step": step, "value": value}
-        self.box = (W.BoundedIntText if whole else W.BoundedFloatText)(description=label, **limits)
+        # a box with limits would change what is typed beyond them, and tell nobody
+        self.box = W.FloatText(description=label, value=value, step=step)
         labelled(self.box, words, "210px").layout.flex = "0 0 auto"
+        self.refusal = W.HTML(layout=W.Layout(display="none", margin="0"))
         width = "100%" if slider else "auto"
         layout = W.Layout(flex_flow="row wrap", width=width, margin="0")
-        super().__init__([self.box], value=value, layout=layout)
-        traitlets.link((self, "value"), (self.box, "value"))
+        super().__init__(value=value, layout=layout)
+        self.box.observe(lambda change: self._take(change.new), "value")
+        self.observe(lambda _: self._show(), "value")
+        parts = [self.box]
         if slider:
             self.slider = tip(self._slider(), f"{label}: {words}")
             self.slider.observe(lambda change: self._move(change.new), "value")
             self.observe(lambda _: self._follow(), "value")
-            self.children = (self.box, self.slider)
+            parts.append(self.slider)
+        self.children = (*parts, self.refusal)
         self.add_class("sag-number")
 
     def static_html(self) -> str:
         return still(self.box)
+
+    def _take(self, typed: float) -> None:
+        """A number from the box, if it is one that may be."""
+        if self.low <= typed <= self.high and (typed.is_integer() or not self.whole):
+            self.value = int(typed) if self.whole else typed
+            self._refuse("")
+        else:
+            self._show()
+            self._refuse(
+                f"{self.box.description} is {typed:.12g}; give a {'whole ' * self.whole}number"
+                f" from {self.low:g} to {self.high:g}"
+            )
+
+    def _show(self) -> None:
+        self.box.value = self.value
+
+    def _refuse(self, words: str) -> None:
+        """Say why what was typed is not taken, or nothing."""
+        self.refusal.value = f'<span class="sag-refusal" role="alert">{escape(words)}</span>'
+        self.refusal.layout.display = None if words else "none"
 
     def _slider(self) -> W.IntSlider:
         room = W.Layout(

@@ -104,5 +104,5 @@ FACES: Mapping[type[W.Widget], Callable[[Any], str]] = {
     W.Textarea: _words,
     W.Text: lambda widget: line(widget.description, widget.value),
     W.BoundedIntText: lambda widget: line(widget.description, widget.value),
-    W.BoundedFloatText: lambda widget: line(widget.description, widget.value),
+    W.FloatText: lambda widget: line(widget.description, widget.value),
 }

@@ -61,7 +61,7 @@ class Menus(W.VBox):
             self._show_values()
             self._show_measures()
             self.pages.layout.display = None if self.settings.last_page else "none"
-            self.pages.box.max = self.settings.last_page
+            self.pages.high = self.settings.last_page
             self.pages.value = self.settings.page
         finally:
             self._showing = False

@@ -12,13 +12,14 @@ import torch
 import traitlets
 from torch import Tensor
 
-from sagviz.checks import check_kind, plain
+from sagviz.checks import plain
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import CFG, MASK_SOURCES, SAG, Guidance, Term
 from sagviz.guidance.sag_mask import hand_made
 from sagviz.image import as_mask
 from sagviz.models import Model, as_model
 from sagviz.records.trace import Trace
+from sagviz.sampling.checks import check_made_by
 from sagviz.widgets.common.settings import WidgetSettings
 from sagviz.widgets.common.traits import Amount, Choice, Whole, check_place
 
@@ -114,7 +115,7 @@ class StepSettings(WidgetSettings):
 
     def __init__(self, model: Model, trace: Trace, **options: Any) -> None:
         model = as_model(model)
-        check_kind("trace", trace, Trace, "what sv.trace returned, after the model")
+        check_made_by(model, trace)
         if not len(trace):
             raise TraceError("this trace holds no step to look at; run at least one")
         rgb = model.latent_rgb if trace.latent_rgb is None else trace.latent_rgb

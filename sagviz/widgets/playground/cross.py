@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as W
 import traitlets
 
+from sagviz.checks.texts import whole
 from sagviz.errors import ArgumentError
 from sagviz.models import SCHEDULERS
 from sagviz.sweeps import Sweep, begin
@@ -110,7 +111,7 @@ def parsed(settings: FormSettings, name: str, text: str) -> list[Any]:
     trait: Any = settings.traits()[name]
     parts = [part.strip() for part in text.split(SEPARATOR.get(name, ","))]
     number = (
-        float if isinstance(trait, Amount) else int if isinstance(trait, traitlets.Int) else str
+        float if isinstance(trait, Amount) else whole if isinstance(trait, traitlets.Int) else str
     )
     try:
         values = [number(part) for part in parts if part or name == "prompt"]

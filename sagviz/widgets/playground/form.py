@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from contextlib import suppress
 from functools import partial
 from html import escape
 from typing import Any
 
 import ipywidgets as W
 
+from sagviz.checks.texts import whole
 from sagviz.models import Model
 from sagviz.sweeps import Sweep
 from sagviz.widgets.common.controls import action_button, control, css_class, labelled
@@ -144,16 +145,6 @@ def examples(settings: FormSettings, notice: Notice) -> W.Widget:
     )
 
 
-def whole(text: str) -> int | str:
-    """The whole number that a text says, "5e9" too; other texts as they are."""
-    try:
-        number = Decimal(text.strip())
-    except InvalidOperation:
-        return text
-    sensible = number.is_finite() and number.adjusted() < 30
-    return int(number) if sensible and number == number.to_integral_value() else text
-
-
 def _control(settings: FormSettings, name: str, step: float = 1, **more: Any) -> W.Widget:
     return control(settings, name, title_of(name), step, **more)
 
@@ -191,11 +182,18 @@ def _seed(settings: FormSettings, notice: Notice) -> W.Widget:
 
     def take(change: Any) -> None:
         if change.new != str(settings.seed):
-            values = {"seed": whole(change.new), "randomize": False}
+            values = {"seed": change.new, "randomize": False}  # what is none is refused as it is
+            with suppress(ValueError):
+                values["seed"] = whole(change.new)
             notice.attempt(lambda: settings.set(values))
             show()
 
+    def keep(_: object, message: dict[str, Any], __: object) -> None:
+        if message.get("event") == "submit":  # Enter means the seed that is shown, too
+            settings.randomize = False
+
     settings.observe(show, "seed")
     made.observe(take, "value")
+    made.on_msg(keep)
     made.add_class(css_class("seed"))
     return labelled(made, settings.traits()["seed"].help, "260px")

@@ -33,6 +33,7 @@ from sagviz.widgets.playground.pictures import Screen
 from sagviz.widgets.playground.restore import read_settings
 from sagviz.widgets.playground.settings import FormSettings
 from sagviz.widgets.playground.start import contents, uploader
+from sagviz.widgets.playground.words import near_words
 
 STYLE = (Path(__file__).parent / "playground.css").read_text(encoding="utf-8")
 
@@ -166,6 +167,7 @@ class Playground(View):
                 form.texts(settings, notice, launch),
                 flow(*(self.buttons[name] for name in names), self.line),
                 notice,
+                *near_words(settings),
             ),
             flow(pictures, settings_column),
             self.more,

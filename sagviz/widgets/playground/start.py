@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as W
-from PIL import ImageOps
 
 from sagviz.image import from_file, to_jpeg
 from sagviz.widgets.common.controls import action_button, control, tip
@@ -36,8 +35,7 @@ class StartPicture(W.VBox):
         self._show()
 
     def _take(self, value: Any) -> None:
-        picture = from_file(io.BytesIO(contents(value)[0]), "this file")
-        self.settings.image = ImageOps.exif_transpose(picture)
+        self.settings.image = from_file(io.BytesIO(contents(value)[0]), "this file")
 
     def _remove(self) -> None:
         self.settings.image = None

@@ -1,4 +1,4 @@
-// The words that a model knows, by kind; a press on one tells the kernel.
+// Words as buttons, in rows; a press on one tells the kernel.
 function make(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
@@ -6,13 +6,16 @@ function make(name, properties = {}, ...children) {
 }
 
 function render({ model, el }) {
-  const rows = model.get("groups").map(([kind, words]) => make("div", { className: "sag-words-row" },
+  const place = make("div"), title = model.get("title");
+  const show = () => place.replaceChildren(...model.get("groups").map(([kind, words]) => make("div", { className: "sag-words-row" },
     make("span", { className: "sag-kind", textContent: kind }),
     make("span", { className: "sag-words-of" }, ...words.map((word) => make("button", {
-      type: "button", className: "jupyter-button sag-chip", textContent: word, title: `add “${word}” to the prompt`,
-      onclick: () => model.send({ word }),
-    })))));
-  el.append(make("details", {}, make("summary", { textContent: "Words that this model knows" }), ...rows));
+      type: "button", className: "jupyter-button sag-chip", textContent: word, title: `${model.get("offer")} “${word}”`,
+      onclick: () => model.send({ kind, word }),
+    }))))));
+  el.append(title ? make("details", {}, make("summary", { textContent: title }), place) : place);
+  model.on("change:groups", show);
+  show();
 }
 
 export default { render };
