@@ -223,8 +223,9 @@ def test_a_run_as_files(playground: Playground, tmp_path: Path) -> None:
     name, _, content = save.trace(made, 0)
     (tmp_path / name).write_bytes(content)
     assert torch.equal(sv.Trace.load(tmp_path / name).latents, with_sag.latents)
-    _, _, content = save.player(made, 0)
-    assert b"<!DOCTYPE html>" in content
+    name, _, content = save.player(playground.model, made, 0)
+    sv.player.page([cfg, with_sag], tmp_path / name, model=playground.model)
+    assert content == (tmp_path / name).read_bytes(), "with decoded predictions"
     playground.buttons["code"].click()
     box = playground.more.children[-1].children[-1]
     space: dict[str, Any] = {}
