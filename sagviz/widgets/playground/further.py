@@ -67,7 +67,7 @@ class Further(W.VBox):
         }
         self.buttons = {name: make(*given) for name, given in opened.items()}
         self.buttons["explain"].button_style = "primary"
-        first = flow(*self.buttons.values())
+        first = flow(*self.buttons.values(), name="sag-below")
         files = {
             name: make(label, f"save {words}", partial(self._save, name, write))
             for name, (label, words, write) in saved.items()
