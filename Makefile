@@ -1,5 +1,5 @@
 # make demo       a report as HTML, from nothing but Python
-# make lab        JupyterLab on the notebooks
+# make lab        JupyterLab on the notebooks, the quickstart open
 # make test       all checks, as CI runs them
 # make test-fast  the tests that are neither slow nor in a browser: under 3 minutes
 # make lint       ruff and mypy only
@@ -37,7 +37,7 @@ demo: .venv/.report
 	$(BIN)/sagviz report report.html --prompt "a fox on a blue background" --seed 7 --steps 50
 
 lab: .venv/.lab .venv/.report
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks --LabApp.default_url=/lab/tree/00_quickstart.ipynb
 
 render: .venv/.dev chromium
 	$(BIN)/python docs/render.py

@@ -84,6 +84,6 @@ def warn_of_unknown_words(model: Model, *prompts: str) -> None:
             for word, near in found.items()
         )
         warn(
-            f"{model.name} was not taught {listed}; sagviz.vocabulary(model) lists the words that"
-            " it knows"
+            f"{model.name} was not taught {listed}; the words that it knows are in the Playground's"
+            " list and in sagviz.vocabulary(model)"
         )

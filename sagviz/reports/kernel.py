@@ -59,6 +59,7 @@ def run(
                 None,  # it is written when it is whole
                 parameters,
                 progress_bar=False,
+                start_timeout=STARTS_WITHIN,
                 kernel_name="python3",
                 on_cell_start=bar.cell,
                 stderr_file=bar,

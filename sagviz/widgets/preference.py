@@ -116,7 +116,8 @@ class Preference(View):
         for name, made in self.buttons.items():
             made.add_class(f"sag-{name}")
         controls = flow(*self.buttons.values(), self.typed)
-        pair = W.VBox([flow(*self.sides), controls, self.notice], layout=W.Layout(grid_gap="10px"))
+        sides = flow(*self.sides, name="sag-sides")
+        pair = W.VBox([sides, controls, self.notice], layout=W.Layout(grid_gap="10px"))
         self.fill(self.heading, self.bar, pair, self.end, notice=False)
         self._show()
 

@@ -49,6 +49,17 @@ CONTRAST = """buttons => Math.min(...buttons.map(button => {
     const mixed = above.map((each, n) => share * each + (1 - share) * below[n]);
     const pair = [light(below), light(mixed)];
     return Math.max(...pair) / Math.min(...pair); }))"""
+CLIPPED = """view => [...view.querySelectorAll('.widget-dropdown select')]
+    .filter(menu => menu.offsetParent && (menu.clientWidth < 120 || menu.clientHeight < 22))
+    .map(menu => menu.outerHTML.slice(0, 120))"""
+TOPS = """view => [...view.querySelectorAll('.sag-sides img')]
+    .map(each => each.getBoundingClientRect().top)"""
+HANDLES = """view => [...view.querySelectorAll('.sag-number')].filter(node => node.offsetParent
+    && node.querySelector('.noUi-handle')).filter(node => {
+        const [box, handle] = ['input', '.noUi-handle'].map(
+            each => node.querySelector(each).getBoundingClientRect());
+        return handle.top < box.bottom && handle.left < box.right;
+    }).map(node => node.textContent)"""
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +89,17 @@ def test_every_widget_has_a_heading_and_contrast(notebook: Notebook) -> None:
         buttons.first.hover()
         page.wait_for_timeout(300)  # for a transition
         assert buttons.evaluate_all(CONTRAST) >= 4.5, theme
+
+
+@pytest.mark.parametrize("width", [600, 390])
+def test_menus_pairs_and_sliders_are_whole_however_narrow(notebook: Notebook, width: int) -> None:
+    page = notebook.page
+    page.set_viewport_size({"width": width, "height": 1000})
+    for name, view in zip(NAMES, page.locator(VIEWS).all(), strict=True):
+        assert view.evaluate(CLIPPED) == [], name
+        assert view.evaluate(HANDLES) == [], name
+    left, right = page.locator(VIEWS).last.evaluate(TOPS)
+    assert left == right, "left and right, not above and below"
 
 
 @pytest.mark.parametrize("width", [1440, 390])

@@ -135,6 +135,8 @@ def use(visitor: Visitor) -> None:
     page = visitor.page
     with hosted_by(visitor):
         for tab in (1, 2):
+            (waiting,) = page.tabs.children[tab].children
+            assert waiting.value == "Opening ...", "until what takes a moment is made"
             page.tabs.selected_index = tab
         (playground,) = page.tabs.children[0].children
         playground.set({"steps": 2})

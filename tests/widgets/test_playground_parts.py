@@ -24,6 +24,7 @@ from sagviz.errors import SagvizError
 from sagviz.guidance import CG, Guidance, Term
 from sagviz.guidance.views import StepView
 from sagviz.image import from_png
+from sagviz.player import page
 from sagviz.widgets.playground import save
 from sagviz.widgets.playground.cross import Cross
 from sagviz.widgets.playground.line import MOST, Asked
@@ -226,8 +227,9 @@ def test_a_run_as_files(playground: Playground, tmp_path: Path) -> None:
     name, _, content = save.trace(made, 0)
     (tmp_path / name).write_bytes(content)
     assert torch.equal(sv.Trace.load(tmp_path / name).latents, with_sag.latents)
-    _, _, content = save.player(made, 0)
-    assert b"<!DOCTYPE html>" in content
+    name, _, content = save.player(playground.model, made, 0)
+    page([cfg, with_sag], tmp_path / name, model=playground.model)
+    assert content == (tmp_path / name).read_bytes(), "with decoded predictions"
     playground.buttons["code"].click()
     box = playground.more.children[-1].children[-1]
     space: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import ipywidgets as W
 
 from sagviz.widgets.app.classroom import Classroom
-from sagviz.widgets.common.layout import text
+from sagviz.widgets.common.layout import close_all, text
 from sagviz.widgets.microscope.microscope import Microscope
 from sagviz.widgets.playground.playground import Playground
 from sagviz.widgets.preference import Preference
@@ -32,8 +32,8 @@ class ClassPage(W.VBox):
         self.vote: Preference | None = None
         self.place = text("sag-place")
         makers: list[Callable[[], W.Widget]] = [self._playground, self._microscope, self._vote]
-        self.makers = makers
-        self.tabs = W.Tab([W.VBox() for _ in makers], selected_index=0)
+        self.makers = dict(enumerate(makers))
+        self.tabs = W.Tab([W.VBox([W.HTML("Opening ...")]) for _ in makers], selected_index=0)
         for index, title in enumerate(TITLES):
             self.tabs.set_title(index, title)
         self.tabs.observe(lambda change: self._fill(change.new), "selected_index")
@@ -46,9 +46,12 @@ class ClassPage(W.VBox):
         words = f"Your run waits for its turn: {before} before it." if before else ""
         self.place.value = f'<p role="status">{words}</p>'
 
-    def _fill(self, index: int | None) -> None:
-        if index is not None and not self.tabs.children[index].children:
-            self.tabs.children[index].children = (self.makers[index](),)
+    def _fill(self, index: int) -> None:
+        if index in self.makers:
+            tab = self.tabs.children[index]
+            opening, tab.children = tab.children, (self.makers[index](),)
+            close_all(opening)
+            del self.makers[index]
 
     def _playground(self) -> Playground:
         return Playground(self.classroom.model)

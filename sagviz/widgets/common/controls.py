@@ -144,7 +144,7 @@ class Number(W.HBox):
 
     def _slider(self) -> W.IntSlider:
         room = W.Layout(
-            flex="1 1 100px", min_width="100px", max_width="300px", width="auto", margin="0"
+            flex="1 1 90px", min_width="90px", max_width="300px", width="auto", margin="0"
         )
         low, high = (
             math.floor(self.low / self.step + NOISE),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import ipywidgets as W
@@ -28,7 +29,7 @@ from sagviz.widgets.playground.pictures import Screen
 from sagviz.widgets.preference import Preference
 from sagviz.widgets.scrubber.scrubber import Scrubber
 
-BUSY = "Opening ..."
+OPENING, SAVING = "Opening ...", "Saving ..."
 Saved = Callable[[Made, int], tuple[str, str, bytes]]
 
 
@@ -57,14 +58,18 @@ class Further(W.VBox):
         }
         saved: dict[str, tuple[str, str, Saved]] = {
             "pair": ("Pair, 4 ×", "both pictures side by side as one PNG", save.pair),
-            "player": ("Player", "both runs as a page that needs no kernel", save.player),
+            "player": (
+                "Player",
+                "both runs as one file to send: it opens in any browser, without Python or network",
+                partial(save.player, model),
+            ),
             "trace": ("Trace", "the run with SAG and all its steps", save.trace),
         }
         self.buttons = {name: make(*given) for name, given in opened.items()}
         self.buttons["explain"].button_style = "primary"
-        first = flow(*self.buttons.values())
+        first = flow(*self.buttons.values(), name="sag-below")
         files = {
-            name: make(label, f"save {words}", partial(self._save, write))
+            name: make(label, f"save {words}", partial(self._save, name, write))
             for name, (label, words, write) in saved.items()
         }
         self.buttons |= files
@@ -119,19 +124,26 @@ class Further(W.VBox):
         grid.buttons["run"].click()
 
     def _open(self, name: str, make: Callable[[], W.Widget]) -> None:
-        button = self.buttons[name]
-        words, button.description, button.disabled = button.description, BUSY, True
-        try:
+        with self._at_work(name, OPENING):
             self._show(make())
-        finally:
-            button.description, button.disabled = words, False
 
     def _show(self, widget: W.Widget) -> None:
         close_all(self.place.children)
         self.place.children = (*arrival(), widget)
 
-    def _save(self, write: Saved) -> None:
+    def _save(self, name: str, write: Saved) -> None:
         made = self.screen.made
         if made is None:
             raise SagvizError("there is no picture to save; press Run first")
-        self.saver.save(*write(made, self.screen.image))
+        with self._at_work(name, SAVING):
+            self.saver.save(*write(made, self.screen.image))
+
+    @contextmanager
+    def _at_work(self, name: str, words: str) -> Iterator[None]:
+        """Meanwhile the button says so, and cannot be pressed again."""
+        button = self.buttons[name]
+        label, button.description, button.disabled = button.description, words, True
+        try:
+            yield
+        finally:
+            button.description, button.disabled = label, False

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sagviz.describe import file_stem
 from sagviz.errors import SagvizError
 from sagviz.image import from_png, to_png
+from sagviz.models import Model
 from sagviz.player import page
 from sagviz.widgets.playground.made import Made, note
 
@@ -36,10 +37,12 @@ def pair(made: Made, image: int) -> tuple[str, str, bytes]:
     return f"{file_stem(settings)}-pair.png", "image/png", to_png(sheet, note(settings))
 
 
-def player(made: Made, image: int) -> tuple[str, str, bytes]:
-    """Both runs, step by step, as one page that needs no kernel."""
+def player(model: Model, made: Made, image: int) -> tuple[str, str, bytes]:
+    """Both runs, step by step, as one page that needs no kernel; predictions as the model decodes
+    them.
+    """
     traces = with_steps(made).of_image(image)
-    return _file(made, image, "html", "text/html", lambda path: page(traces, path))
+    return _file(made, image, "html", "text/html", lambda path: page(traces, path, model=model))
 
 
 def trace(made: Made, image: int) -> tuple[str, str, bytes]:
