@@ -96,6 +96,7 @@ def page(
     body_class: str = "",
     *,
     inline_styles: bool = True,
+    worker: bool = False,
 ) -> str:
     """A whole page that fetches nothing, and runs no script but those that it was made with.
 
@@ -106,12 +107,14 @@ def page(
         script: JavaScript that is run at the end.
         body_class: of the body element.
         inline_styles: whether other style elements and style attributes apply; else `style` alone.
+        worker: whether it may make a worker of a script that it holds, and WebAssembly there.
     """
     end = f'<script type="module">{script}</script>' if script else ""
     hashes = " ".join(f"'{_digest(code)}'" for code in dict.fromkeys(SCRIPTS.findall(body + end)))
     styles = "'unsafe-inline'" if inline_styles else f"'{_digest(style)}'"
+    scripts = f"{hashes} 'wasm-unsafe-eval'; worker-src blob:" if worker else hashes or NONE
     policy = (
-        f"default-src 'none'; img-src data:; style-src {styles}; script-src {hashes or NONE}; "
+        f"default-src 'none'; img-src data:; style-src {styles}; script-src {scripts}; "
         f"base-uri 'none'; form-action 'none'"
     )
     head = (
