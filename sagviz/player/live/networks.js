@@ -36,7 +36,7 @@ class Networks {
     const sessions = {}, names = ["text", "decoder", "unet"];
     for (const [i, name] of names.entries()) {
       tell((i + 1) / (names.length + 1));
-      sessions[name] = await ort.InferenceSession.create(new Uint8Array(await inflate(files[name])), { executionProviders: ["wasm"] });
+      sessions[name] = await ort.InferenceSession.create(new Uint8Array(await inflate(files[name])), { graphOptimizationLevel: "basic" });
     }
     return new Networks(parts, sessions, "wasm");
   }
