@@ -62,7 +62,7 @@ function whatIf(player) {
     return make("div", {}, ...head, ...knobs.map(({ node }) => node), make("p", { class: "formula" }, "ε̃ = ε(xₜ) + ", ...parts));
   });
   const reset = make("button", { type: "button", onclick: () => player.change("scales", player.runs.map(scalesOf)) }, "As it ran");
-  return make("fieldset", { class: "what-if" }, make("legend", {}, "What if?"), ...rows, make("p", { class: "note" }, NOTE), reset);
+  return make("fieldset", { class: "what-if" }, make("legend", {}, "What if?"), ...rows, make("p", { class: "note" }, NOTE), reset, ...(player.data.tries ?? []));
 }
 
 function knob(player, run, term, set) {
