@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from driver import serious_faults
 from playwright.sync_api import Browser, BrowserContext, Page
+from sources import ROOT
 
 import sagviz as sv
 from sagviz import CFG, SAG, describe, measure
 from sagviz.guidance import Guidance
 from sagviz.image import from_png, preview
 from sagviz.player.live import page as live
+from sagviz.player.live.runtime import PACKAGE
 from sagviz.player.pack import pack
 
 STEPS = 4
@@ -97,8 +99,9 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def file(model: sv.Model, runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return live.live_page(model, tmp_path_factory.mktemp("live") / "live.html", runtime=runtime)
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("live") / "live.html"
+    return live.live_page(sv.load(), path, runtime=ROOT / "build" / PACKAGE)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +133,7 @@ def record(step: sv.Step) -> dict[str, Any]:
             for name, value in found.items()
         },
         "terms": {name: push.flatten().tolist() for name, push in step.pushes.items()},
-        "grid": [8, 8],
+        "grid": list(step.attention.shape[1:]),
         "threshold": None if by_hand else sag.threshold,
         **{name: getattr(step, name) for name in ("index", "t", "alpha", "sigma")},
     }

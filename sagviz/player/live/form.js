@@ -82,7 +82,7 @@ class Ask {
   allowed(name, text) {
     const field = this.field(name), usual = this.defaults[name];
     if (name === "beside") return text === "true";
-    if (name === "mask") return [...(field).options].some(({ value }) => value === text) ? text : usual;
+    if (name === "mask") return [.../** @type {any} */ (field).options].some(({ value }) => value === text) ? text : usual;
     if (TEXTS.includes(name)) return text.slice(0, 200);
     const number = text.trim() === "" ? NaN : Number(text), whole = field.step === "1";
     if (!Number.isFinite(number)) return usual;

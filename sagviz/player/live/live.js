@@ -10,6 +10,8 @@ class Live {
     /** @type {any} */
     this.player = null;
     this.running = false;
+    /** @type {any} */
+    this.engine = null;
     this.ask = new Ask(/** @type {HTMLFormElement} */ (document.querySelector(".ask")), own.defaults);
     this.tries = new Tries(this);
     this.predict = new Predict(this);

@@ -3,6 +3,7 @@
 class Predict {
   constructor(page) {
     this.page = page;
+    this.shape = [1, 1]; // rows and columns of its cells
     this.picture = make("canvas", { "aria-hidden": "true" });
     this.grid = make("div", { class: "cells", role: "group", "aria-label": "Cells of the picture, arrow keys move, space paints" });
     this.said = make("p", { class: "said", role: "status" });

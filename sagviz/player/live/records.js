@@ -43,7 +43,8 @@ function planesOf(record, known) {
 
 // Latents (C, H, W) in linear colours, three channels in a row: the last row of `latent_rgb` is the offset.
 /** @param {Float32Array} latents @param {number} scale @param {number} offset */
-function inColours(latents, { latent: [channels, height, width], latent_rgb: rgb }, scale, offset) {
+function inColours(latents, known, scale, offset) {
+  const { latent: [channels, height, width], latent_rgb: rgb } = known;
   const n = height * width, values = new Float32Array(3 * n);
   for (let k = 0; k < 3; k++) {
     for (let i = 0; i < n; i++) {

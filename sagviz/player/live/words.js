@@ -70,7 +70,6 @@ function maskSaid(record, settings, words) {
   return [`The mask ${covers}; ${nearOf(record, settings, words)} of ${record.attention.length} are close to the threshold.`];
 }
 
-/** @param {Words} words */
 function nearOf(record, settings, { near }) {
   return record.attention.filter((value) => Math.abs(value - settings.psi) <= near).length;
 }
@@ -96,5 +95,7 @@ function shareSaid(ratio, { shares }) {
 
 /** @param {ArrayLike<number>} values */
 function mean(values) {
-  return Array.prototype.reduce.call(values, (sum, value) => sum + value, 0) / values.length;
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i];
+  return sum / values.length;
 }
