@@ -98,6 +98,11 @@ class Reader:
         return np.asarray(from_png(b64decode(address.partition(",")[2])).convert("RGB"), dtype=int)
 
 
+def canvas(pane: str) -> str:
+    """Of the last run; behind it stands the one for the difference."""
+    return f".pane.{pane} .frame:nth-last-child(2) canvas"
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("live") / "live.html"
@@ -203,7 +208,7 @@ def test_enter_runs_what_is_typed(shown: Reader) -> None:
     assert shown.text(".readout") == f"Step {STEPS} of {STEPS}"
     assert shown.text(".formula") == "ε̃ = ε(xₜ) + 4 · ΔCFG + 1 · ΔSAG"
     assert "prompt=a+penguin+on+a+yellow+background&seed=11&steps=4&cfg=4" in shown.page.url
-    assert np.array_equal(shown.pixels(".finished canvas"), shown.pixels(".pane.image canvas"))
+    assert np.array_equal(shown.pixels(".finished canvas"), shown.pixels(canvas("image")))
 
 
 def test_unknown_words_are_named(shown: Reader) -> None:
@@ -259,7 +264,7 @@ def test_a_scale_makes_the_guided_picture_anew_at_once(shown: Reader) -> None:
     shown.go(2)
     shown.page.get_by_text("Choose pictures").click()
     shown.page.get_by_label("decoded pictures").uncheck()
-    before = shown.pixels(".pane.x0_guided canvas")
+    before = shown.pixels(canvas("x0_guided"))
     taken = shown.page.locator(".sagviz-player .knob.sag input[type=range]").evaluate("""slide => {
         const times = [2, 0.5, 1.5].map((value) => {
             const began = performance.now();
@@ -270,13 +275,13 @@ def test_a_scale_makes_the_guided_picture_anew_at_once(shown: Reader) -> None:
         return Math.min(...times);
     }""")
     assert taken < 50
-    assert not np.array_equal(shown.pixels(".pane.x0_guided canvas"), before)
+    assert not np.array_equal(shown.pixels(canvas("x0_guided")), before)
     for term in ("cfg", "sag"):
         shown.set(f".sagviz-player .knob.{term} input[type=number]", 0)
-    plain = shown.pixels(".pane.x0_hat canvas")
-    assert np.array_equal(shown.pixels(".pane.x0_guided canvas"), plain)
+    plain = shown.pixels(canvas("x0_hat"))
+    assert np.array_equal(shown.pixels(canvas("x0_guided")), plain)
     shown.page.get_by_role("button", name="As it ran", exact=True).click()
-    assert np.array_equal(shown.pixels(".pane.x0_guided canvas"), before)
+    assert np.array_equal(shown.pixels(canvas("x0_guided")), before)
     shown.page.get_by_label("decoded pictures").check()
     shown.page.get_by_text("Choose pictures").click()
 
@@ -285,6 +290,8 @@ def test_threshold_and_blur_cost_one_pass(shown: Reader) -> None:
     shown.run()
     shown.go(2)
     before = shown.text(".caption")
+    box = shown.page.locator("[data-pane=x0_blurred] input")
+    box.evaluate("it => it.click()")
     shown.set(".tries .knob input[type=range]", 3)  # the last one: blur
     shown.page.locator(".tries .note", has_text="Step 2 as tried: one pass").wait_for()
     assert shown.text(".pane.x0_blurred .words") == "the prediction blurred by 3 latent pixels"
@@ -292,6 +299,7 @@ def test_threshold_and_blur_cost_one_pass(shown: Reader) -> None:
     shown.page.get_by_text("The mask covers 100% of the cells").wait_for()
     shown.page.get_by_role("button", name="Mask and blur as they ran").click()
     assert shown.text(".caption") == before
+    box.evaluate("it => it.click()")
 
 
 def test_the_mask_is_predicted_revealed_and_used(shown: Reader) -> None:
@@ -419,9 +427,7 @@ def test_a_link_runs_it_again(shown: Reader, offline: BrowserContext) -> None:
     assert other.page.locator("[name=prompt]").input_value() == "a koala"
     assert other.text(".readout") == f"Step 2 of {STEPS}"
     for pane in ("x_t", "image"):
-        assert np.array_equal(
-            other.pixels(f".pane.{pane} canvas"), shown.pixels(f".pane.{pane} canvas")
-        )
+        assert np.array_equal(other.pixels(canvas(pane)), shown.pixels(canvas(pane)))
     other.page.evaluate("location.hash = 'prompt=&seed=-3&steps=2.2&sag=77'")
     other.page.get_by_text("Your run: no prompt, seed 0").wait_for()
     other.until("^Done")
