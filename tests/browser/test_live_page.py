@@ -170,7 +170,9 @@ def test_a_step_is_told_as_python_tells_it(
     """Captions, words below the pictures, measures and colours; a hand-made mask, too."""
     trace = sv.trace(model, "a fox", steps=3, guidance=guidance, progress=False)
     by_hand = sv.what_if(model, trace, 1, mask=(trace[1].attention[0] < 1))
-    page, (cfg, sag) = offline.new_page(), guidance.terms
+    page, cfg, sag = offline.new_page(), guidance.get(CFG), guidance.get(SAG)
+    assert cfg is not None
+    assert sag is not None
     page.add_script_tag(content=live.script())
     known = {
         "latent": list(trace[0].x_t.shape[1:]),
@@ -341,8 +343,8 @@ def test_going_on_keeps_the_steps_before(shown: Reader) -> None:
     assert labels == ["A: CFG 3 + SAG 1", "B: CFG 8 + SAG 1, from step 3 on"]
     for step, same in ((3, True), (4, False)):
         shown.go(step)
-        pair = [shown.pixels(f".pane.x_t .frame:nth-child({i}) canvas") for i in (1, 2)]
-        assert np.array_equal(*pair) is same
+        a, b = (shown.pixels(f".pane.x_t .frame:nth-child({i}) canvas") for i in (1, 2))
+        assert np.array_equal(a, b) is same
 
 
 def test_cfg_stands_beside_both(shown: Reader) -> None:

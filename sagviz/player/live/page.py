@@ -197,8 +197,13 @@ def _knob(name: str, title: str, low: float, high: float, step: float) -> str:
     """A slider and a number beside it."""
     limits = {"min": f"{low:g}", "max": f"{high:g}", "step": f"{step:g}"}
     slide = html.attributes({"type": "range", "data-of": name, "aria-label": title, **limits})
-    marks = {"type": "number", "name": name, "data-title": title, "required": True, **limits}
-    box = html.attributes({**marks, "aria-label": f"{title} as a number"})
+    marks: dict[str, str | int] = {
+        "type": "number",
+        "name": name,
+        "data-title": title,
+        "required": True,
+    }
+    box = html.attributes({**marks, **limits, "aria-label": f"{title} as a number"})
     return f'<div class="knob {name}"><span>{escape(title)}</span><input{slide}><input{box}></div>'
 
 
