@@ -114,7 +114,12 @@ def trace_of(model: sv.Model, settings: dict[str, Any]) -> sv.Trace:
 
 def cases() -> list[dict[str, Any]]:
     """Twenty runs or more: any two values of different settings meet in one of them."""
-    prompts = ("a fox on a blue background", "", "A red Apple left of a car", "a small owl under the moon")
+    prompts = (
+        "a fox on a blue background",
+        "",
+        "A red Apple left of a car",
+        "a small owl under the moon",
+    )
     names = ("prompt", "negative", "cfg", "sag", "psi", "sigma", "mask")
     met = pairs(
         prompts,
