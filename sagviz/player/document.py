@@ -19,10 +19,8 @@ from sagviz.records.trace import PAGE_BYTES, Trace
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "player.css").read_text(encoding="utf-8")
-SCRIPT = "\n".join(
-    (HERE / f"{name}.js").read_text(encoding="utf-8")
-    for name in ("packed", "planes", "panes", "curves", "layout", "player")
-)
+SCRIPTS = ("packed", "planes", "panes", "curves", "layout", "player")  # in their order
+SCRIPT = "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
 # joined to SCRIPT by a widget, in place of START
 WIDGET = (HERE / "widget.js").read_text(encoding="utf-8")
 ADDRESS = (HERE / "address.js").read_text(encoding="utf-8")

@@ -110,7 +110,7 @@ function legendOf({ table, low, high, open, colour, words }, tables) {
     patch.style.background = `rgb(${colour})`;
     return [patch, make("span", {}, words)];
   }
-  const stops = Array.from({ length: 9 }, (_, i) => tables[table].slice(96 * i - 3 * (i > 7), 96 * i - 3 * (i > 7) + 3).join(" "));
+  const stops = Array.from({ length: 9 }, (_, i) => tables[table].slice(96 * i - (i > 7 ? 3 : 0), 96 * i + (i > 7 ? 0 : 3)).join(" "));
   const strip = make("span", { class: "strip" });
   strip.style.background = `linear-gradient(90deg, ${stops.map((stop) => `rgb(${stop})`).join()})`;
   return [make("span", {}, written(low)), strip, make("span", {}, `${open ? "≥ " : ""}${written(high)}`)];

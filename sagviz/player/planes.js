@@ -116,7 +116,7 @@ async function bitmaps(addresses) {
 async function decoded(address) {
   const picture = await loaded(address);
   const { naturalWidth: width, naturalHeight: height } = picture;
-  const context = new OffscreenCanvas(width, height).getContext("2d");
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (new OffscreenCanvas(width, height).getContext("2d"));
   context.drawImage(picture, 0, 0);
   return ofPixels(context.getImageData(0, 0, width, height));
 }

@@ -39,10 +39,25 @@ function say(node, words) {
 }
 
 class Player {
+  // what layout.js makes of it
+  /** @type {any} */ playButton;
+  /** @type {any} */ slider;
+  /** @type {any} */ readout;
+  /** @type {any} */ times;
+  /** @type {any} */ charts;
+  /** @type {any} */ captions;
+  /** @type {any} */ figures;
+  /** @type {any} */ radios;
+  /** @type {any} */ menus;
+  /** @type {any} */ flipButton;
+
   // `state`: {index, panes, playing, view, front, base, scales ...}; what is not given has its default.
   // `changed` is told the name and the value of what the reader changes.
   constructor(el, data, state, changed) {
-    Object.assign(this, { data, changed, runs: data.runs, limits: limitsOf(data.runs) });
+    this.data = data;
+    this.changed = changed;
+    this.runs = data.runs;
+    this.limits = limitsOf(data.runs);
     this.tables = Object.fromEntries(Object.entries(data.colours).map(([name, table]) => [name, fromBase64(table)]));
     this.longest = this.runs.reduce((a, b) => (planned(b) > planned(a) ? b : a));
     const looks = { decoded: true, smooth: false, over: false, sized: true, own: false };
