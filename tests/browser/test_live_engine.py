@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import re
-import zlib
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -13,10 +12,10 @@ import pytest
 import torch
 from pairs import pairs
 from playwright.sync_api import Browser, Error, Page
-from sources import PACKAGE, ROOT
+from sources import PACKAGE
 
 import sagviz as sv
-from sagviz import CFG, SAG, html
+from sagviz import CFG, SAG
 from sagviz.attention.words import padded
 from sagviz.diffusion.noise_level import noise_levels
 from sagviz.diffusion.seeds import generator, normal
@@ -24,9 +23,7 @@ from sagviz.guidance import Guidance
 from sagviz.guidance.sag import MASK_SOURCES
 from sagviz.guidance.sag_mask import random_scores
 from sagviz.models.vocabulary import unknown_words
-from sagviz.player.document import island
-from sagviz.player.live.parts import config, parts
-from sagviz.player.live.runtime import PACKAGE as RUNTIME
+from sagviz.player.live.parts import config
 
 NEAR = 1e-3  # relative, of final latents; and of a cell's margin, below which its mask may differ
 SEEDS = (0, 7, 2**32 - 1, 2**32, 2**40 + 5, 2**63 - 4097)
@@ -35,31 +32,51 @@ ODD = (  # letters, marks, joiners, spaces and words that tokenizers have stumbl
     *map(chr, (*range(0x250), *range(0x300, 0x330), *range(0x370, 0x400), 0x130, 0x1E9E)),
     *map(chr, (0xFEFF, 0x200D, 0x2028, 0x3000, 0x1F98A, 0x1F468, 0x4E2D, 0xAC00, 0x1100, 0x1161)),
 )
-START = """
-const data = JSON.parse(document.querySelector(".data").textContent);
-window.engine = new Engine(data.script, data.parts, () => {});
+REACH = """
+window.ready = new Promise((ready) => {
+    window.Worker = class extends Worker {
+        constructor(...given) {
+            super(...given);
+            window.engine = this;
+            this.addEventListener("message", ({ data }) => data.ready && ready(true));
+        }
+    };
+});
+// told hears what comes before the last answer
+window.ask = (message, told = () => {}) => new Promise((done, fail) => {
+    const id = `test ${Math.random()}`;
+    const hear = ({ data }) => {
+        if (data.id !== id) return;
+        if (data.unknown || (message.do === "run" && data.step)) return told(data);
+        engine.removeEventListener("message", hear);
+        if (data.error) fail(new Error(data.error));
+        else done(data);
+    };
+    engine.addEventListener("message", hear);
+    engine.postMessage({ ...message, id });
+});
 """
 PLAIN = """const plain = (step) => Object.fromEntries(Object.entries(step).map(
     ([name, value]) => [name, ArrayBuffer.isView(value) ? Array.from(value) : value]));"""
 RUN = f"""async (settings) => {{
     {PLAIN}
     const steps = [], told = ({{ step }}) => step && steps.push(plain(step));
-    const {{ x0, image }} = await engine.ask({{ do: "run", settings }}, told);
+    const {{ x0, image }} = await ask({{ do: "run", settings }}, told);
     return {{ x0: Array.from(x0), rgba: Array.from(image.rgba), steps }};
 }}"""
 AGAIN = f"""async ([settings, index, others]) => {{
     {PLAIN}
     const steps = [], told = ({{ step }}) => step && steps.push(step);
-    await engine.ask({{ do: "run", settings }}, told);
+    await ask({{ do: "run", settings }}, told);
     const record = steps[index];
-    const asked = others.map((settings) => engine.ask({{ do: "again", record, settings }}));
+    const asked = others.map((settings) => ask({{ do: "again", record, settings }}));
     return (await Promise.all(asked)).map(({{ step }}) => plain(step));
 }}"""
 CANCEL = """async (settings) => {
     let steps = 0;
-    const told = ({ step }) => step && ++steps === 2 && engine.cancel(run.id);
-    const run = engine.ask({ do: "run", settings }, told);
-    return [(await run).cancelled, steps];
+    const told = ({ id, step }) =>
+        step && ++steps === 2 && engine.postMessage({ do: "cancel", id });
+    return [(await ask({ do: "run", settings }, told)).cancelled, steps];
 }"""
 
 
@@ -69,30 +86,17 @@ def miniature() -> sv.Model:
 
 
 @pytest.fixture(scope="module")
-def engine(browser: Browser, miniature: sv.Model, tmp_path_factory: pytest.TempPathFactory) -> Page:
-    """A page with nothing but the engine, opened from the disk without a network."""
-    found = parts(miniature, ROOT / "build" / RUNTIME)
-    packed = _script("packed")
-    files = {name: _packed(content) for name, content in found["files"].items()}
-    data = {
-        "script": _packed((packed + found["script"]).encode()),
-        "parts": {**found["config"], "files": files},
-    }
-    script = packed + _script("live/ask") + START
-    path = tmp_path_factory.mktemp("live") / "engine.html"
-    path.write_text(html.page("Engine", island(data, "data"), "", script, worker=True))
+def engine(browser: Browser, live_file: Path) -> Page:
+    """The live page, opened from the disk without a network, its worker within reach."""
     page = browser.new_context(offline=True).new_page()
-    page.goto(path.as_uri())
-    assert page.evaluate("engine.ready")["ready"]
+    page.add_init_script(REACH)
+    page.goto(live_file.as_uri())
+    assert page.evaluate("ready")
     return page
 
 
 def _script(name: str) -> str:
     return (PACKAGE / f"player/{name}.js").read_text()
-
-
-def _packed(content: bytes) -> str:
-    return base64.b64encode(zlib.compress(content)).decode()
 
 
 def guidance_of(settings: dict[str, Any]) -> Guidance:

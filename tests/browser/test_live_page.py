@@ -13,14 +13,12 @@ import numpy as np
 import pytest
 from driver import serious_faults
 from playwright.sync_api import Browser, BrowserContext, Page
-from sources import ROOT
 
 import sagviz as sv
 from sagviz import CFG, SAG, describe, measure
 from sagviz.guidance import Guidance
 from sagviz.image import from_png, preview
 from sagviz.player.live import page as live
-from sagviz.player.live.runtime import PACKAGE
 from sagviz.player.pack import pack
 
 STEPS = 4
@@ -104,9 +102,8 @@ def canvas(pane: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("live") / "live.html"
-    return live.live_page(sv.load(), path, runtime=ROOT / "build" / PACKAGE)
+def file(live_file: Path) -> Path:
+    return live_file
 
 
 @pytest.fixture(scope="module")

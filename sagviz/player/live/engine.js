@@ -132,16 +132,22 @@ async function evaluate(settings, level, known, painted) {
 const NO_SAG = { mask: null, threshold: null, x0_blurred: null, x_degraded: null, eps_degraded: null };
 
 /**
- * What the network says at x_t: with CFG both branches in one call, the attention of the first.
+ * What the network says at x_t: with CFG of both branches, and the attention of the first.
  * @param {Settings} settings @param {Level} level @param {Partial<Step> & {x_t: Float32Array}} known
  */
 async function branches(settings, { t }, known) {
   const both = settings.cfg !== null;
   const { eps_uncond, eps_cond, attention } = known;
   if (eps_cond && attention && eps_uncond !== undefined && both === (eps_uncond !== null)) return { eps_uncond, eps_cond, attention };
-  const texts = both ? [settings.negative ?? "", settings.prompt] : [settings.prompt];
-  const [first, last] = await networks.predict(known.x_t, t, texts);
-  return { eps_uncond: both ? first.eps : null, eps_cond: (last ?? first).eps, attention: first.attention };
+  const first = await networks.predict(known.x_t, t, textOf(settings));
+  if (!both) return { eps_uncond: null, eps_cond: first.eps, attention: first.attention };
+  const last = await networks.predict(known.x_t, t, settings.prompt);
+  return { eps_uncond: first.eps, eps_cond: last.eps, attention: first.attention };
+}
+
+/** What the branch reads that guidance starts from. @param {Settings} settings */
+function textOf({ prompt, negative = "", cfg }) {
+  return cfg === null ? prompt : negative;
 }
 
 /**
@@ -157,8 +163,7 @@ async function secondPass(settings, level, { index, x_t, x0_hat, attention }, ba
   const cells = painted ?? maskedCells(settings.mask, attention, settings.psi, random, () => detailOf(x0_hat, x0_blurred, shape, grid));
   const mask = spread(cells, grid, shape);
   const x_degraded = degraded(level, x_t, x0_blurred, base, mask);
-  const text = settings.cfg === null ? settings.prompt : (settings.negative ?? "");
-  const [{ eps }] = await networks.predict(x_degraded, level.t, [text]);
+  const { eps } = await networks.predict(x_degraded, level.t, textOf(settings));
   return { mask, threshold: painted ? null : settings.psi, x0_blurred, x_degraded, eps_degraded: eps };
 }
 

@@ -21,7 +21,6 @@ from sagviz.errors import ArgumentError
 from sagviz.models import Model
 
 OPSET = 18
-ROWS = 2  # of a call at most: both branches
 
 
 class TextEncoder(nn.Module):
@@ -37,7 +36,7 @@ class TextEncoder(nn.Module):
 
 
 class Predictor(nn.Module):
-    """Noise (B, C, H, W), and attention received per cell (B, h, w), whose mean is 1: what
+    """Noise (1, C, H, W), and attention received per cell (1, h, w), whose mean is 1: what
     `attention.read.column_mass` gives of one layer.
     """
 
@@ -76,8 +75,8 @@ class Decoder(nn.Module):
 
 
 def exported(model: Model, layer: str) -> dict[str, bytes]:
-    """The networks as ONNX files by name: "text" (ids to states), "unet" (x, t, text of one or
-    two rows to eps, attention) and "decoder" (latents to pixels).
+    """The networks as ONNX files by name: "text" (ids to states), "unet" (x, t, text to
+    eps, attention) and "decoder" (latents to pixels).
 
     Args:
         model: a latent model with one text encoder, on the CPU in float32.
@@ -87,21 +86,20 @@ def exported(model: Model, layer: str) -> dict[str, bytes]:
         ArgumentError: the package onnxscript is missing.
     """
     tokens, (channels, height, width) = model.max_tokens, model.latent_shape(model.default_size)
-    text = torch.zeros(ROWS, tokens, model.network.config.cross_attention_dim)
-    latents, t = torch.zeros(ROWS, channels, height, width), torch.full((ROWS,), 500.0)
+    text = torch.zeros(1, tokens, model.network.config.cross_attention_dim)
+    latents, t = torch.zeros(1, channels, height, width), torch.full((1,), 500.0)
     ids = torch.zeros(1, tokens, dtype=torch.int32)
     return {
         "text": _onnx(TextEncoder(model.text_encoder), {"ids": ids}, ["states"]),
         "unet": _onnx(
             Predictor(model, layer), {"x": latents, "t": t, "text": text}, ["eps", "attention"]
         ),
-        "decoder": _onnx(Decoder(model.vae), {"latents": latents[:1]}, ["pixels"]),
+        "decoder": _onnx(Decoder(model.vae), {"latents": latents}, ["pixels"]),
     }
 
 
 def _onnx(network: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) -> bytes:
-    """A network as an ONNX file; inputs of two rows may have one or two."""
-    rows = torch.export.Dim("rows", min=1, max=ROWS)
+    """A network of these inputs' shapes as an ONNX file."""
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch's and onnxscript's own deprecations
         try:
@@ -110,11 +108,9 @@ def _onnx(network: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) 
                 kwargs=dict(inputs),
                 input_names=list(inputs),
                 output_names=outputs,
-                dynamic_shapes={
-                    name: {0: rows} if len(value) == ROWS else {} for name, value in inputs.items()
-                },
                 opset_version=OPSET,
                 dynamo=True,
+                optimize=False,  # the runtime does so
             )
         except ImportError as error:
             raise ArgumentError(

@@ -9,6 +9,8 @@
  * @property {number} scaling of the autoencoder's latents
  */
 
+const OPTIONS = { graphOptimizationLevel: "basic", logSeverityLevel: 3 }; // what goes beyond makes nothing faster here
+
 class Networks {
   /**
    * @param {Omit<Parts, "files">} parts
@@ -36,7 +38,7 @@ class Networks {
     const sessions = {}, names = ["text", "decoder", "unet"];
     for (const [i, name] of names.entries()) {
       tell((i + 1) / (names.length + 1));
-      sessions[name] = await ort.InferenceSession.create(new Uint8Array(await inflate(files[name])), { graphOptimizationLevel: "basic" });
+      sessions[name] = await ort.InferenceSession.create(new Uint8Array(await inflate(files[name])), OPTIONS);
     }
     return new Networks(parts, sessions, "wasm");
   }
@@ -57,26 +59,23 @@ class Networks {
     if (known) return known;
     const ids = encode(this.parts.tokenizer, text);
     const { states } = await this.call("text", { ids: new ort.Tensor("int32", Int32Array.from(ids), [1, ids.length]) });
-    const made = /** @type {Float32Array} */ (states.data);
-    this.embeddings.set(text, made);
-    return made;
+    this.embeddings.set(text, numbers(states));
+    return numbers(states);
   }
 
   /**
-   * Noise and attention of one latent under each of the texts, in one call.
-   * @param {Float32Array} x @param {number} t @param {string[]} texts
+   * Noise and attention of a latent under a text.
+   * @param {Float32Array} x @param {number} t @param {string} text
    */
-  async predict(x, t, texts) {
-    const { channels, height, width } = this.shape, rows = texts.length;
-    const embedded = [];
-    for (const text of texts) embedded.push(await this.embed(text));
-    const outputs = await this.call("unet", {
-      x: new ort.Tensor("float32", joined(texts.map(() => x)), [rows, channels, height, width]),
-      t: new ort.Tensor("float32", new Float32Array(rows).fill(t), [rows]),
-      text: new ort.Tensor("float32", joined(embedded), [rows, this.parts.tokenizer.length, embedded[0].length / this.parts.tokenizer.length]),
+  async predict(x, t, text) {
+    const { channels, height, width } = this.shape, { length } = this.parts.tokenizer;
+    const states = await this.embed(text);
+    const { eps, attention } = await this.call("unet", {
+      x: new ort.Tensor("float32", x, [1, channels, height, width]),
+      t: new ort.Tensor("float32", Float32Array.of(t), [1]),
+      text: new ort.Tensor("float32", states, [1, length, states.length / length]),
     });
-    const [eps, attention] = [outputs.eps, outputs.attention].map(({ data }) => split(/** @type {Float32Array} */ (data), rows));
-    return texts.map((_, row) => ({ eps: eps[row], attention: attention[row] }));
+    return { eps: numbers(eps), attention: numbers(attention) };
   }
 
   /** The picture of clean latents. @param {Float32Array} latents */
@@ -84,21 +83,13 @@ class Networks {
     const { channels, height, width } = this.shape, { picture, scaling } = this.parts;
     const unscaled = latents.map((value) => value / scaling);
     const { pixels } = await this.call("decoder", { latents: new ort.Tensor("float32", unscaled, [1, channels, height, width]) });
-    return { width: picture[1], height: picture[0], rgba: coloured(/** @type {Float32Array} */ (pixels.data)) };
+    return { width: picture[1], height: picture[0], rgba: coloured(numbers(pixels)) };
   }
 }
 
-/** Arrays one after the other. @param {Float32Array[]} parts */
-function joined(parts) {
-  const whole = new Float32Array(parts.length * parts[0].length);
-  parts.forEach((part, i) => whole.set(part, i * part.length));
-  return whole;
-}
-
-/** Copies of equal parts. @param {Float32Array} whole @param {number} count */
-function split(whole, count) {
-  const size = whole.length / count;
-  return Array.from({ length: count }, (_, i) => whole.slice(i * size, (i + 1) * size));
+/** @param {OrtTensor} tensor */
+function numbers({ data }) {
+  return /** @type {Float32Array} */ (data);
 }
 
 /** Pixels in [-1, 1], three channels in a row, as a canvas takes them. @param {Float32Array} pixels */

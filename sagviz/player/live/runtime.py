@@ -67,7 +67,7 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def _as_script(module: str) -> str:
-    """A module as one constant, `ort`: pages that are opened from a disk have no module workers."""
+    """A module as one constant, `ort`: a page opened from the disk has no module workers."""
     (names,) = EXPORTS.findall(module)
     pairs = [name.split(" as ") for name in names.split(",")]
     fields = ", ".join(f"{outer}: {inner}" for inner, outer in pairs if outer != "default")
