@@ -217,6 +217,7 @@ class Live {
       await this.run();
     }
     for (const [name, value] of Object.entries(fromAddress(address, this.player.data))) this.player.set(name, value);
+    if (settings) this.writeAddress();
   }
 
   get shownSettings() {
