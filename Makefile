@@ -5,6 +5,7 @@
 # make lint       ruff and mypy only
 # make api        the reference of all public names, as pages in build/api
 # make site       README, course, how-tos and reference as pages in build/site, which need no network
+# make live       the live page, build/live.html: the miniature in one file that needs neither Python nor a network
 # make bench      how long things take, beside diffusers, bare passes and a bare picture
 # make study      when guidance helps: a day of one core, goes on where it was stopped, writes the table of notebooks/study.ipynb
 # make render     the README's pictures and the notebooks' outputs, made again
@@ -16,13 +17,15 @@ PYTHON ?= python3
 WORKERS ?= logical
 BIN := .venv/bin
 COLAB := .venv-colab/bin
+RUNTIME := build/onnxruntime-web-1.30.0.tgz
+TYPESCRIPT := build/node_modules/typescript
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo lab render study bench test test-fast test-colab lint api site chromium clean help
+.PHONY: demo lab live render study bench test test-fast test-colab lint api site chromium clean help
 
 # Tests must neither reach for a hub nor for a display.
 test test-fast test-colab bench: export HF_HUB_OFFLINE := 1
@@ -55,11 +58,11 @@ bench: .venv/.dev chromium
 pytest = $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Colab's set comes first, beside the linters, so that the line that counts all tests is the last one.
-test: .venv/.dev chromium
+test: .venv/.dev chromium $(RUNTIME) $(TYPESCRIPT)
 	$(MAKE) test-colab & $(MAKE) lint; lint=$$?; wait $$! && exit $$lint
 	$(pytest)
 
-test-fast: .venv/.dev
+test-fast: .venv/.dev $(TYPESCRIPT)
 	$(pytest) -m "not slow and not browser"
 
 lint: .venv/.dev
@@ -72,6 +75,17 @@ api: .venv/.dev
 
 site: .venv/.dev
 	$(BIN)/python docs/site.py build/site
+
+live: .venv/.dev $(RUNTIME)
+	$(BIN)/python -c 'import sagviz as sv; sv.live_page(sv.load(), "build/live.html", runtime="$(RUNTIME)")'
+
+# What the live page carries beside the model, and what checks the types of its scripts; npm is the environment's.
+$(RUNTIME): | .venv/.dev
+	mkdir -p build
+	cd build && ../$(BIN)/npm pack --silent onnxruntime-web@1.30.0
+
+$(TYPESCRIPT): | .venv/.dev
+	$(BIN)/npm install --silent --no-audit --no-fund --prefix build typescript@6.0.3
 
 # The wheel as a user gets it, among Colab's versions; installed again each time because its version number stays the same.
 # No tests/conftest.py: it is made for the other environment.

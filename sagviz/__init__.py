@@ -41,6 +41,7 @@ See it
     measure     numbers about them
     Playground, Microscope, Scrubber, Grid, Preference  widgets
     report      one HTML file about a run
+    live_page   one HTML file that makes runs itself
 
 What goes wrong is a `SagvizError`, what is ignored a `SagvizWarning`: one sentence each.
 `help(sv.trace)` tells of one name; ARCHITECTURE.md of the rooms below.
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from sagviz.models.load import load as load
     from sagviz.models.vocabulary import vocabulary as vocabulary
     from sagviz.models.weighted import weighted as weighted
+    from sagviz.player.live.page import live_page as live_page
     from sagviz.plot.atlas import atlas as atlas
     from sagviz.plot.layers import layers as layers
     from sagviz.records.step import Step as Step
@@ -118,6 +120,7 @@ _HOME = {
     "atlas": "plot.atlas",
     "attend": "sampling.attend",
     "layers": "plot.layers",
+    "live_page": "player.live.page",
     "compare": "sampling.compare",
     "estimate": "sampling.estimate",
     **dict.fromkeys(("Sweep", "sweep"), "sweeps"),

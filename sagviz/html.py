@@ -16,7 +16,8 @@ from sagviz.files import expanded, save
 
 KINDS = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"RI": "webp"}  # by the first two bytes
 NONE = "'none'"
-SCRIPTS = re.compile(r"<script type=\"module\">(.*?)</script>", re.DOTALL)
+WORKER = "'wasm-unsafe-eval'; worker-src blob:"  # after the scripts that are allowed
+SCRIPTS = re.compile(r"<script type=\"module\"(?: async)?>(.*?)</script>", re.DOTALL)
 
 
 def data_uri(content: bytes, kind: str = "") -> str:
@@ -96,22 +97,26 @@ def page(
     body_class: str = "",
     *,
     inline_styles: bool = True,
+    worker: bool = False,
 ) -> str:
     """A whole page that fetches nothing, and runs no script but those that it was made with.
 
     Args:
         title: in the browser's tab, before ": sagviz".
-        body: HTML; its inline scripts (`<script type="module">`) are allowed by their hashes.
+        body: HTML; its inline scripts (`<script type="module">`, or with `async`, which runs before
+            the rest of the page has arrived) are allowed by their hashes.
         style: CSS.
         script: JavaScript that is run at the end.
         body_class: of the body element.
         inline_styles: whether other style elements and style attributes apply; else `style` alone.
+        worker: whether its script may start workers of its own making, and they WebAssembly.
     """
     end = f'<script type="module">{script}</script>' if script else ""
     hashes = " ".join(f"'{_digest(code)}'" for code in dict.fromkeys(SCRIPTS.findall(body + end)))
     styles = "'unsafe-inline'" if inline_styles else f"'{_digest(style)}'"
+    scripts = f"{hashes} {WORKER}" if worker else hashes or NONE
     policy = (
-        f"default-src 'none'; img-src data:; style-src {styles}; script-src {hashes or NONE}; "
+        f"default-src 'none'; img-src data:; style-src {styles}; script-src {scripts}; "
         f"base-uri 'none'; form-action 'none'"
     )
     head = (

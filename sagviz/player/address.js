@@ -29,10 +29,11 @@ function fromAddress(address, data) {
   }
   const panes = (given.get("panes") ?? "").split(",").map(decodeURIComponent);
   if (given.has("panes")) state.panes = data.panes.map(([name]) => name).filter((name) => panes.includes(name));
-  if (given.has("scales")) state.scales = data.runs.map((run, r) => scalesIn(given.get("scales").split(";")[r] ?? "", run));
-  if (["beside", "flip", "difference"].includes(given.get("view"))) state.view = given.get("view");
-  for (const name of ["front", "base"]) if (data.runs[given.get(name)]) state[name] = Number(given.get(name));
-  if (given.has("looks")) for (const name of LOOKS) state[name] = given.get("looks").split(",").includes(name);
+  const written = (given.get("scales") ?? "").split(";"), view = given.get("view") ?? "", looks = (given.get("looks") ?? "").split(",");
+  if (given.has("scales")) state.scales = data.runs.map((run, r) => scalesIn(written[r] ?? "", run));
+  if (["beside", "flip", "difference"].includes(view)) state.view = view;
+  for (const name of ["front", "base"]) if (data.runs[given.get(name) ?? ""]) state[name] = Number(given.get(name));
+  if (given.has("looks")) for (const name of LOOKS) state[name] = looks.includes(name);
   return state;
 }
 
@@ -44,12 +45,3 @@ function scalesIn(text, run) {
     return [name, Number.isFinite(number) ? Math.min(high, Math.max(low, number)) : scale];
   }));
 }
-
-const place = document.querySelector(".sagviz-data"), data = JSON.parse(place.textContent);
-let resting;
-const player = await render(place.previousElementSibling, data, fromAddress(location.hash, data), () => {
-  clearTimeout(resting);
-  resting = setTimeout(() => history.replaceState(null, "", `#${toAddress(player)}`), REST);
-});
-addEventListener("hashchange", () => Object.entries(fromAddress(location.hash, data)).forEach(([name, value]) => player.set(name, value)));
-addEventListener("beforeprint", () => player.root.querySelector(".settings").setAttribute("open", ""));

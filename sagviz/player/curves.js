@@ -8,13 +8,18 @@ function svg(tag, attributes) {
   return node;
 }
 
+// How many steps a run has in the end, of which one that still computes has some.
+function planned(run) {
+  return run.planned ?? run.steps.length;
+}
+
 // The points of one run; a gap where a step lacks the measure.
 function path(run, name, low, high) {
   let pen = "M";
   return run.steps.map((step, i) => {
     const value = step.measures[name];
     if (value === undefined) { pen = "M"; return ""; }
-    const x = (1000 * i) / Math.max(1, run.steps.length - 1);
+    const x = (1000 * i) / Math.max(1, planned(run) - 1);
     const y = 96 - (92 * (value - low)) / (high - low || 1);
     const point = `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
     pen = "L";
@@ -22,20 +27,20 @@ function path(run, name, low, high) {
   }).join("");
 }
 
-// Draws the charts into `place`; gives `move`, which puts the cursor at a share of the width, and `tell`, which writes the numbers.
+// Puts the charts into `place`; gives `draw`, which draws the lines of the steps that there are, `move`, which puts the cursor at a
+// share of the width, and `tell`, which writes the numbers.
 function curves(place, data) {
   const cursor = make("div", { class: "cursor" }); // over all charts: they need not be drawn anew when it moves
-  const readouts = [];
+  const readouts = [], lines = [];
   for (const names of data.charts) {
-    const of = (name) => data.runs.flatMap((run) => run.steps.map((step) => step.measures[name] ?? 0));
-    const [bottom, top] = LIMITS[names[0]] ?? [0, Math.max(...names.flatMap(of))];
     const chart = svg("svg", { viewBox: "0 0 1000 100", preserveAspectRatio: "none", "aria-hidden": "true" });
-    if (bottom < 0) chart.append(svg("line", { x1: 0, x2: 1000, y1: 50, y2: 50, class: "zero" }));
+    if (LIMITS[names[0]]?.[0] < 0) chart.append(svg("line", { x1: 0, x2: 1000, y1: 50, y2: 50, class: "zero" }));
     const key = make("div", { class: "key" });
     for (const name of names) {
       data.runs.forEach((run, r) => {
-        const line = svg("path", { d: path(run, name, bottom, top), class: `line ${name}`, "stroke-dasharray": dashes(r, data.runs.length) });
+        const line = svg("path", { class: `line ${name}`, "stroke-dasharray": dashes(r, data.runs.length) });
         chart.append(hued(line, name, data.hues[name]));
+        lines.push({ line, run, name, names });
       });
       const number = make("b", {});
       key.append(hued(make("span", { class: `of ${name}` }, data.lines[name] + " ", number), name, data.hues[name]));
@@ -44,6 +49,13 @@ function curves(place, data) {
     place.append(make("div", { class: "chart" }, key, chart));
   }
   if (data.charts.length) place.append(cursor);
+  const of = (name) => data.runs.flatMap((run) => run.steps.map((step) => step.measures[name] ?? 0));
+  const draw = () => {
+    for (const { line, run, name, names } of lines) {
+      line.setAttribute("d", path(run, name, ...(LIMITS[names[0]] ?? [0, Math.max(...names.flatMap(of))])));
+    }
+  };
+  draw();
   const move = (share) => (cursor.style.transform = `translateX(calc(${share} * (100cqw - 20px)))`);
   const tell = (steps) => {
     for (const { name, number } of readouts) {
@@ -52,5 +64,5 @@ function curves(place, data) {
       say(number, [...new Set(written)].join(" · ") || "–");
     }
   };
-  return { move, tell };
+  return { draw, move, tell };
 }

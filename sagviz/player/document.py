@@ -19,13 +19,12 @@ from sagviz.records.trace import PAGE_BYTES, Trace
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "player.css").read_text(encoding="utf-8")
-SCRIPT = "\n".join(
-    (HERE / f"{name}.js").read_text(encoding="utf-8")
-    for name in ("planes", "panes", "curves", "layout", "player")
-)
+SCRIPTS = ("packed", "planes", "panes", "curves", "layout", "player")  # in their order
+SCRIPT = "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
 # joined to SCRIPT by a widget, in place of START
 WIDGET = (HERE / "widget.js").read_text(encoding="utf-8")
-ADDRESS = (HERE / "address.js").read_text(encoding="utf-8")  # in its place on a page of its own
+ADDRESS = (HERE / "address.js").read_text(encoding="utf-8")
+ALONE = ADDRESS + (HERE / "alone.js").read_text(encoding="utf-8")  # on a page of its own
 START = """
 for (const place of document.querySelectorAll(".sagviz-data:not([data-started])")) {
   place.dataset.started = "";
@@ -76,7 +75,7 @@ def page(
     """
     runs = as_traces(traces)
     data = pack(runs, max_bytes, image=image, index=index, model=model)
-    return write(path, data["title"], _place(data, strips(runs, image, index)), ADDRESS)
+    return write(path, data["title"], _place(data, strips(runs, image, index)), ALONE)
 
 
 def write(path: str | Path, title: str, body: str, start: str) -> Path:

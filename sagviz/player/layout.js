@@ -62,7 +62,7 @@ function whatIf(player) {
     return make("div", {}, ...head, ...knobs.map(({ node }) => node), make("p", { class: "formula" }, "ε̃ = ε(xₜ) + ", ...parts));
   });
   const reset = make("button", { type: "button", onclick: () => player.change("scales", player.runs.map(scalesOf)) }, "As it ran");
-  return make("fieldset", { class: "what-if" }, make("legend", {}, "What if?"), ...rows, make("p", { class: "note" }, NOTE), reset);
+  return make("fieldset", { class: "what-if" }, make("legend", {}, "What if?"), ...rows, make("p", { class: "note" }, NOTE), reset, ...(player.data.tries ?? []));
 }
 
 function knob(player, run, term, set) {
@@ -110,7 +110,7 @@ function legendOf({ table, low, high, open, colour, words }, tables) {
     patch.style.background = `rgb(${colour})`;
     return [patch, make("span", {}, words)];
   }
-  const stops = Array.from({ length: 9 }, (_, i) => tables[table].slice(96 * i - 3 * (i > 7), 96 * i - 3 * (i > 7) + 3).join(" "));
+  const stops = Array.from({ length: 9 }, (_, i) => tables[table].slice(96 * i - (i > 7 ? 3 : 0), 96 * i + (i > 7 ? 0 : 3)).join(" "));
   const strip = make("span", { class: "strip" });
   strip.style.background = `linear-gradient(90deg, ${stops.map((stop) => `rgb(${stop})`).join()})`;
   return [make("span", {}, written(low)), strip, make("span", {}, `${open ? "≥ " : ""}${written(high)}`)];

@@ -88,6 +88,7 @@ function scalesOf(run) {
 }
 
 // Puts a picture on a canvas, pixel for pixel; one whose cells are to be marked is enlarged.
+/** @param {any} canvas @param {{bitmap?: any, image?: any, margin?: any, mask?: any}} made @param {{near?: any, masked?: any}} data */
 function paint(canvas, { bitmap, image, margin, mask }, { near, masked }) {
   if (bitmap) {
     Object.assign(canvas, { width: bitmap.width, height: bitmap.height }).getContext("2d").drawImage(bitmap, 0, 0);

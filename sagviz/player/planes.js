@@ -1,22 +1,14 @@
-// The numbers of a run: unpack its planes, put the guided prediction together, turn planes into pixels.
+// The numbers of a run: its planes, the guided prediction put together from them, and planes as pixels.
 // A plane is {channels, height, width, values}; colours are numbers from -1 (black) to 1 (white), three channels in a row.
 
 const GREY = [0.299, 0.587, 0.114]; // how bright the eye finds red, green and blue (ITU-R BT.601)
 
-function fromBase64(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-}
-
-// zlib's format, in base64, to an ArrayBuffer.
-function inflate(packed) {
-  const stream = new Blob([fromBase64(packed)]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).arrayBuffer();
-}
-
-// One stored quantity of a step, or null where the step has none. Plain loops here: `from` and `map` take ten times longer.
+// One quantity of a step, or null where the step has none: a copy of its plane, or made of where it begins among the packed ones.
+// Plain loops here: `from` and `map` take ten times longer.
 function plane(run, step, name) {
   const at = step.at[name];
   if (at === undefined) return null;
+  if (typeof at === "object") return { ...at, values: at.values.slice() };
   const { shape: [channels, height, width], bits, low, high } = run.planes[name];
   const whole = new (bits === 16 ? Uint16Array : Uint8Array)(run.buffer, at, channels * height * width);
   const unit = (high - low) / (2 ** bits - 1);
@@ -124,9 +116,13 @@ async function bitmaps(addresses) {
 async function decoded(address) {
   const picture = await loaded(address);
   const { naturalWidth: width, naturalHeight: height } = picture;
-  const context = new OffscreenCanvas(width, height).getContext("2d");
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (new OffscreenCanvas(width, height).getContext("2d"));
   context.drawImage(picture, 0, 0);
-  const { data } = context.getImageData(0, 0, width, height);
+  return ofPixels(context.getImageData(0, 0, width, height));
+}
+
+// A finished picture's pixels (RGBA) as a plane.
+function ofPixels({ width, height, data }) {
   const n = width * height;
   const values = Float32Array.from({ length: 3 * n }, (_, i) => data[4 * (i % n) + Math.floor(i / n)] / 127.5 - 1);
   return { channels: 3, height, width, values };

@@ -39,12 +39,27 @@ function say(node, words) {
 }
 
 class Player {
+  // what layout.js makes of it
+  /** @type {any} */ playButton;
+  /** @type {any} */ slider;
+  /** @type {any} */ readout;
+  /** @type {any} */ times;
+  /** @type {any} */ charts;
+  /** @type {any} */ captions;
+  /** @type {any} */ figures;
+  /** @type {any} */ radios;
+  /** @type {any} */ menus;
+  /** @type {any} */ flipButton;
+
   // `state`: {index, panes, playing, view, front, base, scales ...}; what is not given has its default.
   // `changed` is told the name and the value of what the reader changes.
   constructor(el, data, state, changed) {
-    Object.assign(this, { data, changed, runs: data.runs, limits: limitsOf(data.runs) });
+    this.data = data;
+    this.changed = changed;
+    this.runs = data.runs;
+    this.limits = limitsOf(data.runs);
     this.tables = Object.fromEntries(Object.entries(data.colours).map(([name, table]) => [name, fromBase64(table)]));
-    this.longest = this.runs.reduce((a, b) => (b.steps.length > a.steps.length ? b : a));
+    this.longest = this.runs.reduce((a, b) => (planned(b) > planned(a) ? b : a));
     const looks = { decoded: true, smooth: false, over: false, sized: true, own: false };
     this.unchanged = { index: data.index, panes: data.shown, playing: false, view: "beside", front: 0, base: 0, speed: 10, scales: this.runs.map(scalesOf), ...looks };
     this.state = { ...this.unchanged, ...state };
@@ -61,11 +76,31 @@ class Player {
     if (this.state.playing) this.play(true);
   }
 
-  get last() { return this.longest.steps.length - 1; }
+  get last() { return planned(this.longest) - 1; }
+
+  // The last step that there is: a run that still computes has not come to its end.
+  get reach() { return Math.max(...this.runs.map((run) => (run.steps.length === planned(run) ? this.last : run.steps.length - 1))); }
+
+  get grows() { return this.runs.some((run) => run.steps.length < planned(run)); }
 
   // The step of a run beside the slider's: the same share of the way where runs have different lengths.
   step(run) {
-    return run.steps[Math.round((this.state.index / Math.max(1, this.last)) * (run.steps.length - 1))];
+    const place = Math.round((this.state.index / Math.max(1, this.last)) * (planned(run) - 1));
+    return run.steps[Math.min(place, run.steps.length - 1)];
+  }
+
+  // Shows that a run has got a step more, or goes to it.
+  grow(index = this.state.index) {
+    this.limits = limitsOf(this.runs);
+    this.state.index = index;
+    this.renew();
+  }
+
+  // Shows that a step is another now.
+  renew() {
+    this.charts.draw();
+    this.show();
+    this.tellLater();
   }
 
   label(run) {
@@ -80,7 +115,7 @@ class Player {
 
   // Sets a part of the state, from the page or from outside, and shows it.
   set(name, value) {
-    if (name === "index") value = Math.min(this.last, Math.max(0, value));
+    if (name === "index") value = Math.min(this.reach, Math.max(0, value));
     if (name === "front" || name === "base") value = (value + this.runs.length) % this.runs.length;
     this.state[name] = value;
     if (name === "playing") this.play(value);
@@ -98,10 +133,10 @@ class Player {
   play(on) {
     clearInterval(this.timer);
     if (!on) return;
-    if (this.state.index === this.last) this.change("index", 0);
+    if (this.state.index === this.reach) this.change("index", 0);
     this.timer = setInterval(() => {
       if (!this.root.isConnected) return clearInterval(this.timer);
-      if (this.state.index === this.last) return this.change("playing", false);
+      if (this.state.index === this.reach) return this.change("playing", false);
       this.change("index", this.state.index + 1);
     }, 1000 / this.state.speed);
   }
@@ -202,7 +237,7 @@ class Player {
     say(this.times, `t = ${Math.round(steps[0].t)}, σ = ${steps[0].sigma.toFixed(2)}`);
     this.charts.tell(steps);
     this.captions.forEach((caption, r) => {
-      caption.setAttribute("aria-live", playing ? "off" : "polite");
+      caption.setAttribute("aria-live", playing || this.grows ? "off" : "polite");
       say(caption, steps[r].caption);
     });
     for (const { title, drawn, words, legend } of this.shown) {

@@ -11,13 +11,32 @@ from pathlib import Path
 
 import pytest
 from driver import VIEWPORT, Notebook, Opener, chromium, jupyter, new_notebook
+from filelock import FileLock
 from playwright.sync_api import Browser, BrowserContext
+from sources import ROOT
+
+import sagviz as sv
+from sagviz.player.live.runtime import PACKAGE as RUNTIME
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser
+
+
+@pytest.fixture(scope="session")
+def live_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The live page of the miniature, made once for all workers: half a minute."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if own.name.startswith("popen-") else own  # that of pytest-xdist's workers
+    path = shared / "live.html"
+    with FileLock(shared / "live.lock"):
+        return (
+            path
+            if path.exists()
+            else sv.live_page(sv.load(), path, runtime=ROOT / "build" / RUNTIME)
+        )
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ ON_COLAB = CORE | floors(
         for line in EXTRAS[extra]
     ]
 )
-USED = ON_COLAB | floors(EXTRAS["app"])  # by the package itself
+USED = ON_COLAB | floors([*EXTRAS["app"], *EXTRAS["live"]])  # by the package itself
 ALL = USED | floors(EXTRAS["dev"])
 
 

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sagviz.mini.examples import EXAMPLES as MINIATURE
 from sagviz.models import Model
 from sagviz.models.vocabulary import vocabulary
 
 Example = Mapping[str, Any]  # names and values of settings
 
-MINIATURE: tuple[Example, ...] = (
-    {"prompt": "a fox on a blue background", "seed": 7},
-    {"prompt": "a penguin on a yellow background", "seed": 11},
-    {"prompt": "a rocket on a black background", "seed": 3, "cfg_scale": 5.0},
-    {"prompt": "a cat left of a cake on a pink background", "seed": 5, "sag_scale": 0.5},
-    {"prompt": "", "seed": 21},
-)
 ANY_MODEL: tuple[Example, ...] = (
     {"prompt": "a photograph of an astronaut riding a horse", "seed": 7},
     {"prompt": "a corgi in a field of sunflowers, oil painting", "seed": 11},

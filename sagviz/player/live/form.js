@@ -1,0 +1,98 @@
+// What to run: the form, its address after the #, and what is written beside it.
+
+const RUN_KEYS = ["prompt", "negative", "seed", "steps", "cfg", "sag", "psi", "sigma", "mask", "beside"];
+const TEXTS = ["prompt", "negative", "mask"];
+
+class Ask {
+  /** @param {HTMLFormElement} form */
+  constructor(form, defaults) {
+    this.form = form;
+    this.defaults = defaults;
+    this.couple();
+    this.write(defaults);
+    form.addEventListener("click", (event) => this.pressed(/** @type {HTMLElement} */ (event.target)));
+  }
+
+  /** @param {string} name @returns {HTMLInputElement} */
+  field(name) {
+    return /** @type {HTMLInputElement} */ (this.form.elements.namedItem(name));
+  }
+
+  // A slider and the number beside it say the same.
+  couple() {
+    for (const slide of this.slides()) {
+      const box = this.field(String(slide.dataset.of));
+      slide.addEventListener("input", () => (box.value = slide.value));
+      box.addEventListener("input", () => box.validity.valid && (slide.value = box.value));
+    }
+  }
+
+  /** @returns {HTMLInputElement[]} */
+  slides() {
+    return [...this.form.querySelectorAll("input[data-of]")].map((slide) => /** @type {HTMLInputElement} */ (slide));
+  }
+
+  /** @param {HTMLElement} target */
+  pressed(target) {
+    const { example, word } = target.dataset;
+    if (example) this.write({ ...this.read(), ...JSON.parse(example) });
+    if (word) this.addWord(word);
+    if (target.matches(".dice")) this.field("seed").value = String(crypto.getRandomValues(new Uint16Array(1))[0]);
+    if (target.matches(".reset")) this.write(this.defaults);
+  }
+
+  /** @param {string} word */
+  addWord(word) {
+    const field = this.field("prompt");
+    field.value = [field.value.trim(), word].filter(Boolean).join(" ");
+  }
+
+  read() {
+    const value = (name) => {
+      const field = this.field(name);
+      if (name === "beside") return field.checked;
+      return TEXTS.includes(name) ? field.value.trim() : field.valueAsNumber;
+    };
+    return Object.fromEntries(RUN_KEYS.map((name) => [name, value(name)]));
+  }
+  write(settings) {
+    for (const name of RUN_KEYS) {
+      if (name === "beside") this.field(name).checked = settings[name];
+      else this.field(name).value = String(settings[name]);
+    }
+    for (const slide of this.slides()) slide.value = settings[String(slide.dataset.of)];
+  }
+
+  // What is asked for as an address: what is as at first is left out, but for prompt and seed.
+  address(settings) {
+    const told = RUN_KEYS.filter((name) => name === "prompt" || name === "seed" || settings[name] !== this.defaults[name]);
+    return new URLSearchParams(told.map((name) => [name, String(settings[name])])).toString();
+  }
+
+  // The settings that an address asks for, or null where it asks for none; numbers within their limits.
+  /** @param {string} address */
+  fromAddress(address) {
+    const given = new URLSearchParams(address.replace(/^#/, ""));
+    if (!given.has("prompt") && !given.has("seed")) return null;
+    const told = [...given].filter(([name]) => RUN_KEYS.includes(name)).map(([name, text]) => [name, this.allowed(name, text)]);
+    return { ...this.defaults, ...Object.fromEntries(told) };
+  }
+
+  /** @param {string} name @param {string} text */
+  allowed(name, text) {
+    const field = this.field(name), usual = this.defaults[name];
+    if (name === "beside") return text === "true";
+    if (name === "mask") return [.../** @type {any} */ (field).options].some(({ value }) => value === text) ? text : usual;
+    if (TEXTS.includes(name)) return text.slice(0, 200);
+    const number = text.trim() === "" ? NaN : Number(text), whole = field.step === "1";
+    if (!Number.isFinite(number)) return usual;
+    return Math.min(Number(field.max), Math.max(Number(field.min), whole ? Math.round(number) : number));
+  }
+}
+
+// Words that the model was not taught, with those that look like them.
+/** @param {Element} place @param {{word: string, near: string[]}[]} unknown */
+function tellUnknown(place, unknown) {
+  const listed = unknown.map(({ word, near }) => `“${word}”${near.length ? ` (near: ${near.join(", ")})` : ""}`);
+  say(place, listed.length ? `This model was not taught ${listed.join(", ")}: what they do to the picture is chance.` : "");
+}

@@ -1,0 +1,240 @@
+// The live page: a recorded run until the networks are there, then the runs that the reader asks for, in the same player.
+
+const SHOW = 120; // milliseconds until a hand counts as resting
+
+class Live {
+  /** @param {any} own what page.py wrote for this script */
+  constructor(own) {
+    this.known = own;
+    this.place = document.querySelector(".sagviz");
+    /** @type {any} */
+    this.player = null;
+    this.running = false;
+    /** @type {any} */
+    this.engine = null;
+    this.ask = new Ask(/** @type {HTMLFormElement} */ (document.querySelector(".ask")), own.defaults);
+    this.tries = new Tries(this);
+    this.predict = new Predict(this);
+    this.tour = new Tour(this);
+    this.result = new Result();
+    this.decoding = new Decoding(this);
+    this.listen();
+  }
+
+  /** @param {string} selector @returns {HTMLButtonElement} */
+  button(selector) {
+    return /** @type {HTMLButtonElement} */ (document.querySelector(selector));
+  }
+
+  listen() {
+    this.ask.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.run();
+    });
+    const pressed = {
+      ".cancel": () => this.current && this.engine.cancel(this.current), ".tour-start": () => this.running || this.tour.start(),
+      ".save-picture": () => this.result.save(`${stemOf(this)}.png`), ".save-settings": () => saveSettings(this), ".copy-link": () => this.copyLink(),
+    };
+    for (const [selector, then] of Object.entries(pressed)) this.button(selector).addEventListener("click", then);
+    addEventListener("hashchange", () => this.restore(location.hash));
+    addEventListener("beforeprint", () => this.player.root.querySelector(".settings").setAttribute("open", ""));
+  }
+
+  // The recorded run at once; the networks when the page has arrived as a whole.
+  async start() {
+    const { recorded } = this.known;
+    this.player = await render(this.place, this.withTries(recorded), fromAddress(location.hash, recorded), (name) => this.followed(name));
+    this.recordedRuns = this.player.runs;
+    this.tries.reset();
+    this.result.show(this.player.runs);
+    if (document.readyState === "loading") await new Promise((done) => document.addEventListener("DOMContentLoaded", done));
+    await this.load();
+    this.restore(location.hash);
+  }
+
+  async load() {
+    const files = Object.fromEntries([...document.querySelectorAll(".sagviz-file")].map((node) => {
+      node.remove();
+      return [/** @type {HTMLElement} */ (node).dataset.name, node.textContent];
+    }));
+    const { script, ...others } = files, { config } = this.known;
+    this.known = { ...config, ...this.known };
+    this.engine = new Engine(script, { files: others, ...config }, (share) => this.result.progress(share));
+    try {
+      const { ms, backend } = await this.engine.ready;
+      this.result.tell(`Ready (${backend}, ${(ms / 1000).toFixed(1)} s): press Run.`, 0);
+    } catch (error) {
+      this.result.tell(`The model does not start in this browser: ${/** @type {Error} */ (error).message}; the recorded run below can still be explored.`, 0);
+    }
+  }
+  withTries(data) {
+    return { ...data, tries: [this.tries.node] };
+  }
+
+  // Runs in the player, which keeps what the reader chose to see.
+  /** @param {object} [state] */
+  show(runs, data, state = {}) {
+    this.player.play(false);
+    const { index, scales, playing, front, base, view, ...looks } = this.player.state;
+    if (runs.length > 1) looks.view = view;
+    this.player = new Player(this.place, this.withTries({ ...data, runs }), { ...looks, ...state }, (name) => this.followed(name));
+    this.tries.reset();
+  }
+
+  showRecorded() {
+    const { recorded } = this.known;
+    this.show(this.recordedRuns, recorded);
+    say(this.title, `Recorded run: ${recorded.title}`);
+    this.result.show(this.recordedRuns);
+  }
+
+  get title() {
+    return /** @type {Element} */ (document.querySelector(".run-title"));
+  }
+
+  // What the form asks for, or why it cannot be run.
+  run() {
+    const settings = this.ask.read(), fault = faultIn(this.ask.form);
+    if (this.running) return;
+    if (fault) return this.result.tell(fault, 0);
+    return this.compute(settings.beside ? [{ ...settings, sag: null }, settings] : [settings]);
+  }
+
+  // On from the step that is shown, with the scales, the threshold, the blur and the mask that stand below "What if?".
+  goOn() {
+    const { run, step } = this.tries.at, { prompt, negative, mask } = this.ask.read();
+    if (this.running || !run) return;
+    const painted = this.tries.paintedAt(run, step), place = run.steps.indexOf(step);
+    const after = Array.from({ length: run.given.steps - step.index }, (_, i) => [step.index + i, painted]);
+    const settings = {
+      ...run.given, prompt, negative, mask, ...this.player.state.scales[run.number], ...this.tries.wanted,
+      start: { index: step.index, x_t: (step.ran ?? step).record.x_t }, painted: painted && Object.fromEntries(after),
+    };
+    this.tries.reset();
+    this.compute([settings], [run], run.steps.slice(0, place));
+  }
+
+  // One run after the other, in the player from the first step on; `beside` stand there already, `head` are steps before the first.
+  async compute(plans, beside = [], head = []) {
+    this.busy(true);
+    this.tour.node.hidden || this.tour.close();
+    tellUnknown(this.notice, []);
+    const runs = [...beside];
+    try {
+      this.result.tell("It starts as soon as the model is there.", 0);
+      await this.engine.ready;
+      const began = performance.now();
+      for (const [i, settings] of plans.entries()) {
+        runs.push(emptyRun(settings, this.known, head));
+        if (!(await this.computeOne(runs, plans.slice(i + 1)))) break;
+      }
+      this.finished(runs, performance.now() - began);
+    } catch (error) {
+      this.result.tell(/** @type {Error} */ (error).message, 0);
+    }
+    for (const run of this.player.runs) delete run.planned;
+    this.busy(false);
+    this.writeAddress();
+    this.decoding.go();
+  }
+
+  /** @returns {Promise<boolean>} whether it came to its end */
+  async computeOne(runs, later) {
+    const run = runs[runs.length - 1], began = performance.now(), given = run.given, before = run.steps.length;
+    const answer = this.engine.ask({ do: "run", settings: given }, ({ unknown, step }) => {
+      if (unknown) tellUnknown(this.notice, unknown);
+      if (!step) return;
+      this.add(runs, step, before);
+      const done = run.steps.length - before, each = (performance.now() - began) / done;
+      const left = each * (given.steps - run.steps.length + later.reduce((sum, { steps }) => sum + steps, 0));
+      this.result.tell(`Step ${run.steps.length} of ${given.steps}, about ${Math.ceil(left / 1000)} s left`, run.steps.length / given.steps);
+    });
+    this.current = answer.id;
+    const { image, cancelled } = await answer;
+    delete run.planned;
+    if (image) run.image = ofPixels({ ...image, data: image.rgba });
+    if (!run.steps.length) runs.pop();
+    return !cancelled;
+  }
+
+  get notice() {
+    return /** @type {Element} */ (document.querySelector(".notice"));
+  }
+
+  // A step more: the first one of a run brings it into the player; the slider follows where it stood at the end.
+  /** @param {number} before */
+  add(runs, record, before) {
+    const run = runs[runs.length - 1], last = run.steps.length;
+    addStep(run, record, this.known);
+    if (last === before) this.showComputed(runs, last);
+    else this.player.grow(this.player.state.index === last - 1 ? last : undefined);
+    this.result.show(runs);
+  }
+
+  /** @param {number} index */
+  showComputed(runs, index) {
+    const { prompt, seed } = runs[0].given;
+    say(this.title, `Your run: ${prompt ? `“${prompt}”` : "no prompt"}, seed ${seed}`);
+    this.show(runs, dataOf(runs, this.known.recorded), { index });
+  }
+
+  /** @param {number} ms */
+  finished(runs, ms) {
+    const whole = runs.length && runs.every(({ image }) => image);
+    this.result.tell(whole ? `Done in ${(ms / 1000).toFixed(1)} s. Every step of it is below.` : "Cancelled. The steps that there are stand below.", whole ? 1 : 0);
+    this.result.show(this.player.runs);
+    this.player.arrange();
+    this.player.tellLater();
+  }
+
+  /** @param {boolean} on */
+  busy(on) {
+    this.running = on;
+    const cancel = this.button(".cancel"), run = this.button(".run");
+    if (!on && document.activeElement === cancel) run.focus();
+    cancel.disabled = !on;
+    for (const button of [run, this.button(".tour-start")]) button.setAttribute("aria-disabled", String(on));
+    if (!on) this.tries.reset();
+  }
+
+  // What the reader did in the player.
+  /** @param {string} name */
+  followed(name) {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => {
+      if (name === "index") this.tries.update();
+      this.decoding.go();
+      this.writeAddress();
+    }, SHOW);
+  }
+
+  // An address that asks for a run is run, and its view shown; one that does not is a view.
+  /** @param {string} address */
+  async restore(address) {
+    const settings = this.ask.fromAddress(address), shown = this.shownSettings;
+    if (settings && (!shown || this.ask.address(settings) !== this.ask.address(shown))) {
+      this.ask.write(settings);
+      await this.run();
+    }
+    for (const [name, value] of Object.entries(fromAddress(address, this.player.data))) this.player.set(name, value);
+    if (settings) this.writeAddress();
+  }
+
+  get shownSettings() {
+    const runs = this.player.runs, { given } = runs[runs.length - 1];
+    return given && { ...given, beside: runs.length > 1 && !given.start };
+  }
+
+  writeAddress() {
+    if (this.running) return;
+    const shown = this.shownSettings, parts = [shown && this.ask.address(shown), toAddress(this.player)];
+    history.replaceState(null, "", `#${parts.filter(Boolean).join("&")}`);
+  }
+
+  async copyLink() {
+    this.writeAddress();
+    const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+    const more = this.shownSettings?.start ? " It runs these settings from the first step, not from where you went on." : "";
+    this.result.say(`${copied ? "The link is copied." : "The link stands in the address bar."}${more}`);
+  }
+}

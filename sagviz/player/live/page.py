@@ -1,0 +1,218 @@
+"""The live page: networks, runtime and player in one HTML file, which shows a recorded run until
+the networks are unpacked.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import sagviz
+from sagviz import describe, html
+from sagviz.checks import names_arguments
+from sagviz.guidance import CFG, MASK_SOURCES, SAG, Term
+from sagviz.html import escape
+from sagviz.mini.examples import EXAMPLES
+from sagviz.models import Model
+from sagviz.models.load import as_model
+from sagviz.models.vocabulary import vocabulary
+from sagviz.player.document import ADDRESS, SCRIPT, STYLE, island, strips
+from sagviz.player.live.parts import parts
+from sagviz.player.live.runtime import PACKAGE
+from sagviz.player.pack import pack
+from sagviz.records.trace import PAGE_BYTES, Trace
+from sagviz.sampling.loop import trace
+
+HERE = Path(__file__).parent
+PACKED = (HERE.parent / "packed.js").read_text(encoding="utf-8")
+# joined to the player's, in this order
+SCRIPTS = (
+    "words",
+    "records",
+    "ask",
+    "form",
+    "result",
+    "decode",
+    "tries",
+    "predict",
+    "tour",
+    "live",
+)
+START = """
+new Live(JSON.parse(document.querySelector(".sagviz-live-data").textContent)).start();
+"""
+MAX_SEED = 2**32 - 1
+TERMS = (CFG, SAG)
+BLUR = {"psi": ("Threshold ψ", 3.0, 0.05), "sigma": ("Blur σ", 3.0, 0.05)}  # largest, slider's step
+DEFAULTS: Mapping[str, Any] = {
+    "prompt": "a fox on a blue background",
+    "negative": "",
+    "seed": 7,
+    "steps": 20,
+    "cfg": 3.0,
+    "sag": 1.0,
+    "psi": 1.0,
+    "sigma": 1.0,
+    "mask": "attention",
+    "beside": False,
+}
+
+
+@names_arguments()
+def live_page(model: Model, path: str | Path, *, runtime: str | Path = PACKAGE) -> Path:
+    """Write one HTML file in which the model runs: it opens from a disk, on a phone, offline.
+
+    One types a prompt, sees every quantity of each step, moves scales, threshold and blur, paints a
+    mask, and compares CFG with CFG + SAG; until the networks are unpacked it shows a recorded run.
+
+    Args:
+        model: a small one in the latent space of an autoencoder, as the miniature is.
+        path: an .html file in a folder that exists.
+        runtime: the package of ONNX Runtime Web, as `npm pack onnxruntime-web` writes it.
+
+    Raises:
+        ArgumentError: the runtime is not there, the model does not fit in a page, or the file
+            cannot be written.
+
+    Example:
+        >>> import sagviz as sv
+        >>> try:
+        ...     sv.live_page(sv.load(), "live.html", runtime="nowhere.tgz")
+        ... except sv.SagvizError as error:
+        ...     print(error)
+        a live page carries the runtime nowhere.tgz, which cannot be read (No such file or
+        directory); fetch it with: npm pack onnxruntime-web@1.30.0, and give runtime= its path
+    """
+    target = html.page_path(path)
+    model = as_model(model)
+    made, run = parts(model, runtime), recorded(model)
+    return html.write_page(target, whole(made, run, model))
+
+
+def recorded(model: Model) -> Trace:
+    """The run that is seen first: what the form says at first."""
+    guidance = CFG(DEFAULTS["cfg"]) + SAG(DEFAULTS["sag"])
+    prompt, seed, steps = (DEFAULTS[name] for name in ("prompt", "seed", "steps"))
+    return trace(model, prompt, seed=seed, steps=steps, guidance=guidance, progress=False)
+
+
+def whole(made: Mapping[str, Any], run: Trace, model: Model) -> str:
+    """The page: form, recorded run and script, which starts at once, then the networks."""
+    data = pack([run], PAGE_BYTES, model=model)
+    own = {
+        "recorded": data,
+        "defaults": dict(DEFAULTS),
+        "limits": {term.name: _limits(term) for term in TERMS},
+        "words": words(data),
+        "sampler": run.settings.scheduler["class"],
+        "model": run.settings.model,
+        "version": sagviz.__version__,
+        "config": made["config"],
+    }
+    body = [
+        Template((HERE / "body.html").read_text(encoding="utf-8")).substitute(_form(model, data)),
+        f'<div class="sagviz">{strips([run])}</div>',
+        island(own, "sagviz-live-data"),
+        f'<script type="module" async>{script()}{START}</script>',
+        f'<details class="notice-of"><summary>What runs here</summary>{_notice(made)}</details>',
+        *_files({"script": (PACKED + made["script"]).encode(), **made["files"]}),
+    ]
+    style = STYLE + (HERE / "live.css").read_text(encoding="utf-8")
+    title = "Self-attention guidance, live"
+    return html.page(
+        title, "".join(body), style, body_class="sagviz-page", inline_styles=False, worker=True
+    )
+
+
+def script() -> str:
+    """The player's script and, after it, the live page's, which waits for `START`."""
+    own = ((HERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    return "\n".join((SCRIPT, ADDRESS, *own))
+
+
+def _limits(term: type[Term]) -> dict[str, float]:
+    low, high = term.scale_range
+    return {"low": low, "high": high, "step": term.scale_step}
+
+
+def words(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What sentences about a step are made of."""
+    said = data["runs"][0]["words"]
+    return {
+        "panes": {name: each.words for name, each in describe.QUANTITIES.items()},
+        "pushes": {term.name: said[term.name] for term in TERMS},
+        "titles": {term.name: term.title for term in TERMS},
+        "shares": describe.SHARES,
+        "ways": describe.WAYS,
+        "near": describe.NEAR,
+    }
+
+
+def _form(model: Model, data: Mapping[str, Any]) -> dict[str, str]:
+    """What the form offers."""
+    kinds = vocabulary(model) or {}
+    scales = (
+        _knob(term.name, f"{term.title} scale", *term.scale_range, term.scale_step)
+        for term in TERMS
+    )
+    return {
+        "examples": "".join(map(_example, EXAMPLES if kinds else ())),
+        "vocabulary": "".join(_row(kind, words) for kind, words in kinds.items()),
+        "scales": "".join(scales),
+        "blur": "".join(_knob(name, title, 0, *more) for name, (title, *more) in BLUR.items()),
+        "masks": "".join(
+            f"<option{html.attributes({'value': name})}>{escape(words)}</option>"
+            for name, words in MASK_SOURCES.items()
+        ),
+        "max_seed": str(MAX_SEED),
+        "name": escape(data["runs"][0]["name"]),
+        "title": escape(data["title"]),
+    }
+
+
+def _example(settings: Mapping[str, Any]) -> str:
+    shown = {name.removesuffix("_scale"): value for name, value in settings.items()}
+    usual = {name: DEFAULTS[name] for name in ("cfg", "sag")}
+    words = settings["prompt"] or "no prompt"
+    return _chip(words, "example", json.dumps({**usual, **shown}, ensure_ascii=False))
+
+
+def _row(kind: str, words: Iterable[str]) -> str:
+    chips = "".join(_chip(word, "word", word) for word in words)
+    marks = html.attributes({"class": "chips", "role": "group", "aria-label": kind})
+    return f"<div{marks}><b>{escape(kind)}</b>{chips}</div>"
+
+
+def _chip(words: str, kind: str, value: str) -> str:
+    marks = html.attributes({"type": "button", "class": "chip", f"data-{kind}": value})
+    return f"<button{marks}>{escape(words)}</button>"
+
+
+def _knob(name: str, title: str, low: float, high: float, step: float) -> str:
+    """A slider and a number beside it."""
+    limits = {"min": f"{low:g}", "max": f"{high:g}", "step": f"{step:g}"}
+    slide = html.attributes({"type": "range", "data-of": name, "aria-label": title, **limits})
+    marks: dict[str, str | int] = {
+        "type": "number",
+        "name": name,
+        "data-title": title,
+        "required": True,
+    }
+    box = html.attributes({**marks, **limits, "aria-label": f"{title} as a number"})
+    return f'<div class="knob {name}"><span>{escape(title)}</span><input{slide}><input{box}></div>'
+
+
+def _notice(made: Mapping[str, Any]) -> str:
+    return f"<pre>{escape(made['notice'])}</pre>"
+
+
+def _files(files: Mapping[str, bytes]) -> Iterable[str]:
+    """Each file as an element that no browser runs, packed."""
+    for name, content in files.items():
+        packed = base64.b64encode(zlib.compress(content, 9)).decode()
+        yield f'<script type="text/plain" class="sagviz-file" data-name="{name}">{packed}</script>'

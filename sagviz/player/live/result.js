@@ -1,0 +1,91 @@
+// The picture beside the form: it grows while it is computed; how far it is, and in how long it will be done.
+
+class Result {
+  constructor() {
+    this.place = /** @type {Element} */ (document.querySelector(".finished"));
+    this.bar = /** @type {HTMLProgressElement} */ (document.querySelector(".result progress"));
+    this.status = /** @type {Element} */ (document.querySelector(".result .status"));
+  }
+
+  // Each run's finished picture, or what guidance makes of its last step.
+  show(runs) {
+    while (this.place.children.length > runs.length) this.place.lastElementChild?.remove();
+    while (this.place.children.length < runs.length) this.place.append(make("figure", {}, make("canvas", { role: "img" }), make("figcaption", {})));
+    runs.forEach((run, i) => {
+      const [canvas, caption] = this.place.children[i].children, last = run.steps[run.steps.length - 1];
+      const shown = run.image ?? guided(run, last, scalesOf(run));
+      paint(/** @type {HTMLCanvasElement} */ (canvas), { image: colourPixels(shown) }, {});
+      canvas.classList.toggle("whole", Boolean(run.image));
+      const words = run.image ? "the finished picture" : `so far, step ${last.index + 1}`;
+      canvas.setAttribute("aria-label", `${run.name}: ${words}`);
+      say(caption, run.name);
+    });
+  }
+
+  /** @param {string} words @param {number} share */
+  tell(words, share) {
+    say(this.status, words);
+    this.progress(share);
+  }
+
+  /** @param {string} words */
+  say(words) {
+    say(this.status, words);
+  }
+
+  /** @param {number} share */
+  progress(share) {
+    this.bar.value = share;
+  }
+
+  // All pictures side by side, pixel for pixel.
+  /** @param {string} name */
+  save(name) {
+    const pictures = [...this.place.querySelectorAll("canvas")], height = Math.max(...pictures.map((each) => each.height));
+    const all = new OffscreenCanvas(pictures.reduce((sum, each) => sum + each.width, 0), height), context = all.getContext("2d");
+    let x = 0;
+    for (const each of pictures) {
+      context?.drawImage(each, x, 0);
+      x += each.width;
+    }
+    all.convertToBlob({ type: "image/png" }).then((blob) => download(blob, name));
+  }
+}
+
+/** @param {Blob} blob @param {string} name */
+function download(blob, name) {
+  const address = URL.createObjectURL(blob);
+  make("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
+// The first thing in the form that cannot be run, in a sentence.
+/** @param {HTMLFormElement} form */
+function faultIn(form) {
+  const wrong = [...form.elements].map((field) => /** @type {HTMLInputElement} */ (field)).find(({ type, step, validity }) => type === "number" && !(step === "1" ? validity.valid : isBetween(validity)));
+  if (!wrong) return "";
+  wrong.focus();
+  return `${wrong.dataset.title} is ${wrong.value || "no number"}; give ${wrong.step === "1" ? "a whole number" : "a number"} from ${wrong.min} to ${wrong.max}.`;
+}
+
+// Between the slider's steps any number will do.
+/** @param {ValidityState} validity */
+function isBetween({ badInput, rangeOverflow, rangeUnderflow, valueMissing }) {
+  return !(badInput || rangeOverflow || rangeUnderflow || valueMissing);
+}
+
+// A file's name without its ending: the first words of the prompt, and the seed.
+function stemOf({ shownSettings, known }) {
+  const { prompt, seed } = shownSettings ?? known.defaults, words = prompt.toLowerCase().replace(/\W+/g, "-").replace(/^-|-$/g, "").slice(0, 40);
+  return [words || "no-prompt", `seed${seed}`].join("-");
+}
+
+// The settings of all runs that are shown, and their guidance as Python writes it.
+function saveSettings(page) {
+  const { known, player } = page, { model, version, defaults } = known;
+  const runs = player.runs.map(({ given, name }) => {
+    const { start, painted, beside, ...settings } = given ?? defaults;
+    return { name, ...settings, guidance: codeOf(settings), from_step: start ? start.index + 1 : 1, painted: Boolean(painted) };
+  });
+  download(new Blob([JSON.stringify({ model, version, runs }, null, 2)], { type: "application/json" }), `${stemOf(page)}.json`);
+}

@@ -1,0 +1,435 @@
+"""The live page in a browser without a network: one file, opened once, used as a reader would."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from driver import serious_faults
+from playwright.sync_api import Browser, BrowserContext, Page
+
+import sagviz as sv
+from sagviz import CFG, SAG, describe, measure
+from sagviz.guidance import Guidance
+from sagviz.image import from_png, preview
+from sagviz.player.live import page as live
+from sagviz.player.pack import pack
+
+STEPS = 4
+EVIL = "fox </p><img src=x onerror=alert(1)> zzz"
+WATCH = """
+    window.seen = [];
+    const note = (what) => {
+        if (window.seen.every(([known]) => known !== what)) window.seen.push([what, Date.now()]);
+    };
+    new MutationObserver(() => {
+        if (document.querySelector('.sagviz-player .pane.x0_hat canvas')) note('run');
+        if (/^Ready/.test(document.querySelector('.status')?.textContent ?? '')) note('ready');
+    }).observe(document, { childList: true, subtree: true, characterData: true });
+"""
+
+
+class Reader:
+    """The page, open without a network, and what it complained about."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(120_000)
+        self.faults: list[str] = []
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("console", lambda said: self._note(said.text if said.type == "error" else ""))
+        self.page.on("request", lambda asked: self._note(self._outside(asked.url, address)))
+        self.page.add_init_script(WATCH)
+        self.page.goto(address)
+
+    def _note(self, fault: str) -> None:
+        if fault:
+            self.faults.append(fault)
+
+    @staticmethod
+    def _outside(asked: str, address: str) -> str:
+        file = address.partition("#")[0]
+        return "" if asked.startswith((file, "data:", "blob:")) else f"a request to {asked}"
+
+    def until(self, words: str) -> str:
+        """Wait for the status; all of it."""
+        self.page.locator(".status", has_text=re.compile(words)).wait_for()
+        return self.text(".status")
+
+    def text(self, selector: str) -> str:
+        self.page.wait_for_function("() => !document.querySelector('.sagviz-player[data-telling]')")
+        return self.page.locator(selector).last.inner_text()
+
+    def fill(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            self.set(f"[name={name}]", value)
+
+    def set(self, selector: str, value: Any) -> None:
+        """Type into a field, or move a slider, wherever it is folded away."""
+        self.page.locator(selector).last.evaluate(
+            """(input, value) => {
+                if (input.type === 'checkbox') input.checked = value;
+                else input.value = value;
+                input.dispatchEvent(new Event('input', { bubbles: true }));
+            }""",
+            value,
+        )
+
+    def run(self, **fields: Any) -> None:
+        """Press Reset, fill in, press Enter, wait for the end."""
+        self.page.locator(".reset").click()
+        self.fill(steps=STEPS, **fields)
+        self.page.locator("[name=prompt]").press("Enter")
+        self.until("^Done")
+
+    def go(self, step: int) -> None:
+        self.set(".step", step - 1)
+
+    def pixels(self, selector: str) -> np.ndarray:
+        address = self.page.locator(selector).last.evaluate("it => it.toDataURL('image/png')")
+        return np.asarray(from_png(b64decode(address.partition(",")[2])).convert("RGB"), dtype=int)
+
+
+def canvas(pane: str) -> str:
+    """Of the last run; behind it stands the one for the difference."""
+    return f".pane.{pane} .frame:nth-last-child(2) canvas"
+
+
+@pytest.fixture(scope="module")
+def file(live_file: Path) -> Path:
+    return live_file
+
+
+@pytest.fixture(scope="module")
+def offline(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(
+        offline=True, viewport={"width": 1280, "height": 900}, accept_downloads=True
+    )
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def shown(file: Path, offline: BrowserContext) -> Iterator[Reader]:
+    """The page, for all tests of this file; without complaints at the end."""
+    reader = Reader(offline, file.as_uri())
+    yield reader
+    assert not reader.faults
+
+
+def record(step: sv.Step) -> dict[str, Any]:
+    """A step as the engine tells it, with lists for arrays."""
+    names = "x_t eps_uncond eps_cond attention mask x0_hat x0_blurred x_degraded".split()
+    found = {name: getattr(step, name) for name in names}
+    sag = step.guidance.get(SAG)
+    by_hand = sag is None or step.hand_mask is not None
+    return {
+        **{
+            name: None if value is None else value.flatten().tolist()
+            for name, value in found.items()
+        },
+        "terms": {name: push.flatten().tolist() for name, push in step.pushes.items()},
+        "grid": list(step.attention.shape[1:]),
+        "threshold": None if by_hand else sag.threshold,
+        **{name: getattr(step, name) for name in ("index", "t", "alpha", "sigma")},
+    }
+
+
+AS_STEP = """({ record, settings, known }) => {
+    const typed = (it) => Array.isArray(it) ? Float32Array.from(it) : it;
+    const pairs = (of) => Object.entries(of).map(([name, it]) => [name, typed(it)]);
+    const each = (of) => Object.fromEntries(pairs(of));
+    const step = stepOf({ ...each(record), terms: each(record.terms) }, settings, known);
+    const { caption, words, measures, at } = step;
+    const { x0_hat, x_degraded } = at;
+    const planes = { x0_hat: [...x0_hat.values], degraded: [...x_degraded.values] };
+    return { caption, words, measures, ...planes };
+}"""
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        CFG(3.0) + SAG(1.0),
+        CFG(0.0) + SAG(-0.5, 1.3, 2.0),
+        CFG(7.0) + SAG(0.0, mask_source="random"),
+    ],
+)
+def test_a_step_is_told_as_python_tells_it(
+    model: sv.Model, offline: BrowserContext, guidance: Guidance
+) -> None:
+    """Captions, words below the pictures, measures and colours; a hand-made mask, too."""
+    trace = sv.trace(model, "a fox", steps=3, guidance=guidance, progress=False)
+    by_hand = sv.what_if(model, trace, 1, mask=(trace[1].attention[0] < 1))
+    page, cfg, sag = offline.new_page(), guidance.get(CFG), guidance.get(SAG)
+    assert cfg is not None
+    assert sag is not None
+    page.add_script_tag(content=live.script())
+    known = {
+        "latent": list(trace[0].x_t.shape[1:]),
+        "latent_rgb": trace.latent_rgb.tolist(),
+        "words": live.words(pack([trace], 10**6)),
+    }
+    for step in (*trace, by_hand):
+        settings = {"cfg": cfg.scale, "sag": sag.scale, "psi": sag.threshold, "steps": 3}
+        settings |= {"sigma": sag.blur_sigma, "mask": sag.mask_source}
+        asked = {"record": record(step), "settings": settings, "known": known}
+        told = page.evaluate(AS_STEP, json.loads(json.dumps(asked)))
+        assert told["caption"] == describe.of_step(step, 3)
+        assert told["words"] == describe.of_panes(step)
+        numbers = measure.of_step(step)
+        for name, value in told["measures"].items():
+            assert value == pytest.approx(numbers[name], abs=1e-4)
+        for name, latents in (("x0_hat", step.x0_hat), ("degraded", step.x_degraded)):
+            colours = np.reshape(told[name], (3, *latents.shape[2:])).clip(-1, 1)
+            wanted = np.asarray(preview(latents, trace.latent_rgb)[0], dtype=float)
+            assert np.abs(127.5 * (colours.transpose(1, 2, 0) + 1) - wanted).max() <= 0.51
+    page.close()
+
+
+def test_a_recorded_run_is_there_before_the_model(file: Path, shown: Reader) -> None:
+    assert file.stat().st_size <= 35_000_000
+    assert shown.page.locator(".run-title").inner_text().startswith("Recorded run: “a fox on a")
+    shown.until("^Ready")
+    assert [what for what, _ in shown.page.evaluate("window.seen")] == ["run", "ready"]
+    assert shown.page.locator(".sagviz-file").count() == 0  # megabytes of text, not needed any more
+
+
+def test_enter_runs_what_is_typed(shown: Reader) -> None:
+    shown.run(prompt="a penguin on a yellow background", seed=11, cfg=4)
+    assert shown.text(".run-title") == "Your run: “a penguin on a yellow background”, seed 11"
+    assert shown.text(".readout") == f"Step {STEPS} of {STEPS}"
+    assert shown.text(".formula") == "ε̃ = ε(xₜ) + 4 · ΔCFG + 1 · ΔSAG"
+    assert "prompt=a+penguin+on+a+yellow+background&seed=11&steps=4&cfg=4" in shown.page.url
+    assert np.array_equal(shown.pixels(".finished canvas"), shown.pixels(canvas("image")))
+
+
+def test_unknown_words_are_named(shown: Reader) -> None:
+    shown.run(prompt=EVIL)
+    notice = shown.text(".notice")
+    assert "was not taught" in notice
+    assert "“zzz”" in notice
+    assert "“fox”" not in notice
+    assert EVIL in shown.text(".run-title")  # words, not HTML
+    shown.run()
+    assert not shown.page.locator(".notice").is_visible()
+
+
+def test_what_cannot_be_run_is_said(shown: Reader) -> None:
+    title = shown.text(".run-title")
+    shown.fill(cfg=99)
+    shown.page.locator(".run").click()
+    assert shown.text(".status") == "CFG scale is 99; give a number from 0 to 10."
+    assert shown.text(".run-title") == title
+    shown.page.locator(".reset").click()
+
+
+def test_examples_and_words_fill_the_prompt(shown: Reader) -> None:
+    field = shown.page.locator("[name=prompt]")
+    shown.page.get_by_role("button", name="a rocket on a black background").click()
+    assert (field.input_value(), shown.page.locator("[name=cfg]").input_value()) == (
+        "a rocket on a black background",
+        "5",
+    )
+    shown.page.get_by_text("Words that this model knows").click()
+    shown.page.get_by_role("button", name="tiny", exact=True).click()
+    assert field.input_value() == "a rocket on a black background tiny"
+    shown.page.get_by_text("Words that this model knows").click()
+
+
+def test_cancel_keeps_the_steps_that_there_are(shown: Reader) -> None:
+    shown.fill(steps=100)
+    shown.page.locator(".run").click()
+    said = shown.until("^Step 2 of 100")
+    assert re.match(r"Step 2 of 100, about \d+ s left", said)
+    shown.page.locator(".cancel").click()
+    shown.until("^Cancelled")
+    assert shown.page.locator(".run").evaluate("it => it === document.activeElement")
+    assert re.fullmatch(r"Step \d of 100", shown.text(".readout"))
+    shown.page.keyboard.press("Enter")  # starts another one
+    shown.until("^Step 1 of 100")
+    shown.page.locator(".cancel").click()
+    shown.until("^Cancelled")
+
+
+def test_a_scale_makes_the_guided_picture_anew_at_once(shown: Reader) -> None:
+    shown.run()
+    shown.go(2)
+    shown.page.get_by_text("Choose pictures").click()
+    shown.page.get_by_label("decoded pictures").uncheck()
+    before = shown.pixels(canvas("x0_guided"))
+    taken = shown.page.locator(".sagviz-player .knob.sag input[type=range]").evaluate("""slide => {
+        const times = [2, 0.5, 1.5].map((value) => {
+            const began = performance.now();
+            slide.value = value;
+            slide.dispatchEvent(new Event('input', { bubbles: true }));
+            return performance.now() - began;
+        });
+        return Math.min(...times);
+    }""")
+    assert taken < 50
+    assert not np.array_equal(shown.pixels(canvas("x0_guided")), before)
+    for term in ("cfg", "sag"):
+        shown.set(f".sagviz-player .knob.{term} input[type=number]", 0)
+    plain = shown.pixels(canvas("x0_hat"))
+    assert np.array_equal(shown.pixels(canvas("x0_guided")), plain)
+    shown.page.get_by_role("button", name="As it ran", exact=True).click()
+    assert np.array_equal(shown.pixels(canvas("x0_guided")), before)
+    shown.page.get_by_label("decoded pictures").check()
+    shown.page.get_by_text("Choose pictures").click()
+
+
+def test_threshold_and_blur_cost_one_pass(shown: Reader) -> None:
+    shown.run()
+    shown.go(2)
+    before = shown.text(".caption")
+    box = shown.page.locator("[data-pane=x0_blurred] input")
+    box.evaluate("it => it.click()")
+    shown.set(".tries .knob input[type=range]", 3)  # the last one: blur
+    shown.page.locator(".tries .note", has_text="Step 2 as tried: one pass").wait_for()
+    assert shown.text(".pane.x0_blurred .words") == "the prediction blurred by 3 latent pixels"
+    shown.set(".tries .knob:nth-child(1) input[type=number]", 0)
+    shown.page.get_by_text("The mask covers 100% of the cells").wait_for()
+    shown.page.get_by_role("button", name="Mask and blur as they ran").click()
+    assert shown.text(".caption") == before
+    box.evaluate("it => it.click()")
+
+
+def test_the_mask_is_predicted_revealed_and_used(shown: Reader) -> None:
+    shown.run()
+    shown.go(3)
+    shown.page.get_by_role("button", name="Paint a mask").click()
+    dialog = shown.page.get_by_role("dialog")
+    cells = dialog.locator(".cells button")
+    for key in ("Space", "ArrowRight", "Space", "ArrowDown", "Space"):
+        shown.page.keyboard.press(key)
+    painted = dialog.locator(".cells button[aria-pressed=true]")
+    assert painted.evaluate_all("all => all.map(it => it.dataset.cell)") == ["0", "1", "9"]
+    first, last = (cells.nth(i).bounding_box() for i in (56, 63))
+    shown.page.mouse.move(first["x"] + 9, first["y"] + 9)
+    shown.page.mouse.down()
+    shown.page.mouse.move(last["x"] + 9, last["y"] + 9, steps=20)
+    shown.page.mouse.up()
+    assert painted.count() == 11
+    dialog.get_by_role("button", name="Reveal").click()
+    inside = dialog.locator(".inside")
+    both = dialog.locator(".inside[aria-pressed=true]").count()
+    iou = both / (11 + inside.count() - both)
+    said = dialog.locator(".said").inner_text()
+    assert f"You painted 11 cells, SAG's mask has {inside.count()}" in said
+    assert f"IoU {iou:.2f}" in said
+    covers = re.search(r"covers (\d+)%", shown.text(".caption"))
+    assert int(covers[1]) == pytest.approx(100 * inside.count() / 64, abs=1)
+    dialog.get_by_role("button", name="Use my mask").click()
+    shown.page.get_by_text("The hand-made mask covers 17% of the cells.").wait_for()
+
+
+def test_going_on_keeps_the_steps_before(shown: Reader) -> None:
+    shown.run()
+    shown.go(3)
+    shown.set(".sagviz-player .knob.cfg input[type=number]", 8)
+    shown.page.get_by_role("button", name="Go on from here").click()
+    shown.until("^Done")
+    labels = shown.page.locator(".pane.x0_hat .label").all_inner_texts()[:2]
+    assert labels == ["A: CFG 3 + SAG 1", "B: CFG 8 + SAG 1, from step 3 on"]
+    for step, same in ((3, True), (4, False)):
+        shown.go(step)
+        a, b = (shown.pixels(f".pane.x_t .frame:nth-child({i}) canvas") for i in (1, 2))
+        assert np.array_equal(a, b) is same
+
+
+def test_cfg_stands_beside_both(shown: Reader) -> None:
+    """From the same noise: the first latent is one."""
+    shown.run(beside=True)
+    labels = shown.page.locator(".pane.x0_hat .label").all_inner_texts()[:2]
+    assert labels == ["A: CFG 3", "B: CFG 3 + SAG 1"]
+    assert shown.page.locator(".finished canvas").count() == 2
+    shown.go(1)
+    first, second = (shown.pixels(f".pane.x_t .frame:nth-child({i}) canvas") for i in (1, 2))
+    assert np.array_equal(first, second)
+
+
+def test_pictures_and_settings_are_saved(shown: Reader) -> None:
+    with shown.page.expect_download() as saved:
+        shown.page.get_by_role("button", name="Save picture").click()
+    assert saved.value.suggested_filename == "a-fox-on-a-blue-background-seed7.png"
+    whole = np.asarray(from_png(Path(saved.value.path()).read_bytes()).convert("RGB"), dtype=int)
+    assert np.array_equal(whole[:, whole.shape[1] // 2 :], shown.pixels(".finished canvas"))
+    with shown.page.expect_download() as saved:
+        shown.page.get_by_role("button", name="Save settings").click()
+    runs = json.loads(Path(saved.value.path()).read_text())["runs"]
+    assert [run["guidance"] for run in runs] == ["CFG(3)", "CFG(3) + SAG(1)"]
+    assert {run["seed"] for run in runs} == {7}
+
+
+def test_the_tour_is_true_of_the_run(shown: Reader) -> None:
+    """Eight stops by keyboard, each beside what it speaks of; Escape ends it."""
+    shown.run()
+    shown.page.locator(".tour-start").click()
+    tour = shown.page.get_by_role("dialog")
+    for stop in range(1, 9):
+        assert tour.locator(".number").inner_text() == f"Stop {stop} of 8"
+        assert tour.locator("h2").evaluate("it => it === document.activeElement")
+        target = shown.page.locator(".toured")
+        assert target.is_visible()
+        box, own = target.bounding_box(), tour.bounding_box()
+        assert own["y"] >= 0
+        assert box["y"] < 900
+        if stop == 6:
+            covers = re.search(r"The mask covers \d+% of the cells", shown.text(".caption"))
+            assert covers[0] in tour.inner_text()
+        shown.page.keyboard.press("ArrowRight")
+    assert "press Run" in tour.inner_text()
+    shown.page.keyboard.press("Escape")
+    assert tour.count() == 0
+    assert shown.page.locator(".tour-start").evaluate("it => it === document.activeElement")
+    assert not shown.page.locator(".pane.x_degraded").is_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_is_accessible_and_fits(shown: Reader, width: int) -> None:
+    page = shown.page
+    page.set_viewport_size({"width": width, "height": 900})
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.locator(".tour-start").click()
+        assert serious_faults(page, "body") == []
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Paint a mask").click()
+        assert serious_faults(page, ".predict") == []
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    small = (
+        "all => all.filter(it => it.innerText && parseFloat(getComputedStyle(it).fontSize) < 14)"
+    )
+    assert (
+        page.locator("body *:visible").evaluate_all(f"{small.replace('filter', 'some')}") is False
+    )
+
+
+def test_a_link_runs_it_again(shown: Reader, offline: BrowserContext) -> None:
+    """In another tab, with the view; what an address asks for beyond the limits is cut."""
+    shown.page.emulate_media(color_scheme="light")
+    shown.run(prompt="a koala", seed=5, sag=0.5)
+    shown.go(2)
+    shown.page.wait_for_function("() => location.hash.includes('step=2')")
+    other = Reader(offline, shown.page.url)
+    other.until("^Done")
+    other.page.wait_for_function("() => location.hash.includes('step=2')")
+    assert other.page.locator("[name=prompt]").input_value() == "a koala"
+    assert other.text(".readout") == f"Step 2 of {STEPS}"
+    for pane in ("x_t", "image"):
+        assert np.array_equal(other.pixels(canvas(pane)), shown.pixels(canvas(pane)))
+    other.page.evaluate("location.hash = 'prompt=&seed=-3&steps=2.2&sag=77'")
+    other.page.get_by_text("Your run: no prompt, seed 0").wait_for()
+    other.until("^Done")
+    assert other.text(".formula") == "ε̃ = ε(xₜ) + 3 · ΔCFG + 2 · ΔSAG"
+    assert not other.faults
+    other.page.close()
