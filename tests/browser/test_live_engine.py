@@ -19,7 +19,7 @@ from sagviz import CFG, SAG
 from sagviz.attention.words import padded
 from sagviz.diffusion.noise_level import noise_levels
 from sagviz.diffusion.seeds import generator, normal
-from sagviz.guidance import Guidance
+from sagviz.guidance import Guidance, Term
 from sagviz.guidance.sag import MASK_SOURCES
 from sagviz.guidance.sag_mask import random_scores
 from sagviz.models.vocabulary import unknown_words
@@ -102,7 +102,7 @@ def _script(name: str) -> str:
 def guidance_of(settings: dict[str, Any]) -> Guidance:
     """The sum that the engine makes of its settings."""
     cfg, sag = settings["cfg"], settings["sag"]
-    terms = [] if cfg is None else [CFG(cfg)]
+    terms: list[Term] = [] if cfg is None else [CFG(cfg)]
     if sag is not None:
         psi, sigma, mask = (settings[name] for name in ("psi", "sigma", "mask"))
         terms += [SAG(sag, threshold=psi, blur_sigma=sigma, mask_source=mask)]
