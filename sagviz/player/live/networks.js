@@ -3,7 +3,7 @@
 /**
  * @typedef {object} Parts what Python exported, see `parts.py`
  * @property {Record<string, string>} files packed: "text", "unet", "decoder", "wasm"
- * @property {Tokenizer} tokenizer @property {Record<string, string[]>} vocabulary
+ * @property {Tokenizer} tokenizer @property {Record<string, string[]> | null} vocabulary
  * @property {{bars: number[], offset: number, last: number}} scheduler @property {number} most steps
  * @property {number[]} latent channels, height and width @property {number[]} grid of the map @property {number[]} picture height and width in pixels
  * @property {number} scaling of the autoencoder's latents

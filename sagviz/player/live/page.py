@@ -12,7 +12,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import sagviz
 from sagviz import describe, html
 from sagviz.checks import names_arguments
 from sagviz.guidance import CFG, MASK_SOURCES, SAG, Term
@@ -111,7 +110,6 @@ def whole(made: Mapping[str, Any], run: Trace, model: Model) -> str:
         "words": words(data),
         "sampler": run.settings.scheduler["class"],
         "model": run.settings.model,
-        "version": sagviz.__version__,
         "config": made["config"],
     }
     body = [

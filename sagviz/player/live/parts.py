@@ -8,7 +8,6 @@ from typing import Any
 
 from sagviz.attention.layers import layers, path_of
 from sagviz.errors import ArgumentError
-from sagviz.guidance import CFG
 from sagviz.models import Model
 from sagviz.models.stable_diffusion import StableDiffusion
 from sagviz.models.vocabulary import vocabulary
@@ -53,7 +52,6 @@ def config(model: Model) -> dict[str, Any]:
     sag, scheduler = model.default_sag, model.scheduler
     grids = layers(model.network, (height, width))
     return {
-        "name": model.name,
         "tokenizer": _tokenizer(model.tokenizer),
         "vocabulary": vocabulary(model),
         "scheduler": {
@@ -67,15 +65,6 @@ def config(model: Model) -> dict[str, Any]:
         "picture": list(model.default_size),
         "scaling": model.vae.config.scaling_factor,
         "latent_rgb": model.latent_rgb.tolist(),
-        "defaults": {
-            "cfg": CFG(3.0).scale,
-            "sag": sag.scale,
-            "psi": sag.threshold,
-            "sigma": sag.blur_sigma,
-            "mask": sag.mask_source,
-            "layer": sag.layer,
-            "steps": 50,
-        },
     }
 
 

@@ -74,7 +74,7 @@ function rmsOf(values) {
 
 /** @param {Float32Array} a @param {Float32Array} b */
 function cosineOf(a, b) {
-  return mean(a.map((value, i) => value * b[i])) / (rmsOf(a) * rmsOf(b));
+  return mean(a.map((value, i) => value * b[i])) / (rmsOf(a) * rmsOf(b) || 1); // 0 where one is nothing: without a prompt CFG's is
 }
 
 // The clean latent that these scales make of a record.

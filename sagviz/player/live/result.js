@@ -82,10 +82,10 @@ function stemOf({ shownSettings, known }) {
 
 // The settings of all runs that are shown, and their guidance as Python writes it.
 function saveSettings(page) {
-  const { known, player } = page, { model, version, defaults } = known;
+  const { known, player } = page, { model, defaults } = known;
   const runs = player.runs.map(({ given, name }) => {
     const { start, painted, beside, ...settings } = given ?? defaults;
     return { name, ...settings, guidance: codeOf(settings), from_step: start ? start.index + 1 : 1, painted: Boolean(painted) };
   });
-  download(new Blob([JSON.stringify({ model, version, runs }, null, 2)], { type: "application/json" }), `${stemOf(page)}.json`);
+  download(new Blob([JSON.stringify({ model, runs }, null, 2)], { type: "application/json" }), `${stemOf(page)}.json`);
 }

@@ -82,10 +82,11 @@ const MIN_LIKENESS = 0.7;
 
 /**
  * The words of a text that the model was not taught, as they were typed, and the known ones that look most like them.
- * @param {Record<string, string[]>} vocabulary
+ * @param {Record<string, string[]> | null} vocabulary null where it takes any
  * @param {string} text
  */
 function unknownWords(vocabulary, text) {
+  if (!vocabulary) return [];
   const known = new Set(Object.values(vocabulary).flatMap((phrases) => phrases.flatMap((phrase) => phrase.split(" "))));
   const others = new Map();
   for (const word of text.match(WORD) ?? []) {
