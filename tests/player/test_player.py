@@ -21,6 +21,7 @@ from sagviz.guidance import Guidance
 from sagviz.image import preview, to_png
 from sagviz.player import PAGE_BYTES, fragment, page
 from sagviz.player.pack import pack
+from sagviz.player.planes import cost
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.sweeps import sweep
@@ -131,7 +132,10 @@ def test_a_page_is_small_even_for_noise(
     trace = synthetic(50, shape)
     assert page(trace, tmp_path / "a.html").stat().st_size <= limit
     steps = pack([trace], PAGE_BYTES)["runs"][0]["steps"]
-    assert len(steps) == kept, "a new plane takes room: see step 4 of CONTRIBUTING.md's panes"
+    needed = kept * max(map(cost, trace))
+    assert len(steps) == kept, (
+        f"PAGE_BYTES has to be {needed}: a new plane takes room, step 4 of CONTRIBUTING.md's panes"
+    )
     assert (steps[0]["index"], steps[-1]["index"]) == (0, 49)
     assert len(fragment(trace)) <= 1_400_000 + 300_000 * (shape[1] > 64)
 
