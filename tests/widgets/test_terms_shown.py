@@ -87,8 +87,13 @@ def test_a_term_of_the_user_s_own_has_its_slider(model: sv.Model, brighten: Any)
     trace = sv.trace(model, "a fox", guidance=guidance, steps=3, seed=3, progress=False)
     scope = scope_of(model, trace, brighten_scale=1.5)
     (number,) = [part for part in rows(scope) if "sag-brighten-scale" in part._dom_classes]
-    box, slider = number.children
-    assert (box.description, box.min, box.max, box.step) == ("Brighten scale", -2.0, 3.0, 0.5)
+    box, slider, _ = number.children
+    assert (box.description, number.low, number.high, box.step) == (
+        "Brighten scale",
+        -2.0,
+        3.0,
+        0.5,
+    )
     assert (slider.min, slider.max, slider.step) == (-4, 6, 1), "in steps"
     assert (scope.brighten_scale, slider.value) == (1.5, 3)
     own = trace[scope.index]
