@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -247,8 +246,10 @@ def heat_map(
     values: Tensor, low: float, high: float, colours: str = MAP_COLOURS
 ) -> NDArray[np.uint8]:
     """(h, w) to RGB uint8 (h, w, 3); the scale is given, so that maps can be compared."""
+    from matplotlib import colormaps  # a second's import, which the first picture need not wait for
+
     scaled = (values.float().numpy() - low) / (high - low or 1)
-    coloured = matplotlib.colormaps[colours](scaled.clip(0, 1))
+    coloured = colormaps[colours](scaled.clip(0, 1))
     return (coloured[..., :3] * 255).round().astype(np.uint8)
 
 

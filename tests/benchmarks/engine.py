@@ -1,10 +1,10 @@
 """What the engine costs beside bare U-Net passes and beside diffusers' pipelines: `make bench`.
 
 Everything is timed in one process, the peers in turn, and told as a ratio of medians: the machine
-may be busy, the ratio holds. Both sides compute with as many CPU threads: what the miniature's
-choice of one is for has a row of its own. The pictures of both sides are compared, too. No weights
-are downloaded: the large network is Stable Diffusion 1.5's U-Net with random numbers, at latents of
-32 x 32.
+may be busy, the ratio holds. Both sides compute with as many CPU threads: the miniature's one,
+whose reason has a row of its own, or torch's choice for joined calls, which keep several at work.
+The pictures of both sides are compared, too. No weights are downloaded: the large network is Stable
+Diffusion 1.5's U-Net with random numbers, at latents of 32 x 32.
 """
 
 from __future__ import annotations
@@ -310,9 +310,12 @@ def main() -> None:
         bench = Bench("miniature", sv.load(), 50, arguments.repeats)
         bench.overhead("<= 1.25")
         bench.beside_others("<= 2.2")
-        bench.compare(">= 1.2")
-        bench.grid(">= 2", rounds=3)
         bench.what_if(">= 100")
+        model = sv.load()
+        model.threads = None
+        joined = Bench("miniature, torch's threads", model, 50, arguments.repeats)
+        joined.compare(">= 1.2")
+        joined.grid(">= 2", rounds=3)
     if arguments.only != "miniature":
         with tempfile.TemporaryDirectory() as folder:
             model = sv.load(large_pipe(Path(folder) / "words"))

@@ -60,6 +60,12 @@ def test_import_stays_light() -> None:
     assert loaded("import sagviz", PACKAGE.parent) == []
 
 
+@pytest.mark.slow
+def test_the_first_picture_does_not_wait_for_matplotlib() -> None:
+    code = "from sagviz.widgets import Playground"
+    assert loaded(code, PACKAGE.parent, ("matplotlib",)) == []
+
+
 # The rules themselves, tried on planted modules: a rule that nothing can break protects nothing.
 
 FILES = {"", "cli", "guidance.sag", "mini.world", "mini.training.fit", "plot.montage"}

@@ -1,4 +1,8 @@
-"""Where a run goes from the Playground: into other widgets below, and into files."""
+"""Where a run goes from the Playground: into other widgets below, and into files.
+
+Those that draw are imported when they are opened, so that the first picture need not wait for
+Matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +24,11 @@ from sagviz.widgets.common.layout import close_all, flow, stack
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.page import arrival, copy_button, saver
 from sagviz.widgets.common.still import live
-from sagviz.widgets.grid.grid import Grid
-from sagviz.widgets.microscope.microscope import Microscope
 from sagviz.widgets.playground import save
 from sagviz.widgets.playground.history import History
 from sagviz.widgets.playground.made import Made
 from sagviz.widgets.playground.pictures import Screen
 from sagviz.widgets.preference import Preference
-from sagviz.widgets.scrubber.scrubber import Scrubber
 
 OPENING, SAVING = "Opening ...", "Saving ..."
 Saved = Callable[[Made, int], tuple[str, str, bytes]]
@@ -79,6 +80,8 @@ class Further(W.VBox):
 
     def explain(self) -> None:
         """Open the Microscope on the seed that is shown."""
+        from sagviz.widgets.microscope.microscope import Microscope
+
         made = save.with_steps(self.screen.made)
         self._open(
             "explain", lambda: Microscope(self.model, made.traces[-1], image=self.screen.image)
@@ -86,6 +89,8 @@ class Further(W.VBox):
 
     def scrub(self) -> None:
         """Open both runs of the seed that is shown in the Scrubber."""
+        from sagviz.widgets.scrubber.scrubber import Scrubber
+
         made = save.with_steps(self.screen.made)
         self._open("steps", lambda: Scrubber(made.of_image(self.screen.image)))
 
@@ -118,6 +123,8 @@ class Further(W.VBox):
 
     def cross(self, sweep: Sweep, columns: str, rows: str) -> None:
         """Open a Grid on a sweep that begins now."""
+        from sagviz.widgets.grid.grid import Grid
+
         check_limits([resume(self.model, cell.settings) for cell in sweep.cells])
         grid = Grid(sweep, self.model, columns=columns, rows=rows)
         self._show(grid)
