@@ -126,9 +126,14 @@ def _run(trace: Trace, steps: Sequence[Step], rgb: Tensor) -> dict[str, Any]:
             name: {"shape": plane.shape, "bits": plane.bits, "low": plane.low, "high": plane.high}
             for name, plane in made.items()
         },
-        "packed": base64.b64encode(zlib.compress(packed, 9)).decode(),
+        "packed": deflated(packed),
         "picture": picture(trace),
     }
+
+
+def deflated(content: bytes) -> str:
+    """Bytes as text, for `inflate` of packed.js."""
+    return base64.b64encode(zlib.compress(content, 9)).decode()
 
 
 def _shares(trace: Trace, step: Step) -> dict[str, float]:

@@ -4,9 +4,7 @@ the networks are unpacked.
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
@@ -23,7 +21,7 @@ from sagviz.models.vocabulary import vocabulary
 from sagviz.player.document import ADDRESS, SCRIPT, STYLE, island, strips
 from sagviz.player.live.parts import parts
 from sagviz.player.live.runtime import PACKAGE
-from sagviz.player.pack import pack
+from sagviz.player.pack import deflated, pack
 from sagviz.records.trace import PAGE_BYTES, Trace
 from sagviz.sampling.loop import trace
 
@@ -212,5 +210,5 @@ def _notice(made: Mapping[str, Any]) -> str:
 def _files(files: Mapping[str, bytes]) -> Iterable[str]:
     """Each file as an element that no browser runs, packed."""
     for name, content in files.items():
-        packed = base64.b64encode(zlib.compress(content, 9)).decode()
-        yield f'<script type="text/plain" class="sagviz-file" data-name="{name}">{packed}</script>'
+        marks = html.attributes({"class": "sagviz-file", "data-name": name})
+        yield f'<script type="text/plain"{marks}>{deflated(content)}</script>'
