@@ -77,6 +77,9 @@ def shoot_widgets(context: BrowserContext, lab: tuple[str, Path]) -> None:
         notebook.page.wait_for_timeout(1500)
         notebook.page.locator(".sag-view").first.screenshot(path=DOCS / f"{name}.png")
         notebook.run("widget.close()")
+        # its static face would push the next widget below what JupyterLab draws
+        clear = "jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
+        notebook.page.evaluate(f"() => {clear}")
     notebook.close()
 
 
