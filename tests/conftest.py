@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import multiprocessing
 import os
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -18,8 +20,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of kernels and other processes, too: the 
 
 import pytest
 import torch
+import warm
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
-from side_by_side import machine
+from side_by_side import machine, shared
 from tiny import FAMILIES, build_pipe, quiet
 from tiny_transformers import TRANSFORMERS
 
@@ -38,10 +41,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take long begin first: several workers share the files between them."""
-    long = Counter(
-        item.path for item in items if {"browser", "slow"} & {m.name for m in item.iter_markers()}
-    )
+    long: Counter[Path] = Counter()
+    for item in items:
+        long[item.path] += max(map(_seconds, item.iter_markers()), default=0)
     items.sort(key=lambda item: -long[item.path])
+
+
+def _seconds(mark: pytest.Mark) -> float:
+    """About how long a test with this mark takes."""
+    return {"slow": mark.args[0] if mark.args else 3, "browser": 8}.get(mark.name, 0)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -50,6 +58,17 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     several = hasattr(item.config, "workerinput")
     with machine(item.get_closest_marker("alone") is not None) if several else nullcontext():
         return (yield)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests start by `sys.executable` is forked from a warm interpreter, where that works."""
+    multiprocessing.set_executable(sys.executable)  # it hands over more than a fork can take
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.platform == "linux":
+            (folder := shared(tmp_path_factory) / "warm").mkdir(exist_ok=True)
+            patch.setattr(sys, "executable", warm.executable(folder))
+        yield
 
 
 @pytest.fixture(scope="session")

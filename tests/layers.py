@@ -10,12 +10,12 @@ import ast
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from sources import ROOT, home, imports, modules
+from warm import NEW
 
 Rows = dict[str, int]  # package to height, from 0 at the bottom
 Graph = dict[str, set[str]]
@@ -149,7 +149,7 @@ def loaded(code: str, path: Path, names: tuple[str, ...] = HEAVY) -> list[str]:
     """
     code += f"\nimport sys; print(*sorted(set({names}) & set(sys.modules)))"
     environment = {**os.environ, "PYTHONPATH": str(path)}
-    command = [sys.executable, "-c", code]  # which searches the current folder even before `path`
+    command = [NEW, "-c", code]  # which searches the current folder even before `path`
     done = subprocess.run(
         command, env=environment, cwd=path, capture_output=True, text=True, check=True
     )

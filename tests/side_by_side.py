@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 TURN = Path(__file__)  # any two files that all workers can open: what is locked is not written
 USE = Path(__file__).with_name("conftest.py")
 
@@ -28,3 +30,9 @@ def machine(alone: bool, turn: Path = TURN, use: Path = USE) -> Iterator[None]:
             yield
         finally:
             fcntl.flock(using, fcntl.LOCK_UN)  # a forked child may still have the file open
+
+
+def shared(folders: pytest.TempPathFactory) -> Path:
+    """The folder that all workers of a run have in common."""
+    own = folders.getbasetemp()
+    return own.parent if own.name.startswith("popen-") else own  # pytest-xdist's workers

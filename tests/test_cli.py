@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image
 from tiny import is_one_sentence
+from warm import NEW
 
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG, Rescale
@@ -55,6 +56,7 @@ def test_generate_makes_the_picture_that_trace_makes(
     assert capsys.readouterr().out.strip() == str(out)
 
 
+@pytest.mark.slow
 def test_several_images_use_the_next_seeds(tmp_path: Path) -> None:
     assert (
         main(["generate", "a fox", "--steps", "2", "--images", "2", "-o", str(tmp_path / "a.png")])
@@ -63,6 +65,7 @@ def test_several_images_use_the_next_seeds(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-0.png", "a-1.png"]
 
 
+@pytest.mark.slow
 def test_generate_and_sweep_take_a_schedule_of_ones_own(tmp_path: Path) -> None:
     out, store = tmp_path / "fox.png", tmp_path / "runs"
     flags = ["--clip-skip", "1", "--timesteps", "999", "500", "100"]
@@ -244,6 +247,7 @@ def test_a_long_prompt_warns_and_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_adds_terms(tmp_path: Path) -> None:
     out = tmp_path / "fox.png"
     flags = ["--pag-scale", "1.5", "--seg-scale", "0.5", "--rescale", "0.7", "--sag-scale", "0"]
@@ -282,7 +286,7 @@ for argv in ([], ["--help"], ["--version"], *([name, "--help"] for name in names
 heavy = ("torch", "numpy", "pandas", "PIL", "matplotlib", "diffusers", "tqdm", "IPython")
 print("loaded:", *(name for name in heavy if name in sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([NEW, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded:"
 
 
@@ -369,6 +373,7 @@ def test_home_is_expanded_and_any_terminal_can_show_the_path(
     assert written.getvalue().strip().endswith(b"\\U0001f98a.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["generate", "report"])
 def test_a_prompt_in_another_encoding_is_refused(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

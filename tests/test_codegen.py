@@ -109,6 +109,7 @@ def test_code_of_branches(model: sv.Model) -> None:
     assert check(model, early, early[3]).count("sv.branch(") == 1
 
 
+@pytest.mark.slow
 def test_code_of_a_run_that_was_stopped(model: sv.Model) -> None:
     whole = run(model)
     part = Trace(whole.settings, whole.steps[:2], whole.evaluations)
@@ -131,6 +132,7 @@ def test_code_of_the_miniature() -> None:
     assert "model = sv.load()\n" in check(model, trace, trace[0])
 
 
+@pytest.mark.slow
 def test_code_opens_the_same_files_of_a_model(
     pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,6 +178,7 @@ def test_the_stated_memory_is_the_memory(model: sv.Model, everything: sv.Trace) 
     assert apart.bytes(model) == 4 * 2 * 64**2
 
 
+@pytest.mark.slow
 def test_too_much_is_refused_before_anything_runs(model: sv.Model) -> None:
     one = Capture("mid", "maps").bytes(model)
     with counted(model.unet) as rows:
@@ -199,6 +200,7 @@ def test_too_much_is_refused_before_anything_runs(model: sv.Model) -> None:
         )
 
 
+@pytest.mark.slow
 def test_compared_runs_are_read_alike(model: sv.Model) -> None:
     """The shared first step once, for both; the runs apart within rounding."""
     capture = Capture("all", ("mass", "words"))

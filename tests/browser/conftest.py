@@ -13,6 +13,7 @@ import pytest
 from driver import VIEWPORT, Notebook, Opener, chromium, jupyter, new_notebook
 from filelock import FileLock
 from playwright.sync_api import Browser, BrowserContext
+from side_by_side import shared
 from sources import ROOT
 
 import sagviz as sv
@@ -28,10 +29,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def live_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The live page of the miniature, made once for all workers: half a minute."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if own.name.startswith("popen-") else own  # that of pytest-xdist's workers
-    path = shared / "live.html"
-    with FileLock(shared / "live.lock"):
+    path = shared(tmp_path_factory) / "live.html"
+    with FileLock(path.with_suffix(".lock")):
         return (
             path
             if path.exists()

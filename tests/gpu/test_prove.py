@@ -11,7 +11,7 @@ from gpu.prove import CHECKS, main
 DASK = "dask"  # cannot be started under the tests' guard of the network; tests/sweeps has it
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_each_line_holds_or_needs_a_gpu(tmp_path: Path) -> None:
     names = [name for name in CHECKS if name != DASK]
     report = main(["--device", "cpu", "--toy", "--out", str(tmp_path), "--only", *names])

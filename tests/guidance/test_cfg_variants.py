@@ -52,6 +52,7 @@ def test_the_fitted_prediction_leaves_what_is_at_right_angles(model: sv.Model) -
             assert abs(measure.cosine(rest[None], step.eps_uncond[row : row + 1])) < 1e-4
 
 
+@pytest.mark.slow
 def test_cfg_zero_at_scale_0_is_cfg_and_rests_with_it(model: sv.Model) -> None:
     off = run(model, CFG(5.0) + CFGZero(0.0))
     assert torch.equal(off.latents, run(model, CFG(5.0)).latents)

@@ -47,6 +47,7 @@ def cells(step: sv.Step) -> torch.Tensor:
     return step.mask[:, 0, ::2, ::2] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", OTHERS)
 def test_another_source_costs_one_pass_from_a_stored_step(
     model: sv.Model, plain: sv.Trace, source: str
@@ -87,6 +88,7 @@ def test_high_frequency_takes_the_cells_where_the_blur_takes_most(plain: sv.Trac
         assert lost[row][taken].min() >= lost[row][~taken].max()
 
 
+@pytest.mark.slow
 def test_a_random_mask_belongs_to_the_image_and_the_step(
     model: sv.Model, plain: sv.Trace, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def by_the_papers(model: sv.Model, dense: Dense, step: sv.Step, prompt: str) -> 
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), pairs(TRANSFORMERS, [(32, 32), (32, 48)]), ids=str)
 def test_a_step_is_the_papers(
     families: Callable[[str], Family], name: str, size: tuple[int, int]

@@ -167,6 +167,7 @@ def by_the_papers(dense: Dense, step: sv.Step, blocks: Sequence[str], nag: NAG) 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_step_is_the_papers(families: Open, name: str) -> None:
     model, size = families(name).model, (32, 32) if name == "dit" else (32, 40)

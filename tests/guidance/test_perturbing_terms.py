@@ -48,6 +48,7 @@ def predict(model: sv.Model, unet: Any, step: sv.Step) -> Tensor:
 # Laws of all four.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", TERMS, ids=repr)
 @pytest.mark.parametrize("others", [None, CFG(3.0)], ids=repr)
 def test_scale_0_adds_nothing(model: sv.Model, term: Term, others: Any) -> None:
@@ -279,6 +280,7 @@ def test_nag_is_the_papers(model: sv.Model, term: NAG, others: Any) -> None:
             assert difference(step.output, wanted) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_nag_reads_the_negative_prompt_without_cfg(model: sv.Model) -> None:
     plain, negative = (run(model, NAG(1.0), negative_prompt=text) for text in ("", NEGATIVE))

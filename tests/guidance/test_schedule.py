@@ -70,6 +70,7 @@ def test_a_function_is_met_at_each_hundredth() -> None:
     assert [curve.at(i / 50) for i in range(50)] == [7.0] * 15 + [1.0] * 35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["linear", "cosine", "steps"])
 @pytest.mark.parametrize("term", [CFG, SAG, PAG, Brighten])
 def test_a_curve_of_constants_is_the_constant_to_the_bit(
@@ -83,6 +84,7 @@ def test_a_curve_of_constants_is_the_constant_to_the_bit(
         assert [step.guidance for step in made] == [step.guidance for step in constant]
 
 
+@pytest.mark.slow
 def test_a_step_has_the_number_of_its_progress(model: sv.Model, trace: sv.Trace) -> None:
     for step in trace:
         w, s = CURVE.at(step.index / STEPS).terms
@@ -146,6 +148,7 @@ def test_the_command_line_takes_it(tmp_path: Path) -> None:
 # Where it is shown and changed.
 
 
+@pytest.mark.slow
 def test_another_curve_costs_no_call(model: sv.Model, trace: sv.Trace) -> None:
     with counted(model.unet) as rows:
         step = sv.what_if(model, trace, 2, guidance=CFG([9.0]) + SAG(schedule("linear", 1, 2)))

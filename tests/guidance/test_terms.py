@@ -289,6 +289,7 @@ def test_seg_without_blur_is_no_perturbation(model: sv.Model, others: Any) -> No
         assert measure.rms(step.terms["seg"]) < 1e-6
 
 
+@pytest.mark.slow
 def test_seg_with_more_and_more_blur_is_the_mean_query(model: sv.Model) -> None:
     mean = run(model, CFG(3.0) + SEG(3.0), steps=2)[0].kept["out_seg"]
     far = [
@@ -313,6 +314,7 @@ def test_scale_0_adds_nothing(model: sv.Model, term: Term) -> None:
     assert difference(trace.latents, run(network, CFG(3.0), images=2).latents) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_apg_that_does_nothing_is_cfg(model: sv.Model, v_model: sv.Model, prediction: str) -> None:
     network = model if prediction == "epsilon" else v_model
@@ -366,6 +368,7 @@ def test_rescale_at_1_has_the_spread_of_the_prediction_given_the_prompt(model: s
             )
 
 
+@pytest.mark.slow
 def test_cg_moves_towards_its_class(model: sv.Model) -> None:
     """The classifier is the surer of a class the more it is guided to it."""
     network = classified(model)
@@ -440,6 +443,7 @@ def stated_costs() -> dict[str, tuple[int, int]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "term",
     [
@@ -469,6 +473,7 @@ def test_apg_costs_nothing_beside_cfg(model: sv.Model) -> None:
     assert rows == [2] * STEPS
 
 
+@pytest.mark.slow
 def test_runs_in_lockstep_share_what_they_ask_alike(model: sv.Model) -> None:
     """Another scale of a term is free at the first step."""
     guidances = [CFG(3.0) + PAG(s) + SEG(1.0) for s in (1.0, 2.0)] + [
@@ -830,6 +835,7 @@ def test_the_code_of_a_step_under_cg_asks_for_the_classifier(network: sv.Model) 
     assert torch.equal(names["step"].x0_guided, trace[1].x0_guided)
 
 
+@pytest.mark.slow
 def test_the_code_of_a_step_makes_it(model: sv.Model) -> None:
     trace = run(
         model, CFG(3.0, stop=0.8) + PAG(1.0) + SEG(0.5, blur_sigma=2.0) + APG(1.0) + Rescale(0.3)

@@ -140,6 +140,7 @@ def test_dev_holds_every_other_extra() -> None:
     assert own.extras == EXTRAS.keys() - {"dev"}
 
 
+@pytest.mark.slow
 def test_imports_are_declared() -> None:
     """What another package happens to bring along today may be gone tomorrow."""
     names = {

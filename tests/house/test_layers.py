@@ -25,14 +25,17 @@ from layers import (
 from sources import PACKAGE, modules
 
 
+@pytest.mark.slow
 def test_every_import_goes_down() -> None:
     assert package_faults(PACKAGE) == []
 
 
+@pytest.mark.slow
 def test_no_files_import_each_other_in_a_circle() -> None:
     assert circle(arrows(PACKAGE)) == ""
 
 
+@pytest.mark.slow
 def test_no_packages_import_each_other_in_a_circle() -> None:
     assert circle(between_packages(arrows(PACKAGE))) == ""
 

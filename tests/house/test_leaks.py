@@ -97,6 +97,7 @@ class OnDevice(TorchDispatchMode):
         del self.made[key]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["mid", DOWN_LAYER])
 def test_between_two_steps_the_device_holds_the_latent_and_the_texts(
     model: sv.Model, layer: str

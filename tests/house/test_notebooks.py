@@ -38,7 +38,7 @@ def check_outputs(path: Path) -> None:
         assert PLACE.search(words) is None, PLACE.search(words)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(45)
 def test_it_runs_and_leaves_nothing_behind(path: Path, tmp_path: Path) -> None:
     """As papermill runs it, in a folder of its own; its asserts hold."""
     (folder := tmp_path / "here").mkdir()

@@ -57,10 +57,12 @@ def found(finder: Callable[[str], list[str]]) -> dict[str, list[str]]:
     return {path: sorted(set(given)) for path, given in names.items() if given}
 
 
+@pytest.mark.slow
 def test_no_test_imports_another() -> None:
     assert found(imported_tests) == {}
 
 
+@pytest.mark.slow
 def test_no_test_reaches_for_a_private_name() -> None:
     assert found(private_names) == {}
 

@@ -121,6 +121,7 @@ def test_each_exercise_has_a_typical_mistake() -> None:
     assert {number for number, *_ in WRONG} == set(EXERCISES) == set(SOLUTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [*EXERCISES, "9.9", ""])
 @pytest.mark.parametrize("answer", [None, "x", [1, 2], lambda: None, lambda *a: None, object()])
 def test_it_never_raises(number: str, answer: Any) -> None:

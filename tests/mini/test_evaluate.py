@@ -63,6 +63,7 @@ def test_a_relation_is_the_longer_side(place: tuple[float, float], relation: str
     )
 
 
+@pytest.mark.slow
 def test_pictures_are_those_of_trace_and_made_once(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +84,7 @@ def test_pictures_are_those_of_trace_and_made_once(
     assert np.array_equal(again, made)
 
 
+@pytest.mark.slow
 def test_pictures_may_each_have_a_guidance_of_their_own(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_run_starts_where_training_was(mini: sv.Model) -> None:
     assert kept * colours < 0.25 * noise
 
 
+@pytest.mark.slow
 def test_the_judge_sees_what_is_on_renders_and_where() -> None:
     judge = load_judge()
     right = accuracy(judge, *prompts.held_out(400))
@@ -157,6 +158,7 @@ def test_two_objects_stand_as_the_prompt_says(mini: sv.Model, tmp_path: Path) ->
     } == {"both": True, "relation": True, "background": True}
 
 
+@pytest.mark.slow
 def test_the_article_s_claim_holds_that_cfg_brings_the_prompt_out(mini: sv.Model) -> None:
     """At scale 0 the prompt has no effect, and the unconditional picture comes out."""
     noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(4))

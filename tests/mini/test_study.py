@@ -53,6 +53,7 @@ def first_step(model: sv.Model, guidance: object, steps: int = 3) -> Step:
     return sv.trace(model, "a fox", guidance=guidance, **options)[0]  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["noise", "shuffled"])
 def test_a_placebo_is_as_long_as_the_term_and_points_elsewhere(
     model: sv.Model, content: str
@@ -72,6 +73,7 @@ def test_the_placebo_of_a_picture_is_its_own_whatever_the_batch(model: sv.Model)
     torch.testing.assert_close(unit, unit.mean().expand_as(unit), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_along_cfg_is_cfg_at_the_signed_equivalent_scale(model: sv.Model) -> None:
     guided = first_step(model, CFG(2.0) + SAG(1.5))
     along = first_step(model, CFG(2.0) + AlongCFG(1.5))
@@ -84,6 +86,7 @@ def test_along_cfg_is_cfg_at_the_signed_equivalent_scale(model: sv.Model) -> Non
         torch.testing.assert_close(other.eps, alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sparse_sag_at_every_step_is_sag(model: sv.Model) -> None:
     sparse, usual = (first_step(model, g) for g in (SparseSAG(1.0), SAG(1.0)))
     assert sparse.x_next is not None
@@ -132,6 +135,7 @@ def test_every_part_has_what_it_is_compared_with() -> None:
     assert all("CFG 1" in name and "CFG 1.5" not in name for name in beside)
 
 
+@pytest.mark.slow
 def test_a_mask_overlaps_itself_and_never_its_opposite(
     mini: sv.Model, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

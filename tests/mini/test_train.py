@@ -53,6 +53,7 @@ def test_from_sprites_to_weights(trained: Folders) -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_stage_leaves_its_measures_and_a_picture_of_them(trained: Folders) -> None:
     work, model = trained
     measured = {
@@ -80,6 +81,7 @@ def test_a_second_run_trains_nothing_and_exports_the_same(trained: Folders) -> N
     assert times == {path: path.stat().st_mtime_ns for path in work.rglob("*.pt")}
 
 
+@pytest.mark.slow
 def test_one_stage_needs_only_those_before_it(tmp_path: Path) -> None:
     train.main(["--smoke", "--work", str(tmp_path), "--threads", "1", "--stage", "judge"])
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -127,6 +129,7 @@ def test_a_kept_encoder_gives_the_latents_of_the_model_that_it_is_from(
         )
 
 
+@pytest.mark.slow
 def test_a_narrower_vae_becomes_the_first_channels(tmp_path: Path) -> None:
     """Same latents and same pictures, and yet the new channels can learn."""
     shape = autoencoder.build().config

@@ -109,6 +109,7 @@ def box(drawn: Scene) -> int:
     return max(int(np.ptp(x)), int(np.ptp(y))) + 1
 
 
+@pytest.mark.slow
 def test_sizes_are_said_and_shown() -> None:
     drawn = [scene(np.random.default_rng(seed), ("heart",), "white") for seed in range(400)]
     by_size = {

@@ -66,6 +66,7 @@ def test_the_miniature_computes_with_one_thread_and_others_as_before() -> None:
     assert set(found) == {(1, NEW)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two")
 def test_other_models_keep_torchs_own_number(model: sv.Model) -> None:
     found: list[tuple[int, int]] = []
@@ -75,6 +76,7 @@ def test_other_models_keep_torchs_own_number(model: sv.Model) -> None:
     assert set(found) == {(HERE, NEW)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two")
 def test_between_the_steps_of_a_generator_nothing_is_changed() -> None:
     model = sv.load()
@@ -89,6 +91,7 @@ def test_between_the_steps_of_a_generator_nothing_is_changed() -> None:
     del half_way
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two")
 def test_a_run_that_fails_puts_them_back() -> None:
     model = sv.load()
@@ -102,6 +105,7 @@ def test_a_run_that_fails_puts_them_back() -> None:
     assert settings() == (HERE, NEW)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two")
 def test_two_runs_that_overlap_put_back_what_each_had() -> None:
     """Each begins and ends while the other is within a step."""
@@ -130,6 +134,7 @@ def test_two_runs_that_overlap_put_back_what_each_had() -> None:
     assert all(same(x, y) for x, y in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_a_thread_of_one_stays_so_and_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the processes of a pool."""
     before = torch.get_num_threads()

@@ -91,6 +91,7 @@ def picture(height: int = 16, width: int = 32) -> Image.Image:
 # Told apart, and refused.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_known_in_a_folder_and_in_memory(families: Open, name: str) -> None:
     opened = families(name)
@@ -107,6 +108,7 @@ def test_a_family_is_known_in_a_folder_and_in_memory(families: Open, name: str) 
     )
 
 
+@pytest.mark.slow
 def test_a_family_of_a_users_own_is_one_class(families: Open) -> None:
     """Known to `load` as soon as it is defined, by the part that it alone has; run as any other."""
 
@@ -188,6 +190,7 @@ def test_a_controlnet_is_refused(families: Open) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -830,6 +833,7 @@ def test_every_network_is_part_of_the_fingerprint(families: Open, part: str) -> 
     assert fingerprint(model) != before
 
 
+@pytest.mark.slow
 def test_the_playground_and_the_microscope(family: Family) -> None:
     model = family.model
     playground = sv.Playground(model, prompt=prompt(model), steps=2, seed=3)
@@ -899,6 +903,7 @@ def test_the_shell_makes_a_picture(family: Family, tmp_path: Path) -> None:
         assert picture.tobytes() == expected.image.tobytes()
 
 
+@pytest.mark.slow
 def test_the_shell_sweeps(families: Open, tmp_path: Path) -> None:
     for name, blur in (("sdxl", 0.5), ("pixels", 1.0)):
         store = tmp_path / name

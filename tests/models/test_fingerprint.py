@@ -137,6 +137,7 @@ def test_tokens_and_their_vectors_are_part_of_it(folder: Path, tmp_path: Path) -
     assert len(prints) == 4, "the folder's own, and three others"
 
 
+@pytest.mark.slow
 def test_the_same_files_are_the_same_model(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: sv.Model
 ) -> None:

@@ -82,6 +82,7 @@ def test_weights_stored_in_eight_bits_run_as_the_same_numbers_do(
     assert [p.dtype for p in getattr(pipe, parts[0]).parameters()] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", [torch.float64, torch.bfloat16])
 def test_a_text_encoder_may_have_a_format_of_its_own(tmp_path: Path, encoder: torch.dtype) -> None:
     pipe = build_pipe(tmp_path)
@@ -105,6 +106,7 @@ def test_a_vae_of_two_formats_keeps_both(tmp_path: Path) -> None:
 # torch.autocast around a run.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd1", "pixels"])
 def test_guidance_map_and_mask_stay_in_float32_under_autocast(families: Open, name: str) -> None:
     """The network works in bfloat16, as the user wants it; all else is what it is without."""
@@ -224,6 +226,7 @@ def test_a_classifiers_guidance_does_not_depend_on_them(kind: Any) -> None:
         assert same(traced(model, steps=1, guidance=guidance)[0], expected[0])
 
 
+@pytest.mark.slow
 def test_a_run_in_inference_mode_is_any_other() -> None:
     """CG's slope too, though nothing can be differentiated there; and its model is of use after."""
     guidance = sv.CG(5.0, "fox") + CFG(3.0) + SAG(1.0)

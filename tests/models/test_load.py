@@ -412,6 +412,7 @@ def test_threads_do_not_share_the_tokenizers_state(model: sv.Model) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_pipeline_may_call_its_tokenizer_meanwhile(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

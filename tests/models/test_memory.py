@@ -100,6 +100,7 @@ def test_a_unets_call_takes_what_was_told(unet: UNet2DConditionModel, rows: int)
     assert told == pytest.approx(peak_memory(call), rel=0.15)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_unet_of_pixels_reads_no_text() -> None:
     unet = UNet2DModel(
@@ -116,6 +117,7 @@ def test_a_unet_of_pixels_reads_no_text() -> None:
     assert told == pytest.approx(peak_memory(lambda: unet(x, 500).sample), rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiled", [False, True])
 @torch.no_grad()
 def test_decoding_takes_what_was_told(tiled: bool) -> None:
@@ -143,6 +145,7 @@ def sdxl() -> UNet2DConditionModel:
     return on_meta(UNet2DConditionModel, UNETS["sdxl"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])
 def test_weights_are_two_bytes_a_parameter_in_float16(name: str) -> None:
     """5.1 GB for SDXL's U-Net: the parameters of the published checkpoints."""
@@ -173,6 +176,7 @@ def test_sdxl_is_told_by_the_laws_of_its_size(sdxl: UNet2DConditionModel) -> Non
     assert told() > 2 * skips
 
 
+@pytest.mark.slow
 def test_a_peak_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """And another one where anything differs that decides it."""
     found, unet, made = Footprint(), build_unet(), []

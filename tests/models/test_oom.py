@@ -73,6 +73,7 @@ def test_the_sentence_says_what_was_tried_and_what_to_lower(
     assert sv.trace(model, "a fox", steps=1, progress=False).latents.isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_generator_and_what_if_and_attend_say_it_as_well(model: sv.Model) -> None:
     trace = sv.trace(model, "a fox", steps=2, guidance=BOTH, progress=False)
     for call in (

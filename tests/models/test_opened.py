@@ -77,6 +77,7 @@ def test_a_folder_of_one_variant_simply_loads(half: Path, model: sv.Model) -> No
     assert fingerprint(sv.load(half)) == fingerprint(model)
 
 
+@pytest.mark.slow
 def test_a_variant_is_a_choice(half: Path, folder: Path, model: sv.Model) -> None:
     """The plain weights where both are there, unless the variant is asked for."""
     both = half.with_name("both")

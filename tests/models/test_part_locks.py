@@ -71,6 +71,7 @@ def test_the_pipeline_may_work_inside_a_call_of_ours(pipe: StableDiffusionPipeli
     assert all(same(a, b) for a, b in zip(beside, alone, strict=True))
 
 
+@pytest.mark.slow
 def test_two_models_of_one_pipeline_take_turns(pipe: StableDiffusionPipeline) -> None:
     first, second = sv.load(pipe), sv.load(pipe)
     alone, pending = traced(second), list[Future[sv.Trace]]()
@@ -119,6 +120,7 @@ def test_a_compiled_unet_is_the_one_that_was_compiled(pipe: StableDiffusionPipel
             waiting.result(timeout=0.05)
 
 
+@pytest.mark.slow
 def test_networks_are_freed(pipe: StableDiffusionPipeline) -> None:
     import gc
     import weakref

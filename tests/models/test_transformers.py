@@ -80,6 +80,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale", "images", "size"), CASES, ids=str)
 def test_a_run_is_that_of_diffusers(
     families: Open,
@@ -116,6 +117,7 @@ def test_a_run_is_that_of_diffusers(
 # PAG is that of diffusers' own pipelines.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "build"),
     [
@@ -183,6 +185,7 @@ def test_slg_is_that_of_diffusers(families: Open) -> None:
 # Read, disturbed, and left as it was.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_pipeline_is_left_as_it_was(families: Open, name: str) -> None:
     """Its hooks, processors and scheduler, and what it draws, to the bit; a capture of all layers

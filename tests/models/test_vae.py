@@ -89,6 +89,7 @@ def test_encoding_overflows_as_little(half: sv.Model) -> None:
     assert seen == [torch.float32]
 
 
+@pytest.mark.slow
 def test_a_model_in_float32_or_bfloat16_is_decoded_as_it_is(folder: Path) -> None:
     for dtype in ("float32", "bfloat16"):
         model = sv.load(folder, dtype=dtype)

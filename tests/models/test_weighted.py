@@ -31,6 +31,7 @@ def test_weights_are_those_of_compel(families: Open, family: str, by: Any) -> No
         assert torch.equal(made["negative_pooled_prompt_embeds"], expected.negative_pooled_embeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_without_weights_the_run_is_that_of_the_prompt(families: Open, family: str) -> None:
     model, prompt = families(family).model, "a fox on a blue background"

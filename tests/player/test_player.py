@@ -159,6 +159,7 @@ def test_it_opens_at_the_middle_step_or_the_one_that_is_named(model: sv.Model) -
         pack([trace], PAGE_BYTES, index=9)
 
 
+@pytest.mark.slow
 def test_calls_are_those_of_the_run_itself(model: sv.Model) -> None:
     """Whatever it shared with the runs beside it: alone, each step is a call or, with SAG, two."""
     alone = [

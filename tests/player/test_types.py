@@ -26,6 +26,7 @@ PAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_scripts_hold_what_their_types_say(name: str, tmp_path: Path) -> None:
     scripts, kind, declared = PAGES[name]

@@ -166,6 +166,7 @@ def ranks(network: sv.Model, **options: Any) -> Layers:
     return sv.layers(network, trace, 2)
 
 
+@pytest.mark.slow
 def test_a_dead_head_and_a_dead_layer_rank_last(lame: sv.Model) -> None:
     found = ranks(lame, guidance=CFG(3.0) + SAG(1.0))
     width = lame.unet.get_submodule(MID).to_out[0].weight.shape[1]
@@ -180,6 +181,7 @@ def test_a_dead_head_and_a_dead_layer_rank_last(lame: sv.Model) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [None, CFG(3.0), CFG(3.0) + SAG(1.0, threshold=1.1)], ids=repr)
 def test_its_numbers_are_those_of_what_if(model: sv.Model, guidance: Any) -> None:
     trace = sv.trace(model, "a fox", steps=4, seed=3, guidance=guidance, progress=False)

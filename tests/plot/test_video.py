@@ -42,6 +42,7 @@ def frames(path: Path) -> tuple[list[np.ndarray], list[int]]:
     return shown, stays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "bound"), [("gif", 25), ("webp", 25), ("mp4", 40)])
 def test_each_step_is_a_frame_with_its_pictures(
     trace: sv.Trace, tmp_path: Path, kind: str, bound: int

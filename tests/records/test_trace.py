@@ -223,6 +223,7 @@ def test_a_truncated_file_is_refused(saved: Path) -> None:
         assert is_one_sentence(error.value)
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_refused(model: sv.Model, tmp_path: Path) -> None:
     """Wherever it is: in every third byte of the header, in its keys, in the tensors; each time
     another bit.
@@ -325,6 +326,7 @@ def test_a_file_that_no_run_leaves_is_refused(trace: sv.Trace, tmp_path: Path, w
     assert is_one_sentence(error.value)
 
 
+@pytest.mark.slow
 def test_one_image_of_a_batch_has_the_settings_that_make_it(model: sv.Model) -> None:
     batch = run(model, images=3)
     alone = batch.of_image(2).settings

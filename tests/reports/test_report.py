@@ -379,6 +379,7 @@ def test_the_page_holds_all_that_it_shows(page_file: Path) -> None:
     assert len(html) < 2_000_000
 
 
+@pytest.mark.slow
 def test_the_page_states_what_it_found(page_file: Path) -> None:
     """Its numbers are those of the runs: of the pixels, and Student's interval of three seeds."""
     runs = [

@@ -93,6 +93,7 @@ def test_a_seed_that_was_drawn_is_that_of_all(model: sv.Model) -> None:
     assert all(torch.equal(trace[0].x_t, traces[0][0].x_t) for trace in traces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [2, [1, 3]], ids=str)
 def test_keep_is_that_of_all(model: sv.Model, keep: Any) -> None:
     """Also where the first step, which is shared, is not kept."""
@@ -103,6 +104,7 @@ def test_keep_is_that_of_all(model: sv.Model, keep: Any) -> None:
         assert all(torch.equal(step.x_next, trace[step.index].x_next) for step in kept)
 
 
+@pytest.mark.slow
 def test_scales_and_terms_are_taken_alike(model: sv.Model) -> None:
     by_scale, by_term = compared(model, cfg=5, sag=-0.1), compared(model, cfg=CFG(5), sag=SAG(-0.1))
     assert all(identical(a, b) for a, b in zip(by_scale, by_term, strict=True))

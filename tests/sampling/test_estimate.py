@@ -61,6 +61,7 @@ def test_a_step_takes_what_was_told(model: sv.Model) -> None:
     assert need.unet == pytest.approx(peak_memory(lambda: next(walk)), rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guidance", "rows"), [(None, 1), (CFG(2.0), 2), (SAG(1.0), 1), (BOTH, 2)], ids=repr
 )
@@ -109,6 +110,7 @@ def test_a_vae_in_float32_takes_twice_and_such_weights_beside(folder: Path) -> N
     assert 2 * half.weights["vae"] == whole.weights["vae"]
 
 
+@pytest.mark.slow
 def test_the_estimate_can_be_read(sd15: sv.Model) -> None:
     need = sv.estimate(sd15, guidance=BOTH, images=2)
     assert str(need).startswith(f"{sd15.name}: 2 of 512 x 512 pixels in float16\n")
@@ -131,6 +133,7 @@ def test_a_model_without_weights_does_not_run(sd15: sv.Model) -> None:
         assert is_one_sentence(error.value)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_before_anything_runs(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_run_is_that_of_diffusers(model: sv.Model, restored: Any, name: str, s
     assert difference(made.latents, theirs) < BOUND
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(ADVICE)
 @pytest.mark.parametrize("name", KINDS)
 def test_a_branch_goes_on_as_the_run_did(model: sv.Model, name: str) -> None:
@@ -115,6 +116,7 @@ def test_few_steps_of_trailing_spacing_are_those_of_diffusers(
     assert made[0].t == 999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [build_pipe, build_sdxl])
 def test_a_latent_consistency_model_is_that_of_diffusers(tmp_path: Path, build: Any) -> None:
     """Its U-Net reads the guidance scale that it was distilled to, in place of a second row."""
@@ -140,6 +142,7 @@ def test_a_latent_consistency_model_is_that_of_diffusers(tmp_path: Path, build: 
     assert model.network_bytes(1, (4, 16, 16)) > 0
 
 
+@pytest.mark.slow
 def test_a_sentence_says_where_cfg_makes_no_sense(model: sv.Model, tmp_path: Path) -> None:
     """Few steps of such a schedule, and a model that was distilled to its guidance."""
     few: dict[str, Any] = {"steps": 4, "scheduler": "lcm", "progress": False}

@@ -44,6 +44,7 @@ def pipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return build_sd3(tmp_path_factory.mktemp("sd3"), with_t5=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_scheduler_by_name_is_that_of_diffusers(pipe: Any, name: str) -> None:
     kind, options, evaluations = KINDS[name]
@@ -97,6 +98,7 @@ def test_times_shift_with_the_size(pipe: Any, kind: Any, size: tuple[int, int]) 
     assert difference(trace.latents, theirs) < BOUND
 
 
+@pytest.mark.slow
 def test_a_stochastic_run_can_be_branched(pipe: Any) -> None:
     """Its noise comes from the seed and the step, as any other scheduler's."""
     model = sv.load(pipe)

@@ -157,6 +157,7 @@ def sd3(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return build_sd3(tmp_path_factory.mktemp("sd3"), with_t5=False, channels=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "strength", "paints", "images"),
     pairs(TRANSFORMERS, [0.3, 0.6, 1.0], [False, True], [1, 2]),
@@ -228,6 +229,7 @@ def test_outside_the_mask_every_step_puts_the_picture_back(model: sv.Model, sche
     assert torch.equal(first.x_t, first.level.mix(image, start))
 
 
+@pytest.mark.slow
 def test_where_the_whole_picture_is_painted_the_run_is_one_from_noise(model: sv.Model) -> None:
     everywhere = traced(model, paint=np.ones((32, 32)), strength=1.0)
     assert torch.equal(
@@ -237,6 +239,7 @@ def test_where_the_whole_picture_is_painted_the_run_is_one_from_noise(model: sv.
     assert torch.equal(nowhere.latents, nowhere.inputs["image"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++ 2m", "unipc"])
 def test_it_goes_on_from_a_file(model: sv.Model, tmp_path: Path, scheduler: str) -> None:
     """What-if and branch, at the very step and bit for bit."""
@@ -258,6 +261,7 @@ def test_it_goes_on_from_a_file(model: sv.Model, tmp_path: Path, scheduler: str)
     assert "image, paint, strength 0.8" in back.to_html(tmp_path / "fox.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_images_alone(model: sv.Model) -> None:
     other = picture().rotate(180)
     both = traced(model, image=[picture(), other], images=2, seed=4, paint=mask())
@@ -269,6 +273,7 @@ def test_a_batch_is_its_images_alone(model: sv.Model) -> None:
         torch.testing.assert_close(image, alone.inputs["image"])
 
 
+@pytest.mark.slow
 def test_compare_encodes_once(model: sv.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     encode = type(model).encode_pixels
@@ -320,6 +325,7 @@ def test_pixels_start_from_a_picture_as_well(families: Open) -> None:
 # What people have at hand.
 
 
+@pytest.mark.slow
 def test_pictures_and_masks_of_all_kinds_are_taken(model: sv.Model) -> None:
     array = np.asarray(picture())
     kinds = [picture(), array, array / 255.0, torch.from_numpy(array.copy()).movedim(2, 0)]
@@ -363,6 +369,7 @@ def test_a_schedule_that_begins_late_is_warned_of(model: sv.Model) -> None:
         traced(model, scheduler="pndm", strength=0.6)
 
 
+@pytest.mark.slow
 def test_an_estimate_takes_a_picture_without_weights(folder: Path) -> None:
     model = sv.load(folder, device="meta")
     given: dict[str, Any] = {"image": picture((32, 48)), "paint": mask((32, 48)), "strength": 0.6}

@@ -69,6 +69,7 @@ def by_diffusers(pipe: Any, prompt: str | None = "a fox", **settings: Any) -> to
 # Layers of the text encoder.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "skip"), [("sd1", 1), ("sd2", 2), ("sdxl", 1)])
 def test_layers_are_left_out_as_in_diffusers(families: Open, family: str, skip: int) -> None:
     """Of the prompt alone: the negative one has all of its layers."""
@@ -101,6 +102,7 @@ def test_layers_that_are_not_there_are_refused(
 # Timesteps of one's own.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_timesteps_are_those_of_diffusers(
     model: sv.Model, restored: StableDiffusionPipeline, scheduler: str
@@ -200,6 +202,7 @@ def test_a_trace_keeps_its_embeddings(families: Open, tmp_path: Path) -> None:
     assert "prompt_embeds: write it once with" in code(found.model, back, back[1])
 
 
+@pytest.mark.slow
 def test_runs_with_other_embeddings_share_nothing_but_the_noise(families: Open) -> None:
     found = families("sd1")
     given = [embedded(found, text) for text in ("a fox", "a tree")]
@@ -259,6 +262,7 @@ def test_what_has_no_words_or_no_cell_says_so(model: sv.Model) -> None:
 # Wherever settings go.
 
 
+@pytest.mark.slow
 def test_they_are_kept_with_the_run(model: sv.Model) -> None:
     """In the file, in what-if and branch, for each picture, and read back from JSON."""
     given: dict[str, Any] = {"clip_skip": 1, "timesteps": TIMES, "scheduler": "euler"}
@@ -273,6 +277,7 @@ def test_they_are_kept_with_the_run(model: sv.Model) -> None:
     assert back.settings.of_image(1) == one.settings
 
 
+@pytest.mark.slow
 def test_compare_and_sweep_take_them(model: sv.Model) -> None:
     given: dict[str, Any] = {"clip_skip": 1, "timesteps": TIMES}
     _, cfg, _ = sv.compare(

@@ -83,6 +83,7 @@ def test_runs_of_every_kind_go_together_as_they_go_alone(
     assert max(map(distance, found, expected)) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_v_model_goes_together(v_model: sv.Model) -> None:
     each: list[dict[str, Any]] = [
         {"guidance": CFG(3.0)},
@@ -111,6 +112,7 @@ def test_each_call_and_each_row_is_counted_once(model: sv.Model, max_rows: int |
     assert max(rows) <= (max_rows or 99)
 
 
+@pytest.mark.slow
 def test_a_grid_of_scales_shares_its_first_step_and_its_calls(model: sv.Model) -> None:
     """Nine cells from one noise: at the first step three rows in all, then 2 and 1 rows a cell in
     two calls.

@@ -169,6 +169,7 @@ def test_sag_that_masks_or_blurs_nothing_is_cfg(model: sv.Model, limit: SAG) -> 
     assert difference(run(model).latents, run(model, CFG(3.0)).latents) > 0.01
 
 
+@pytest.mark.slow
 def test_cfg_of_scale_zero_ignores_the_prompt(model: sv.Model) -> None:
     """And of scale 1 it is the plain prediction given the prompt."""
     ignored = [run(model, CFG(0.0), prompt=prompt).latents for prompt in ("a fox", "a tree")]
@@ -217,6 +218,7 @@ def test_the_longest_run_can_be_laid_out(model: sv.Model, scheduler: str) -> Non
     assert first.x_next.isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_v_model_is_guided_where_no_signal_is_left(v_model: sv.Model) -> None:
     """At zero terminal SNR (alpha = 0 at the first step) every field is finite, and SAG acts."""
     config = {
@@ -284,6 +286,7 @@ def test_a_batch_of_two_is_two_of_one(model: sv.Model, settings: dict[str, Any])
             assert difference(step.x_next[i : i + 1], single.x_next) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_seed_that_was_drawn_is_recorded(model: sv.Model) -> None:
     drawn, other = run(model, seed=None), run(model, seed=None)
     assert drawn.settings.seed != other.settings.seed
@@ -322,6 +325,7 @@ def test_the_noise_of_a_stochastic_step_comes_from_the_seed_and_the_index(
     assert difference(stochastic[0].x_next, quiet[0].x_next) > 0.01
 
 
+@pytest.mark.slow
 def test_eta_adds_what_the_seed_says_whatever_the_guidance(model: sv.Model) -> None:
     added = []
     for guidance in (None, CFG(7.0)):
@@ -335,6 +339,7 @@ def test_eta_adds_what_the_seed_says_whatever_the_guidance(model: sv.Model) -> N
     assert float(added[0].std()) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_records_are_float32_whatever_the_models_precision(folder: Path, model: sv.Model) -> None:
     """The guidance too: the blurred prediction is not rounded."""
     half = sv.load(folder, dtype="bfloat16")
@@ -350,6 +355,7 @@ def test_records_are_float32_whatever_the_models_precision(folder: Path, model: 
     assert abs(float(trace[0].attention.mean()) - 1) < 1e-5
 
 
+@pytest.mark.slow
 def test_two_threads_share_a_model(model: sv.Model) -> None:
     """Their passes take turns, so that neither reads the other's attention."""
     settings = [(BOTH, 1), (CFG(3.0), 2), (SAG(1.0, layer=DOWN_LAYER), 3)]
@@ -377,6 +383,7 @@ class Gaussian(nn.Module):
         return SimpleNamespace(sample=(1 - bar).sqrt() * x / (4 * bar + 1 - bar))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++ 2m"])
 def test_gaussian_data_is_sampled_exactly_in_the_limit_of_many_steps(
     model: sv.Model, scheduler: str
@@ -481,6 +488,7 @@ def test_nothing_stays_after_a_pass_that_breaks_and_the_steps_so_far_are_kept(
     assert identical(loaded, partial)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untouched")
 def test_a_picture_that_cannot_be_decoded_leaves_the_whole_trace(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch
@@ -505,6 +513,7 @@ def test_nothing_is_attached_between_the_steps(model: sv.Model) -> None:
         del walk
 
 
+@pytest.mark.slow
 def test_two_generators_do_not_disturb_each_other(model: sv.Model) -> None:
     walks = [sv.steps(model, "a fox", steps=4, guidance=BOTH, seed=seed) for seed in (1, 2)]
     for one, other, first, second in zip(

@@ -252,6 +252,7 @@ def test_a_v_model_runs_as_in_diffusers(v_model: sv.Model) -> None:
         ), scheduler
 
 
+@pytest.mark.slow
 def test_a_negative_prompt_is_that_of_diffusers(
     model: sv.Model, pipe: StableDiffusionPipeline
 ) -> None:
@@ -388,6 +389,7 @@ def test_sdxl_is_that_of_diffusers(
     assert difference(trace.latents, expected) < BOUND
 
 
+@pytest.mark.slow
 def test_sdxl_that_encodes_the_empty_text_is_that_of_diffusers(
     families: Callable[[str], Family],
 ) -> None:

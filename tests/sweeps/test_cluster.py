@@ -28,7 +28,7 @@ from sagviz.sweeps import begin, pool
 from sagviz.sweeps.dispatch import TRIES
 from sagviz.sweeps.executors import gpus
 
-pytestmark = pytest.mark.slow  # each worker has to import torch
+pytestmark = pytest.mark.slow(15)  # each worker has to import torch
 
 SMALL: dict[str, Any] = {
     "prompts": ["a fox", "a cat"],

@@ -80,6 +80,7 @@ def test_the_name_of_a_task_is_short(
     assert alone.name == f"{shown}, seed 0, plain, {laid.cells[0].key}"
 
 
+@pytest.mark.slow
 def test_few_tasks_are_on_the_way_at_one_time(
     model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,7 @@ def test_few_tasks_are_on_the_way_at_one_time(
     assert max(executor.waiting) <= 1
 
 
+@pytest.mark.slow
 def test_the_model_is_loaded_once(
     model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +182,7 @@ class OneWorker(Executor):
             future.set_result(None)
 
 
+@pytest.mark.slow
 def test_who_waits_beside_a_deadly_cell_is_not_blamed(model: sv.Model, tmp_path: Path) -> None:
     with pytest.warns(sv.SagvizWarning, match="1 of 8 cells failed"):
         made = sv.sweep(
@@ -249,6 +252,7 @@ def test_a_model_knows_how_it_was_loaded(
     assert vars(origin) == {"source": str(folder), "offload": False, **UNSET} | expected
 
 
+@pytest.mark.slow
 def test_a_classifier_is_loaded_with_the_miniature(tmp_path: Path) -> None:
     """It is part of the fingerprint where the guidance has CG."""
     mini = sv.load()

@@ -45,6 +45,7 @@ def sweep(model: sv.Model, address: str, **settings: Any) -> sv.Sweep:
     return sv.sweep(model, **{**SMALL, **settings}, store=address, progress=False)
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_there_and_comes_back(model: sv.Model, address: str) -> None:
     laid = begin(model, **SMALL, store=address)
     assert repr(laid) == "<Sweep of 8 cells: 8 pending>"
@@ -91,6 +92,7 @@ def test_a_damaged_object_is_found_and_made_again(model: sv.Model, how: str, add
     assert objects() == {".sagtrace": 8, ".json": 1, ".damaged": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*cells failed")
 def test_what_failed_is_tried_again(
     model: sv.Model, address: str, monkeypatch: pytest.MonkeyPatch

@@ -313,6 +313,7 @@ def test_a_small_cell_holds_no_more_memory_than_its_own(model: sv.Model) -> None
     assert trace[0].x_t.untyped_storage().nbytes() == trace[0].x_t.nbytes
 
 
+@pytest.mark.slow
 def test_a_store_opens_without_a_model(model: sv.Model, tmp_path: Path) -> None:
     made = sweep(model, schedulers=["ddim", "euler"], keep=[1], size=(24, 32), store=tmp_path)
     again = sv.Sweep.open(tmp_path)
@@ -539,6 +540,7 @@ def test_an_interrupt_within_a_run_has_sweep_and_traces(
     assert list(left.run(model)) == list(left.cells[2:])
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_a_sweep_that_can_go_on(
     model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

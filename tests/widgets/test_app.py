@@ -145,6 +145,7 @@ def use(visitor: Visitor) -> None:
         page.vote.vote("left")
 
 
+@pytest.mark.slow
 def test_nothing_of_a_visitor_stays(classroom: Classroom) -> None:
     """Nor does anything grow over visits."""
     counts = list[int]()
@@ -167,6 +168,7 @@ def test_nothing_of_a_visitor_stays(classroom: Classroom) -> None:
     assert classroom.present == 0
 
 
+@pytest.mark.slow
 def test_a_run_ends_when_its_visitor_leaves(classroom: Classroom) -> None:
     visitor, _ = visit(classroom)
     (playground,) = visitor.page.tabs.children[0].children
@@ -178,6 +180,7 @@ def test_a_run_ends_when_its_visitor_leaves(classroom: Classroom) -> None:
     assert not playground.traces or len(playground.traces[0]) < 200
 
 
+@pytest.mark.slow
 def test_a_page_reaches_its_own_widgets_alone(classroom: Classroom) -> None:
     (one, _), (other, _) = visit(classroom), visit(classroom)
     (playground,) = one.page.tabs.children[0].children
@@ -199,6 +202,7 @@ def test_a_page_reaches_its_own_widgets_alone(classroom: Classroom) -> None:
         visitor.leave()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [{}, {"method": "code"}, {"method": "update", "state": 3}, None])
 def test_a_page_may_say_anything(classroom: Classroom, data: object) -> None:
     visitor, sent = visit(classroom)
@@ -207,6 +211,7 @@ def test_a_page_may_say_anything(classroom: Classroom, data: object) -> None:
     visitor.leave()
 
 
+@pytest.mark.slow
 def test_a_trace_stays_on_the_server(
     classroom: Classroom, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +225,7 @@ def test_a_trace_stays_on_the_server(
     visitor.leave()
 
 
+@pytest.mark.slow
 def test_votes_come_together(classroom: Classroom, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         visitor, _sent = visit(classroom)

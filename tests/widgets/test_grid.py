@@ -70,6 +70,7 @@ def shown(fresh: sv.Sweep, model: sv.Model) -> Iterator[Grid]:
 # Which cell stands where
 
 
+@pytest.mark.slow
 def test_every_square_is_the_cell_with_its_settings(made: sv.Sweep) -> None:
     crossing = cross(made, "seed", "cfg_scale", {"prompt": "a cat", "sag_scale": 1.0})
     assert crossing.shape == (2, 3)
@@ -338,6 +339,7 @@ def test_a_cell_opens_large_or_with_its_steps(made: sv.Sweep, model: sv.Model) -
     shown.close()
 
 
+@pytest.mark.slow
 def test_it_fills_in_what_is_missing(shown: Grid, fresh: sv.Sweep) -> None:
     statuses = [square["status"] for square in shown.table.table["squares"]]
     assert statuses == ["pending"] * 6
@@ -353,6 +355,7 @@ def test_it_fills_in_what_is_missing(shown: Grid, fresh: sv.Sweep) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_cancel_leaves_the_rest_for_later(shown: Grid, fresh: sv.Sweep) -> None:
     def cancel_after_two(change: Any) -> None:
         if change.new == 2:
@@ -388,6 +391,7 @@ def test_a_failed_and_a_damaged_cell_are_marked_and_made_again(
     assert {square["status"] for square in shown.table.table["squares"]} == {"done"}
 
 
+@pytest.mark.slow
 def test_errors_stand_under_the_widget_which_stays_usable(
     shown: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:

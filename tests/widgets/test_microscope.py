@@ -69,6 +69,7 @@ def square(size: int = 16) -> Tensor:
     return mask
 
 
+@pytest.mark.slow
 def test_begins_as_the_run_itself(scope: Microscope, trace: Trace) -> None:
     assert torch.equal(scope.step.eps, trace[STEPS // 2].eps)
     assert cost(scope) == 0
@@ -125,6 +126,7 @@ def test_same_as_what_if(scope: Microscope, trace: Trace) -> None:
     assert torch.equal(scope.step.mask, alone.mask)
 
 
+@pytest.mark.slow
 def test_controls_and_traits_are_one(scope: Microscope) -> None:
     box, slider, _ = find(scope, "sag-threshold").children
     slider.value = 25  # steps of 0.05
@@ -139,6 +141,7 @@ def test_controls_and_traits_are_one(scope: Microscope) -> None:
     assert "sag" not in scope.step.terms
 
 
+@pytest.mark.slow
 def test_reset(scope: Microscope, trace: Trace) -> None:
     scope.threshold, scope.cfg_scale, scope.mask = 1.5, 7.0, square()
     again = scope.controls.resets["threshold"]
@@ -186,6 +189,7 @@ def test_iou() -> None:
     assert np.isnan(measure.iou(mask * 0, mask * 0))
 
 
+@pytest.mark.slow
 def test_random_and_inverted_at_one_click(scope: Microscope) -> None:
     own = scope.attended
     assert own is not None
@@ -233,6 +237,7 @@ def test_rectangles_paint_without_a_pointer(scope: Microscope) -> None:
     assert scope.mask_tab.cells.sum() == 0
 
 
+@pytest.mark.slow
 def test_go_on(scope: Microscope, trace: Trace) -> None:
     scope.cfg_scale, scope.mask = 5.0, square()
     find(scope, "sag-go-on").click()
@@ -248,6 +253,7 @@ def test_go_on(scope: Microscope, trace: Trace) -> None:
     assert not scope.branch_tab.go.disabled
 
 
+@pytest.mark.slow
 def test_cancel_keeps_what_is_done(scope: Microscope) -> None:
     scope.index = 0
     scope.branch_tab.bar.observe(lambda _: scope.branch_tab.cancel.click(), "value")
@@ -280,6 +286,7 @@ def test_missing_terms_can_be_added(model: sv.Model, guidance: Any) -> None:
     scope.close()
 
 
+@pytest.mark.slow
 def test_v_prediction(v_model: sv.Model) -> None:
     trace = sv.trace(v_model, "a fox", guidance=CFG(3.0) + SAG(1.0), steps=3, progress=False)
     scope = open_(v_model, trace)
@@ -291,6 +298,7 @@ def test_v_prediction(v_model: sv.Model) -> None:
     scope.close()
 
 
+@pytest.mark.slow
 def test_branches_and_few_steps(model: sv.Model, trace: Trace) -> None:
     branch = sv.branch(model, trace, 3, guidance=CFG(8.0) + SAG(0.5), mask=square(), progress=False)
     scope = open_(model, branch)
@@ -310,6 +318,7 @@ def test_branches_and_few_steps(model: sv.Model, trace: Trace) -> None:
     scope.close()
 
 
+@pytest.mark.slow
 def test_extreme_settings_of_a_run(model: sv.Model) -> None:
     wild = CFG(25.0) + SAG(5.0, threshold=float("inf"), start=0.4)
     trace = sv.trace(model, "a fox", guidance=wild, steps=5, progress=False)
@@ -323,6 +332,7 @@ def test_extreme_settings_of_a_run(model: sv.Model) -> None:
     scope.close()
 
 
+@pytest.mark.slow
 def test_a_constructor_that_refuses_leaves_nothing_to_close(
     model: sv.Model, trace: Trace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +425,7 @@ def find(scope: Microscope, name: str) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_place(scope: Microscope, trace: Trace) -> None:
     with counted(scope.model.unet) as rows:
         scope.attention_tab.surface.place = [5, 9]  # as a click does

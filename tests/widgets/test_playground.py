@@ -40,6 +40,7 @@ def playground(model: sv.Model) -> Iterator[Playground]:
     made.close()
 
 
+@pytest.mark.slow
 def test_it_makes_what_compare_makes(playground: Playground, model: sv.Model) -> None:
     ours = playground.run()
     theirs = sv.compare(model, "a fox", seed=5, steps=3, progress=False)
@@ -96,6 +97,7 @@ def test_every_trait_says_its_unit_and_default() -> None:
         assert 20 < len(words) < 120, name
 
 
+@pytest.mark.slow
 def test_randomized_seed_is_drawn_shown_and_repeats_the_pictures(playground: Playground) -> None:
     playground.randomize = True
     first, second = playground.run()[0], playground.run()[0]
@@ -149,6 +151,7 @@ def test_capitals_do_not_matter(model: sv.Model) -> None:
     assert lower[1].pictures == upper[1].pictures
 
 
+@pytest.mark.slow
 def test_picture_carries_its_settings_which_load_restores(
     playground: Playground, model: sv.Model
 ) -> None:
@@ -165,6 +168,7 @@ def test_picture_carries_its_settings_which_load_restores(
     assert other.run()[1].pictures == playground.traces[0].pictures
 
 
+@pytest.mark.slow
 def test_picture_of_the_command_line_is_loaded_too(
     model: sv.Model, folder: Path, tmp_path: Path
 ) -> None:
@@ -455,6 +459,7 @@ def test_a_long_prompt_is_cut_with_a_warning_that_is_seen(playground: Playground
     assert playground.traces
 
 
+@pytest.mark.slow
 def test_history_brings_settings_and_pictures_back(playground: Playground) -> None:
     playground.run()
     first = playground.traces

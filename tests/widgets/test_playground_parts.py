@@ -51,12 +51,14 @@ def part(widget: Any, kind: type[Any]) -> Any:
     raise AssertionError(f"no {kind.__name__}")
 
 
+@pytest.mark.slow
 def test_without_a_model_it_is_the_miniature() -> None:
     playground = Playground()
     assert playground.model.name == "miniature"
     playground.close()
 
 
+@pytest.mark.slow
 def test_runs_wait_in_line_and_can_be_taken_out(playground: Playground) -> None:
     playground.worker.threaded = True
     playground.steps = 400
@@ -114,6 +116,7 @@ def test_the_line_has_an_end(playground: Playground) -> None:
         playground.line.add(asked)
 
 
+@pytest.mark.slow
 def test_each_seed_of_a_run_is_what_it_is_alone(playground: Playground, model: sv.Model) -> None:
     playground.images = 3
     playground.run()
@@ -135,6 +138,7 @@ def test_each_seed_of_a_run_is_what_it_is_alone(playground: Playground, model: s
     other.close()
 
 
+@pytest.mark.slow
 def test_the_form_has_each_term_that_the_model_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """CG's label and a term of the user's own included."""
     monkeypatch.setattr(Term, "kinds", dict(Term.kinds))
@@ -163,6 +167,7 @@ def test_the_form_has_each_term_that_the_model_takes(monkeypatch: pytest.MonkeyP
         each.close()
 
 
+@pytest.mark.slow
 def test_a_picture_to_start_from(playground: Playground, model: sv.Model) -> None:
     picture = Image.linear_gradient("L").convert("RGB")
     playground.set({"image": picture, "strength": 0.5, "steps": 4})
@@ -179,6 +184,7 @@ def test_a_picture_to_start_from(playground: Playground, model: sv.Model) -> Non
     assert "started from a picture" in playground.notice.value
 
 
+@pytest.mark.slow
 def test_any_two_settings_in_a_grid(playground: Playground) -> None:
     part(playground, W.Accordion).selected_index = 3
     cross = part(playground, Cross)
@@ -211,6 +217,7 @@ def test_any_two_settings_in_a_grid(playground: Playground) -> None:
             menu.value = name
 
 
+@pytest.mark.slow
 def test_a_run_as_files(playground: Playground, tmp_path: Path) -> None:
     for name in ("pair", "player", "trace", "vote", "steps", "code", "explain"):
         playground.buttons[name].click()

@@ -87,6 +87,7 @@ def test_every_option_says_what_it_is(scrubber: sv.Scrubber) -> None:
     assert all(f"{name}:" in sv.Scrubber.__doc__ for name in scrubber.options())
 
 
+@pytest.mark.slow
 def test_the_bundle_has_both_faces(scrubber: sv.Scrubber) -> None:
     bundle = scrubber._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle

@@ -49,6 +49,7 @@ def test_what_comes_later_is_watched_too() -> None:
     assert "new" in changes[-1]
 
 
+@pytest.mark.slow
 def test_the_scrubber_s_face_is_in_the_state_that_was_seen(model: sv.Model) -> None:
     traces = sv.compare(model, "a fox", steps=4, unguided=True, progress=False)
     scrubber = sv.Scrubber(traces, index=3, panes=["x_t", "x0_guided"], view="flip", front=2)
@@ -62,6 +63,7 @@ def test_the_scrubber_s_face_is_in_the_state_that_was_seen(model: sv.Model) -> N
     assert "Curves over the steps" in face
 
 
+@pytest.mark.slow
 def test_the_microscope_s_face_gives_no_covered_mask_away(model: sv.Model) -> None:
     trace = sv.trace(model, "a fox", steps=2, guidance=CFG(3.0) + SAG(1.0), progress=False)
     scope = sv.Microscope(model, trace, hidden=True, sag_scale=0.33)

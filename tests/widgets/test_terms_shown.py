@@ -116,6 +116,7 @@ def test_a_term_of_the_user_s_own_has_its_slider(model: sv.Model, brighten: Any)
     scope.close()
 
 
+@pytest.mark.slow
 def test_without_cfg_there_is_nothing_to_rescale(model: sv.Model, trace: sv.Trace) -> None:
     """The step goes on without it, instead of an error."""
     scope = scope_of(model, trace)
