@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import socket
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take long begin first: several workers share the files between them."""
-    long: Counter[Path] = Counter()
+    long: defaultdict[Path, float] = defaultdict(float)
     for item in items:
         long[item.path] += max(map(_seconds, item.iter_markers()), default=0)
     items.sort(key=lambda item: -long[item.path])

@@ -88,7 +88,7 @@ def _attend(asked: socket.socket) -> None:
         os.close(stream)
     asked.sendall(struct.pack("i", process))
     ended = os.pidfd_open(process)
-    if asked in select.select([ended, asked], [], [])[0]:
+    if asked.fileno() in select.select([ended, asked.fileno()], [], [])[0]:
         os.kill(process, signal.SIGKILL)
     else:
         asked.sendall(struct.pack("i", os.waitpid(process, 0)[1]))
