@@ -72,7 +72,8 @@ class Term(Scaled):
         if "name" not in cls.__dict__:
             return  # what several terms share, no term itself
         known = Term.kinds.get(cls.name, cls)
-        if known.__module__.startswith("sagviz.") and known.__qualname__ != cls.__qualname__:
+        theirs, own = ((kind.__module__, kind.__qualname__) for kind in (known, cls))
+        if theirs[0].startswith("sagviz.") and theirs != own:
             raise ArgumentError(f"the name {cls.name!r} is that of {known.__name__}; give another")
         cls.title = cls.__dict__.get("title", cls.__name__)
         spare = SPARE_COLOURS[zlib.crc32(cls.name.encode()) % len(SPARE_COLOURS)]

@@ -39,6 +39,13 @@ def test_a_term_twice_is_refused(make: Any) -> None:
         make()
 
 
+@pytest.mark.parametrize("title", ["SAG", "Other"])
+def test_no_term_takes_the_name_of_the_packages(title: str) -> None:
+    with pytest.raises(ArgumentError, match="the name 'sag' is that of SAG; give another"):
+        type(title, (Term,), {"name": "sag"})
+    assert Term.kinds["sag"] is SAG
+
+
 @pytest.mark.parametrize("value", [None, CFG(2.0), SAG(0.5), CFG(2.0) + SAG(0.5)])
 def test_whatever_is_a_guidance_becomes_a_sum(value: Any) -> None:
     total = as_guidance(value)
