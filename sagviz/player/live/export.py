@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -100,11 +100,16 @@ def exported(model: Model, layer: str) -> dict[str, bytes]:
 
 def _onnx(network: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) -> bytes:
     """A network of these inputs' shapes as an ONNX file."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
+    with (
+        warnings.catch_warnings(),
+        redirect_stdout(io.StringIO()),
+        torch.no_grad(),
+        _evaluated(network),
+    ):
         warnings.simplefilter("ignore")  # of torch's and onnxscript's own deprecations
         try:
             program = torch.onnx.export(
-                network.eval(),
+                network,
                 kwargs=dict(inputs),
                 input_names=list(inputs),
                 output_names=outputs,
@@ -118,6 +123,18 @@ def _onnx(network: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) 
             ) from error
     assert program is not None
     return _halved(program.model_proto)
+
+
+@contextmanager
+def _evaluated(network: nn.Module) -> Iterator[None]:
+    """Without dropout; each module's own mode is put back."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _halved(model: Any) -> bytes:
