@@ -19,7 +19,16 @@ PACKAGE = str(Path(sv.__file__).parent)
 NEVER = sys.maxsize
 Break = Callable[..., AbstractContextManager["Count"]]
 # What puts things back: Python itself cannot bear an interrupt there.
-CLEANING = ("__exit__", "__del__", "_set_here", "_in_new_thread", "close", "remove", "<lambda>")
+CLEANING = (
+    "__exit__",
+    "__torch_function__",
+    "__del__",
+    "_set_here",
+    "_in_new_thread",
+    "close",
+    "remove",
+    "<lambda>",
+)
 
 
 class Count:

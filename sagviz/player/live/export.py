@@ -19,6 +19,7 @@ from sagviz.attention.layers import find_layer, grid_of
 from sagviz.attention.projected import inputs_of, queries_and_keys
 from sagviz.errors import ArgumentError
 from sagviz.models import Model
+from sagviz.models.at_work import usual_defaults
 
 OPSET = 18
 
@@ -85,17 +86,18 @@ def exported(model: Model, layer: str) -> dict[str, bytes]:
     Raises:
         ArgumentError: the package onnxscript is missing.
     """
-    tokens, (channels, height, width) = model.max_tokens, model.latent_shape(model.default_size)
-    text = torch.zeros(1, tokens, model.network.config.cross_attention_dim)
-    latents, t = torch.zeros(1, channels, height, width), torch.full((1,), 500.0)
-    ids = torch.zeros(1, tokens, dtype=torch.int32)
-    return {
-        "text": _onnx(TextEncoder(model.text_encoder), {"ids": ids}, ["states"]),
-        "unet": _onnx(
-            Predictor(model, layer), {"x": latents, "t": t, "text": text}, ["eps", "attention"]
-        ),
-        "decoder": _onnx(Decoder(model.vae), {"latents": latents}, ["pixels"]),
-    }
+    with usual_defaults():
+        tokens, (channels, height, width) = model.max_tokens, model.latent_shape(model.default_size)
+        text = torch.zeros(1, tokens, model.network.config.cross_attention_dim)
+        latents, t = torch.zeros(1, channels, height, width), torch.full((1,), 500.0)
+        ids = torch.zeros(1, tokens, dtype=torch.int32)
+        return {
+            "text": _onnx(TextEncoder(model.text_encoder), {"ids": ids}, ["states"]),
+            "unet": _onnx(
+                Predictor(model, layer), {"x": latents, "t": t, "text": text}, ["eps", "attention"]
+            ),
+            "decoder": _onnx(Decoder(model.vae), {"latents": latents}, ["pixels"]),
+        }
 
 
 def _onnx(network: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) -> bytes:
