@@ -107,8 +107,8 @@ def transformers(folder: Path) -> Iterable[Line]:
         yield line(f"{name}, CFG + PAG", [pair])
     pipe = build_sd3(folder / "sd3-slg")
     skipped = {"skip_guidance_layers": [1], "skip_layer_guidance_scale": 1.5}
-    given = {"skip_layer_guidance_start": 0.0, "skip_layer_guidance_stop": 1.0, **skipped}
-    slg = SLG(1.5, layers=("transformer_blocks.1",))
+    given = {"skip_layer_guidance_start": 0.3, "skip_layer_guidance_stop": 1.0, **skipped}
+    slg = SLG(1.5, layers=("transformer_blocks.1",), start=0.3)
     yield line("sd3, CFG + SLG", [_transformer("sd3", pipe, pipe, CFG(4.0) + slg, **given)])
 
 

@@ -65,7 +65,7 @@ def calls() -> Line:
     line = Line(
         "processors, hooks, random numbers, grad mode, scheduler, train or eval, CPU threads,"
         " warnings, environment, loggers, files and locks are as before after a call that ends, and"
-        " after each of ten that are broken off by Ctrl-C or an error, from its first operation to"
+        " after each of six that are broken off by Ctrl-C or an error, from its first operation to"
         " its last",
         f"of {passed + failed} kinds of calls {passed}",
         passed > 0 and not failed,
