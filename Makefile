@@ -6,7 +6,10 @@
 # make api        the reference of all public names, as pages in build/api
 # make site       README, course, how-tos and reference as pages in build/site, which need no network
 # make live       the live page, build/live.html: the miniature in one file that needs neither Python nor a network
-# make bench      how long things take, beside diffusers, bare passes and a bare picture
+# make bench      how long things take, beside diffusers, a peer, bare passes and a bare picture; TABLES=start is one table
+# make parity     how far our latents are from those of diffusers' own pipelines
+# make residue    what stays behind 300 runs of each kind, and behind calls that are broken off
+# make evidence   these three, `make faults` and `make hostile`: all of docs/evidence.md, for hours
 # make study      when guidance helps: a day of one core, goes on where it was stopped, writes the table of notebooks/study.ipynb
 # make render     the README's pictures and the notebooks' outputs, made again
 # make clean      removes what these made, virtual environments included
@@ -19,18 +22,19 @@ BIN := .venv/bin
 COLAB := .venv-colab/bin
 RUNTIME := build/onnxruntime-web-1.30.0.tgz
 TYPESCRIPT := build/node_modules/typescript
+PEER := build/peer
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo lab live render study bench test test-fast test-colab lint api site chromium clean help
+.PHONY: demo lab live render study bench parity residue evidence test test-fast test-colab lint api site chromium clean help
 
 # Tests must neither reach for a hub nor for a display.
-test test-fast test-colab bench: export HF_HUB_OFFLINE := 1
-test test-fast test-colab bench: export TRANSFORMERS_OFFLINE := 1
-test test-fast test-colab bench: export MPLBACKEND := Agg
+test test-fast test-colab bench parity residue: export HF_HUB_OFFLINE := 1
+test test-fast test-colab bench parity residue: export TRANSFORMERS_OFFLINE := 1
+test test-fast test-colab bench parity residue: export MPLBACKEND := Agg
 
 apt = $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(1)
 # Debian's python3 comes without ensurepip, and venv needs it.
@@ -50,9 +54,21 @@ study: export OMP_NUM_THREADS := 1
 study: .venv/.report
 	nice -n 19 $(BIN)/python -m sagviz.mini.study
 
-bench: export PYTHONPATH := tests
-bench: .venv/.dev chromium
-	for table in engine microscope browser; do $(BIN)/python -W ignore tests/benchmarks/$$table.py || exit 1; done
+# Each writes its section of docs/evidence.md.
+TABLES ?= start engine large peer growth microscope browser
+bench parity residue: export PYTHONPATH := tests
+bench: .venv/.dev chromium $(PEER)
+	for table in $(TABLES); do $(BIN)/python -W ignore tests/benchmarks/$$table.py || exit 1; done
+
+parity residue: .venv/.dev
+	$(BIN)/python -W ignore tests/benchmarks/$@.py
+
+evidence:
+	for part in parity faults hostile residue bench; do $(MAKE) $$part || exit 1; done
+
+# The peer's torchvision is bound to another build of torch, and capture does not use it.
+$(PEER): | .venv/.dev
+	$(BIN)/pip install -q --no-deps --target $@ attention-map-diffusers==1.0.0
 
 # A file's tests stay on one worker; the files that take long begin first (tests/conftest.py).
 pytest = $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder

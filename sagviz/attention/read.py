@@ -216,20 +216,15 @@ def _probabilities(
     """Softmax over keys, (B, heads, queries, kept keys), or the mean over heads: some queries of a
     head at a time, so that beside the result little is held.
     """
-    queries = max(1, _at_once(k) // k.shape[2])
-
-    def kept(some: Tensor, keys: Tensor) -> Tensor:
-        # a copy: a view would hold what is not kept as well
-        return _softmax(some, keys, scale, bias)[..., keep].contiguous()
-
-    def of_head(head: int) -> Tensor:
-        keys = k[:, head].float().mT
-        return torch.cat([kept(some, keys) for some in q[:, head].split(queries, dim=1)], dim=1)
-
-    heads = map(of_head, range(q.shape[1]))
-    if per_head:
-        return torch.stack(list(heads), dim=1)
-    return sum(heads, start=q.new_zeros((), dtype=torch.float32)) / q.shape[1]
+    heads, tokens = q.shape[1], k.shape[2]
+    queries, kept = max(1, _at_once(k) // tokens), len(range(tokens)[keep])
+    places = heads if per_head else 1
+    found = k.new_zeros(len(q), places, q.shape[2], kept, dtype=torch.float32)
+    for head in range(heads):
+        keys, into = k[:, head].float().mT, found[:, head % places]
+        for some, part in zip(q[:, head].split(queries, 1), into.split(queries, 1), strict=True):
+            part.add_(_softmax(some, keys, scale, bias)[..., keep])
+    return found if per_head else found.squeeze(1).div_(heads)
 
 
 def _at_once(k: Tensor) -> int:

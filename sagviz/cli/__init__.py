@@ -7,6 +7,8 @@ from __future__ import annotations
 import io
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from sagviz.cli.parser import parser, unknown
 from sagviz.errors import SagvizError, SagvizWarning
@@ -16,7 +18,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; what goes wrong is one sentence on standard error and exit status 2, or 1
     where cells of a sweep failed. Without a command the help is shown.
     """
-    _print_anything()
+    with _prints_anything(), warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _run(argv)
+
+
+def _run(argv: list[str] | None) -> int:
     made = parser()
     arguments, left = made.parse_known_args(argv)
     if left:
@@ -24,7 +31,6 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.run is None:
         made.print_help()
         return 0
-    warnings.showwarning = _show_warning
     try:
         return arguments.run(arguments) or 0
     except SagvizError as error:
@@ -35,11 +41,19 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _print_anything() -> None:
+@contextmanager
+def _prints_anything() -> Iterator[None]:
     """A terminal of few characters (cp1252) shows the others as escapes, and ends no command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    streams = [each for each in (sys.stdout, sys.stderr) if isinstance(each, io.TextIOWrapper)]
+    before = [each.errors for each in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            with suppress(OSError, ValueError):  # nobody reads it any more: it is closed
+                stream.reconfigure(errors=errors)
 
 
 def _show_warning(

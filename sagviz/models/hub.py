@@ -148,12 +148,19 @@ def read_index(folder: str, revision: str | None = None) -> dict[str, Any]:
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """No progress bar for weights that load in a blink; the setting is put back."""
-    logging = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
+    """No progress bar for weights that load in a blink; the settings are put back: transformers'
+    own, and that of the hub's client, which transformers sets with it.
+    """
+    from huggingface_hub import utils
+
+    logging, of_hub = transformers.utils.logging, not utils.are_progress_bars_disabled()
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
-            logging.enable_progress_bar()
+        logging.enable_progress_bar()
+        if not of_hub:
+            utils.disable_progress_bars()

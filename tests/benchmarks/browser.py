@@ -5,10 +5,7 @@ Chromium itself tells both ends (its trace event EventLatency, from the key's ar
 presentation). Both are pressed in turn in the same page, so that a busy machine slows both; the
 ratio of medians is what counts. The bare swap changes one picture of 512 x 512 pixels (WebP) by a
 range input and one line of script. A press falls anywhere between two frames, so that single times
-spread over some ten milliseconds: it takes a few hundred for medians that stay. With tests/browser
-on PYTHONPATH:
-
-    PYTHONPATH=tests/browser python tests/benchmarks/browser.py
+spread over some ten milliseconds: it takes a few hundred for medians that stay.
 """
 
 from __future__ import annotations
@@ -22,7 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bounds import bounded
 from driver import VIEWPORT, chromium, jupyter, new_notebook
+from evidence import Line, record
 from playwright.sync_api import Page
 
 import sagviz as sv
@@ -127,20 +126,24 @@ def compare(page: Page, steps: int, repeats: int) -> dict[str, float]:
     }
 
 
-def told(place: str, medians: dict[str, float], more: str = "") -> str:
+def told(place: str, medians: dict[str, float], more: str = "") -> Line:
     bare, own, presses = medians.values()
-    times = f"{own:.1f} ms, bare <img> swap {bare:.1f} ms, ratio {own / bare:.2f}"
-    return f"{place}: key press to frame, medians of {presses:.0f}: {times}{more}"
+    return bounded(
+        f"a step in {place}, key press to frame, time over that of a bare `<img>` swap",
+        own / bare,
+        "<= 1.25",
+        f"{own / bare:.2f} ({own:.1f} ms beside {bare:.1f} ms, medians of {presses:.0f}{more})",
+    )
 
 
-def page_file(browser: Any, trace: sv.Trace, folder: Path, repeats: int) -> str:
+def page_file(browser: Any, trace: sv.Trace, folder: Path, repeats: int) -> Line:
     """The player's page, opened from the disk."""
     page = browser.new_page(viewport=VIEWPORT)
     page.goto(trace.to_html(folder / "player.html").as_uri())
-    return told("player page", compare(page, len(trace), repeats))
+    return told("the player's page", compare(page, len(trace), repeats))
 
 
-def scrubber_in_lab(browser: Any, trace: sv.Trace, folder: Path, repeats: int) -> str:
+def scrubber_in_lab(browser: Any, trace: sv.Trace, folder: Path, repeats: int) -> Line:
     """The Scrubber in JupyterLab, and how many messages the page sent meanwhile."""
     with jupyter(folder) as lab:
         context = browser.new_context(viewport=VIEWPORT)
@@ -161,9 +164,11 @@ def scrubber_in_lab(browser: Any, trace: sv.Trace, folder: Path, repeats: int) -
         assert sent, "no socket was seen"
         before = len(sent)
         medians = compare(notebook.page, len(trace), repeats)
-        return told(
-            "Scrubber in JupyterLab", medians, f", {len(sent) - before} messages to the kernel"
-        )
+        more = f"; {len(sent) - before} messages to the kernel"
+        return told("the Scrubber in JupyterLab", medians, more)
+
+
+PLACES = (page_file, scrubber_in_lab)
 
 
 def main() -> None:
@@ -179,8 +184,8 @@ def main() -> None:
         progress=False,
     )
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        print(page_file(browser, trace, Path(folder), repeats))
-        print(scrubber_in_lab(browser, trace, Path(folder), repeats))
+        lines = [measure(browser, trace, Path(folder), repeats) for measure in PLACES]
+    record("Speed in the browser", "make bench TABLES=browser", lines)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What the engine costs beside bare U-Net passes and beside diffusers' pipelines: `make bench`.
+"""What the engine costs beside bare U-Net passes and beside diffusers' pipelines, on the miniature;
+`large.py` tells the same at the size of Stable Diffusion 1.5.
 
 Everything is timed in one process, the peers in turn, and told as a ratio of medians: the machine
 may be busy, the ratio holds. Both sides compute with as many CPU threads: the miniature's one,
 whose reason has a row of its own, or torch's choice for joined calls, which keep several at work.
-The pictures of both sides are compared, too. No weights are downloaded: the large network is Stable
-Diffusion 1.5's U-Net with random numbers, at latents of 32 x 32.
+The pictures of both sides are compared, too.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionSAGPipeline
+from benchmarks.bounds import bounded
+from diffusers import StableDiffusionPipeline, StableDiffusionSAGPipeline
 from diffusers.utils import logging
-from tiny import build_pipe, build_unet
-from transformers import CLIPTextConfig, CLIPTextModel
+from evidence import Line, record
 
 import sagviz as sv
 from sagviz import CFG, SAG, image
@@ -73,45 +71,12 @@ def others(count: int) -> Iterator[None]:
 
 def row(
     model: str, what: str, ours: float, peer: float, of: str, aim: str, ratio: float, note: str = ""
-) -> None:
-    print(
-        f"| {model} | {what} | {1e3 * ours:,.1f} ms | {1e3 * peer:,.1f} ms, {of} | {ratio:.2f} |"
-        f" {aim} | {note} |"
-    )
-
-
-def large_pipe(folder: Path) -> StableDiffusionPipeline:
-    """Stable Diffusion 1.5's U-Net of random weights; text encoder and VAE are small."""
-    pipe = build_pipe(folder)
-    pipe.unet = build_unet(
-        sample_size=32,
-        block_out_channels=(320, 640, 1280, 1280),
-        layers_per_block=2,
-        attention_head_dim=8,
-        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-        norm_num_groups=32,
-        cross_attention_dim=768,
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-    )
-    words = pipe.text_encoder.config
-    pipe.text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            **{
-                **words.to_dict(),
-                "hidden_size": 768,
-                "intermediate_size": 768,
-                "num_attention_heads": 12,
-            }
-        )
-    ).eval()
-    pipe.vae = AutoencoderKL(
-        block_out_channels=(8, 8, 16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        norm_num_groups=4,
-        sample_size=256,
-    ).eval()
-    return pipe
+) -> Line:
+    """Seconds of both sides, and their ratio beside its bound."""
+    times = f"{1e3 * ours:,.1f} ms beside {1e3 * peer:,.1f} ms"
+    measured = f"{ratio:.2f} ({times}{', ' * bool(note)}{note})"
+    how = "times faster than" if aim.startswith(">") else "time over that of"
+    return bounded(f"{model}: {what}, {how} {of}", ratio, aim, measured)
 
 
 class Bench:
@@ -137,9 +102,10 @@ class Bench:
             1, *model.latent_shape(model.default_size), generator=torch.Generator().manual_seed(7)
         )
         self.settings: dict[str, Any] = {"steps": steps, "noise": self.noise, "progress": False}
+        self.lines = list[Line]()
 
     def row(self, *cells: Any, note: str = "") -> None:
-        row(self.name, *cells, note=note)  # type: ignore[misc]
+        self.lines.append(row(self.name, *cells, note=note))
 
     def theirs(self, cfg: float, sag: float | None) -> np.ndarray[Any, Any]:
         """diffusers' picture, (H, W, 3) from 0 to 1."""
@@ -195,7 +161,9 @@ class Bench:
         (ours, _), (bare, _) = timed(
             self.repeats, lambda: list(sv.steps(self.model, PROMPT, **settings)), self.bare
         )
-        self.row(f"{self.steps} steps of CFG + SAG", ours, bare, "bare passes", aim, ours / bare)
+        self.row(
+            f"{self.steps} steps of CFG + SAG", ours, bare, "the bare passes", aim, ours / bare
+        )
 
     def beside_others(self, aim: str) -> None:
         """A trace beside two processes that compute all the time, over the same on the machine as
@@ -216,7 +184,7 @@ class Bench:
         ours, peer = statistics.median(busy), statistics.median(quiet)
         what = f"{self.steps} steps beside two busy processes"
         note = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-        self.row(what, ours, peer, "quiet", aim, ours / peer, note=note)
+        self.row(what, ours, peer, "the same on the machine as it is", aim, ours / peer, note=note)
 
     def compare(self, aim: str) -> None:
         """CFG beside CFG + SAG."""
@@ -284,7 +252,7 @@ class Bench:
         )
 
 
-def mass() -> None:
+def mass() -> Line:
     """A_t at 4,096 tokens beside one plain attention of the same size."""
     q, k, v = (torch.randn(1, 8, 4096, 40) for _ in range(3))
     (ours, _), (peer, _) = timed(
@@ -292,37 +260,34 @@ def mass() -> None:
         lambda: column_mass(q, k, 40**-0.5),
         lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v),
     )
-    row("", "A_t at 4,096 tokens, 8 heads", ours, peer, "plain attention", "<= 3", ours / peer)
+    what = "4,096 tokens, 8 heads"
+    return row("A_t", what, ours, peer, "a plain attention", "<= 3", ours / peer)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def repeats() -> int:
+    """What the command line says."""
+    parser = argparse.ArgumentParser()
     parser.add_argument(
         "--repeats", type=int, default=7, help="timed rounds of what takes seconds (7)"
     )
-    parser.add_argument("--only", choices=("miniature", "large"), help="one of the two models")
-    arguments = parser.parse_args()
+    return int(parser.parse_args().repeats)
+
+
+def main() -> None:
+    rounds = repeats()
     logging.set_verbosity_error()
-    print(f"torch {torch.__version__}, {os.cpu_count()} cores, medians of {arguments.repeats}\n")
-    print("| model | what | sagviz | peer | ratio | aim | |\n|---|---|---|---|---|---|---|")
-    mass()
-    if arguments.only != "large":
-        bench = Bench("miniature", sv.load(), 50, arguments.repeats)
-        bench.overhead("<= 1.25")
-        bench.beside_others("<= 2.2")
-        bench.what_if(">= 100")
-        model = sv.load()
-        model.threads = None
-        joined = Bench("miniature, torch's threads", model, 50, arguments.repeats)
-        joined.compare(">= 1.2")
-        joined.grid(">= 2", rounds=3)
-    if arguments.only != "miniature":
-        with tempfile.TemporaryDirectory() as folder:
-            model = sv.load(large_pipe(Path(folder) / "words"))
-        bench = Bench("SD-1.5 size, random", model, 3, max(2, arguments.repeats // 3))
-        bench.overhead("<= 1.05")
-        bench.compare(">= 1")
-        bench.grid(">= 1", rounds=1)
+    lines = [mass()]
+    bench = Bench("miniature", sv.load(), 50, rounds)
+    bench.overhead("<= 1.25")
+    bench.beside_others("<= 2.2")
+    bench.what_if(">= 100")
+    model = sv.load()
+    model.threads = None
+    joined = Bench("miniature with torch's threads", model, 50, rounds)
+    joined.compare(">= 1.2")
+    joined.grid(">= 2", rounds=3)
+    lines += bench.lines + joined.lines
+    record("Speed of the engine", "make bench TABLES=engine", lines)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""How long the Microscope takes from a change to its new pictures, in the kernel: `python
-tests/benchmarks/microscope.py`.
+"""How long the Microscope takes from a change to its new pictures, in the kernel.
 
 The aims are for an idle machine: 60 ms for a scale, which needs no U-Net call, and 250 ms for the
 threshold, which needs one. What the networks alone take on this machine, bare, stands beside.
@@ -7,13 +6,14 @@ threshold, which needs one. What the networks alone take on this machine, bare, 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from benchmarks.bounds import bounded
+from evidence import Line, record
 
 import sagviz as sv
 from sagviz import CFG, SAG
@@ -34,20 +34,19 @@ class Latency:
     bare: float
 
     @property
-    def ratio(self) -> float:
-        """Of medians: what a change costs, over what its networks cost."""
-        return float(np.median(self.own)) / self.bare
-
-    @property
-    def p95(self) -> float:
-        return float(np.percentile(self.wall, 95))
-
-    def __str__(self) -> str:
-        median, p95, own = np.median(self.wall), self.p95, np.percentile(self.own, 95)
-        verdict = "kept" if p95 <= AIMS[self.name] else "missed"
-        return (
-            f"| {self.name} | {len(self.wall)} | {median:.0f} | {p95:.0f} | {own:.0f} |"
-            f" {AIMS[self.name]:.0f} | {verdict} | {self.ratio:.1f} |"
+    def line(self) -> Line:
+        """The wall clock's 95th percentile beside its aim, and what it is made of."""
+        median, own, p95 = (
+            float(np.median(self.wall)),
+            float(np.median(self.own)),
+            float(np.percentile(self.wall, 95)),
+        )
+        return bounded(
+            f"{self.name} in the Microscope, change to pictures, 95th percentile in ms",
+            p95,
+            f"<= {AIMS[self.name]:g}",
+            f"{p95:.0f} (median {median:.0f} of {len(self.wall)}; own CPU time {own:.0f}, the"
+            f" networks that it must call {self.bare:.0f})",
         )
 
 
@@ -100,15 +99,7 @@ def measure(changes: int = 100) -> list[Latency]:
 
 
 def main() -> None:
-    print(
-        f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores;"
-        " milliseconds\n"
-    )
-    print(
-        "| change | changes | median | p95 | p95 of own CPU time | aim of p95 |"
-        " | over the bare networks |\n|---|---|---|---|---|---|---|---|"
-    )
-    print(*measure(), sep="\n")
+    record("Speed of the Microscope", "make bench TABLES=microscope", [m.line for m in measure()])
 
 
 if __name__ == "__main__":

@@ -12,65 +12,20 @@ import pytest
 import torch
 from conftest import Family
 from diffusers import PixArtSigmaPAGPipeline, StableDiffusion3PAGPipeline
+from oracles import BOUND, norm_of_qwen_left_out
+from oracles import transformer_by_diffusers as by_diffusers
 from pairs import pairs
 from tiny import difference, noise, quiet, residue
 from tiny_transformers import TRANSFORMERS, build_pixart, build_sd3, prompt_of
-from torch import Tensor
 
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG, SLG, Capture
 from sagviz.attention.layers import has_text, layers, middle_block, self_attentions
 from sagviz.guidance import Guidance
-from sagviz.models.transformer import packed, unpacked
 
 Open = Callable[[str], Family]
 pytestmark = pytest.mark.filterwarnings("ignore:.*distilled to its guidance")
-BOUND = 1e-5
-OPTIONS: dict[str, dict[str, Any]] = {  # of a pipeline's call
-    "pixart": {"use_resolution_binning": False},
-    "pixart_alpha": {"use_resolution_binning": False},
-}
-PACKED = ("flux", "qwen")  # whose pipelines hold a latent as tokens
 SIZES = {"dit": [(32, 32)]}  # its pipeline knows no other
-
-
-def by_diffusers(
-    name: str, pipe: Any, start: Tensor, scale: float, size: tuple[int, int], **given: Any
-) -> Tensor:
-    """The latents that the family's pipeline ends with."""
-    images, steps = len(start), 3
-    if name == "dit":
-        seen: list[Tensor] = []
-        decode = pipe.vae.decode
-
-        def watched(z: Tensor, **_: Any) -> Any:
-            seen.append(z)
-            return decode(z)
-
-        pipe.vae.decode = watched
-        seeds = [torch.Generator().manual_seed(seed) for seed in range(images)]
-        pipe([2] * images, guidance_scale=scale, generator=seeds, num_inference_steps=steps)
-        pipe.vae.decode = decode
-        return seen[0] * pipe.vae.config.scaling_factor
-    options = {**OPTIONS.get(name, {}), **given}
-    if name == "qwen":
-        options |= {"true_cfg_scale": scale, "negative_prompt": ""}
-    elif name == "flux":  # its own guidance is embedded: CFG is "true" and wants a negative prompt
-        options |= {"true_cfg_scale": scale, "negative_prompt": "", "guidance_scale": 3.5}
-    else:  # Z-Image adds its scale to 1, and rounds sides to 16 pixels of an eightfold autoencoder
-        options["guidance_scale"] = scale - (name == "z_image")
-    made = pipe(
-        prompt_of(name),
-        latents=packed(start) if name in PACKED else start,
-        num_images_per_prompt=images,
-        num_inference_steps=steps,
-        height=size[0],
-        width=size[1],
-        output_type="latent",
-        **options,
-    )
-    grid = (start.shape[2] // 2, start.shape[3] // 2)
-    return unpacked(made.images, grid) if name in PACKED else made.images
 
 
 CASES = [
@@ -83,20 +38,13 @@ CASES = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale", "images", "size"), CASES, ids=str)
 def test_a_run_is_that_of_diffusers(
-    families: Open,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    scale: float,
-    images: int,
-    size: tuple[int, int],
+    families: Open, name: str, scale: float, images: int, size: tuple[int, int]
 ) -> None:
     """With CFG and without, at two sizes; the calls and the rows are counted."""
     family = families(name)
     channels, height, width = family.model.latent_shape(size)
     start = torch.cat([noise(1, (height, width), seed, channels) for seed in range(images)])
-    with monkeypatch.context() as patch:
-        if name == "qwen":  # whose pipeline gives CFG's result the length of a plain prediction
-            patch.setattr(torch, "norm", lambda x, **_: torch.ones_like(x[..., :1]))
+    with norm_of_qwen_left_out(name):
         theirs = by_diffusers(name, family.pipe, start, scale, size)
     guidance = CFG(scale) if scale > 1 else None
     trace = sv.trace(

@@ -17,18 +17,11 @@ from diffusers import (
     DDIMPipeline,
     DDIMScheduler,
     DDPMScheduler,
-    DEISMultistepScheduler,
-    DPMSolverMultistepScheduler,
-    EulerDiscreteScheduler,
-    HeunDiscreteScheduler,
-    KDPM2DiscreteScheduler,
-    LMSDiscreteScheduler,
-    PNDMScheduler,
     StableDiffusionPAGPipeline,
     StableDiffusionPipeline,
     StableDiffusionSAGPipeline,
-    UniPCMultistepScheduler,
 )
+from oracles import BOUND, INTEGER_TIMES, PROMPT, SCHEDULERS, STEPS, by_diffusers, ours
 from pairs import pairs
 from tiny import DOWN_LAYER, MARGIN, build_sdxl, difference, margin, noise, quiet
 from torch import Tensor
@@ -38,27 +31,7 @@ from sagviz import CFG, PAG, SAG, Rescale
 from sagviz.diffusion.seeds import generator
 from sagviz.guidance import Guidance
 
-PROMPT = "a fox on a blue background"
-STEPS = 6
-BOUND = 1e-5
-INTEGER_TIMES: dict[
-    str, tuple[Any, dict[str, Any]]
-] = {  # the schedulers that diffusers' SAG accepts
-    "ddim": (DDIMScheduler, {}),
-    "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
-    "dpm++ 2m": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
-    "deis": (DEISMultistepScheduler, {}),
-    "unipc": (UniPCMultistepScheduler, {}),
-}
 SCALES = [(1.5, 0.0), (7.5, 0.0), (1.5, 0.75), (7.5, 1.0), (0.0, 1.0)]  # of CFG and SAG
-SCHEDULERS = {
-    **INTEGER_TIMES,
-    "dpm++ 2m karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
-    "euler": (EulerDiscreteScheduler, {}),
-    "lms": (LMSDiscreteScheduler, {}),
-    "heun": (HeunDiscreteScheduler, {}),
-    "kdpm2": (KDPM2DiscreteScheduler, {}),
-}
 
 
 @pytest.fixture(scope="module")
@@ -69,46 +42,6 @@ def sag_pipe(pipe: StableDiffusionPipeline) -> StableDiffusionSAGPipeline:
     )
     made.set_progress_bar_config(disable=True)
     return made
-
-
-def by_diffusers(
-    pipe: Any, scheduler: str, start: Tensor, prompt: str = PROMPT, **scales: Any
-) -> Tensor:
-    """The last latents of diffusers' pipeline."""
-    kind, options = SCHEDULERS[scheduler]
-    images, _, height, width = start.shape
-    own = pipe.scheduler
-    pipe.scheduler = kind.from_config(own.config, **options)
-    try:
-        return pipe(
-            prompt,
-            num_inference_steps=STEPS,
-            num_images_per_prompt=images,
-            latents=start,
-            height=2 * height,
-            width=2 * width,
-            output_type="latent",
-            **scales,
-        ).images
-    finally:
-        pipe.scheduler = own
-
-
-def ours(
-    model: sv.Model, scheduler: str, start: Tensor, guidance: Guidance | None, prompt: str = PROMPT
-) -> sv.Trace:
-    images, _, height, width = start.shape
-    return sv.trace(
-        model,
-        prompt,
-        steps=STEPS,
-        guidance=guidance,
-        scheduler=scheduler,
-        noise=start,
-        images=images,
-        size=(2 * height, 2 * width),
-        progress=False,
-    )
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from sagviz.attention.layers import find_layer, grid_of
 from sagviz.attention.projected import inputs_of, queries_and_keys
 from sagviz.errors import ArgumentError
 from sagviz.models import Model
+from sagviz.models.at_work import usual_defaults
 
 OPSET = 18
 
@@ -85,26 +86,32 @@ def exported(model: Model, layer: str) -> dict[str, bytes]:
     Raises:
         ArgumentError: the package onnxscript is missing.
     """
-    tokens, (channels, height, width) = model.max_tokens, model.latent_shape(model.default_size)
-    text = torch.zeros(1, tokens, model.network.config.cross_attention_dim)
-    latents, t = torch.zeros(1, channels, height, width), torch.full((1,), 500.0)
-    ids = torch.zeros(1, tokens, dtype=torch.int32)
-    return {
-        "text": _onnx(TextEncoder(model.text_encoder), {"ids": ids}, ["states"]),
-        "unet": _onnx(
-            Predictor(model, layer), {"x": latents, "t": t, "text": text}, ["eps", "attention"]
-        ),
-        "decoder": _onnx(Decoder(model.vae), {"latents": latents}, ["pixels"]),
-    }
+    with usual_defaults():
+        tokens, (channels, height, width) = model.max_tokens, model.latent_shape(model.default_size)
+        text = torch.zeros(1, tokens, model.network.config.cross_attention_dim)
+        latents, t = torch.zeros(1, channels, height, width), torch.full((1,), 500.0)
+        ids = torch.zeros(1, tokens, dtype=torch.int32)
+        return {
+            "text": _onnx(TextEncoder(model.text_encoder), {"ids": ids}, ["states"]),
+            "unet": _onnx(
+                Predictor(model, layer), {"x": latents, "t": t, "text": text}, ["eps", "attention"]
+            ),
+            "decoder": _onnx(Decoder(model.vae), {"latents": latents}, ["pixels"]),
+        }
 
 
 def _onnx(network: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) -> bytes:
     """A network of these inputs' shapes as an ONNX file."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
+    with (
+        warnings.catch_warnings(),
+        redirect_stdout(io.StringIO()),
+        torch.no_grad(),
+        _evaluated(network),
+    ):
         warnings.simplefilter("ignore")  # of torch's and onnxscript's own deprecations
         try:
             program = torch.onnx.export(
-                network.eval(),
+                network,
                 kwargs=dict(inputs),
                 input_names=list(inputs),
                 output_names=outputs,
@@ -118,6 +125,18 @@ def _onnx(network: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) 
             ) from error
     assert program is not None
     return _halved(program.model_proto)
+
+
+@contextmanager
+def _evaluated(network: nn.Module) -> Iterator[None]:
+    """Without dropout; each module's own mode is put back."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _halved(model: Any) -> bytes:

@@ -92,8 +92,12 @@ def surface(mode: str, rows: int, columns: int) -> Any:
     """A surface of the kind that works here, in its size on the page."""
     kind = PlainSurface if anywidget is None else Surface
     made = kind(
-        mode=mode, rows=rows, columns=columns, hint=HINTS[mode], painted="0" * (rows * columns)
+        mode=mode,
+        rows=rows,
+        columns=columns,
+        hint=HINTS[mode],
+        painted="0" * (rows * columns),
+        layout=W.Layout(width="260px", max_width="100%", margin="0"),
     )
-    made.layout = W.Layout(width="260px", max_width="100%", margin="0")
     made.add_class("sag-pointed")
     return made
