@@ -7,6 +7,8 @@
 # make site       README, course, how-tos and reference as pages in build/site, which need no network
 # make live       the live page, build/live.html: the miniature in one file that needs neither Python nor a network
 # make bench      how long things take, beside diffusers, bare passes and a bare picture
+# make faults     kills, full disks, damaged files, interrupts, shortages: what they leave, into docs/evidence.md
+# make hostile    20,000 examples of hostile input, a trace bit by bit, injected words: what is refused, likewise
 # make study      when guidance helps: a day of one core, goes on where it was stopped, writes the table of notebooks/study.ipynb
 # make render     the README's pictures and the notebooks' outputs, made again
 # make clean      removes what these made, virtual environments included
@@ -25,12 +27,13 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo lab live render study bench test test-fast test-colab lint api site chromium clean help
+.PHONY: demo lab live render study bench faults hostile test test-fast test-colab lint api site chromium clean help
 
 # Tests must neither reach for a hub nor for a display.
-test test-fast test-colab bench: export HF_HUB_OFFLINE := 1
-test test-fast test-colab bench: export TRANSFORMERS_OFFLINE := 1
-test test-fast test-colab bench: export MPLBACKEND := Agg
+OFFLINE := test test-fast test-colab bench faults hostile
+$(OFFLINE): export HF_HUB_OFFLINE := 1
+$(OFFLINE): export TRANSFORMERS_OFFLINE := 1
+$(OFFLINE): export MPLBACKEND := Agg
 
 apt = $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(1)
 # Debian's python3 comes without ensurepip, and venv needs it.
@@ -53,6 +56,15 @@ study: .venv/.report
 bench: export PYTHONPATH := tests
 bench: .venv/.dev chromium
 	for table in engine microscope browser; do $(BIN)/python -W ignore tests/benchmarks/$$table.py || exit 1; done
+
+faults hostile: export PYTHONPATH := tests
+faults: export SAGVIZ_MOMENTS := 50
+faults: .venv/.dev $(RUNTIME)
+	$(BIN)/python tests/proofs.py faults
+
+hostile: export SAGVIZ_EXAMPLES := 20000
+hostile: .venv/.dev chromium
+	$(BIN)/python tests/proofs.py hostile
 
 # A file's tests stay on one worker; the files that take long begin first (tests/conftest.py).
 pytest = $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
