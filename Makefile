@@ -125,5 +125,5 @@ help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 clean:
-	rm -rf .venv .venv-colab build dist .mypy_cache .pytest_cache .ruff_cache report.html report.ipynb
+	rm -rf .venv .venv-colab build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache report.html report.ipynb
 	find sagviz tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

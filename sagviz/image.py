@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sagviz.checks import shown
-from sagviz.errors import ArgumentError, first_sentence
+from sagviz.errors import ArgumentError, OutOfMemoryError, first_sentence, is_shortage
 
 # (H, W, 3 or 4) of NumPy, (3 or 4, H, W) of torch, or grey: 0..1 as floats, 0..255 as whole numbers
 PictureLike = Image.Image | NDArray[Any] | Tensor
@@ -41,6 +41,10 @@ def from_images(images: PictureLike | Sequence[PictureLike]) -> Tensor:
     try:
         pixels = [_pixels(image) for image in ([images] if one else list(images))]  # type: ignore[arg-type]
     except (TypeError, RuntimeError, OSError) as error:  # what it is, or what PIL cannot read
+        if is_shortage(error):
+            raise OutOfMemoryError(
+                f"no memory left for the picture {shown(images)}; give a smaller one, or fewer"
+            ) from error
         raise ArgumentError(
             f"image is {shown(images)}; give a picture of PIL, NumPy or torch, such as"
             " PIL.Image.open(path)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 
 
@@ -21,6 +22,8 @@ def forked(action: Callable[[], object]) -> int:
     try:
         action()
         status = 0
+    except BaseException:
+        traceback.print_exc(file=sys.__stderr__)  # a kernel has another
     finally:
         sys.stderr.flush()
         os._exit(status)

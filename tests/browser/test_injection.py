@@ -51,17 +51,19 @@ def of_report(trace: sv.Trace, folder: Path) -> Path:
     return html.write_page(folder / "report.html", content)
 
 
-def of_index(_: sv.Trace, folder: Path) -> Path:
-    """With a report that was made, whose notebook somebody changed, and rows that were refused."""
-    parameters = Parameters(prompt=EVIL, negative_prompt=EVIL, model=EVIL, scheduler=EVIL)
-    made = folder / f"{file_name(parameters)}.html"
-    picture = html.img(b"\x89PNG", EVIL)
-    output = nbformat.v4.new_output(
-        "display_data", {"text/html": picture.replace("base64,", "base64,x")}
-    )
-    cell = nbformat.v4.new_code_cell("", outputs=[output])
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), made.with_suffix(".ipynb"))
-    return write_index(folder, [Job(1, parameters, made), Job(2, error=EVIL)])
+def of_index(trace: sv.Trace, folder: Path) -> Path:
+    """A report that was made, one whose notebook somebody broke, and a row that was refused."""
+    jobs = [Job(3, error=EVIL)]
+    for row, picture in ((1, trace.pictures[0]), (2, trace.pictures[0][:20])):
+        parameters = Parameters(prompt=EVIL, negative_prompt=EVIL, model=EVIL, seed=row)
+        page_ = folder / f"{file_name(parameters)}.html"
+        rich = {"text/html": html.img(picture, EVIL)}
+        cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", rich)])
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), page_.with_suffix(".ipynb"))
+        jobs.append(Job(row, parameters, page_))
+    path = write_index(folder, jobs)
+    assert path.read_text().count("<img") == 1
+    return path
 
 
 def of_sweep(trace: sv.Trace, folder: Path) -> Path:

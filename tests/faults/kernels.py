@@ -4,6 +4,7 @@ imports torch for ten seconds.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from functools import partial
@@ -23,6 +24,7 @@ class Forked:
         assert tuple(command[1:3]) == STARTS, command
         self.returncode: int | None = None
         self.pid = forked(partial(serve, command[3:], env))
+        os.setpgid(self.pid, self.pid)  # which is killed as a whole, and is not ours
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -36,7 +38,8 @@ class Forked:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -49,11 +52,10 @@ def serve(arguments: list[str], env: dict[str, str]) -> None:
     """Be a kernel."""
     from ipykernel.kernelapp import IPKernelApp
 
-    os.setsid()
     os.environ.update(env)
-    # by this the kernel sees that who started it was killed, and ends
-    os.environ["JPY_PARENT_PID"] = str(os.getppid())
-    IPKernelApp.launch_instance(argv=arguments)
+    asyncio.set_event_loop(asyncio.new_event_loop())  # in place of the parent's, which runs there
+    # by its parent the kernel sees that who started it was killed, and ends
+    IPKernelApp.launch_instance(argv=[*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])
 
 
 def fork_them() -> None:

@@ -29,7 +29,7 @@ PHASES: dict[str, tuple[str, int]] = {
     "the passes begin": ("sagviz.sampling.unet_calls.UNetCalls.complete", 1),
     "first pass": ("sagviz.models.base.Model.predict", 2),
     "second pass": ("sagviz.models.base.Model.predict", 3),
-    "the second pass is asked for": ("sagviz.guidance.SAG.request", 2),
+    "the second pass is asked for": ("sagviz.guidance.SAG.request", 1),
     "the guidance is added": ("sagviz.guidance.SAG.in_noise", 1),
     "the scheduler's step": ("sagviz.sampling.lockstep.advance", 1),
     "the record is copied": ("sagviz.sampling.lockstep.to_host", 1),

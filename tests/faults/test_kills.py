@@ -14,7 +14,7 @@ import pytest
 from effort import LONG, MOMENTS
 from sources import ROOT
 
-NAMES = ["trace save", "sweep", "vote", *["batch report", "live export"] * LONG]
+NAMES = ["trace save", "vote", *["sweep", "batch report", "live export"] * LONG]
 TESTS = ROOT / "tests"
 Told = dict[str, dict[str, Any]]
 

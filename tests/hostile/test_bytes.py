@@ -28,7 +28,7 @@ BITS = 1 if EXAMPLES == USUAL_EXAMPLES else 8  # of each byte that are flipped
 def content(model: sv.Model) -> bytes:
     """A small file with all kinds of parts."""
     guidance = sv.CFG(3.0) + sv.SAG(1.0)
-    trace = sv.trace(model, "a fox", steps=1, guidance=guidance, size=(8, 8), progress=False)
+    trace = sv.trace(model, "a fox", steps=1, guidance=guidance, size=(16, 16), progress=False)
     return trace.to_bytes()
 
 

@@ -25,7 +25,7 @@ HOSTILE = {
     "negative_prompt": texts | junk,
     "scheduler": st.sampled_from(["ddim", "pndm", "heun", "euler", "nope", {}, {"class": "x"}])
     | junk,
-    "size": st.tuples(numbers, numbers) | st.sampled_from([(10**7, 10**7), (32, 10**6)]) | junk,
+    "size": st.tuples(numbers, numbers) | st.just((10**7, 10**7)) | junk,
     "timesteps": st.lists(st.integers(-1, 1001), max_size=2) | junk,
     "keep": st.lists(st.integers(-1, 2), max_size=2) | junk,
 }
@@ -39,7 +39,7 @@ def test_trace_works_or_says_why_not(model: sv.Model, given: dict[str, Any]) -> 
     made = attempt(lambda: sv.trace(model, **given))
     if made is not None:
         settings = made.settings
-        assert made.latents.isfinite().all()
+        assert not len(made) or made.latents.isfinite().all()
         assert len(made.images) == settings.images
         assert {picture.size[::-1] for picture in made.images} == {settings.size}
         if isinstance(given["prompt"], str):
@@ -75,7 +75,7 @@ def test_a_curve_is_refused_or_finite(shape: Any, values: list[Any]) -> None:
 
 @pytest.fixture(scope="module")
 def trace(model: sv.Model) -> sv.Trace:
-    return sv.trace(model, "a fox", **{**USUAL, "prompt": "a fox", "steps": 2})
+    return sv.trace(model, **{**USUAL, "steps": 2})
 
 
 LOOKS: dict[str, tuple[str, ...]] = {  # functions about a step, and their arguments
@@ -110,7 +110,7 @@ def test_a_picture_or_mask_is_refused_or_what_it_says(picture: Any) -> None:
 
 @hostile(0.02, source=texts | junk)
 def test_a_model_that_is_none_is_refused(source: Any) -> None:
-    if source not in (None, ""):
+    if source is not None and not (isinstance(source, str) and not source):
         assert attempt(lambda: sv.load(source)) is None
 
 

@@ -40,7 +40,10 @@ def recorded(trace: sv.Trace) -> dict[str, Any]:
 
 
 MADE = sv.trace(sv.load(), "a fox", steps=1, guidance=BOTH, progress=False)
-SETTINGS = MADE.settings.to_json()
+SETTINGS = json.loads(json.dumps(MADE.settings.to_json()))
+
+
+PLAN = json.loads(json.dumps(begin(sv.load(), "a fox", seeds=[0, 1], steps=1).plan.to_json()))
 
 
 @contextmanager
@@ -114,7 +117,7 @@ def _flipped(place: int, byte: int) -> bytes:
 
 @hostile(
     0.03,
-    noted=changed(begin(sv.load(), "a fox", seeds=[0, 1], steps=1).plan.to_json()),
+    noted=changed(PLAN),
     failed=BYTES | json_values.map(lambda value: json.dumps(value).encode()),
 )
 def test_a_store_of_another_hand_is_refused_or_shown(

@@ -17,7 +17,7 @@ from hypothesis.strategies import SearchStrategy
 
 from sagviz.errors import SagvizError
 
-LONGEST = 3000  # letters of a sentence, of which our own are a few hundred
+LONGEST = 1600  # letters of a sentence, of which our own are a few hundred
 PATIENCE = timedelta(seconds=30)  # more is a hang
 tried = Counter[str]()  # examples by the names of their tests
 Test = Callable[..., None]

@@ -29,7 +29,9 @@ LOADS = {"torch.load": "weights_only=True", "np.load": "", "numpy.load": ""}
 
 def faults(source: str, pickles: bool = False) -> list[str]:
     """What of a file may run what it reads."""
-    found = [] if pickles else [name for name in imports(source) if name in PICKLERS]
+    found = (
+        [] if pickles else [name for name in imports(source) if name.partition(".")[0] in PICKLERS]
+    )
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
             name, words = ast.unparse(node.func), [ast.unparse(each) for each in node.keywords]
