@@ -188,5 +188,5 @@ def _checksum(tensors: Mapping[str, Tensor], meta: str) -> str:
         tensor = tensors[name]
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
         # as bytes, because NumPy does not have all formats
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -21,7 +21,7 @@ from sagviz.errors import TraceError
 from sagviz.records.trace_file import FORMAT
 
 MOST = 64 * 2**20  # bytes that a hostile file may be given
-BITS = 1 if EXAMPLES == USUAL_EXAMPLES else 8  # of each byte that are flipped
+BITS = 1 if EXAMPLES == USUAL_EXAMPLES else 3  # of each byte that are flipped
 
 
 @pytest.fixture(scope="module")

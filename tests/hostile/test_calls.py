@@ -33,7 +33,7 @@ KINDS = [kind for kind in Term.kinds.values() if kind.__module__.startswith("sag
 NAMESPACE = {**vars(guidance), **{each.__name__: each for each in KINDS}}
 
 
-@hostile(0.2, given=with_some(USUAL, HOSTILE))
+@hostile(0.06, given=with_some(USUAL, HOSTILE))
 def test_trace_works_or_says_why_not(model: sv.Model, given: dict[str, Any]) -> None:
     """What it makes is what was asked for: so many finite pictures of that size."""
     made = attempt(lambda: sv.trace(model, **given))
@@ -49,7 +49,7 @@ def test_trace_works_or_says_why_not(model: sv.Model, given: dict[str, Any]) -> 
         assert again.settings == settings
 
 
-@hostile(0.1, kind=st.sampled_from(KINDS), data=st.data())
+@hostile(0.13, kind=st.sampled_from(KINDS), data=st.data())
 def test_a_term_is_refused_or_survives_its_file_and_its_code(
     kind: type[Term], data: st.DataObject
 ) -> None:
@@ -59,11 +59,11 @@ def test_a_term_is_refused_or_survives_its_file_and_its_code(
     if term is not None:
         total = Guidance((term,))
         assert Guidance.from_json(json.loads(json.dumps(total.to_json()))) == total
-        assert eval(repr(term), {**NAMESPACE, "schedule": sv.schedule}) == term
+        assert repr(eval(repr(term), {**NAMESPACE, "schedule": sv.schedule})) == repr(term)
 
 
 @hostile(
-    0.04,
+    0.1,
     shape=st.sampled_from(["linear", "cosine", "steps"]) | junk,
     values=st.lists(numbers | junk, max_size=3),
 )
@@ -86,7 +86,7 @@ LOOKS: dict[str, tuple[str, ...]] = {  # functions about a step, and their argum
 }
 
 
-@hostile(0.08, name=st.sampled_from(sorted(LOOKS)), data=st.data())
+@hostile(0.04, name=st.sampled_from(sorted(LOOKS)), data=st.data())
 def test_a_look_at_a_step_works_or_says_why_not(
     model: sv.Model, trace: sv.Trace, name: str, data: st.DataObject
 ) -> None:
@@ -100,7 +100,7 @@ def test_a_look_at_a_step_works_or_says_why_not(
     attempt(lambda: function(model, trace, **drawn))
 
 
-@hostile(0.04, picture=junk | st.sampled_from([torch.zeros(3, 8, 8), torch.full((3, 4, 4), 2.0)]))
+@hostile(0.06, picture=junk | st.sampled_from([torch.zeros(3, 8, 8), torch.full((3, 4, 4), 2.0)]))
 def test_a_picture_or_mask_is_refused_or_what_it_says(picture: Any) -> None:
     made = attempt(lambda: as_image(picture))
     assert made is None or made.size[0] > 0
@@ -115,7 +115,7 @@ def test_a_model_that_is_none_is_refused(source: Any) -> None:
 
 
 @hostile(
-    0.04,
+    0.02,
     given=with_some(
         {"prompts": "a fox", "seeds": [0], "steps": 1},
         {

@@ -61,7 +61,7 @@ def meta(noted: Any) -> Iterator[None]:
         trace_file.json = usual  # type: ignore[attr-defined]
 
 
-@hostile(0.12, noted=changed(recorded(MADE)))
+@hostile(0.1, noted=changed(recorded(MADE)))
 def test_a_trace_of_another_hand_is_refused_or_shown(noted: Any) -> None:
     """Its checksum fits what it says."""
     with meta(noted):
@@ -74,7 +74,7 @@ def test_a_trace_of_another_hand_is_refused_or_shown(noted: Any) -> None:
         assert attempt(lambda: sv.Trace.from_bytes(found.to_bytes())) is not None
 
 
-@hostile(0.06, noted=changed(SETTINGS))
+@hostile(0.04, noted=changed(SETTINGS))
 def test_a_picture_of_another_hand_is_refused_or_fills_the_form(
     playground: Playground, noted: Any
 ) -> None:
@@ -96,7 +96,7 @@ def playground() -> Iterator[Playground]:
 
 
 @hostile(
-    0.04,
+    0.08,
     content=BYTES
     | st.builds(
         lambda place, byte: _flipped(place, byte), st.integers(0, 2000), st.integers(1, 255)
@@ -116,7 +116,7 @@ def _flipped(place: int, byte: int) -> bytes:
 
 
 @hostile(
-    0.03,
+    0.05,
     noted=changed(PLAN),
     failed=BYTES | json_values.map(lambda value: json.dumps(value).encode()),
 )
@@ -156,7 +156,7 @@ VOTES = json.loads(
 )
 
 
-@hostile(0.04, noted=changed(VOTES))
+@hostile(0.08, noted=changed(VOTES))
 def test_votes_of_another_hand_are_refused_or_counted(
     noted: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -173,7 +173,7 @@ COLUMNS = st.lists(
 )
 
 
-@hostile(0.04, content=BYTES | texts.map(str.encode) | st.text().map(str.encode))
+@hostile(0.09, content=BYTES | texts.map(str.encode) | st.text().map(str.encode))
 def test_a_table_that_is_none_is_refused_or_its_rows_are(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -181,7 +181,7 @@ def test_a_table_that_is_none_is_refused_or_its_rows_are(
 
 
 @hostile(
-    0.06,
+    0.09,
     names=COLUMNS,
     cells=st.lists(texts, min_size=3, max_size=3),
     dialect=st.sampled_from([",", ";", "\t"]),
@@ -214,7 +214,7 @@ def _read(content: bytes, folders: pytest.TempPathFactory) -> list[Any]:
 
 
 @hostile(
-    0.04,
+    0.1,
     given=st.dictionaries(st.sampled_from(sorted(asdict(Parameters()))), json_values, max_size=3),
 )
 def test_a_reports_parameters_are_refused_or_reach_its_notebook(given: dict[str, Any]) -> None:
