@@ -9,7 +9,9 @@
 # make bench      how long things take, beside diffusers, a peer, bare passes and a bare picture; TABLES=start is one table
 # make parity     how far our latents are from those of diffusers' own pipelines
 # make residue    what stays behind 300 runs of each kind, and behind calls that are broken off
-# make evidence   these three, `make faults` and `make hostile`: all of docs/evidence.md, for hours
+# make faults     kills, full disks, damaged files, interrupts, shortages: what they leave
+# make hostile    20,000 examples of hostile input, a trace bit by bit, injected words: what is refused
+# make evidence   these five: all of docs/evidence.md, for hours
 # make study      when guidance helps: a day of one core, goes on where it was stopped, writes the table of notebooks/study.ipynb
 # make render     the README's pictures and the notebooks' outputs, made again
 # make clean      removes what these made, virtual environments included
@@ -29,12 +31,13 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo lab live render study bench parity residue evidence test test-fast test-colab lint api site chromium clean help
+.PHONY: demo lab live render study bench parity residue faults hostile evidence test test-fast test-colab lint api site chromium clean help
 
 # Tests must neither reach for a hub nor for a display.
-test test-fast test-colab bench parity residue: export HF_HUB_OFFLINE := 1
-test test-fast test-colab bench parity residue: export TRANSFORMERS_OFFLINE := 1
-test test-fast test-colab bench parity residue: export MPLBACKEND := Agg
+OFFLINE := test test-fast test-colab bench parity residue faults hostile
+$(OFFLINE): export HF_HUB_OFFLINE := 1
+$(OFFLINE): export TRANSFORMERS_OFFLINE := 1
+$(OFFLINE): export MPLBACKEND := Agg
 
 apt = $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(1)
 # Debian's python3 comes without ensurepip, and venv needs it.
@@ -69,6 +72,15 @@ evidence:
 # The peer's torchvision is bound to another build of torch, and capture does not use it.
 $(PEER): | .venv/.dev
 	$(BIN)/pip install -q --no-deps --target $@ attention-map-diffusers==1.0.0
+
+faults hostile: export PYTHONPATH := tests
+faults: export SAGVIZ_MOMENTS := 50
+faults: .venv/.dev $(RUNTIME)
+	$(BIN)/python tests/proofs.py faults
+
+hostile: export SAGVIZ_EXAMPLES := 20000
+hostile: .venv/.dev chromium
+	$(BIN)/python tests/proofs.py hostile
 
 # A file's tests stay on one worker; the files that take long begin first (tests/conftest.py).
 pytest = $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -129,5 +141,5 @@ help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 clean:
-	rm -rf .venv .venv-colab build dist .mypy_cache .pytest_cache .ruff_cache report.html report.ipynb
+	rm -rf .venv .venv-colab build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache report.html report.ipynb
 	find sagviz tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -10,6 +10,16 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+LONGEST = 1500  # letters of a sentence
+SHORTAGES = (  # where torch has no class for it, or an older one
+    "DefaultCPUAllocator",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
+
 
 class SagvizError(Exception):
     """Root of everything that sagviz raises on purpose.
@@ -22,6 +32,13 @@ class SagvizError(Exception):
         ...     print(error)
         steps is 0; give a whole number from 1 to 999
     """
+
+    def __str__(self) -> str:
+        """On one line, and without the middle where that is long: what was given may be an array,
+        or a book.
+        """
+        line, half = " ".join(super().__str__().split()), LONGEST // 2
+        return line if len(line) <= LONGEST else f"{line[:half]} … {line[-half:]}"
 
 
 class ArgumentError(SagvizError, ValueError):
@@ -83,14 +100,28 @@ class Interrupted(Unfinished, KeyboardInterrupt):
     """Ctrl-C, or a notebook's stop button, during a run or a sweep."""
 
 
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error of torch or of Python says that there was no memory."""
+    if isinstance(error, MemoryError):
+        return True
+    of_torch = type(error).__name__ == "OutOfMemoryError"  # whose import takes seconds
+    signs = of_torch or any(sign in str(error) for sign in SHORTAGES)
+    return isinstance(error, RuntimeError) and signs
+
+
 def stopped(error: BaseException, what: str) -> BaseException:
     """The error to raise for one that stopped a run or a sweep: ours stay, Ctrl-C is `Interrupted`,
-    anything else a `RunError`.
+    a shortage an `OutOfMemoryError`, anything else a `RunError`.
     """
     if isinstance(error, SagvizError | Unfinished):
         return error
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(*error.args)
+    if is_shortage(error):
+        return OutOfMemoryError(
+            f"{what} stopped: no memory left ({first_sentence(error)}); lower images=, size= or the"
+            " number of steps that keep= keeps, or batch= of a sweep"
+        )
     said = " ".join(str(error).split())
     return RunError(f"{what} stopped: {type(error).__name__}: {said}")
 

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sagviz.checks import shown
-from sagviz.errors import ArgumentError
+from sagviz.errors import ArgumentError, OutOfMemoryError, first_sentence, is_shortage
 
 # (H, W, 3 or 4) of NumPy, (3 or 4, H, W) of torch, or grey: 0..1 as floats, 0..255 as whole numbers
 PictureLike = Image.Image | NDArray[Any] | Tensor
@@ -41,6 +41,10 @@ def from_images(images: PictureLike | Sequence[PictureLike]) -> Tensor:
     try:
         pixels = [_pixels(image) for image in ([images] if one else list(images))]  # type: ignore[arg-type]
     except (TypeError, RuntimeError, OSError) as error:  # what it is, or what PIL cannot read
+        if is_shortage(error):
+            raise OutOfMemoryError(
+                f"no memory left for the picture {shown(images)}; give a smaller one, or fewer"
+            ) from error
         raise ArgumentError(
             f"image is {shown(images)}; give a picture of PIL, NumPy or torch, such as"
             " PIL.Image.open(path)"
@@ -181,21 +185,28 @@ def from_file(file: Path | BinaryIO, name: str = "") -> Image.Image:
     Raises:
         ArgumentError: it cannot be read as one.
     """
-    try:
-        picture = Image.open(file)
-        picture.load()
-        return ImageOps.exif_transpose(picture)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's kinds
-        raise ArgumentError(
-            f"{name or file} cannot be read as a picture ({error}); give a PNG, JPEG or WebP"
-        ) from error
+    return ImageOps.exif_transpose(_decoded(file, name or str(file)))
 
 
 def from_png(content: bytes) -> Image.Image:
-    """The picture in PNG bytes."""
-    image = Image.open(io.BytesIO(content))
-    image.load()
-    return image
+    """The picture in PNG bytes.
+
+    Raises:
+        ArgumentError: they are none.
+    """
+    return _decoded(io.BytesIO(content), "this picture", ["PNG"])
+
+
+def _decoded(file: Path | BinaryIO, name: str, formats: list[str] | None = None) -> Image.Image:
+    try:
+        picture = Image.open(file, formats=formats)
+        picture.load()
+    except Exception as error:  # each of Pillow's decoders has its own kinds for damaged bytes
+        raise ArgumentError(
+            f"{name} cannot be read as a picture ({first_sentence(error)}); give a PNG, JPEG or"
+            " WebP"
+        ) from error
+    return picture
 
 
 def png_texts(start: bytes) -> dict[str, str]:
@@ -205,11 +216,20 @@ def png_texts(start: bytes) -> dict[str, str]:
     Raises:
         ValueError: it is no PNG, the texts are damaged, or `start` ends before they do.
     """
+    found = png_start(start).info.items()
+    return {str(name): text for name, text in found if isinstance(text, str)}
+
+
+def png_start(start: bytes) -> Image.Image:
+    """A PNG's size and texts, from its beginning; its pixels are not read.
+
+    Raises:
+        ValueError: it is no PNG, the texts are damaged, or `start` ends before they do.
+    """
     try:
-        info = Image.open(io.BytesIO(start), formats=["PNG"]).info
-    except (OSError, SyntaxError) as error:  # Pillow's kinds for a file that it cannot read
+        return Image.open(io.BytesIO(start), formats=["PNG"])
+    except Exception as error:  # Pillow's kinds for what it cannot read, or finds too large
         raise ValueError(f"not the beginning of a PNG ({error})") from error
-    return {str(name): text for name, text in info.items() if isinstance(text, str)}
 
 
 def fit_latent_rgb(latents: Tensor, images: list[Image.Image]) -> Tensor:

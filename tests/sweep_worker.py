@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from forks import finished, forked
 
 import sagviz as sv
 from sagviz import CFG, SAG
@@ -29,25 +30,6 @@ AXES: dict[str, Any] = {
     "guidance": [None, CFG(1.0), CFG(3.0), CFG(3.0) + SAG(1.0)],
 }  # 200 cells
 KILLS = 20
-
-
-def forked(action: Callable[[], object]) -> int:
-    """Start a child that does this and ends."""
-    child = os.fork()
-    if child:
-        return child
-    status = 1
-    try:
-        action()
-        status = 0
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def finished(child: int) -> int:
-    """Its exit status; minus the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def killed_at_random(work: Callable[[], object], store: Path, rng: random.Random) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from sagviz.attention.blocks import blocks_of
 from sagviz.attention.compiled import plain
+from sagviz.checks import check_kind
 from sagviz.errors import ArgumentError
 
 
@@ -71,6 +72,7 @@ def self_attentions(network: nn.Module) -> list[str]:
 
 def path_of(network: nn.Module, layer: str) -> str:
     """The dotted path of a layer: of "mid" the first in the middle block, which the paper reads."""
+    check_kind("layer", layer, str, "'mid', or a layer's dotted path")
     if layer != "mid":
         return layer
     mid = middle_block(network)

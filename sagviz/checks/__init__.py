@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
@@ -12,6 +13,7 @@ from typing import Any, TypeGuard, TypeVar, cast
 
 from sagviz.errors import ArgumentError
 
+MAX_FLOAT = sys.float_info.max
 MAX_STEPS = 999  # a schedule of 1,000 training steps has no more
 SHOWN = 80  # letters of a value in an error
 MAX_SEED = 2**63 - 4097  # torch takes 63 bits, and image i of up to 4096 has seed + i
@@ -73,9 +75,10 @@ def check_number(
 ) -> float:
     """The number, of NumPy or torch as well; what is none between `low` and `high` is refused."""
     number = plain(value)
-    if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
+    if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
         raise ArgumentError(f"{name} is {value!r}; give a number")
-    if not low <= number <= high or (finite and math.isinf(number)):
+    infinite = abs(number) > MAX_FLOAT  # a whole number as well, where no float is so large
+    if not low <= number <= high or (infinite and (finite or isinstance(number, int))):
         bounded = math.isfinite(low) or math.isfinite(high)
         span = f"from {_written(low)} to {_written(high)}" if bounded else "that is finite"
         raise ArgumentError(f"{name} is {number!r}; give a number {span}")

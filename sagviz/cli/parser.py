@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from sagviz.checks import meant
+from sagviz.checks import SHOWN, meant, shortened
 from sagviz.cli import app, estimate, generate, report, show, sweep, votes
 
 COMMANDS = (generate, report, sweep, show, estimate, app, votes)
@@ -36,7 +36,7 @@ def unknown(arguments: argparse.Namespace, left: Sequence[str]) -> str:
     """The sentence about words of a command line that no flag takes: what the first flag among them
     is called here, or that a text needs quotes.
     """
-    words = f"unrecognized arguments: {' '.join(left)}"
+    words = f"unrecognized arguments: {shortened(' '.join(left), SHOWN)}"
     flag = next((each for each in left if each.startswith("--")), None)
     if flag is None:
         return f"{words}; put a text of several words in quotes"

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sagviz.checks import check_kind
 from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.diffusion.precision import exact
 from sagviz.errors import ArgumentError
@@ -47,6 +48,10 @@ class CG(Term):
     scale_help: ClassVar[str] = "0 is off, 1 is Bayes' rule"
 
     label: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_kind("label", self.label, str, "a word that the classifier knows, such as 'fox'")
 
     @property
     def keeps(self) -> tuple[str, ...]:

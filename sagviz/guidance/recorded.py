@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from sagviz.checks import check_fields
+from sagviz.checks import check_fields, shown
 from sagviz.errors import ArgumentError
 
 Kind = TypeVar("Kind")
@@ -25,4 +25,10 @@ def made(kinds: Mapping[str, type[Kind]], content: Any) -> Kind:
             f" made; known are {', '.join(kinds)}"
         )
     check_fields(f"the guidance term {name!r}", own, kinds[name])
-    return kinds[name](**own)
+    try:
+        return kinds[name](**own)
+    except (TypeError, AttributeError, KeyError) as error:  # of a value of another kind
+        raise ArgumentError(
+            f"the guidance term {name!r} cannot be made of {shown(own)} ({error}); give a file that"
+            " sagviz wrote"
+        ) from error

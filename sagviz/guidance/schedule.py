@@ -108,6 +108,8 @@ def schedule(shape: str | Collection[float] | Callable[[float], float], *values:
         return Schedule("linear", tuple(samples))
     if isinstance(shape, str):
         return Schedule(shape, tuple(map(plain, values)))
+    if not isinstance(shape, Collection) or getattr(shape, "shape", None) == ():
+        raise ArgumentError(f"the schedule is {shown(shape)}; give a shape, such as {EXAMPLE}")
     return Schedule("steps", tuple(map(plain, shape)))
 
 

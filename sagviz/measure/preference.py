@@ -161,13 +161,13 @@ class Votes:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
-            first, second = content["names"]
+            first, second = map(_text, content["names"])
             pairs = check_whole("pairs", content["pairs"], 1, 10**6)
             seed = check_whole("seed", content["seed"], 0, MAX_SEED)
-            votes = cls((first, second), content["fingerprint"], pairs, seed)
+            votes = cls((first, second), _text(content["fingerprint"]), pairs, seed)
             for vote in content["given"]:
                 votes = votes.add(vote)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ArgumentError(
                 f"{path} cannot be read as votes; give another path, or move that file away"
             ) from error
@@ -193,6 +193,12 @@ class Votes:
     def same_pairs(self, other: Votes) -> bool:
         """Whether both are votes on the same pictures under the same names."""
         return (self.names, self.fingerprint) == (other.names, other.fingerprint)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def fingerprint(pairs: Sequence[Sequence[Image]]) -> str:

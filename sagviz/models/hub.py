@@ -26,6 +26,7 @@ WEIGHTS = re.compile(
     r"\.(safetensors|bin)"
 )
 FP16 = ", or give variant='fp16' if it has no other weights"
+PICKLED = "; where it has pickled weights alone, give the pipeline of diffusers that opened them"
 WITHOUT_WEIGHTS = ("tokenizer", "scheduler")  # begins the names of such parts
 # what the libraries raise where a file is missing, damaged or of another version
 UNREADABLE = (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError)
@@ -61,9 +62,11 @@ def read_parts(
                 where = {"subfolder": part, "local_files_only": local, **options}
                 if not part.startswith(WITHOUT_WEIGHTS) and weights:
                     where["variant"] = variant or _only_variant(Path(folder) / part)
+                    where["use_safetensors"] = True  # a pickle may run code
                 parts[part] = _read_part(read, folder, part, dtype, where, weights)
             except UNREADABLE as error:
                 hint = "" if variant or os.path.isdir(folder) else FP16
+                hint += PICKLED if ".safetensors" in str(error) else ""
                 raise ModelError(
                     f"the {part} of {folder} cannot be read ({first_sentence(error)}); check or"
                     f" fetch it again{hint}"

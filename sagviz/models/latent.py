@@ -13,7 +13,7 @@ from sagviz import image
 from sagviz.diffusion.seeds import generator, normal
 from sagviz.models.base import Model
 from sagviz.models.memory import WORKSPACES
-from sagviz.models.oom import explained, too_much_to_decode
+from sagviz.models.oom import explained, too_much_to_decode, too_much_to_encode
 from sagviz.models.twin import twin_bytes
 from sagviz.models.vae import decoded, encoded, is_upcast
 
@@ -50,7 +50,7 @@ class LatentModel(Model):
     def encode_pixels(
         self, pixels: Tensor, drawn_by: Sequence[torch.Generator] | None = None
     ) -> Tensor:
-        with self.at_work(), torch.no_grad():
+        with self.at_work(), torch.no_grad(), explained(lambda: too_much_to_encode(self, pixels)):
             latents = encoded(self.vae, pixels, drawn_by)
         spread, offset = self._spread
         return (latents - offset) * self.vae.config.scaling_factor / spread
@@ -59,8 +59,8 @@ class LatentModel(Model):
         spread, offset = (
             part.to(latents.device) if isinstance(part, Tensor) else part for part in self._spread
         )
-        unscaled = latents.float() * spread / self.vae.config.scaling_factor + offset
         with self.at_work(), torch.no_grad(), explained(lambda: too_much_to_decode(self, latents)):
+            unscaled = latents.float() * spread / self.vae.config.scaling_factor + offset
             return image.to_images(decoded(self.vae, unscaled))
 
     @property

@@ -13,19 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from sagviz.checks import format_bytes, format_dtype
-from sagviz.errors import OutOfMemoryError, SagvizError
+from sagviz.errors import OutOfMemoryError, SagvizError, is_shortage
 from sagviz.models.memory import weight_bytes
 from sagviz.models.offload import is_offloaded
 from sagviz.models.unfit import network_word
-
-SIGNS = (  # where torch has no class for it, or an older one
-    "DefaultCPUAllocator",
-    "CUDA out of memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "MPS backend out of memory",
-)
 
 
 class InMemory(Protocol):
@@ -42,13 +33,6 @@ class InMemory(Protocol):
     @property
     def networks(self) -> Mapping[str, nn.Module]: ...
     def network_bytes(self, rows: int, latent: tuple[int, int, int]) -> int: ...
-
-
-def is_shortage(error: BaseException) -> bool:
-    """Whether an error of torch or of Python says that there was no memory."""
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
 def free_memory(error: BaseException) -> None:
@@ -97,6 +81,20 @@ def too_much_to_decode(model: InMemory, latents: Tensor) -> str:
         f"no memory left on {model.device} to decode a picture of {height} x {width} latent cells,"
         f" in tiles either; {advice(model)}, and model.decode(trace.latents) tries again"
     )
+
+
+def too_much_to_encode(model: InMemory, pixels: Tensor) -> str:
+    """The sentence for a picture that could not be encoded."""
+    height, width = pixels.shape[2:]
+    return (
+        f"no memory left on {model.device} to encode a picture of {height} x {width} pixels;"
+        f" {advice(model)}"
+    )
+
+
+def too_much_between(model: InMemory) -> str:
+    """The sentence for a step that found no memory outside of the network's calls."""
+    return f"no memory left beside a {network_word(model.NETWORK)} call; {advice(model)}"
 
 
 def advice(model: InMemory) -> str:

@@ -17,10 +17,10 @@ from torch import Tensor
 from sagviz.checks import format_dtype
 from sagviz.diffusion.precision import exact
 from sagviz.diffusion.seeds import normal
-from sagviz.errors import NotFiniteError, warn
+from sagviz.errors import NotFiniteError, is_shortage, warn
 from sagviz.models.memory import has_tiles, in_tiles, pixels_per_cell
 from sagviz.models.offload import execution_device
-from sagviz.models.oom import free_memory, is_shortage
+from sagviz.models.oom import free_memory
 from sagviz.models.twin import twin
 
 # pixels of the largest picture that is decoded in one piece, where there is memory: 2048 x 1024

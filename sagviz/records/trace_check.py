@@ -12,7 +12,7 @@ from torch import Tensor
 from sagviz.checks import check_number, check_whole
 from sagviz.diffusion.noise_level import FLOW, PREDICTIONS
 from sagviz.errors import ArgumentError
-from sagviz.image import png_texts
+from sagviz.image import png_start
 from sagviz.records.settings import Settings
 from sagviz.records.step import LATENTS, Step
 
@@ -39,7 +39,9 @@ def check_parts(
     if len(pictures) not in (0, settings.images):
         raise ArgumentError(f"it has {len(pictures)} pictures of {settings.images} images")
     for picture in pictures:
-        png_texts(picture)
+        width, height = png_start(picture).size
+        if (height, width) != settings.size:
+            raise ArgumentError(f"it has a picture of {height} x {width} pixels")
     colours = None if latent_rgb is None else tuple(latent_rgb.shape)
     if colours is not None and (len(colours), colours[-1]) != (2, 3):
         raise ArgumentError(f"its colours for latents have the shape {colours}")

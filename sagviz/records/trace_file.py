@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sagviz.attention.captured import Captured
 from sagviz.attention.read import KINDS
+from sagviz.checks import shown
 from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import expanded
@@ -26,7 +27,7 @@ from sagviz.records.trace_check import check_parts
 
 # what Python raises where something else stands than what was written, or thousandfold nested
 UNREADABLE = (TypeError, KeyError, ValueError, AttributeError, IndexError, RecursionError)
-FORMAT = "sagviz-trace-3"
+FORMAT = "sagviz-trace-4"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ def from_bytes(content: bytes, name: str) -> Content:
         raise TraceError(
             f"{name} cannot be read as a trace ({error}); give what Trace.to_bytes gave"
         ) from error
-    return _checked(tensors, header.get("__metadata__", {}), name)
+    return _checked(tensors, header.get("__metadata__") or {}, name)
 
 
 def _checked(tensors: dict[str, Tensor], notes: Mapping[str, str], name: str) -> Content:
@@ -103,23 +104,24 @@ def _checked(tensors: dict[str, Tensor], notes: Mapping[str, str], name: str) ->
         ) from error
 
 
-def _pack(content: Content) -> tuple[dict[str, Tensor], str]:
-    """Tensors by name and the rest as JSON. A step's x_next is left out where it is the next step's
-    x_t.
-    """
+def _tensors(content: Content) -> dict[str, Tensor]:
+    """All tensors by name. A step's x_next is left out where it is the next step's x_t."""
     tensors: dict[str, Tensor] = {}
     steps = content.steps
     for position, step in enumerate(steps):
         follows = position + 1 < len(steps) and steps[position + 1].index == step.index + 1
         for name, value in step.tensors.items():
             if not (name == "x_next" and follows):
-                # A copy: the fields of a step share memory, which safetensors refuses.
-                tensors[f"{position}.{name}"] = value.clone().contiguous()
+                tensors[f"{position}.{name}"] = value
     for number, picture in enumerate(content.pictures):
         tensors[f"picture.{number}"] = torch.frombuffer(bytearray(picture), dtype=torch.uint8)
     if content.latent_rgb is not None:
         tensors["latent_rgb"] = content.latent_rgb
-    tensors |= {f"input.{name}": value.contiguous() for name, value in content.inputs.items()}
+    return tensors | {f"input.{name}": value for name, value in content.inputs.items()}
+
+
+def _pack(content: Content) -> tuple[dict[str, Tensor], str]:
+    """Tensors by name and the rest as JSON."""
     rows = [
         {
             "index": step.index,
@@ -132,13 +134,15 @@ def _pack(content: Content) -> tuple[dict[str, Tensor], str]:
                 for read in step.captured.values()
             ],
         }
-        for step in steps
+        for step in content.steps
     ]
     meta = {
         "settings": content.settings.to_json(),
         "evaluations": content.evaluations,
         "steps": rows,
     }
+    # Copies: the fields of a step share memory, which safetensors refuses.
+    tensors = {name: each.clone().contiguous() for name, each in _tensors(content).items()}
     return tensors, json.dumps(meta, sort_keys=True)
 
 
@@ -160,7 +164,10 @@ def _unpack(tensors: Mapping[str, Tensor], meta: str) -> Content:
     pictures = tuple(numbered[str(i)].numpy().tobytes() for i in range(len(numbered)))
     in_order, evaluations = tuple(reversed(steps)), noted["evaluations"]
     check_parts(settings, in_order, evaluations, pictures, rgb)
-    return Content(settings, in_order, evaluations, pictures, rgb, below("input.", tensors))
+    found = Content(settings, in_order, evaluations, pictures, rgb, below("input.", tensors))
+    if unknown := sorted(tensors.keys() - _tensors(found).keys()):
+        raise ArgumentError(f"it has a tensor {shown(unknown[0])}, which is no run's")
+    return found
 
 
 def _captured(own: Mapping[str, Tensor], rows: Sequence[dict[str, Any]]) -> dict[str, Captured]:
@@ -175,9 +182,11 @@ def _captured(own: Mapping[str, Tensor], rows: Sequence[dict[str, Any]]) -> dict
 
 
 def _checksum(tensors: Mapping[str, Tensor], meta: str) -> str:
-    """SHA-256 over the JSON and over every tensor's name, shape and bytes."""
+    """SHA-256 over the JSON and over every tensor's name, number format, shape and bytes."""
     digest = hashlib.sha256(meta.encode())
     for name in sorted(tensors):
-        digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
+        tensor = tensors[name]
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        # as bytes, because NumPy does not have all formats
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

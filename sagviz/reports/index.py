@@ -14,6 +14,7 @@ from sagviz.errors import ReportError
 from sagviz.files import save
 from sagviz.html import escape, img, page
 from sagviz.image import from_png, to_webp
+from sagviz.records.trace_file import UNREADABLE
 from sagviz.reports.jobs import Job
 from sagviz.reports.parameters import Parameters
 
@@ -54,15 +55,17 @@ def _changed(parameters: Parameters) -> list[str]:
 
 def _thumbnails(notebook: Path) -> str:
     """The pictures of an executed notebook's first output that has any, smaller; nothing where it
-    is gone.
+    is gone, or somebody has changed it.
     """
-    content = json.loads(notebook.read_text("utf-8")) if notebook.exists() else {"cells": []}
-    outputs = (each for cell in content["cells"] for each in cell.get("outputs", []))
-    found = (
-        PICTURE.findall("".join(each.get("data", {}).get("text/html", ""))) for each in outputs
-    )
-    pictures = next(filter(None, found), [])
-    return "".join(
-        img(to_webp(from_png(b64decode(coded)), THUMBNAIL), unescape(alt))
-        for coded, alt in pictures
-    )
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        outputs = (each for cell in cells for each in cell.get("outputs", []))
+        found = (
+            PICTURE.findall("".join(each.get("data", {}).get("text/html", ""))) for each in outputs
+        )
+        return "".join(
+            img(to_webp(from_png(b64decode(coded)), THUMBNAIL), unescape(alt))
+            for coded, alt in next(filter(None, found), [])
+        )
+    except (OSError, *UNREADABLE):
+        return ""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -61,11 +63,15 @@ def read(path: str | Path) -> list[Job]:
         raise ReportError(f"cannot read {path}: {error}; give a CSV file in UTF-8") from error
     head = text.partition("\n")[0]
     separator = max(",;\t", key=head.count)  # spreadsheets of many countries write ; for ,
-    rows = csv.DictReader(text.splitlines(), delimiter=separator, strict=True)
+    # newline="", because a cell in quotes may have lines of its own
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
+        names = Counter(name.strip() for name in rows.fieldnames or ())
         found = [_job(number, row) for number, row in enumerate(rows, 1)]
     except csv.Error as error:
         raise ReportError(f"{path} is no CSV table: line {rows.line_num}: {error}") from error
+    for name in (name for name, count in names.items() if count > 1):
+        raise ReportError(f"{path} has the column {name!r} twice; give each once")
     if not found:
         raise ReportError(
             f"{path} has no jobs; give names of parameters, and a row for each report"
@@ -98,5 +104,5 @@ def _values(row: Mapping[str, str]) -> dict[str, Any]:
 def _converted(name: str, cell: str, kind: Callable[[str], Any]) -> Any:
     try:
         return kind(cell)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ReportError(f"{name} is {cell!r} ({error}); give a number as 3 or 0.5") from error

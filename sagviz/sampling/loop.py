@@ -11,6 +11,7 @@ from sagviz.checks import names_arguments
 from sagviz.guidance import Guidance, Term
 from sagviz.image import MaskLike
 from sagviz.models import Model
+from sagviz.models.oom import explained, too_much_between
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import Progress, collect, progress_bar
@@ -209,6 +210,7 @@ def trace(
 
 def _each(run: Run) -> Iterator[Step]:
     """Every step of a run."""
-    for (step,) in lockstep([run]):
-        assert step is not None, "a run of its own ends with its last step"
-        yield step
+    with explained(lambda: too_much_between(run.model)):
+        for (step,) in lockstep([run]):
+            assert step is not None, "a run of its own ends with its last step"
+            yield step

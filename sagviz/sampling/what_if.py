@@ -16,6 +16,7 @@ from sagviz.guidance.sag import HAND_MASK
 from sagviz.guidance.sag_mask import hand_made
 from sagviz.image import MaskLike
 from sagviz.models import Model, as_model
+from sagviz.models.oom import explained, too_much_between
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -69,7 +70,7 @@ def what_if(
         1
     """
     run, first = depart(model, trace, index, guidance, mask)
-    with run.model.undisturbed():
+    with run.model.undisturbed(), explained(lambda: too_much_between(run.model)):
         on_device = first.map(lambda part: part.to(run.model.device))
         (done,) = UNetCalls(run.model).complete([run], [on_device])
         return to_host(run, replace(done, x_next=advance(run, done)), first.x_t)

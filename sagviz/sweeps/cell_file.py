@@ -13,11 +13,13 @@ import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from sagviz.errors import TraceError
 from sagviz.image import png_texts
 from sagviz.records.trace import Trace
+from sagviz.records.trace_file import UNREADABLE
 
 INDEX = 2**14  # bytes that have the index of most traces
-LONGEST = 10**8  # bytes of an index, as safetensors allows
+LONGEST = 2**22  # bytes of an index that is looked at: of 40,000 tensors
 TEXTS = 2**13  # bytes of a picture that have its texts
 
 Measures = list[dict[str, Any]]  # of each picture of a run, and of the run
@@ -34,10 +36,29 @@ class Failure(NamedTuple):
         """Of an attempt that has just failed."""
         return Failure(error, secrets.token_hex(8))
 
+    @staticmethod
+    def read(content: bytes) -> Failure | None:
+        """What a file has of it; `None` where it is damaged."""
+        try:
+            found = Failure(**json.loads(content))
+        except UNREADABLE:
+            return None
+        return found if all(isinstance(part, str) for part in found) else None
+
 
 def measures(trace: Trace) -> Measures:
-    """What was measured of each picture of a run, and of the run, when it was made."""
-    return [json.loads(picture.info["measures"]) for picture in trace.images]
+    """What was measured of each picture of a run, and of the run, when it was made.
+
+    Raises:
+        TraceError: no sweep has made this trace.
+    """
+    try:
+        found = list(map(_measured, trace.pictures))
+    except UNREADABLE:
+        found = []
+    if not found:
+        raise TraceError(f"{trace!r} has no measures; move its file away and run the sweep again")
+    return found
 
 
 def peek(read: Callable[[int, int], bytes]) -> Measures | None:
@@ -61,10 +82,15 @@ def peek(read: Callable[[int, int], bytes]) -> Measures | None:
             index[f"picture.{number}"]["data_offsets"]
             for number in range(sum(map(_is_picture, index)))
         ]
-        texts = [png_texts(read(length + begin, min(TEXTS, end - begin))) for begin, end in places]
-        return [json.loads(each["measures"]) for each in texts] or None
-    except (ValueError, KeyError, TypeError):
+        starts = [read(length + begin, min(TEXTS, end - begin)) for begin, end in places]
+        return list(map(_measured, starts)) or None
+    except (*UNREADABLE, OverflowError):
         return None
+
+
+def _measured(start: bytes) -> dict[str, Any]:
+    """The measures in the beginning of a picture."""
+    return dict(json.loads(png_texts(start)["measures"]).items())
 
 
 def _is_picture(name: str) -> bool:

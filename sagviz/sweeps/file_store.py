@@ -77,7 +77,7 @@ class FileStore(ABC):
         """What `begin` wrote down."""
         try:
             return json.loads(self._read(PLAN))
-        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
             raise ArgumentError(
                 f"{self.place} is not the store of a sweep ({error}); give the folder or address of"
                 " sweep(store=)"
@@ -138,10 +138,12 @@ class FileStore(ABC):
 
     @reaches
     def failure(self, key: str) -> Failure | None:
+        """Why a run failed; `None` where it did not, or where that is damaged: then it is tried
+        again.
+        """
         try:
-            return Failure(**json.loads(self._read(f"{key}.failed")))
-        # there is none, or it is damaged: then the run is tried again
-        except (FileNotFoundError, ValueError, TypeError):
+            return Failure.read(self._read(f"{key}.failed"))
+        except FileNotFoundError:
             return None
 
     @reaches

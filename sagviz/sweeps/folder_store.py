@@ -76,10 +76,15 @@ class Folder(FileStore):
             lock.release()
 
     def _is_claimed(self, key: str) -> bool:
-        """Whether a process holds the run. The lock file that a killed one left is removed."""
+        """Whether a process holds the run. The lock file that a killed one left is removed; of one
+        that may not be opened, as of a store that may only be read, nobody can tell.
+        """
         if not self._exists(f"{key}.lock"):
             return False
-        claim = self.claim(key)
+        try:
+            claim = self.claim(key)
+        except RunError:
+            return True
         if claim is None:
             return True
         with claim:

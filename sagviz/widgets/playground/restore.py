@@ -13,6 +13,7 @@ from sagviz.models import Model
 from sagviz.models.fingerprint import fingerprint
 from sagviz.models.schedulers import scheduler_name
 from sagviz.records.settings import Settings
+from sagviz.records.trace_file import UNREADABLE
 from sagviz.widgets.playground import terms
 
 Kinds = tuple[type[Term], ...]
@@ -62,13 +63,14 @@ def read_settings(content: bytes) -> Settings:
         ArgumentError: it is no picture, has none, or has those of another version.
     """
     try:
-        noted = json.loads(png_texts(content)["sagviz"])
-    except (OSError, KeyError, ValueError, RecursionError) as error:
+        return Settings.from_json(json.loads(png_texts(content)["sagviz"]))
+    except ArgumentError:
+        raise
+    except UNREADABLE as error:
         raise ArgumentError(
             "this file holds no settings of sagviz; give a PNG that was downloaded here or that"
             " sagviz generate made"
         ) from error
-    return Settings.from_json(noted)
 
 
 def _lost_terms(model: Model, kinds: Kinds, guidance: Guidance) -> list[str]:
