@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sagviz.checks.texts import whole
 from sagviz.cli.flags import add_force, add_settings, check_free, settings, terms
 from sagviz.errors import ArgumentError, ReportError
 from sagviz.files import expanded
@@ -40,6 +41,12 @@ def add(commands: Any) -> None:
         default=Path("reports"),
         help="folder of a batch's reports and of their index (reports)",
     )
+    parser.add_argument(
+        "--workers",
+        type=whole,
+        help="kernels that share a batch, each with the model (one for each idle core, with the"
+        " miniature; else one)",
+    )
     add_force(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -59,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _batch(arguments: argparse.Namespace) -> int:
+    from tqdm.auto import tqdm
+
     from sagviz.reports.batch import batch
 
     usual = vars(Parameters())
@@ -69,11 +78,12 @@ def _batch(arguments: argparse.Namespace) -> int:
             " was given beside it; make it a column"
         )
     counts = Counter[str]()
-    for job in batch(arguments.batch, arguments.folder, progress=True):
+    made = batch(arguments.batch, arguments.folder, workers=arguments.workers, progress=True)
+    for job in made:
         state = "failed" if job.page is None else "was there" if job.was_there else "made"
         counts[state] += 1
         place = f"row {job.row}: {job.error or job.page}"
-        print(place, file=sys.stderr if job.error else sys.stdout, flush=True)
+        tqdm.write(place, file=sys.stderr if job.error else sys.stdout)  # above the bars
     print(", ".join(f"{count} {state}" for state, count in counts.items()))
     print((arguments.folder / "index.html").resolve())
     return 1 if counts["failed"] else 0

@@ -1,9 +1,9 @@
 r"""The quantities of a run as planes of small whole numbers, which the page puts together again.
 
 Colour previews are linear in the latent and guidance is linear in its scales, so three colour
-planes of :math:`\hat x_0` and of each term are all that a page needs to make
-:math:`\hat x_0^{guided} = \hat x_0 + \sum_k s_k \Delta_k` anew for any scales s, in x_0 units
-whatever the model predicts.
+planes of :math:`\hat x_0` and of each term's :math:`-(\sigma / \alpha) \Delta_k` are all that a
+page needs to make :math:`\hat x_0 - (\sigma / \alpha) \sum_k s_k \Delta_k`, the guided one, anew
+for any scales s, whatever the model predicts.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ Rows = Sequence[dict[str, float]]  # the measures of each step
 
 
 def _lengths(numbers: list[int], rows: Rows, terms: list[str]) -> Axes:
-    axes = chart("scaled term, relative to ε(x_t)")
+    axes = chart("scaled term, relative to ε(xₜ)")
     for name in terms:
         axes.plot(
             numbers, _values(rows, name), color=colour_of(name), linewidth=2, label=title_of(name)

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from PIL.Image import Image
 from scipy.stats import t
 
 from sagviz import describe
@@ -19,6 +20,7 @@ from sagviz.records.trace import Trace
 from sagviz.reports.parameters import Parameters
 from sagviz.reports.progress import announced
 from sagviz.sampling.compare import compare
+from sagviz.sweeps.workers import batch_size
 
 Pair = tuple[Trace, Trace]  # without SAG, with it
 OPEN = "Whether that is better, no number here says: look, or let people vote."
@@ -48,11 +50,16 @@ class Captioned:
 
 
 def more_seeds(parameters: Parameters, model: Model, first: Pair) -> list[Pair]:
-    """The report's pair, and those of as many seeds after its own as it asks for."""
+    """The report's pair, and those of as many seeds after its own as it asks for: a pair of traces
+    has several pictures, as many as a sweep has runs in joint calls of the network.
+    """
     settings, found = parameters.settings(model), [first]
-    for i in range(parameters.seeds):
-        follow = announced(i, parameters.seeds)
-        settings["seed"] = parameters.seed + i + 1
+    at_once = max(1, batch_size(model, first[1].settings.size) // len(first))
+    starts = range(0, parameters.seeds, at_once)
+    for turn, start in enumerate(starts):
+        settings["seed"] = parameters.seed + 1 + start
+        settings["images"] = min(at_once, parameters.seeds - start)
+        follow = announced(turn, len(starts))
         without, with_sag = compare(model, keep=parameters.steps, progress=follow, **settings)
         found.append((without, with_sag))
     return found
@@ -64,12 +71,17 @@ def finding(found: Sequence[Pair]) -> Finding:
     """
     before, after = (describe.of_guidance(run.settings.guidance) for run in found[0])
     apart = float(pixels_apart(*(run.image for run in found[0])).mean())
-    sharp = np.array([[1000 * sharpness(run.image) for run in pair] for pair in found])
+    sharp = 1000 * np.array([list(map(sharpness, images)) for images in _pictures(found)])
     return Finding(
         f"From {before} to {after} this picture changes by {apart:.1%} of a pixel's range in the"
         " mean, and its sharpness (variance of the Laplacian, in thousandths) goes from"
-        f" {sharp[0, 0]:.2f} to {sharp[0, 1]:.2f}. {_of_all(sharp[:, 1] - sharp[:, 0])}{OPEN}"
+        f" {sharp[0, 0]:.2f} to {sharp[1, 0]:.2f}. {_of_all(sharp[1] - sharp[0])}{OPEN}"
     )
+
+
+def _pictures(found: Sequence[Pair]) -> list[list[Image]]:
+    """Those without SAG, and those with it, a seed after the other."""
+    return [[image for run in runs for image in run.images] for runs in zip(*found, strict=True)]
 
 
 def _of_all(gains: np.ndarray) -> str:
@@ -89,5 +101,6 @@ def _of_all(gains: np.ndarray) -> str:
 def seeds_gallery(found: Sequence[Pair]) -> Strip:
     """All pairs, a column a seed."""
     names = [describe.of_guidance(run.settings.guidance) for run in found[0]]
-    rows = {name: [pair[i].image for pair in found] for i, name in enumerate(names)}
-    return gallery(rows, [f"seed {pair[1].settings.seed}" for pair in found])
+    seeds = [seed for _, with_sag in found for seed in with_sag.settings.seeds]
+    rows = dict(zip(names, _pictures(found), strict=True))
+    return gallery(rows, [f"seed {seed}" for seed in seeds])

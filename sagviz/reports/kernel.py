@@ -5,8 +5,8 @@ notebook.
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,8 +52,8 @@ def run(
     import papermill
 
     place = nullcontext(_new(terms, folder)) if kernel is None else kernel.emptied()
-    with progress.Bar(notebook, shown) as bar, place as where:
-        try:
+    try:
+        with progress.Bar(notebook, shown) as bar, place as where:
             made = papermill.execute_notebook(
                 notebook,
                 None,  # it is written when it is whole
@@ -65,12 +65,12 @@ def run(
                 stderr_file=bar,
                 **where,
             )
-        except papermill.PapermillExecutionError as error:
-            lost = reason(folder / TERMS)
-            why = lost.read_text(encoding="utf-8") if lost.exists() else error.evalue
-            raise ReportError(f"the report stopped: {why}") from error
-        except Exception as error:  # of nbclient, jupyter_client, ZeroMQ, the system
-            raise ReportError(_kernel_trouble(error)) from error
+    except papermill.PapermillExecutionError as error:
+        lost = reason(folder / TERMS)
+        why = lost.read_text(encoding="utf-8") if lost.exists() else error.evalue
+        raise ReportError(f"the report stopped: {why}") from error
+    except Exception as error:  # of nbclient, jupyter_client, ZeroMQ, the system
+        raise ReportError(_kernel_trouble(error)) from error
     for name in ("input_path", "output_path"):  # of this machine
         made.metadata.papermill.pop(name, None)
     return progress.without_steps(made)
@@ -87,19 +87,17 @@ def _new(terms: Guidance, folder: Path) -> dict[str, Any]:
 
 class WarmKernel:
     """A kernel for many notebooks, each of which finds it empty: what takes long, to import and to
-    load the model, is done once. One that has died is replaced.
+    load the model, is done once. One that has died is replaced, until this is closed.
+
+    Args:
+        folder: an empty one for files that nobody keeps.
+        environment: variables that it finds beside ours.
     """
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="sagviz-")
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder, self._environment = folder, environment
         self._manager: KernelManager | None = None
-
-    def __enter__(self) -> WarmKernel:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end()
-        self._folder.cleanup()
+        self._closed, self._turn = False, threading.Lock()
 
     @contextmanager
     def emptied(self) -> Iterator[dict[str, Any]]:
@@ -112,19 +110,34 @@ class WarmKernel:
                 client.stop_channels()
             manager.clients.clear()
 
-    def _ready(self) -> Any:
-        if self._manager is None or not self._manager.is_alive():
+    def close(self) -> None:
+        """End it, whatever it is at: a notebook that it runs has failed."""
+        with self._turn:
+            self._closed = True
             self._end()
-            self._manager = _kernel_manager()(config=_sockets(Path(self._folder.name)))
-            self._manager.start_kernel(extra_arguments=[_at_start(progress.begin)])
-        client = self._manager.blocking_client()
+
+    def _ready(self) -> Any:
+        manager = self._started()
+        client = manager.blocking_client()
         client.start_channels()
         try:
             client.wait_for_ready(timeout=STARTS_WITHIN)
             client.execute_interactive(EMPTY, silent=True)
         finally:
             client.stop_channels()
-        return self._manager
+        return manager
+
+    def _started(self) -> KernelManager:
+        with self._turn:
+            if self._closed:
+                raise ReportError("the batch was stopped")
+            if self._manager is None or not self._manager.is_alive():
+                self._end()
+                self._manager = _kernel_manager()(config=_sockets(self._folder))
+                self._manager.start_kernel(
+                    env=os.environ | self._environment, extra_arguments=[_at_start(progress.begin)]
+                )
+            return self._manager
 
     def _end(self) -> None:
         if self._manager is not None:

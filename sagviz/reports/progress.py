@@ -58,7 +58,9 @@ class Bar:
 
         self._cells = len(nbformat.read(notebook, 4).cells) + 1  # papermill adds its parameters
         self._words = "report"
-        self._bar = tqdm(total=1, desc=self._words, disable=not shown, bar_format=FORMAT)
+        self._bar = tqdm(
+            total=1, desc=self._words, disable=not shown, bar_format=FORMAT, leave=False
+        )
 
     def __enter__(self) -> Bar:
         return self

@@ -42,7 +42,9 @@ def run(
             f"the sweep was laid out for {plan.model} with other weights, adapters, tokens or dtype"
             f" than {model.name} has now; load it as it was"
         )
-    size = batch_size(model, plan) if batch is None else check_whole("batch", batch, 1, 4096)
+    if batch is None:
+        batch = batch_size(model, plan.size, plan.images)
+    size = check_whole("batch", batch, 1, 4096)
     if executor is not None:
         task = empty_task(model, plan, store, executor)
         store.begin(plan.to_json())

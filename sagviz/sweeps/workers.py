@@ -21,7 +21,7 @@ from sagviz.records.trace import Trace
 from sagviz.sampling.collect import Follow, collect
 from sagviz.sampling.prepare import Run, resume
 from sagviz.sweeps.cell_file import Failure
-from sagviz.sweeps.plan import Cell, Plan
+from sagviz.sweeps.plan import Cell
 from sagviz.sweeps.store import Store
 
 # latent cells of the runs in one batch: 4 of Stable Diffusion 1.x at 512 x 512 pixels
@@ -55,11 +55,14 @@ def make(
             time.sleep(POLL)
 
 
-def batch_size(model: Model, plan: Plan) -> int:
+def batch_size(model: Model, size: tuple[int, int], images: int = 1) -> int:
     """How many runs go together: as many as have 2^14 latent cells between them, counting every
     image, and 16 at most.
+
+    Args:
+        size: (height, width) in pixels; `images`: of one run.
     """
-    latent = plan.images * math.prod(model.latent_shape(plan.size)[1:])
+    latent = images * math.prod(model.latent_shape(size)[1:])
     return max(1, min(MAX_BATCH, LATENT_CELLS // latent))
 
 

@@ -1,17 +1,22 @@
-"""Many reports from a table: rows read as they were meant, one warm kernel, and going on."""
+"""Many reports from a table: rows read as they were meant, warm kernels, and going on."""
 
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny import is_one_sentence
 
 from sagviz.cli import main
 from sagviz.errors import ReportError
+from sagviz.mini import NAME
 from sagviz.reports.batch import batch
 from sagviz.reports.jobs import read
+from sagviz.reports.kernel import WarmKernel
+from sagviz.reports.workers import Workers, how_many
 
 JOBS = """prompt,seed,steps,sag_scale,colour
 a fox,3,2,0.33,
@@ -71,9 +76,9 @@ def test_a_batch_goes_on_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jobs, folder = table(tmp_path, JOBS), tmp_path / "reports"
-    stopped = batch(jobs, folder)
+    stopped = batch(jobs, folder, workers=1)
     first = next(stopped)
-    stopped.close()
+    stopped.close()  # while the kernel is at the next row, which ends with it
     assert first.page is not None
     before = first.page.stat().st_mtime_ns
     assert "1 reports" in (folder / "index.html").read_text()
@@ -95,6 +100,41 @@ def test_a_batch_goes_on_where_it_stopped(
     made = "".join(json.dumps(cell) for cell in notebook["cells"])
     assert "seed = 5" in made
     assert "a fox" not in made.replace("a fox on a blue background", ""), "nothing of other rows"
+
+
+def test_kernels_work_at_once() -> None:
+    both = threading.Barrier(2)
+
+    def meet(kernel: WarmKernel) -> WarmKernel:
+        both.wait(5)
+        return kernel
+
+    with Workers(2) as workers:
+        first, second = (workers.submit(meet) for _ in range(2))
+        assert first.result() is not second.result()
+
+
+@pytest.mark.parametrize(
+    ("models", "busy", "free", "count"),
+    [
+        ([NAME] * 9, 50.0, 64, 4),
+        ([NAME] * 9, 0.0, 3, 3),
+        ([NAME, ""], 0.0, 64, 2),
+        ([NAME], 100.0, 64, 1),
+        ([NAME, "a/large-one"], 0.0, 64, 1),
+    ],
+    ids=["half of 8 cores", "memory", "rows", "a busy machine", "a large model"],
+)
+def test_as_many_kernels_as_there_is_room_for(
+    models: list[str], busy: float, free: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psutil.cpu_percent", lambda **_: busy)
+    monkeypatch.setattr("psutil.cpu_count", lambda: 8)
+    monkeypatch.setattr(
+        "psutil.virtual_memory", lambda: SimpleNamespace(available=free * 2**30 + 1)
+    )
+    assert how_many(None, models) == count
+    assert how_many(7, models) == 7
 
 
 def test_settings_beside_a_table_are_refused(

@@ -182,11 +182,11 @@ def test_what_is_wrong_is_told_before_anything_runs(
 
 def test_the_batch_comes_from_the_latent(model: sv.Model) -> None:
     # 16 x 16 cells: bounded by the number of runs
-    assert batch_size(model, begin(model).plan) == 16
+    assert batch_size(model, model.default_size) == 16
     # 64 x 64 cells, as Stable Diffusion at 512 x 512
-    assert batch_size(model, begin(model, size=(128, 128)).plan) == 4
-    assert batch_size(model, begin(model, size=(128, 128), images=3).plan) == 1
-    assert batch_size(model, begin(model, size=(512, 512)).plan) == 1
+    assert batch_size(model, (128, 128)) == 4
+    assert batch_size(model, (128, 128), images=3) == 1
+    assert batch_size(model, (512, 512)) == 1
 
 
 # What a Sweep tells
