@@ -117,7 +117,7 @@ def film_strip(trace: Trace, model: Model | None = None, count: int = 8) -> Stri
     pictures = [StepPictures(trace, step, model, high) for step in chosen]
     names = [n for n in IN_STRIP if all(QUANTITIES[n].is_there(step) for step in chosen)]
     rows = tuple((QUANTITIES[n].symbol, tuple(_small(n, each) for each in pictures)) for n in names)
-    note = "Mₜ: what is faded is not blurred." if "mask" in names else ""
+    note = "Mₜ: what is tinted is blurred." if "mask" in names else ""
     return Strip(tuple(f"step {step.number}" for step in chosen), rows, note)
 
 

@@ -103,7 +103,7 @@ def _boxes(trace: Trace, step: Step, model: Model | None) -> dict[str, Box]:
     pictures = StepPictures(trace, step, model, top(trace))
     blurred = pictures.latent(x0_blurred)
     scales = "\n".join(f"{t.title} {t.symbol} = {t.scale:g}" for t in step.guidance.terms)
-    covered = f"$A_t>{sag.threshold:g}$: {measure.coverage(step):.0%}, rest faded"
+    covered = f"$A_t>{sag.threshold:g}$: {measure.coverage(step):.0%}, tinted"
     clean_is, blur = r"$(x_t-\sigma\,\epsilon)/\alpha$", f"Gaussian blur, σ = {sag.blur_sigma:g}"
     eps, eps_d, guided = r"$\epsilon(x_t)$", r"$\epsilon(\hat x_t)$", r"$\tilde\epsilon\;\to$"
     boxes = {

@@ -8,7 +8,6 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from PIL.Image import Image
 from scipy.stats import t
 
 from sagviz import describe
@@ -79,7 +78,7 @@ def finding(found: Sequence[Pair]) -> Finding:
     )
 
 
-def _pictures(found: Sequence[Pair]) -> list[list[Image]]:
+def _pictures(found: Sequence[Pair]) -> list[list[Any]]:
     """Those without SAG, and those with it, a seed after the other."""
     return [[image for run in runs for image in run.images] for runs in zip(*found, strict=True)]
 
