@@ -2,7 +2,7 @@
 or by Ctrl-C, nor when a generator is closed, forgotten or never asked again.
 
 The settings of process and thread are not the usual ones here, so that what is put back to the
-usual is seen as well as what is not put back.
+usual is seen as well as what is not put back. That of CPU threads has `models/test_at_work.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import torch
 from breaking import Break, at_function, at_operation, spread
-from state import in_new_thread, unchanged
+from state import unchanged
 
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG
@@ -37,7 +37,6 @@ from sagviz.reports.parameters import Parameters
 
 BOTH = CFG(3.0) + SAG(1.0)
 EVERYTHING = BOTH + PAG(1.0) + SEG(1.0)
-HERE, NEW = 2, 3  # CPU threads of this thread, and of those that have not computed yet
 # ipywidgets keeps what a constructor made before it was broken off, which nobody can close
 KEPT_BY_OTHERS = ("widgets",)
 ERRORS = (KeyboardInterrupt, RuntimeError, MemoryError)
@@ -192,13 +191,10 @@ def given(model: sv.Model, folder: Path, pipe: Any) -> Given:
 @pytest.fixture(autouse=True)
 def unusual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Settings that nobody has by default."""
-    before = torch.get_num_threads(), in_new_thread(torch.get_num_threads)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONHASHSEED", "7")
-    torch.set_num_threads(HERE)
-    in_new_thread(torch.set_num_threads, NEW)
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(1), np.random.seed(2), random.seed(3)  # noqa: NPY002
     hub.disable_progress_bars()
@@ -207,8 +203,6 @@ def unusual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
     hub.enable_progress_bars()
     torch.set_default_dtype(torch.float32)
-    torch.set_num_threads(before[0])
-    in_new_thread(torch.set_num_threads, before[1])
     assert not os.environ.get("SAGVIZ_IN_REPORT")
 
 
