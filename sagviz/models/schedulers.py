@@ -66,9 +66,11 @@ def _recorded(model: Model, noted: Mapping[str, Any]) -> Any:
     kind, options = _tested(model, noted.get("class")), {**noted}
     options.pop("class")
     times, betas = options.get("num_train_timesteps", 1000), options.get("trained_betas") or ()
-    if type(times) is not int or not 0 < times <= MOST_TIMES or len(betas) not in (0, times):
+    listed = isinstance(betas, list | tuple) and len(betas) in (0, times)
+    if type(times) is not int or not 0 < times <= MOST_TIMES or not listed:
         raise ArgumentError(
-            f"the recorded {kind} has {times!r} times and {len(betas)} betas; {_offer(model)}"
+            f"the recorded {kind} has {shown(times)} times and the betas {shown(betas)};"
+            f" {_offer(model)}"
         )
     try:
         return _class(kind).from_config(options)
@@ -197,7 +199,8 @@ def scheduler_name(model: Model, wanted: Mapping[str, Any]) -> str | None:
     """Under which name `make_scheduler` makes a recorded scheduler: "" for the model's own, `None`
     where there is none.
     """
-    for name in ("", *schedulers_of(model)):
+    known = schedulers_of(model).items()
+    for name in ("", *(name for name, (kind, _) in known if kind == wanted["class"])):
         made = make_scheduler(model, name or None)
         same = all(made.config.get(key) == value for key, value in wanted.items() if key != "class")
         if same and type(made).__name__ == wanted["class"]:

@@ -58,7 +58,7 @@ def read(path: str | Path) -> list[Job]:
     """
     path = expanded(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise ReportError(f"cannot read {path}: {error}; give a CSV file in UTF-8") from error
     head = text.partition("\n")[0]

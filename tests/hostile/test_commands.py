@@ -61,7 +61,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@hostile(0.04, command=st.sampled_from(sorted(USUAL)), data=st.data())
+@hostile(0.02, command=st.sampled_from(sorted(USUAL)), data=st.data())
 def test_a_command_works_or_ends_with_a_sentence(command: str, data: st.DataObject) -> None:
     drawn = data.draw(st.lists(st.tuples(st.sampled_from(FLAGS[command]), VALUES), max_size=3))
     words = data.draw(st.lists(VALUES, max_size=2))
