@@ -120,8 +120,8 @@ def words() -> list[str]:
 
 
 def vocabulary() -> dict[str, tuple[str, ...]]:
-    """What the miniature was taught, by kind, each word once; an entry may be a phrase in "objects" and
-    "relations" only.
+    """What the miniature was taught, each word under one kind; an entry may be a phrase in
+    "objects" and "relations" only.
     """
     relations = [*RELATIONS, *itertools.chain(*OTHER_RELATIONS.values()), *SIDE_BY_SIDE, "and"]
     said = " ".join([*OPENINGS, *SETTINGS, PLAIN_SETTING, "a an the", *GREYS]).replace("{}", "")

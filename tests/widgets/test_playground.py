@@ -449,8 +449,7 @@ def test_an_interrupt_keeps_the_steps(
 
 
 def test_a_warning_belongs_to_its_pictures(playground: Playground) -> None:
-    """It stays whatever else is done with them, goes with the next run, and comes back with them.
-    """
+    """It stays whatever else is done, goes with the next run, and comes back with the pictures."""
     playground.prompt = "fox " * 100
     playground.buttons["run"].click()
     warned, said = playground.screen.warned, playground.screen.warned.value
