@@ -25,7 +25,8 @@ COLAB := .venv-colab/bin
 RUNTIME := build/onnxruntime-web-1.30.0.tgz
 TYPESCRIPT := build/node_modules/typescript
 PEER := build/peer
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+ROOT := $(filter 0,$(shell id -u))
+SUDO := $(if $(ROOT),,sudo)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := demo
@@ -47,7 +48,7 @@ demo: .venv/.report
 	$(BIN)/sagviz report report.html --prompt "a fox on a blue background" --seed 7 --steps 50
 
 lab: .venv/.lab .venv/.report
-	$(BIN)/jupyter lab notebooks --LabApp.default_url=/lab/tree/00_quickstart.ipynb
+	$(BIN)/jupyter lab notebooks $(if $(ROOT),--allow-root) --LabApp.default_url=/lab/tree/00_quickstart.ipynb
 
 render: .venv/.dev chromium
 	$(BIN)/python docs/render.py

@@ -27,6 +27,7 @@ ABOUT = (
     " this process, a session for each page. Ctrl-C ends it."
 )
 PAIR_STEPS = 50
+PROGRESS = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
 # Nobody's address (RFC 5737), to which a network has a way; then the networks of a hotspot of this
 # very computer, which has none: of Linux, Windows and macOS.
 SOMEWHERE = ("192.0.2.1", "10.42.0.2", "192.168.137.2", "192.168.2.2")
@@ -126,13 +127,20 @@ def _own_address() -> str:
 
 def _pairs(model: Model, count: int, prompts: Sequence[str], steps: int) -> list[tuple[Trace, ...]]:
     """Runs to vote on: the prompts in turn, with seeds 0, 1, 2 ..."""
+    from tqdm.auto import tqdm
+
     from sagviz.sampling.compare import compare
 
-    print(f"Making {count} pairs of pictures to vote on ...", flush=True)
-    return [
-        compare(model, prompts[seed % len(prompts)], seed=seed, steps=steps, progress=False)
-        for seed in range(count)
-    ]
+    words = f"Making {count} pairs of pictures to vote on"
+    with tqdm(total=count, desc=words, smoothing=0, bar_format=PROGRESS) as bar:
+
+        def follow(_: int, total: int) -> None:
+            bar.update(1 / total)
+
+        return [
+            compare(model, prompts[seed % len(prompts)], seed=seed, steps=steps, progress=follow)
+            for seed in range(count)
+        ]
 
 
 def _welcome(address: str) -> None:

@@ -13,4 +13,5 @@ from sagviz.describe.sentences import SHARES as SHARES
 from sagviz.describe.sentences import WAYS as WAYS
 from sagviz.describe.sentences import file_stem as file_stem
 from sagviz.describe.sentences import of_guidance as of_guidance
+from sagviz.describe.sentences import of_run as of_run
 from sagviz.describe.sentences import of_step as of_step

@@ -8,12 +8,15 @@ import math
 import re
 
 from sagviz import measure
+from sagviz.checks import shortened
 from sagviz.describe.quantities import near
 from sagviz.guidance import CFG, SAG, Guidance, Term
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
+from sagviz.records.trace import Trace
 
 LETTERS = 40  # of a prompt in a file's name
+LONGEST = 100  # letters of a prompt in words about a run
 SHARES = (  # up to which ratio a term's push is called what, compared with another's
     (0.05, "almost nothing beside CFG's"),
     (0.15, "a tenth of CFG's"),
@@ -38,6 +41,22 @@ WAYS = (  # up to which cosine it points where
 def of_guidance(guidance: Guidance) -> str:
     """`CFG 3 + SAG 1`, or `plain`."""
     return " + ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
+
+
+def of_run(trace: Trace) -> str:
+    """Which run it is, in a few words: prompt, seeds, scales, steps, what it began with, and
+    whether it was stopped.
+    """
+    settings, guidance = trace.settings, trace.settings.guidance
+    stopped = "" if trace.pictures else f", stopped after {len(trace)}"
+    scales = ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
+    prompt = shortened(settings.caption, LONGEST) or "no prompt"
+    last = settings.seeds[-1]
+    seeds = f"seed {settings.seed}" if settings.images == 1 else f"seeds {settings.seed} to {last}"
+    start = (
+        "" if settings.strength is None else f", from a picture at strength {settings.strength:g}"
+    )
+    return f"{prompt}, {seeds}, {scales}, {settings.steps} steps{start}{stopped}"
 
 
 def file_stem(settings: Settings) -> str:
@@ -96,9 +115,8 @@ def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
     # of what is added, signs and all
     cosine = math.copysign(between, between * term.factor * cfg.factor)
     way = next(way for most, way in WAYS if cosine <= most)
-    return (
-        f"{name}'s push is {_share(size / numbers['cfg'])} and points {way} (cosine {cosine:.2f})."
-    )
+    measured = f"cosine\N{NO-BREAK SPACE}{cosine:.2f}"  # no line begins with the number
+    return f"{name}'s push is {_share(size / numbers['cfg'])} and points {way} ({measured})."
 
 
 def _share(ratio: float) -> str:

@@ -120,14 +120,15 @@ def words() -> list[str]:
 
 
 def vocabulary() -> dict[str, tuple[str, ...]]:
-    """What the miniature was taught, by kind; an entry may be a phrase in "objects" and "relations"
-    only.
+    """What the miniature was taught, each word under one kind; an entry may be a phrase in
+    "objects" and "relations" only.
     """
     relations = [*RELATIONS, *itertools.chain(*OTHER_RELATIONS.values()), *SIDE_BY_SIDE, "and"]
-    rest = " ".join([*OPENINGS, *SETTINGS, PLAIN_SETTING, "a an the"]).replace("{}", "").split()
+    said = " ".join([*OPENINGS, *SETTINGS, PLAIN_SETTING, "a an the", *GREYS]).replace("{}", "")
+    rest = [word for word in said.split() if word not in (*relations, *BACKGROUNDS)]
     return {
         "objects": tuple(OBJECTS),
-        "backgrounds": (*BACKGROUNDS, "gray"),
+        "backgrounds": tuple(BACKGROUNDS),
         "relations": tuple(relations),
         "sizes": tuple(itertools.chain(*SIZES.values())),
         "other words": tuple(dict.fromkeys(rest)),

@@ -13,7 +13,7 @@ from sagviz import html
 from sagviz.html import escape
 from sagviz.models import Model
 from sagviz.player.pack import one_image, opened, pack
-from sagviz.player.stills import strip
+from sagviz.player.stills import Progress, strip
 from sagviz.records.about_runs import as_traces
 from sagviz.records.trace import PAGE_BYTES, Trace
 
@@ -45,6 +45,7 @@ def page(
     image: int = 0,
     index: int | None = None,
     model: Model | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write one HTML file that shows the runs in lockstep: it opens from a disk, on a phone,
     offline.
@@ -59,6 +60,7 @@ def page(
             `None`.
         model: decodes the predictions, in pictures of 256 pixels at most that come on top of
             `max_bytes`; without it they have their previews.
+        progress: told after each prediction that was decoded (done, total), which takes long.
 
     Raises:
         ArgumentError: the file cannot be written, there is no trace, or no such image.
@@ -74,7 +76,7 @@ def page(
         fox.html
     """
     runs = as_traces(traces)
-    data = pack(runs, max_bytes, image=image, index=index, model=model)
+    data = pack(runs, max_bytes, image=image, index=index, model=model, progress=progress)
     return write(path, data["title"], _place(data, strips(runs, image, index)), ALONE)
 
 

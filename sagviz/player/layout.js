@@ -146,9 +146,9 @@ function tick(words, checked, then) {
 function views(player) {
   if (player.runs.length < 2) return "";
   const name = `sagviz-${Math.random()}`; // a group of its own beside other players of the page
-  player.radios = [["beside", "side by side"], ["flip", "flip (F)"], ["difference", "difference (D)"]].map(([view, words]) => {
+  player.radios = [["beside", "side by side", ""], ["flip", "flip", " (F)"], ["difference", "difference", " (D)"]].map(([view, words, key]) => {
     const radio = make("input", { type: "radio", name, value: view, onchange: () => player.change("view", view) });
-    return { view, radio, label: make("label", { class: "tick" }, radio, words) };
+    return { view, radio, label: make("label", { class: "tick" }, radio, make("span", {}, words, make("span", { class: "by-key" }, key))) };
   });
   player.flipButton = make("button", { type: "button", onclick: () => player.flip() });
   const any = player.runs.length > 2 ? [pairs(player)] : [];

@@ -21,7 +21,7 @@ from sagviz.guidance import SAG, Term
 from sagviz.image import MASK_COLOUR, MASK_TINT, heat_map
 from sagviz.models import Model, as_model
 from sagviz.player.planes import Plane, colours, cost, planes
-from sagviz.player.stills import Decoder, picture, spread
+from sagviz.player.stills import PREDICTED, Decoder, Progress, picture, spread
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -37,6 +37,7 @@ def pack(
     image: int = 0,
     index: int | None = None,
     model: Model | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The player's data, ready for JSON.
 
@@ -49,6 +50,7 @@ def pack(
         index: of the step at which it opens, from 0, or the nearest that the longest run keeps;
             its middle one, where something is seen already, where `None`.
         model: decodes the predictions; without it they have their previews.
+        progress: told after each prediction that was decoded (done, total).
 
     Raises:
         ArgumentError: no trace, or no such image or step.
@@ -59,7 +61,8 @@ def pack(
     max_bytes = int(check_number("max_bytes", max_bytes))
     count = min(max_steps, max_bytes // sum(max(map(cost, trace)) for trace in whole))
     kept = [spread(trace.steps, count, at) for trace in whole]
-    decoder = None if model is None else Decoder(as_model(model))
+    total = sum(map(len, kept)) * len(PREDICTED)
+    decoder = None if model is None else Decoder(as_model(model), total, progress)
     runs = [
         {
             **_run(trace, steps, colours(trace, whole)),

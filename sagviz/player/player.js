@@ -5,6 +5,15 @@ const NONE = "none at this step";
 const TELL = 20; // milliseconds, a frame of the screen and a little
 const KEYS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -5, PageUp: 5, Home: -Infinity, End: Infinity };
 
+// Why a run has no such picture: it lacks the terms that others have it from, or has it at other steps.
+function absence(name, run, runs) {
+  const of = name === "margin" ? "attention" : name;
+  if (of in run.planes) return NONE;
+  const others = runs.filter((other) => of in other.planes).flatMap((other) => other.terms);
+  const lacking = others.filter((term) => !run.terms.some((own) => own.name === term.name)).map((term) => term.title);
+  return lacking.length ? `none: ${run.name} has no ${[...new Set(lacking)].join(" or ")}` : NONE;
+}
+
 function make(tag, attributes, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -196,8 +205,10 @@ class Player {
     const { name, canvases, frames, apart } = figure;
     const look = { ...this.state, tables: this.tables, limits: this.limits, masked: this.data.masked };
     figure.drawn = []; // for `tell`
-    const fill = (canvas, made, what, run) => {
-      figure.drawn.push({ canvas, legend: made?.legend, what: made ? what : NONE, run });
+    const fill = (frame, canvas, made, what, run, none = NONE) => {
+      figure.drawn.push({ canvas, legend: made?.legend, what: made ? what : none, run, there: Boolean(made) });
+      if (made) delete frame.dataset.none;
+      else frame.dataset.none = none;
       if (canvas.classList.contains("none") === Boolean(made)) canvas.classList.toggle("none");
       if (canvas.classList.contains("decoded") !== Boolean(made?.bitmap)) canvas.classList.toggle("decoded");
       if (made) paint(canvas, made, this.data);
@@ -206,12 +217,13 @@ class Player {
     if (this.state.view === "difference") {
       const { pair } = this;
       const made = difference(name, pair.map((r) => this.runs[r]), pair.map((r) => steps[r]), look);
-      fill(apart, made, `how far ${pair.map((r) => this.label(this.runs[r])).join(" and ")} are apart`);
+      fill(figure.last, apart, made, `how far ${pair.map((r) => this.label(this.runs[r])).join(" and ")} are apart`);
     } else {
       this.runs.forEach((run, r) => {
         if (frames[r].hidden) return;
         const made = picture(name, run, steps[r], look);
-        fill(canvases[r], made, `${steps[r].words[name] ?? run.words[name]}${made?.more ?? ""}`, this.runs.length > 1 && this.label(run));
+        const what = `${steps[r].words[name] ?? run.words[name]}${made?.more ?? ""}`;
+        fill(frames[r], canvases[r], made, what, this.runs.length > 1 && this.label(run), absence(name, run, this.runs));
       });
     }
   }
@@ -242,7 +254,7 @@ class Player {
     });
     for (const { title, drawn, words, legend } of this.shown) {
       for (const { canvas, what, run } of drawn) canvas.setAttribute("aria-label", `${title}${run ? ` of ${run}` : ""}: ${what}`);
-      const last = drawn.findLast(({ what }) => what !== NONE);
+      const last = drawn.findLast(({ there }) => there);
       say(words, last?.what ?? NONE);
       const key = JSON.stringify(last?.legend);
       if (legend.key !== key) legend.replaceChildren(...(last?.legend ? legendOf(last.legend, this.tables) : []));

@@ -4,7 +4,7 @@ runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +19,7 @@ from sagviz.records.trace import Trace
 
 COUNT = 6  # steps in a strip
 LONGEST = 256  # pixels of a decoded picture of a step
+Progress = Callable[[int, int], object]  # of work: pieces done, and all of them
 PREDICTED = ("x0_hat", "x0_guided")  # decoded, where there is a model
 SMALL = 50_000  # bytes of a PNG that is stored as it is
 
@@ -34,10 +35,16 @@ def picture(trace: Trace, longest: int | None = None) -> str | None:
 
 
 class Decoder:
-    """A model that shows clean latents, none of them twice: runs share steps."""
+    """A model that shows clean latents, none of them twice: runs share steps.
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    Args:
+        model: decodes them.
+        total: pictures that it will be asked for.
+        progress: told after each of them (done, total).
+    """
+
+    def __init__(self, model: Model, total: int = 0, progress: Progress | None = None) -> None:
+        self.model, self.total, self.progress, self.done = model, total, progress, 0
         self._known: dict[bytes, str] = {}
 
     def show(self, steps: Sequence[Step]) -> dict[str, list[str]]:
@@ -48,6 +55,9 @@ class Decoder:
         key = latents.numpy().tobytes()
         if key not in self._known:
             self._known[key] = data_uri(to_webp(self.model.decode(latents)[0], LONGEST))
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
         return self._known[key]
 
 

@@ -57,7 +57,8 @@ class Formula:
         blocks = [_block("ε̃", f"length {self.total:.3f}"), _sign("=")]
         blocks.append(_block(base.symbol, f"length {base.length:.3f}"))
         for part in terms:
-            blocks += [_sign("+" if part.scale >= 0 else "−"), _summand(part)]
+            sign = _sign("+" if part.scale >= 0 else "−")
+            blocks.append(f'<div style="display:flex;gap:12px">{sign}{_summand(part)}</div>')
         style = (
             f"{FONT};display:flex;flex-wrap:wrap;gap:10px"
             " 12px;align-items:flex-start;padding:6px 2px"

@@ -100,6 +100,7 @@ class Preference(View):
         self.bar = progress_bar("100%", "10px", len(pictures))
         self.typed = live(W.Text(description="Keys", placeholder="L, R, T or U"))
         words = "vote by keys: L for left, R for right, T for a tie, U to undo"
+        self.typed.add_class("sag-keys")
         labelled(self.typed, f"Put the cursor here and {words}", "230px")
         self.typed.style.description_width = "50px"
         self.typed.observe(self._key, "value")

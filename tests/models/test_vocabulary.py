@@ -94,8 +94,12 @@ def test_a_negative_prompt_that_nothing_reads_is_not_judged(schooled: sv.Model) 
     assert not [warning for warning in caught if "not taught" in str(warning.message)]
 
 
-def test_the_world_teaches_all_kinds() -> None:
-    assert tuple(KINDS) == tuple(world.vocabulary())
+def test_the_world_teaches_all_kinds_and_each_word_once() -> None:
+    kinds = world.vocabulary()
+    assert tuple(KINDS) == tuple(kinds)
+    listed = [word for words in kinds.values() for word in words]
+    assert len(set(listed)) == len(listed)
+    assert len(kinds["backgrounds"]) == len(world.BACKGROUNDS)
 
 
 def test_the_miniature_says_what_its_weights_were_taught() -> None:
@@ -106,5 +110,6 @@ def test_the_miniature_says_what_its_weights_were_taught() -> None:
     assert list(taught) == list(everything)
     assert taught["objects"] == everything["objects"]
     assert all(set(words) <= set(everything[kind]) for kind, words in taught.items())
+    assert taught["backgrounds"] == everything["backgrounds"]
     for name in taught["objects"]:
         assert unknown_words(mini, world.caption((name, "owl"), "left of", "orange")) == {}

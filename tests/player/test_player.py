@@ -230,7 +230,7 @@ def test_captions_carry_the_numbers_of_the_step(traces: tuple[sv.Trace, ...]) ->
     assert f"{step.sigma**2:.0%} of the latent" in words
     assert f"covers {numbers['coverage']:.0%}" in words
     assert f"CFG's push is {numbers['cfg']:.0%}" in words
-    assert f"(cosine {numbers['cosine']:.2f})" in words
+    assert f"(cosine\N{NO-BREAK SPACE}{numbers['cosine']:.2f})" in words
     assert ", the first" in describe.of_step(traces[1][0], 5)
     assert ", the last" in describe.of_step(traces[1][4], 5)
 
@@ -254,7 +254,7 @@ def test_a_negative_scale_points_the_other_way(traces: tuple[sv.Trace, ...]) -> 
     cosine = measure.of_step(traces[1][2])["cosine"]
     for sag in (1.0, -1.0):
         words = describe.of_step(replace(traces[1][2], guidance=CFG(3.0) + SAG(sag)), 5)
-        assert f"(cosine {sag * cosine:.2f})" in words
+        assert f"(cosine\N{NO-BREAK SPACE}{sag * cosine:.2f})" in words
 
 
 def test_shares_and_ways_are_in_order() -> None:

@@ -17,6 +17,7 @@ import pytest
 from ipywidgets import widget_serialization
 
 import sagviz as sv
+from sagviz import describe
 from sagviz.errors import ArgumentError, SagvizError
 from sagviz.widgets.app.classroom import Classroom
 from sagviz.widgets.app.comms import serve_visitors
@@ -25,6 +26,7 @@ from sagviz.widgets.app.turns import Turns
 from sagviz.widgets.app.visitor import Visitor
 from sagviz.widgets.common.host import current_host, hosted_by
 from sagviz.widgets.common.notice import Notice
+from sagviz.widgets.common.still import still
 from sagviz.widgets.common.worker import Worker
 
 
@@ -141,6 +143,11 @@ def use(visitor: Visitor) -> None:
         (playground,) = page.tabs.children[0].children
         playground.set({"steps": 2})
         playground.run()
+        page.tabs.selected_index = 0
+        page.tabs.selected_index = 1
+        (scope,) = page.tabs.children[1].children
+        assert scope.trace.steps is playground.traces[-1].steps, "the run that was just made"
+        assert describe.of_run(scope.trace) in "".join(still(each) for each in scope.children)
         playground.explain()
         page.vote.vote("left")
 

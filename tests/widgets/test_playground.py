@@ -452,11 +452,20 @@ def test_an_interrupt_keeps_the_steps(
     assert not playground.worker.busy
 
 
-def test_a_long_prompt_is_cut_with_a_warning_that_is_seen(playground: Playground) -> None:
+def test_a_warning_belongs_to_its_pictures(playground: Playground) -> None:
+    """It stays whatever else is done, goes with the next run, and comes back with the pictures."""
     playground.prompt = "fox " * 100
     playground.buttons["run"].click()
-    assert "these words were cut" in playground.notice.value
-    assert playground.traces
+    warned, said = playground.screen.warned, playground.screen.warned.value
+    assert "these words were cut" in said
+    playground.buttons["code"].click()
+    playground.buttons["trace"].click()
+    assert warned.value == said
+    playground.prompt = "a fox"
+    playground.buttons["run"].click()
+    assert warned.value == ""
+    playground.history.places[1].again.click()
+    assert warned.value == said
 
 
 @pytest.mark.slow

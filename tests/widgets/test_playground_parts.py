@@ -234,7 +234,9 @@ def test_a_run_as_files(playground: Playground, tmp_path: Path) -> None:
     name, _, content = save.trace(made, 0)
     (tmp_path / name).write_bytes(content)
     assert torch.equal(sv.Trace.load(tmp_path / name).latents, with_sag.latents)
-    name, _, content = save.player(playground.model, made, 0)
+    told: list[tuple[int, int]] = []
+    name, _, content = save.player(playground.model, lambda *count: told.append(count), made, 0)
+    assert told == [(done, told[-1][1]) for done in range(1, told[-1][1] + 1)], "how far it is"
     page([cfg, with_sag], tmp_path / name, model=playground.model)
     assert content == (tmp_path / name).read_bytes(), "with decoded predictions"
     playground.buttons["code"].click()

@@ -16,7 +16,7 @@ from sagviz.mini.evaluation.prompts import one_object_prompts, two_object_prompt
 from sagviz.mini.evaluation.subject import PROMPTED, Evaluation
 from sagviz.mini.training import autoencoder
 from sagviz.mini.training.judge import Verdict
-from sagviz.mini.world import NAMES, caption, vocabulary
+from sagviz.mini.world import BACKGROUNDS, GREYS, NAMES, caption
 
 
 def one(evaluation: Evaluation) -> Rows:
@@ -72,7 +72,7 @@ def distance(evaluation: Evaluation) -> Rows:
     real = evaluation.see(others).features.numpy()
     back = to_images(autoencoder.reconstruct(evaluation.model.vae, pixels))
     captions = [drawn["caption"] for drawn in labels]
-    colours = set(vocabulary()["backgrounds"])
+    colours = {*BACKGROUNDS, *GREYS}
     named = np.array([not colours.isdisjoint(re.findall(r"\w+", text)) for text in captions])
     made = {
         "renders": pixels,

@@ -6,38 +6,43 @@ from collections.abc import Callable
 
 import ipywidgets as W
 
+from sagviz.records.trace import Trace
 from sagviz.widgets.app.classroom import Classroom
 from sagviz.widgets.common.layout import close_all, text
 from sagviz.widgets.microscope.microscope import Microscope
 from sagviz.widgets.playground.playground import Playground
 from sagviz.widgets.preference import Preference
 
-TITLES = ("Make pictures", "Take a step apart", "Vote")
+STEP = "Take a step apart"
+TITLES = ("Make pictures", STEP, "Vote")
 
 
 class ClassPage(W.VBox):
     """Playground, Microscope and Preference under tabs; the later two are made when they are
-    opened.
+    opened. The Microscope is on the run with SAG that the Playground shows, anew when that is
+    another; before the first one, on one of the pairs to vote on.
 
     Args:
         classroom: what all visitors share.
         number: of the visitor; decides the sides of the vote's pictures.
 
     Attributes:
+        playground: of the first tab.
         vote: the vote, once it is opened.
     """
 
     def __init__(self, classroom: Classroom, number: int) -> None:
         self.classroom, self.number = classroom, number
+        self.playground = Playground(classroom.model)
         self.vote: Preference | None = None
+        self.under: tuple[Trace, int] = (classroom.pairs[0][1], 0)  # the Microscope: run, image
         self.place = text("sag-place")
-        makers: list[Callable[[], W.Widget]] = [self._playground, self._microscope, self._vote]
-        self.makers = dict(enumerate(makers))
-        self.tabs = W.Tab([W.VBox([W.HTML("Opening ...")]) for _ in makers], selected_index=0)
+        self.makers: dict[int, Callable[[], W.Widget]] = {1: self._microscope, 2: self._vote}
+        later = [W.VBox([W.HTML("Opening ...")]) for _ in self.makers]
+        self.tabs = W.Tab([W.VBox([self.playground]), *later], selected_index=0)
         for index, title in enumerate(TITLES):
             self.tabs.set_title(index, title)
         self.tabs.observe(lambda change: self._fill(change.new), "selected_index")
-        self._fill(0)
         super().__init__([self.place, self.tabs])
         self.add_class("sag-page")
 
@@ -47,17 +52,24 @@ class ClassPage(W.VBox):
         self.place.value = f'<p role="status">{words}</p>'
 
     def _fill(self, index: int) -> None:
+        if TITLES[index] == STEP and self.under != (shown := self._shown()):
+            self.under, self.makers[index] = shown, self._microscope
         if index in self.makers:
             tab = self.tabs.children[index]
             opening, tab.children = tab.children, (self.makers[index](),)
             close_all(opening)
             del self.makers[index]
 
-    def _playground(self) -> Playground:
-        return Playground(self.classroom.model)
+    def _shown(self) -> tuple[Trace, int]:
+        """What the Playground shows, if it has steps; else what is under the Microscope already."""
+        screen = self.playground.screen
+        if screen.made is None or not len(screen.made.traces[-1]):
+            return self.under
+        return screen.made.traces[-1], screen.image
 
     def _microscope(self) -> Microscope:
-        return Microscope(self.classroom.model, self.classroom.pairs[0][1])
+        trace, image = self.under
+        return Microscope(self.classroom.model, trace, image=image)
 
     def _vote(self) -> Preference:
         names = ("CFG", "CFG + SAG") if self.classroom.model.reads_text else ("plain", "SAG")

@@ -27,7 +27,10 @@ class Notice(W.HTML):
         self.value = f'<div role="status">{escape(words)}</div>'
 
     def warn(self, *words: str) -> None:
-        """Something was ignored or cut off."""
+        """Something was ignored or cut off; nothing is shown where there are no words."""
+        if not words:
+            self.clear()
+            return
         lines = "<br>".join(map(escape, words))
         self.value = f'<div class="sag-warning" role="status">{lines}</div>'
 
@@ -58,8 +61,10 @@ class Notice(W.HTML):
         """
         self.clear()
         try:
-            with self._warnings_shown():
+            with our_warnings() as caught:
                 yield
+            if caught:
+                self.warn(*caught)
         except Exception as error:
             self.fail(error)
 
@@ -68,15 +73,19 @@ class Notice(W.HTML):
         with self.guarded():
             action()
 
-    @contextmanager
-    def _warnings_shown(self) -> Iterator[None]:
-        """Keep it short in a thread: what warns elsewhere meanwhile is caught as well."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", SagvizWarning)
-            yield
-        ours = [each for each in caught if issubclass(each.category, SagvizWarning)]
-        for each in caught:
-            if each not in ours:
-                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-        if ours:
-            self.warn(*dict.fromkeys(str(each.message) for each in ours))
+
+@contextmanager
+def our_warnings() -> Iterator[list[str]]:
+    """Catch our warnings in place of giving them: their words, each once, are in the list at its
+    end; others are given. Keep it short in a thread: what warns elsewhere meanwhile is caught too.
+    """
+    words: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SagvizWarning)
+        yield words
+    for each in caught:
+        if issubclass(each.category, SagvizWarning):
+            words.append(str(each.message))
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    words[:] = dict.fromkeys(words)

@@ -133,9 +133,11 @@ class Controls(W.VBox):
         again.add_class(f"sag-reset-{name.replace('_', '-')}")
         again.layout.flex = "0 0 auto"
         made.layout.flex, made.layout.width, made.layout.min_width = "1 1 auto", "auto", "0"
+        # on narrow pages a menu stands under its label, and a slider under its box
+        beside = "flex-end" if isinstance(made, W.Dropdown) else "flex-start"
         row = W.HBox(
             [made, again],
-            layout=W.Layout(width="100%", overflow="visible", align_items="center", grid_gap="8px"),
+            layout=W.Layout(width="100%", overflow="visible", align_items=beside, grid_gap="8px"),
         )
         row.add_class(row_class(terms.get(name, SAG.name)))
         return row

@@ -204,9 +204,13 @@ class Microscope(View):
         right.add_class("sag-outcome")
         shown = (flow(left, right), self.panes, self.tabs, self.tabs_notice)
         lights = live(text("sag-style", f"<style>{lit(self.settings.kinds)}</style>"))
-        head = (lights, heading("Microscope", PURPOSE), self._top(), self.notice)
+        head = (lights, heading("Microscope", PURPOSE), self._run(), self._top(), self.notice)
         self.fill(*head, *shown, notice=False)
         self.add_class("sag-microscope")
+
+    def _run(self) -> W.Widget:
+        """Which run it is."""
+        return text("sag-which", f"<p>The run: <b>{escape(describe.of_run(self.trace))}</b>.</p>")
 
     def _top(self) -> W.Widget:
         """What is looked at: the step, and the image where there are several."""

@@ -196,4 +196,6 @@ def _seed(settings: FormSettings, notice: Notice) -> W.Widget:
     made.observe(take, "value")
     made.on_msg(keep)
     made.add_class(css_class("seed"))
-    return labelled(made, settings.traits()["seed"].help, "260px")
+    made = labelled(made, settings.traits()["seed"].help, "auto")
+    made.layout.flex, made.layout.min_width, made.layout.max_width = "1 1 200px", "0", "260px"
+    return made

@@ -6,6 +6,7 @@ Matplotlib.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +25,7 @@ from sagviz.widgets.common.layout import close_all, flow, stack
 from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.page import arrival, copy_button, saver
 from sagviz.widgets.common.still import live
+from sagviz.widgets.common.time_left import time_left
 from sagviz.widgets.playground import save
 from sagviz.widgets.playground.history import History
 from sagviz.widgets.playground.made import Made
@@ -45,7 +47,7 @@ class Further(W.VBox):
     def __init__(self, model: Model, screen: Screen, history: History, notice: Notice) -> None:
         self.model, self.screen, self.history = model, screen, history
         self.place = W.VBox(layout=W.Layout(overflow="visible"))
-        self.saver = saver()
+        self.saver, self.began = saver(), 0.0
         make = partial(action_button, notice)
         opened = {
             "explain": (
@@ -62,7 +64,7 @@ class Further(W.VBox):
             "player": (
                 "Player",
                 "both runs as one file to send: it opens in any browser, without Python or network",
-                partial(save.player, model),
+                partial(save.player, model, self._tell_left),
             ),
             "trace": ("Trace", "the run with SAG and all its steps", save.trace),
         }
@@ -145,10 +147,15 @@ class Further(W.VBox):
         with self._at_work(name, SAVING):
             self.saver.save(*write(made, self.screen.image))
 
+    def _tell_left(self, done: int, total: int) -> None:
+        """How long the player still takes."""
+        left = time_left(time.monotonic() - self.began, done, total)
+        self.buttons["player"].description = f"{SAVING} {left}"
+
     @contextmanager
     def _at_work(self, name: str, words: str) -> Iterator[None]:
         """Meanwhile the button says so, and cannot be pressed again."""
-        button = self.buttons[name]
+        button, self.began = self.buttons[name], time.monotonic()
         label, button.description, button.disabled = button.description, words, True
         try:
             yield

@@ -26,10 +26,13 @@ LONGEST = 40  # letters of a prompt
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Two runs that were asked for, (cfg, cfg_sag), and the picture that they start from."""
+    """Two runs that were asked for, (cfg, cfg_sag), the picture that they start from, and what
+    there is to warn of, such as words that the model was not taught.
+    """
 
     runs: tuple[Run, Run]
     start: Image | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL.Image import Resampling
 
-from sagviz.checks import shortened
+from sagviz import describe
 from sagviz.guidance import Guidance
 from sagviz.image import enlarge, from_png, preview, to_jpeg, to_png
 from sagviz.models import Model
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 PREVIEW = 256  # pixels of a preview's shorter side
 THUMBNAIL, SMOOTH = 96, 512  # of the longer side of a small picture, and of one on the screen
-LONGEST = 100  # letters of a prompt in words about a run
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
     """What a run left: its traces (cfg, cfg_sag), its pictures as PNG with settings inside, two for
-    each image of the batch, small ones as JPEG, some words, and the picture that it started from.
+    each image of the batch, small ones as JPEG, some words, the picture that it started from, and
+    what there was to warn of.
     """
 
     traces: tuple[Trace, ...]
@@ -36,9 +36,15 @@ class Made:
     thumbnails: tuple[bytes, ...]
     words: str
     start: Image | None = None
+    warnings: tuple[str, ...] = ()
 
     @staticmethod
-    def of(traces: Sequence[Trace], model: Model, start: Image | None = None) -> Made:
+    def of(
+        traces: Sequence[Trace],
+        model: Model,
+        start: Image | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> Made:
         """Of traces with at least one step. A run that was stopped has the predictions that it had
         reached for pictures.
         """
@@ -52,8 +58,9 @@ class Made:
             tuple(traces),
             tuple(to_png(picture, note(settings)) for settings, picture in every),
             tuple(to_jpeg(scaled(picture, THUMBNAIL)) for _, picture in every),
-            in_words(traces[-1]),
+            describe.of_run(traces[-1]),
             start,
+            warnings,
         )
 
     @property
@@ -126,17 +133,3 @@ def scaled(picture: Image, longest: int) -> Image:
     factor = longest / max(picture.size)
     size = round(picture.width * factor), round(picture.height * factor)
     return picture.resize(size, Resampling.LANCZOS)
-
-
-def in_words(trace: Trace) -> str:
-    """A run in a few words."""
-    settings, guidance = trace.settings, trace.settings.guidance
-    stopped = "" if trace.pictures else f", stopped after {len(trace)}"
-    scales = ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms)
-    prompt = shortened(settings.caption, LONGEST) or "no prompt"
-    last = settings.seeds[-1]
-    seeds = f"seed {settings.seed}" if settings.images == 1 else f"seeds {settings.seed} to {last}"
-    start = (
-        "" if settings.strength is None else f", from a picture at strength {settings.strength:g}"
-    )
-    return f"{prompt}, {seeds}, {scales}, {settings.steps} steps{start}{stopped}"

@@ -61,6 +61,7 @@ class Screen(W.VBox):
         self.pictures = [Picture(named(own), ratio=height / width) for own in guidance]
         self.links = [live(W.HTML()) for _ in guidance]
         self.bar, self.status = progress_bar("100%", "10px"), text("sag-status")
+        self.warned = Notice()  # of the pictures, as long as they are there
         for picture in self.pictures:
             picture.layout.width = "100%"
             picture.clear(BLANK)
@@ -74,7 +75,7 @@ class Screen(W.VBox):
         words = "show the pictures of this seed"
         self.seeds = Strip(notice, "Seeds of this run", words, self.look)
         super().__init__(
-            [self.stage, self.bar, self.status, below, self.seeds],
+            [self.stage, self.bar, self.status, below, self.seeds, self.warned],
             layout=W.Layout(overflow="visible", grid_gap="6px"),
         )
         self.add_class("sag-screen")
@@ -84,11 +85,12 @@ class Screen(W.VBox):
         """What is going on, for screen readers too."""
         self.status.value = f'<span role="status">{escape(words)}</span>'
 
-    def clear(self, settings: Sequence[Settings]) -> None:
-        """Ready for runs of these settings that begin now."""
+    def clear(self, settings: Sequence[Settings], warnings: Sequence[str] = ()) -> None:
+        """Ready for runs of these settings that begin now, and what there is to warn of."""
         self.began, self.last, self.cleared = time.monotonic(), 0.0, True
         self.bar.value = 0
         self.say("starting")
+        self.warned.warn(*warnings)
         for picture, own in zip(self.pictures, settings, strict=True):
             picture.title, picture.ratio = named(own.guidance), _ratio(own)
         for place in self.links:
@@ -114,6 +116,7 @@ class Screen(W.VBox):
         self.bar.max = first.evaluations
         self.bar.value = len(first) or first.evaluations
         self.say(made.words)
+        self.warned.warn(*made.warnings)
         seeds = _seeds(first.settings)
         self.seeds.show([(made.small(n), made.names, words) for n, words in enumerate(seeds)])
         self.seeds.enable(True)

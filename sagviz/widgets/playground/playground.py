@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sagviz.errors import SagvizError, Unfinished
+from sagviz.errors import SagvizError, Unfinished, warn
 from sagviz.models import Model
 from sagviz.models.load import load
 from sagviz.records.settings import Settings
@@ -20,6 +20,7 @@ from sagviz.sampling.prepare import Run
 from sagviz.widgets.common.controls import action_button
 from sagviz.widgets.common.host import check_limits
 from sagviz.widgets.common.layout import column, flow, stack, text
+from sagviz.widgets.common.notice import our_warnings
 from sagviz.widgets.common.still import live
 from sagviz.widgets.common.view import View
 from sagviz.widgets.common.worker import Worker
@@ -123,6 +124,8 @@ class Playground(View):
         """
         self._check_idle()
         asked = self._asked()
+        for words in asked.warnings:
+            warn(words)
         with self.shown_first():
             self.worker.start(lambda: self._run(asked), here=True)
         return self.traces
@@ -158,7 +161,8 @@ class Playground(View):
         launch = partial(notice.attempt, self._launch)
         beside = form.beside(settings, notice, self.further.cross)
         settings_column = column(beside, live(self.upload), width="300px")
-        pictures = column(self.screen, self.further, self.history, width="560px")
+        shown = (self.screen, *near_words(settings), self.further, self.history)
+        pictures = column(*shown, width="560px")
         pictures.layout.flex = "2 1 560px"
         self.fill(
             form.heading(self.model),
@@ -167,7 +171,6 @@ class Playground(View):
                 form.texts(settings, notice, launch),
                 flow(*(self.buttons[name] for name in names), self.line),
                 notice,
-                *near_words(settings),
             ),
             flow(pictures, settings_column),
             self.more,
@@ -184,9 +187,10 @@ class Playground(View):
             raise SagvizError("a run is under way; wait for its end or cancel it")
 
     def _asked(self) -> Asked:
-        runs = self.prepare()
+        with our_warnings() as warnings:
+            runs = self.prepare()
         check_limits(runs)
-        return Asked(runs, self.settings.image)
+        return Asked(runs, self.settings.image, tuple(warnings))
 
     def _launch(self) -> None:
         """Put the form's run in line, and begin where nobody is at it."""
@@ -223,7 +227,7 @@ class Playground(View):
             return not self.worker.stop.is_set()
 
         self._set_running(True)
-        self.screen.clear([run.settings for run in runs])
+        self.screen.clear([run.settings for run in runs], asked.warnings)
         try:
             with self.worker.turn():
                 made = collect(runs[::-1], follow=follow)
@@ -238,7 +242,7 @@ class Playground(View):
 
     def _keep(self, traces: Sequence[Trace], asked: Asked) -> None:
         if traces and len(traces[0]):
-            made = Made.of(traces, self.model, asked.start)
+            made = Made.of(traces, self.model, asked.start, asked.warnings)
             self.history.add(made)
             self._present(made)
 

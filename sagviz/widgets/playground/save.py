@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -13,6 +14,7 @@ from sagviz.errors import SagvizError
 from sagviz.image import from_png, to_png
 from sagviz.models import Model
 from sagviz.player import page
+from sagviz.player.stills import Progress
 from sagviz.widgets.playground.made import Made, note
 
 FACTOR, GAP = 4, 16  # how much larger than the pictures, pixels around them
@@ -37,12 +39,13 @@ def pair(made: Made, image: int) -> tuple[str, str, bytes]:
     return f"{file_stem(settings)}-pair.png", "image/png", to_png(sheet, note(settings))
 
 
-def player(model: Model, made: Made, image: int) -> tuple[str, str, bytes]:
+def player(model: Model, progress: Progress, made: Made, image: int) -> tuple[str, str, bytes]:
     """Both runs, step by step, as one page that needs no kernel; predictions as the model decodes
-    them.
+    them, each of which is told to `progress` (done, total).
     """
     traces = with_steps(made).of_image(image)
-    return _file(made, image, "html", "text/html", lambda path: page(traces, path, model=model))
+    write = partial(page, traces, model=model, progress=progress)
+    return _file(made, image, "html", "text/html", write)
 
 
 def trace(made: Made, image: int) -> tuple[str, str, bytes]:

@@ -13,7 +13,7 @@ import traitlets
 
 from sagviz.models.vocabulary import unknown_words, vocabulary
 from sagviz.widgets.common.optional import anywidget
-from sagviz.widgets.common.still import live
+from sagviz.widgets.common.still import LIVE, live
 from sagviz.widgets.playground.settings import FormSettings
 
 KNOWN = "Words that this model knows"
@@ -46,9 +46,8 @@ def known_words(settings: FormSettings) -> list[W.Widget]:
     def add(_: str, word: str) -> None:
         settings.prompt = f"{settings.prompt} {word}".strip()
 
-    made = _words(add, title=KNOWN, offer="add to the prompt:")
+    made = _words("sag-vocabulary", add, title=KNOWN, offer="add to the prompt:")
     made.groups = [[kind, list(own)] for kind, own in kinds.items()]
-    made.add_class("sag-vocabulary")
     return [made]
 
 
@@ -64,7 +63,7 @@ def near_words(settings: FormSettings) -> list[W.Widget]:
         for name in PROMPTS:
             setattr(settings, name, whole.sub(lambda _: word, getattr(settings, name)))
 
-    made = _words(put, offer="put in its place:")
+    made = _words("sag-near", put, offer="put in its place:")
 
     def show(_: object = None) -> None:
         texts = " ".join(getattr(settings, name) for name in PROMPTS)
@@ -73,13 +72,14 @@ def near_words(settings: FormSettings) -> list[W.Widget]:
 
     settings.observe(show, PROMPTS)
     show()
-    made.add_class("sag-near")
     return [made]
 
 
-def _words(press: Callable[[str, str], None], **traits: str) -> Any:
-    """`press` takes the kind and the word, if they are some that were shown."""
-    made: Any = Words(**traits)
+def _words(name: str, press: Callable[[str, str], None], **traits: str) -> Any:
+    """`press` takes the kind and the word, if they are some that were shown. Its classes are there
+    from the start: a page that is still loading its script would miss a later one.
+    """
+    made: Any = Words(_dom_classes=(name, LIVE), **traits)
 
     def pressed(_: object, message: dict[str, Any], __: object) -> None:
         kind, word = message.get("kind"), message.get("word")
@@ -87,4 +87,4 @@ def _words(press: Callable[[str, str], None], **traits: str) -> Any:
             press(str(kind), str(word))
 
     made.on_msg(pressed)
-    return live(made)
+    return made
