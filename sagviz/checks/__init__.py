@@ -13,7 +13,6 @@ from typing import Any, TypeGuard, TypeVar, cast
 
 from sagviz.errors import ArgumentError
 
-MAX_FLOAT = sys.float_info.max
 MAX_STEPS = 999  # a schedule of 1,000 training steps has no more
 SHOWN = 80  # letters of a value in an error
 MAX_SEED = 2**63 - 4097  # torch takes 63 bits, and image i of up to 4096 has seed + i
@@ -74,11 +73,11 @@ def check_number(
     name: str, value: object, low: float = -math.inf, high: float = math.inf, finite: bool = True
 ) -> float:
     """The number, of NumPy or torch as well; what is none between `low` and `high` is refused."""
-    number = plain(value)
+    number = plain(value)  # a whole one may be larger than any float
     if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
         raise ArgumentError(f"{name} is {value!r}; give a number")
-    infinite = abs(number) > MAX_FLOAT  # a whole number as well, where no float is so large
-    if not low <= number <= high or (infinite and (finite or isinstance(number, int))):
+    large = abs(number) > sys.float_info.max and (finite or isinstance(number, int))
+    if large or not low <= number <= high:
         bounded = math.isfinite(low) or math.isfinite(high)
         span = f"from {_written(low)} to {_written(high)}" if bounded else "that is finite"
         raise ArgumentError(f"{name} is {number!r}; give a number {span}")

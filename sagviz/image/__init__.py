@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sagviz.checks import shown
-from sagviz.errors import ArgumentError, OutOfMemoryError, first_sentence, is_shortage
+from sagviz.errors import ArgumentError, OutOfMemoryError, is_shortage
+from sagviz.image.reading import from_file as from_file
+from sagviz.image.reading import from_png as from_png
+from sagviz.image.reading import png_start as png_start
+from sagviz.image.reading import png_texts as png_texts
 
 # (H, W, 3 or 4) of NumPy, (3 or 4, H, W) of torch, or grey: 0..1 as floats, 0..255 as whole numbers
 PictureLike = Image.Image | NDArray[Any] | Tensor
@@ -176,60 +179,6 @@ def to_webp(image: Image.Image, longest: int | None = None) -> bytes:
         image = image.copy()
         image.thumbnail((longest, longest))
     return _encoded(image, "WEBP", quality=90)
-
-
-def from_file(file: Path | BinaryIO, name: str = "") -> Image.Image:
-    """The picture in a file, turned as its camera noted; an error calls it by `name`, or by its
-    path.
-
-    Raises:
-        ArgumentError: it cannot be read as one.
-    """
-    return ImageOps.exif_transpose(_decoded(file, name or str(file)))
-
-
-def from_png(content: bytes) -> Image.Image:
-    """The picture in PNG bytes.
-
-    Raises:
-        ArgumentError: they are none.
-    """
-    return _decoded(io.BytesIO(content), "this picture", ["PNG"])
-
-
-def _decoded(file: Path | BinaryIO, name: str, formats: list[str] | None = None) -> Image.Image:
-    try:
-        picture = Image.open(file, formats=formats)
-        picture.load()
-    except Exception as error:  # each of Pillow's decoders has its own kinds for damaged bytes
-        raise ArgumentError(
-            f"{name} cannot be read as a picture ({first_sentence(error)}); give a PNG, JPEG or"
-            " WebP"
-        ) from error
-    return picture
-
-
-def png_texts(start: bytes) -> dict[str, str]:
-    """The text chunks of a PNG, as `to_png` wrote them. They stand before the pixels, so that the
-    beginning of the file is enough; their checksums are checked.
-
-    Raises:
-        ValueError: it is no PNG, the texts are damaged, or `start` ends before they do.
-    """
-    found = png_start(start).info.items()
-    return {str(name): text for name, text in found if isinstance(text, str)}
-
-
-def png_start(start: bytes) -> Image.Image:
-    """A PNG's size and texts, from its beginning; its pixels are not read.
-
-    Raises:
-        ValueError: it is no PNG, the texts are damaged, or `start` ends before they do.
-    """
-    try:
-        return Image.open(io.BytesIO(start), formats=["PNG"])
-    except Exception as error:  # Pillow's kinds for what it cannot read, or finds too large
-        raise ValueError(f"not the beginning of a PNG ({error})") from error
 
 
 def fit_latent_rgb(latents: Tensor, images: list[Image.Image]) -> Tensor:
