@@ -104,8 +104,8 @@ class Bench:
         self.settings: dict[str, Any] = {"steps": steps, "noise": self.noise, "progress": False}
         self.lines = list[Line]()
 
-    def row(self, *cells: Any, note: str = "") -> None:
-        self.lines.append(row(self.name, *cells, note=note))
+    def row(self, *cells: Any, **note: str) -> None:
+        self.lines.append(row(self.name, *cells, **note))
 
     def theirs(self, cfg: float, sag: float | None) -> np.ndarray[Any, Any]:
         """diffusers' picture, (H, W, 3) from 0 to 1."""

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from driver import Opener
 from hostile.draws import INJECTIONS
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, Page
 
 import sagviz as sv
 from sagviz import CFG, SAG, html
@@ -112,11 +112,21 @@ PAGES: dict[str, Callable[[sv.Trace, Path], Path]] = {
 }
 
 
+def _hear_dialogs(page: Page, ran: list[str]) -> None:
+    """Each dialog of a script that ran is noted, and closed."""
+
+    def heard(dialog: Dialog) -> None:
+        ran.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", heard)
+
+
 @pytest.fixture(scope="module")
 def tab(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
     """A page, and what ran on it."""
     opened, ran = browser.new_context(offline=True).new_page(), list[str]()
-    opened.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))
+    _hear_dialogs(opened, ran)
     yield opened, ran
     opened.context.close()
 
@@ -177,7 +187,7 @@ import ipywidgets
 """
     notebook = open_notebook("injection", setup)
     ran = list[str]()
-    notebook.page.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))
+    _hear_dialogs(notebook.page, ran)
     notebook.run("ipywidgets.VBox([play, sv.Scrubber(trace), vote])")
     notebook.run("ipywidgets.VBox([sv.Grid(made, model), sv.Microscope(model, trace)])")
     notebook.run("made")

@@ -139,7 +139,7 @@ def live(model: sv.Model, runtime: Path) -> Work:
     from sagviz.player.live import page
 
     made = page.parts(model, runtime)
-    page.parts = lambda *_: made  # type: ignore[assignment]
+    page.parts = lambda *_: made
 
     def go(folder: Path) -> Iterator[str]:
         sv.live_page(model, folder / "live.html", runtime=runtime)

@@ -17,7 +17,12 @@ from sagviz import CFG, SAG, guidance
 from sagviz.guidance import Guidance, Schedule, Term
 from sagviz.image import as_image, as_mask
 
-USUAL = {"prompt": "a fox", "steps": 1, "guidance": CFG(3.0) + SAG(1.0), "progress": False}
+USUAL: dict[str, Any] = {
+    "prompt": "a fox",
+    "steps": 1,
+    "guidance": CFG(3.0) + SAG(1.0),
+    "progress": False,
+}
 NAMES = sorted(set(inspect.signature(sv.trace).parameters) - {"model", "progress"})
 HOSTILE = {
     **dict.fromkeys(NAMES, junk),

@@ -68,7 +68,8 @@ def test_a_command_works_or_ends_with_a_sentence(command: str, data: st.DataObje
     options = [word for flag, value in drawn for word in (flag, value)]
     usual = [] if command in ("generate", "sweep") and "--steps" in options else USUAL[command]
     argv = [command, *words[:1], *usual, *options, *words[1:]]
-    said, status = io.StringIO(), 0
+    said = io.StringIO()
+    status: Any = 0
     with redirect_stdout(io.StringIO()), redirect_stderr(said):
         try:
             status = main(argv)

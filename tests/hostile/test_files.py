@@ -61,11 +61,11 @@ def meta(noted: Any) -> Iterator[None]:
         dumps: ClassVar[Any] = staticmethod(lambda *_, **__: json.dumps(noted))
         loads: ClassVar[Any] = staticmethod(json.loads)
 
-    usual, trace_file.json = trace_file.json, Writer  # type: ignore[attr-defined, assignment]
+    usual, trace_file.json = trace_file.json, Writer  # type: ignore[assignment]
     try:
         yield
     finally:
-        trace_file.json = usual  # type: ignore[attr-defined]
+        trace_file.json = usual
 
 
 @hostile(0.07, noted=st.deferred(lambda: changed(recorded(made()))))

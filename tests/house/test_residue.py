@@ -99,7 +99,7 @@ def files(given: Given) -> None:
 
 
 def figures(given: Given) -> None:
-    drawn = [
+    drawn: list[Any] = [
         sv.plot.guidance_curves(given.run),
         sv.plot.step_panel(given.run, 1, given.model),
         sv.plot.schematic(given.run, 1),
@@ -108,7 +108,7 @@ def figures(given: Given) -> None:
 
 
 def parts_of_a_report(given: Given) -> None:
-    shown = [
+    shown: list[Any] = [
         finding([given.pair] * 3),
         seeds_gallery([given.pair]),
         summary(given.pair, given.model, Parameters(steps=2)),
