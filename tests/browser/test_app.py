@@ -26,6 +26,19 @@ import sagviz as sv
 
 STEPS, PAIRS, VISITORS = 300, 2, 4
 PATIENCE = 120_000  # ms, beside other work
+FACES = """new Set([...document.querySelectorAll('button, input, select, a, label, .lm-TabBar-tab')]
+    .filter(node => node.offsetParent).map(node => getComputedStyle(node).fontFamily)).size"""
+FAINTEST = """Math.min(...[...document.querySelectorAll('button:disabled')]
+    .map(node => getComputedStyle(node).opacity))"""
+# bars of tabs and lines of controls whose parts do not share a line
+IN_PARTS = """[...document.querySelectorAll(
+        '.lm-TabBar-content, .widget-checkbox, .sag-flow:has(> .sag-seed)')]
+    .filter(node => node.offsetParent).filter(node => {
+        const boxes = [...node.querySelectorAll('.lm-TabBar-tab, input, span')]
+            .filter(each => each.offsetParent).map(each => each.getBoundingClientRect());
+        const middles = boxes.map(({ top, height }) => top + height / 2);
+        return Math.max(...middles) - Math.min(...middles) > 2;
+    }).map(node => node.textContent)"""
 expect.set_options(timeout=PATIENCE)
 
 
@@ -121,6 +134,7 @@ def test_the_place_in_the_queue_is_shown_and_a_waiting_run_can_be_cancelled(
 def test_microscope_and_parts_that_run_on_the_page_work(visit: Callable[..., Page]) -> None:
     page = visit()
     page.get_by_role("tab", name="Take a step apart").click()
+    expect(page.locator(".sag-which")).to_contain_text("seed 0, CFG 3, SAG 1, 50 steps")
     scale = page.locator(".sag-sag-scale input:visible").first
     scale.fill("0")
     scale.press("Tab")
@@ -142,6 +156,9 @@ def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
         page.locator(".sag-view:visible").first.wait_for()
         assert serious_faults(page, "body") == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(FACES) == 1, "one font"
+        assert page.evaluate(FAINTEST) >= 0.75, "of what cannot be pressed, for a contrast of 4.5"
+        assert page.evaluate(IN_PARTS) == [], "tabs in one row, what belongs together in one line"
 
 
 def test_limits_are_refused_with_a_sentence(visit: Callable[..., Page]) -> None:
@@ -226,4 +243,5 @@ def test_the_end_is_said_to_the_pages_and_to_the_host(
     assert served.end() == 0
     expect(page.locator("#status")).to_have_text("The class is over: the host has ended it.")
     assert "The class is over. 2 people" in served.said
+    assert f"Making {PAIRS} pairs of pictures to vote on: 100%" in served.said
     assert "Traceback" not in served.said

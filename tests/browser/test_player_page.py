@@ -329,6 +329,9 @@ def test_several_runs_stand_beside_each_other_flip_and_differ(
     shown = reader([*traces, traces[0]])
     first, second = shown.pixels("image", 0), shown.pixels("image", 1)
     assert not np.array_equal(first, second)
+    for name in ("attention", "mask", "sag"):
+        empty = shown.page.locator(f".pane.{name} .frame").first
+        assert empty.get_attribute("data-none") == "none: CFG 3 has no SAG"
     shown.page.locator(".step").focus()
     shown.page.keyboard.press("f")
     for label in ("A: CFG 3", "B: CFG 3 + SAG 1", "C: CFG 3", "A: CFG 3"):
@@ -455,6 +458,10 @@ def test_it_is_accessible_and_fits(
         canvas.bounding_box()["width"] >= 70
         for canvas in shown.page.locator("canvas:visible").all()
     )
+    if width < 600:  # a phone: a picture is whole above the bar
+        picture, bar = (shown.page.locator(name).first for name in ("canvas", ".control"))
+        picture, bar = picture.bounding_box(), bar.bounding_box()
+        assert 0 < picture["y"] < picture["y"] + picture["height"] < bar["y"]
     shown.page.locator(".step").focus()
     shown.page.keyboard.press("End")
     assert shown.page.locator(".step").is_visible()

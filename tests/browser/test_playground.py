@@ -141,6 +141,8 @@ def test_known_words_presets_and_other_terms(notebook: Notebook) -> None:
     page = notebook.page
     page.get_by_label("Prompt", exact=True).fill("a")
     page.locator(".sag-vocabulary summary").click()
+    words = page.locator(".sag-vocabulary details > div")
+    assert words.evaluate("node => node.scrollHeight > node.clientHeight"), "it scrolls by itself"
     page.locator(".sag-vocabulary").get_by_role("button", name="penguin", exact=True).click()
     notebook.until("playground.prompt == 'a penguin'")
     page.locator(".sag-vocabulary summary").click()

@@ -2,7 +2,9 @@
 it declares.
 """
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -159,6 +161,17 @@ def test_a_commit_runs_what_make_lint_runs() -> None:
         r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE
     )
     assert hooks == [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()]
+
+
+@pytest.mark.parametrize(("user", "flags"), [("0", ["--allow-root"]), ("1000", [])])
+def test_make_lab_starts_for_root_too(tmp_path: Path, user: str, flags: list[str]) -> None:
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (tmp_path / "id").chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    command = ["make", "-C", str(ROOT), "-n", "lab"]
+    told = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=True)
+    (line,) = [each for each in told.stdout.splitlines() if "jupyter lab" in each]
+    assert [word for word in line.split() if "root" in word] == flags
 
 
 def test_make_help_has_each_target() -> None:

@@ -120,7 +120,12 @@ def test_figures_show_any_sum(model: sv.Model, trace: sv.Trace) -> None:
         assert f"{term.title}: {term.formula}" in titles
     axes = plot.guidance_curves(trace).figures[0].axes[0]
     assert [line.get_color() for line in axes.lines] == [colour_of(term.name) for term in SUM.terms]
-    assert plot.formula(trace[1]).words.count("direction of length") == len(SUM.terms)
+    formula = plot.formula(trace[1])
+    assert formula.words.count("direction of length") == len(SUM.terms)
+    joined = re.findall(
+        r"<div style=\"display:flex[^>]*><div[^>]*>[+−]</div><div", formula._repr_html_()
+    )
+    assert len(joined) == len(SUM.terms), "no line ends with a sign"
 
 
 def test_figures_show_a_term_of_ones_own(model: sv.Model, own: sv.Trace) -> None:
