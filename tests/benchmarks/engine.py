@@ -104,7 +104,7 @@ class Bench:
         self.settings: dict[str, Any] = {"steps": steps, "noise": self.noise, "progress": False}
         self.lines = list[Line]()
 
-    def row(self, *cells: Any, **note: str) -> None:
+    def row(self, *cells: Any, **note: Any) -> None:
         self.lines.append(row(self.name, *cells, **note))
 
     def theirs(self, cfg: float, sag: float | None) -> np.ndarray[Any, Any]:

@@ -459,8 +459,11 @@ def test_it_is_accessible_and_fits(
         for canvas in shown.page.locator("canvas:visible").all()
     )
     if width < 600:  # a phone: a picture is whole above the bar
-        picture, bar = (shown.page.locator(name).first for name in ("canvas", ".control"))
-        picture, bar = picture.bounding_box(), bar.bounding_box()
+        picture, bar = (
+            shown.page.locator(name).first.bounding_box() for name in ("canvas", ".control")
+        )
+        assert picture is not None
+        assert bar is not None
         assert 0 < picture["y"] < picture["y"] + picture["height"] < bar["y"]
     shown.page.locator(".step").focus()
     shown.page.keyboard.press("End")

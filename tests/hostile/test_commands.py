@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile.draws import WORDS, texts
