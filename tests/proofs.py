@@ -38,20 +38,25 @@ class Collector:
 
     def __init__(self) -> None:
         self.reports = defaultdict[str, list[pytest.TestReport]](list)
+        self.said = defaultdict[str, list[str]](list)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = report.nodeid.rpartition("::")[2].partition("[")[0]
+        claim = name.removeprefix("test_").replace("_", " ")
         if report.when == "call" or not report.passed:
-            name = report.nodeid.rpartition("::")[2].partition("[")[0]
-            self.reports[name.removeprefix("test_").replace("_", " ")].append(report)
+            self.reports[claim].append(report)
+        if report.when == "teardown":  # a fixture measures, too
+            self.said[claim] += [str(value) for _, value in report.user_properties]
 
     @property
     def lines(self) -> Iterator[Line]:
         for claim, reports in self.reports.items():
             ran = [report for report in reports if not report.skipped]
-            said = [str(value) for report in ran for _, value in report.user_properties]
             passed = sum(report.passed for report in ran)
             cases = f"{passed} of {len(ran)} cases" if ran else "could not be tried here"
-            yield Line(claim, "; ".join(said) or cases, bool(ran) and passed == len(ran))
+            yield Line(
+                claim, "; ".join(self.said[claim]) or cases, bool(ran) and passed == len(ran)
+            )
 
 
 def main(name: str) -> int:

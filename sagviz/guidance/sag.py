@@ -88,7 +88,7 @@ class SAG(Term):
         super().__post_init__()
         check_number("threshold", self.threshold, finite=False)
         check_number("blur_sigma", self.blur_sigma, 0, 1000)
-        if self.mask_source not in MASK_SOURCES:
+        if not isinstance(self.mask_source, str) or self.mask_source not in MASK_SOURCES:
             raise ArgumentError(
                 f"mask_source is {self.mask_source!r}; give one of"
                 f" {', '.join(map(repr, MASK_SOURCES))}"

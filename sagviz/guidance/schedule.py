@@ -30,7 +30,7 @@ class Schedule:
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
+        if not isinstance(self.shape, str) or self.shape not in SHAPES:
             raise ArgumentError(
                 f"the shape of a schedule is {shown(self.shape)}; give one of"
                 f" {', '.join(map(repr, SHAPES))}, such as {EXAMPLE}"
@@ -103,7 +103,7 @@ def schedule(shape: str | Collection[float] | Callable[[float], float], *values:
         >>> [str(step.guidance) for step in trace][:2]
         ['CFG(7.0) + SAG(1.0)', 'CFG(5.0) + SAG(0.75)']
     """
-    if callable(shape):
+    if callable(shape) and not isinstance(shape, type):
         samples = (plain(shape(place / (SAMPLES - 1))) for place in range(SAMPLES))
         return Schedule("linear", tuple(samples))
     if isinstance(shape, str):

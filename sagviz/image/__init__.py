@@ -43,7 +43,9 @@ def from_images(images: PictureLike | Sequence[PictureLike]) -> Tensor:
     one = isinstance(images, Image.Image) or getattr(images, "ndim", 4) < 4
     try:
         pixels = [_pixels(image) for image in ([images] if one else list(images))]  # type: ignore[arg-type]
-    except (TypeError, RuntimeError, OSError) as error:  # what it is, or what PIL cannot read
+    except ArgumentError:
+        raise
+    except (TypeError, ValueError, RuntimeError, OSError) as error:  # of NumPy, torch and PIL
         if is_shortage(error):
             raise OutOfMemoryError(
                 f"no memory left for the picture {shown(images)}; give a smaller one, or fewer"
@@ -115,7 +117,8 @@ def _pixels(picture: PictureLike) -> Tensor:
     elif not isinstance(picture, Tensor):
         colours = colours.movedim(-1, 0)
     top = 1 if colours.is_floating_point() or colours.dtype == torch.bool else 255
-    if colours.dim() != 3 or len(colours) not in (1, 3, 4) or not _within(colours.float(), top):
+    empty = colours.dim() != 3 or not colours.numel()
+    if empty or len(colours) not in (1, 3, 4) or not _within(colours.float(), top):
         raise ArgumentError(
             f"a picture is an array of the shape {tuple(_tensor(picture).shape)}; give one of PIL,"
             " (H, W, 3) of NumPy or (3, H, W) of torch, floats to 1 or whole numbers to 255"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sagviz import html
+from sagviz.errors import TraceError
 from sagviz.html import escape
 from sagviz.models import Model
 from sagviz.player.pack import one_image, opened, pack
@@ -91,8 +92,17 @@ def write(path: str | Path, title: str, body: str, start: str) -> Path:
 
 
 def island(data: Any, style_class: str) -> str:
-    """Data for a script as an element; no end tag, and no comment, can be read in it."""
-    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Data for a script as an element; no end tag, and no comment, can be read in it.
+
+    Raises:
+        TraceError: a number is not finite.
+    """
+    try:
+        content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError as error:
+        raise TraceError(
+            "the run has numbers beyond what a page can show; look at its scales and noise levels"
+        ) from error
     content = content.replace("<", "\\u003c")
     return f'<script type="application/json" class="{style_class}">{content}</script>'
 

@@ -5,6 +5,7 @@ Its checksum tells of damage, and not of what somebody else, or another version,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -16,6 +17,7 @@ from sagviz.image import png_start
 from sagviz.records.settings import Settings
 from sagviz.records.step import LATENTS, Step
 
+LEAST, LARGEST = 1e-9, 1e9  # of a noise level: no scheduler's come near
 MOST = 10_000  # evaluations: 999 steps of a scheduler that evaluates twice are fewer
 
 
@@ -50,8 +52,8 @@ def check_parts(
 
 
 def _check_numbers(step: Step) -> None:
-    for name in ("t", "alpha", "sigma"):
-        check_number(f"{name} of step {step.index}", getattr(step.level, name))
+    for name, low in (("t", -math.inf), ("alpha", 0.0), ("sigma", LEAST)):
+        check_number(f"{name} of step {step.index}", getattr(step.level, name), low, LARGEST)
     for name in ("forwards", "samples"):
         check_whole(f"{name} of step {step.index}", getattr(step, name), 0, 2**31)
     if step.level.prediction not in (*PREDICTIONS, FLOW):
