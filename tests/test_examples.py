@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from public import public_names
-from state import unchanged
 
 PUBLIC = public_names()
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -38,10 +37,8 @@ def test_every_public_name_has_an_example() -> None:
 def test_the_example_does_what_it_says(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And leaves the process as it was, but for what it makes itself."""
     monkeypatch.chdir(tmp_path)
-    with unchanged(but=("files in it", "widgets")):
-        assert [fault for test in examples(name, PUBLIC[name]) if (fault := faults(test))] == []
+    assert [fault for test in examples(name, PUBLIC[name]) if (fault := faults(test))] == []
 
 
 def right() -> None:

@@ -84,7 +84,7 @@ function pushesSaid(record, settings, words, measures) {
     if (name === "cfg" || !measures.cfg) return `${title}'s push is ${evenly(100 * measures[name])}% of the prediction's length.`;
     const cosine = measures.cosine * Math.sign(settings.cfg * settings[name]);
     const way = words.ways.find(([most]) => cosine <= most)?.[1];
-    return `${title}'s push is ${shareSaid(measures[name] / measures.cfg, words)} and points ${way} (cosine ${cosine.toFixed(2)}).`;
+    return `${title}'s push is ${shareSaid(measures[name] / measures.cfg, words)} and points ${way} (cosine\u00a0${cosine.toFixed(2)}).`;
   });
 }
 
