@@ -4,6 +4,7 @@ tile of a picture.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -11,7 +12,7 @@ from html import escape
 from sagviz.errors import TraceError
 from sagviz.guidance import title_of
 from sagviz.html import img
-from sagviz.image import enlarge, from_png, to_png, to_webp
+from sagviz.image import enlarge, from_file, from_png, to_png, to_webp
 from sagviz.plot.montage import Tile
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.cell_file import measures
@@ -50,7 +51,7 @@ class Shot:
         """For a sheet that is one picture; tiny pictures are enlarged by a whole factor."""
         if self.status != "done":
             return Tile(None, self.mark)
-        picture = enlarge(from_png(thumbnail(self.picture)), TINY)
+        picture = enlarge(from_file(io.BytesIO(thumbnail(self.picture))), TINY)
         return Tile(picture, below=number(self.numbers, measure))
 
     def html(self, square: Square, measure: str, size: tuple[int, int]) -> str:

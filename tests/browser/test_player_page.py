@@ -4,6 +4,7 @@ prediction anew.
 
 from __future__ import annotations
 
+import io
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from playwright.sync_api import Browser, Dialog, Page
 import sagviz as sv
 from sagviz import CFG, SAG, describe, measure
 from sagviz.describe import QUANTITIES
-from sagviz.image import MASK_COLOUR, MASK_TINT, from_png, heat_map, preview, to_webp
+from sagviz.image import MASK_COLOUR, MASK_TINT, from_file, from_png, heat_map, preview, to_webp
 from sagviz.player import fragment, page
 from sagviz.sweeps import sweep
 
@@ -237,7 +238,7 @@ def test_predictions_are_decoded_until_the_scales_move(
     step, shown = traces[1][4], reader(traces[1], index=4, model=model)
     for name in ("x0_hat", "x0_guided"):
         stored = to_webp(model.decode(getattr(step, name))[0], 256)
-        wanted = np.asarray(from_png(stored).convert("RGB"), dtype=int)
+        wanted = np.asarray(from_file(io.BytesIO(stored)).convert("RGB"), dtype=int)
         assert np.abs(shown.pixels(name) - wanted).mean() < 2
     shown.scale("sag", 0.5)
     assert shown.pixels("x0_guided").shape[:2] == tuple(step.x_t.shape[2:])

@@ -42,7 +42,7 @@ from sagviz import (
     measure,
 )
 from sagviz.codegen import code
-from sagviz.errors import ArgumentError, RunError
+from sagviz.errors import ArgumentError, OutOfMemoryError
 from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.mini import noisy
 from sagviz.models.fingerprint import fingerprint
@@ -743,7 +743,7 @@ def test_an_error_inside_a_pass_leaves_nothing_behind(
         raise MemoryError
 
     monkeypatch.setattr(network, "predict", fail)
-    with pytest.raises(RunError) as stopped:
+    with pytest.raises(OutOfMemoryError) as stopped:
         run(network, ALL)
     assert isinstance(stopped.value.__cause__, MemoryError)
     assert residue(network.unet) == before
