@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tiny import is_one_sentence
+from warm import NEW
 
 import sagviz as sv
 from sagviz import CFG
@@ -101,7 +101,8 @@ def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
         " Folder(sys.argv[1]).claim('k')\nprint(flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE
+        [NEW, "-c", code, str(tmp_path)],
+        stdout=subprocess.PIPE,  # it dies at once, no fork of it
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
