@@ -68,7 +68,11 @@ def process() -> State:
 
 def _loggers() -> State:
     known = logging.root.manager.loggerDict
-    loggers = {name: each for name, each in known.items() if isinstance(each, logging.Logger)}
+    loggers = {
+        name: each
+        for name, each in known.items()
+        if isinstance(each, logging.Logger) and name != "torch.__trace"  # torch's, at its first use
+    }
     return {
         f"logger {name}": (each.level, each.disabled, each.propagate, list(each.handlers))
         for name, each in {"(root)": logging.root, **loggers}.items()
