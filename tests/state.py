@@ -84,11 +84,14 @@ def _open_files() -> int | None:
 
 
 def _threads() -> list[str]:
-    """Those that are at work; one that is ending gets its time."""
+    """Those that are at work, but for those that watch over progress bars; one that is ending gets
+    its time.
+    """
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(5)
-    return sorted(thread.name for thread in threading.enumerate())
+    names = (thread.name for thread in threading.enumerate())
+    return sorted(name for name in names if name != "tqdm_monitor")
 
 
 def numbers() -> State:
