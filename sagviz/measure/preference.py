@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import binomtest
 
-from sagviz.checks import MAX_SEED, check_whole
+from sagviz.checks import MAX_SEED, check_kind, check_whole
 from sagviz.errors import ArgumentError
 from sagviz.files import expanded, save
 
@@ -161,10 +161,12 @@ class Votes:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
-            first, second = map(_text, content["names"])
+            first, second = content["names"]
+            for text in (first, second, content["fingerprint"]):
+                check_kind("a name or fingerprint", text, str, "a text")
             pairs = check_whole("pairs", content["pairs"], 1, 10**6)
             seed = check_whole("seed", content["seed"], 0, MAX_SEED)
-            votes = cls((first, second), _text(content["fingerprint"]), pairs, seed)
+            votes = cls((first, second), content["fingerprint"], pairs, seed)
             for vote in content["given"]:
                 votes = votes.add(vote)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -193,12 +195,6 @@ class Votes:
     def same_pairs(self, other: Votes) -> bool:
         """Whether both are votes on the same pictures under the same names."""
         return (self.names, self.fingerprint) == (other.names, other.fingerprint)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
 
 
 def fingerprint(pairs: Sequence[Sequence[Image]]) -> str:
