@@ -217,7 +217,7 @@ def test_first_paint_within_8_seconds(visit: Callable[..., Page]) -> None:
 
 
 def test_votes_come_together(served: App, visit: Callable[..., Page]) -> None:
-    for side in ("Left is better (L)", "No difference (T)"):
+    for side in ("Left is better", "No difference"):
         page = visit()
         page.get_by_role("tab", name="Vote").click()
         for number in range(PAIRS):
