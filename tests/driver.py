@@ -111,13 +111,13 @@ class Notebook:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(flags: str = FLAGS) -> Iterator[Browser]:
     """The system's own browser."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         raise RuntimeError("no chromium or google-chrome on PATH: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        browser = playwright.chromium.launch(executable_path=path, args=flags.split())
         yield browser
         browser.close()
 

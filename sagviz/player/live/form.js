@@ -96,3 +96,9 @@ function tellUnknown(place, unknown) {
   const listed = unknown.map(({ word, near }) => `“${word}”${near.length ? ` (near: ${near.join(", ")})` : ""}`);
   say(place, listed.length ? `This model was not taught ${listed.join(", ")}: what they do to the picture is chance.` : "");
 }
+
+// What computes, and why not the graphics card where it was tried.
+function readyWords({ ms, build, why }) {
+  const on = { wasm: "the processor (WebAssembly)", webgpu: "the graphics card (WebGPU; its numbers were checked)" }[build];
+  return `Ready: press Run. It computes on ${on}, loaded in ${(ms / 1000).toFixed(1)} s.${why ? ` ${why}.` : ""}`;
+}

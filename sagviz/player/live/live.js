@@ -61,8 +61,7 @@ class Live {
     this.known = { ...config, ...this.known };
     this.engine = new Engine(script, { files: others, ...config }, (share) => this.result.progress(share));
     try {
-      const { ms, backend } = await this.engine.ready;
-      this.result.tell(`Ready (${backend}, ${(ms / 1000).toFixed(1)} s): press Run.`, 0);
+      this.result.tell(readyWords(await this.engine.ready), 0);
     } catch (error) {
       this.result.tell(`The model does not start in this browser: ${/** @type {Error} */ (error).message}; the recorded run below can still be explored.`, 0);
     }
