@@ -27,6 +27,7 @@ class Live {
   }
 
   listen() {
+    const own = this.known, given = own.given[own.given.length - 1];
     this.ask.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.run();
@@ -34,6 +35,7 @@ class Live {
     const pressed = {
       ".cancel": () => this.current && this.engine.cancel(this.current), ".tour-start": () => this.running || this.tour.start(),
       ".save-picture": () => this.result.save(`${stemOf(this)}.png`), ".save-settings": () => saveSettings(this), ".copy-link": () => this.copyLink(),
+      ".as-recorded": () => this.ask.write({ ...own.defaults, ...given, cfg: own.defaults.cfg, beside: true }),
     };
     for (const [selector, then] of Object.entries(pressed)) this.button(selector).addEventListener("click", then);
     addEventListener("hashchange", () => this.restore(location.hash));
@@ -76,6 +78,7 @@ class Live {
     this.player.play(false);
     const { index, scales, playing, front, base, view, ...looks } = this.player.state;
     if (runs.length > 1) looks.view = view;
+    if (String(looks.panes) === String(this.player.unchanged.panes)) delete looks.panes; // nobody chose: what these runs have
     this.player = new Player(this.place, this.withTries({ ...data, runs }), { ...looks, ...state }, (name) => this.followed(name));
     this.tries.reset();
   }
@@ -84,6 +87,7 @@ class Live {
     const { recorded } = this.known;
     this.show(this.recordedRuns, recorded);
     say(this.title, `Recorded run: ${recorded.title}`);
+    this.about.hidden = false;
     this.result.show(this.recordedRuns);
   }
 
@@ -91,9 +95,13 @@ class Live {
     return /** @type {Element} */ (document.querySelector(".run-title"));
   }
 
+  get about() {
+    return /** @type {HTMLElement} */ (document.querySelector(".about-recorded"));
+  }
+
   // What the form asks for, or why it cannot be run.
   run() {
-    const settings = this.ask.read(), fault = faultIn(this.ask.form);
+    const settings = this.ask.read(), fault = tellFaults(this.ask.form);
     if (this.running) return;
     if (fault) return this.result.tell(fault, 0);
     return this.compute(settings.beside ? [{ ...settings, sag: null }, settings] : [settings]);
@@ -163,18 +171,20 @@ class Live {
   // A step more: the first one of a run brings it into the player; the slider follows where it stood at the end.
   /** @param {number} before */
   add(runs, record, before) {
-    const run = runs[runs.length - 1], last = run.steps.length;
+    const run = runs[runs.length - 1], last = run.steps.length, keep = held(this.tries.node);
     addStep(run, record, this.known);
     if (last === before) this.showComputed(runs, last);
     else this.player.grow(this.player.state.index === last - 1 ? last : undefined);
     this.result.show(runs);
+    keep();
   }
 
   /** @param {number} index */
   showComputed(runs, index) {
     const { prompt, seed } = runs[0].given;
     say(this.title, `Your run: ${prompt ? `“${prompt}”` : "no prompt"}, seed ${seed}`);
-    this.show(runs, dataOf(runs, this.known.recorded), { index });
+    this.about.hidden = true;
+    this.show(runs, dataOf(runs, this.known.usual), { index });
   }
 
   /** @param {number} ms */
@@ -192,7 +202,7 @@ class Live {
     const cancel = this.button(".cancel"), run = this.button(".run");
     if (!on && document.activeElement === cancel) run.focus();
     cancel.disabled = !on;
-    for (const button of [run, this.button(".tour-start")]) button.setAttribute("aria-disabled", String(on));
+    for (const button of [run, this.button(".tour-start"), this.tries.onward]) button.setAttribute("aria-disabled", String(on));
     if (!on) this.tries.reset();
   }
 
@@ -236,4 +246,15 @@ class Live {
     const more = this.shownSettings?.start ? " It runs these settings from the first step, not from where you went on." : "";
     this.result.say(`${copied ? "The link is copied." : "The link stands in the address bar."}${more}`);
   }
+}
+
+// What the page moves keeps its place on the screen, and the focus.
+/** @param {HTMLElement} node */
+function held(node) {
+  const { top } = node.getBoundingClientRect(), inSight = node.isConnected && top > 0 && top < innerHeight;
+  const focused = /** @type {HTMLElement} */ (document.activeElement);
+  return () => {
+    if (node.contains(focused)) focused.focus({ preventScroll: true });
+    if (inSight) scrollBy({ top: node.getBoundingClientRect().top - top, behavior: "instant" });
+  };
 }

@@ -21,13 +21,15 @@ class Tries {
   knob(name, title) {
     const limits = { min: 0, max: 3, step: 0.05 };
     const slide = make("input", { type: "range", ...limits, "aria-label": `${title} at this step` });
-    const box = make("input", { type: "number", ...limits, "aria-label": `${title} at this step as a number` });
+    const box = make("input", { type: "number", ...limits, required: true, "aria-label": `${title} at this step as a number` });
+    box.dataset.title = title;
     for (const [input, other] of [[slide, box], [box, slide]]) input.addEventListener("input", () => {
-      const { rangeUnderflow, rangeOverflow } = input.validity;
-      if (!input.value || rangeUnderflow || rangeOverflow) return;
+      if (faultOf(input)) return;
+      tellFault(box, "");
       other.value = input.value;
       this.update();
     });
+    box.addEventListener("change", () => tellFault(box, faultOf(box)));
     return { slide, box, node: make("div", { class: "knob" }, make("span", {}, title), slide, box) };
   }
 
@@ -54,6 +56,7 @@ class Tries {
     this.painted.clear();
     for (const [name, { slide, box }] of Object.entries(this.knobs)) {
       slide.value = box.value = run?.given[name] ?? 1;
+      tellFault(box, "");
       slide.disabled = box.disabled = !run;
     }
     for (const button of [this.asItRan, this.onward]) button.disabled = !run;
