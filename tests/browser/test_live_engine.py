@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from driver import FLAGS, chromium
+from driver import FLAGS, launched
 from pairs import pairs
 from playwright.sync_api import Browser, Error, Page
 from sources import PACKAGE
@@ -93,8 +92,8 @@ WRONG = (
     "const right = apartFromTorch; apartFromTorch = async (...it) => 0.02 + (await right(...it));"
 )
 SLOWER = "timeOf = async (networks, unet) => (unet === networks.loaded.unet ? 60 : 90);"
-LOST = """const check = refusal; refusal = async (networks, card) => {
-    const why = await check(networks, card);
+LOST = """const judge = refusal; refusal = async (networks, card) => {
+    const why = await judge(networks, card);
     card.session.run = async () => { throw new Error("device lost"); };
     return why;
 };"""
@@ -286,28 +285,23 @@ def test_settings_that_no_run_has_are_refused(
         engine.evaluate(RUN, {**cases()[0], **change})
 
 
-@pytest.fixture(scope="module")
-def software() -> Iterator[Browser]:
-    with chromium(SOFTWARE) as browser:
-        yield browser
-
-
 def opened(browser: Browser, file: Path, planted: str) -> tuple[Page, str]:
     """The page with more script in its worker, and what it says when it is ready."""
     page = browser.new_context(offline=True).new_page()
     page.add_init_script(REACH + PLANTED.format(planted))
     page.goto(file.as_uri())
     status = page.locator(".status", has_text=re.compile("^(Ready|The model does)"))
-    status.wait_for(timeout=120_000)
+    status.wait_for(timeout=300_000)
     return page, status.inner_text().strip()
 
 
 @pytest.mark.slow(60)
-def test_a_graphics_card_gives_the_same_numbers(software: Browser, live_file: Path) -> None:
-    """What torch answered when the page was made."""
-    page, said = opened(software, live_file, PATIENT + FASTER)
+def test_a_graphics_card_gives_the_same_numbers(browser: Browser, live_file: Path) -> None:
+    """As torch answered when the page was made."""
+    other = launched(browser.browser_type, SOFTWARE)
+    _, said = opened(other, live_file, PATIENT + FASTER)
+    other.close()
     assert "It computes on the graphics card (WebGPU; its numbers were checked)" in said
-    page.close()
 
 
 @pytest.mark.parametrize(
