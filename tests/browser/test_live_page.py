@@ -543,6 +543,19 @@ def test_a_finger_that_scrolls_leaves_sliders_alone(phone: Reader, slider: str) 
     phone.until("^Ready")
 
 
+def test_what_comes_of_run_is_in_sight_on_a_phone(phone: Reader) -> None:
+    """The button to cancel, the picture and how far it is, above the slider."""
+    phone.run(prompt=EVIL)
+    phone.page.evaluate("scrollTo(0, 0)")
+    phone.page.locator("[name=prompt]").press("Enter")
+    phone.until("^Step|^Done")
+    slider = phone.page.locator(".control").bounding_box()
+    boxes = [phone.page.locator(name).bounding_box() for name in (".cancel", ".result .status")]
+    assert slider is not None
+    assert all(box and 0 <= box["y"] <= slider["y"] - box["height"] for box in boxes)
+    phone.until("^Done")
+
+
 def test_going_on_keeps_the_view_on_a_phone(phone: Reader) -> None:
     """The button that was pressed stays where it is, with the focus, while the run grows."""
     phone.run()

@@ -118,7 +118,7 @@ function nearSeed(text, most, usual) {
 /** @param {Element} place @param {{word: string, near: string[]}[]} unknown */
 function tellUnknown(place, unknown) {
   const listed = unknown.map(({ word, near }) => `“${word}”${near.length ? ` (near: ${near.join(", ")})` : ""}`);
-  say(place, listed.length ? `This model was not taught ${listed.join(", ")}: what they do to the picture is chance.` : "");
+  say(place, listed.length ? `This model was not taught ${listed.join(", ")}: what ${listed.length > 1 ? "they do" : "it does"} to the picture is chance.` : "");
 }
 
 // What computes, and why not the graphics card where it was tried.

@@ -1,6 +1,7 @@
 // The live page: a recorded run until the networks are there, then the runs that the reader asks for, in the same player.
 
 const SHOW = 120; // milliseconds until a hand counts as resting
+const NARROW = 760; // CSS pixels, as in live.css: form and picture one below the other
 
 class Live {
   /** @param {any} own what page.py wrote for this script */
@@ -104,6 +105,7 @@ class Live {
     const settings = this.ask.read(), fault = tellFaults(this.ask.form);
     if (this.running) return;
     if (fault) return this.result.tell(fault, 0);
+    if (innerWidth < NARROW) this.ask.form.querySelector(".go")?.scrollIntoView(); // the picture and how far it is stand below
     return this.compute(settings.beside ? [{ ...settings, sag: null }, settings] : [settings]);
   }
 

@@ -100,7 +100,7 @@ class Tries {
       const began = performance.now();
       const { step: record } = await this.page.engine.ask({ do: "again", record: ran.record, settings });
       this.put(run, place, { ...stepOf(record, settings, this.page.known), ran });
-      say(this.note, `Step ${ran.index + 1} as tried: one pass, ${Math.round(performance.now() - began)} ms. The steps after it would change too.`);
+      say(this.note, `Step ${ran.index + 1} as tried: one pass of the network, ${Math.round(performance.now() - began)} ms. The steps after it would change too.`);
     }
     if (this.page.player.runs.includes(run)) this.page.player.renew();
     this.page.decoding.go();
