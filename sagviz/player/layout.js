@@ -181,3 +181,17 @@ function settings(player) {
   const keys = "Keys: ← → one step, Page Up and Down five, Home and End, space plays" + (player.runs.length > 1 ? ", F flips, D shows the difference." : ".");
   return make("details", { class: "settings" }, make("summary", {}, "Settings and keys"), make("div", { class: "tables" }, ...tables), make("p", {}, keys));
 }
+
+// A finger that scrolls the page leaves the sliders below it as they were: a press sets them, until the browser takes the finger.
+function unscrolled(root) {
+  let slide, before;
+  root.addEventListener("pointerdown", ({ target }) => {
+    slide = target.matches("input[type=range]") ? target : null;
+    before = slide?.value;
+  });
+  root.addEventListener("pointercancel", () => {
+    if (!slide || slide.value === before) return;
+    slide.value = before;
+    slide.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+}

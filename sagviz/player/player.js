@@ -42,20 +42,6 @@ function lights(root) {
   for (const event of ["pointerover", "pointerout", "focusin", "focusout"]) root.addEventListener(event, light);
 }
 
-// A finger that scrolls the page leaves the sliders below it as they were: a press sets them, until the browser takes the finger.
-function unscrolled(root) {
-  let slide, before;
-  root.addEventListener("pointerdown", ({ target }) => {
-    slide = target.matches("input[type=range]") ? target : null;
-    before = slide?.value;
-  });
-  root.addEventListener("pointercancel", () => {
-    if (!slide || slide.value === before) return;
-    slide.value = before;
-    slide.dispatchEvent(new Event("input", { bubbles: true }));
-  });
-}
-
 // Changes a text only where it is another, so that the page need not be laid out anew.
 function say(node, words) {
   if (node.textContent !== words) node.textContent = words;

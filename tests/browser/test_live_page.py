@@ -219,6 +219,7 @@ def test_the_recorded_run_is_no_run_of_the_form(shown: Reader) -> None:
     shown.page.get_by_role("button", name="Set the form for this one").click()
     assert [field.input_value() for field in fields.values()] == ["", "26", "20", "3"]
     assert shown.page.locator("[name=beside]").is_checked()
+    assert shown.page.locator(".run").evaluate("it => it === document.activeElement")
 
 
 def test_enter_runs_what_is_typed(shown: Reader) -> None:

@@ -36,7 +36,7 @@ class Live {
     const pressed = {
       ".cancel": () => this.current && this.engine.cancel(this.current), ".tour-start": () => this.running || this.tour.start(),
       ".save-picture": () => this.result.save(`${stemOf(this)}.png`), ".save-settings": () => saveSettings(this), ".copy-link": () => this.copyLink(),
-      ".as-recorded": () => this.ask.write({ ...own.defaults, ...given, cfg: own.defaults.cfg, beside: true }),
+      ".as-recorded": () => this.setForm({ ...own.defaults, ...given, cfg: own.defaults.cfg, beside: true }),
     };
     for (const [selector, then] of Object.entries(pressed)) this.button(selector).addEventListener("click", then);
     addEventListener("hashchange", () => this.restore(location.hash));
@@ -98,6 +98,12 @@ class Live {
 
   get about() {
     return /** @type {HTMLElement} */ (document.querySelector(".about-recorded"));
+  }
+
+  setForm(settings) {
+    this.ask.write(settings);
+    this.button(".run").focus();
+    this.result.say("The form is set as the recorded run was: press Run.");
   }
 
   // What the form asks for, or why it cannot be run.
@@ -248,15 +254,4 @@ class Live {
     const more = this.shownSettings?.start ? " It runs these settings from the first step, not from where you went on." : "";
     this.result.say(`${copied ? "The link is copied." : "The link stands in the address bar."}${more}`);
   }
-}
-
-// What the page moves keeps its place on the screen, and the focus.
-/** @param {HTMLElement} node */
-function held(node) {
-  const { top } = node.getBoundingClientRect(), inSight = node.isConnected && top > 0 && top < innerHeight;
-  const focused = /** @type {HTMLElement} */ (document.activeElement);
-  return () => {
-    if (node.contains(focused)) focused.focus({ preventScroll: true });
-    if (inSight) scrollBy({ top: node.getBoundingClientRect().top - top, behavior: "instant" });
-  };
 }

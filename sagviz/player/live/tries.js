@@ -119,3 +119,14 @@ function isSame({ psi, sigma, painted }, { made, index }) {
   const own = made.painted instanceof Uint8Array ? made.painted : made.painted?.[index];
   return made.psi === psi && made.sigma === sigma && own === painted;
 }
+
+// What the page moves keeps its place on the screen, and the focus.
+/** @param {HTMLElement} node */
+function held(node) {
+  const { top } = node.getBoundingClientRect(), inSight = node.isConnected && top > 0 && top < innerHeight;
+  const focused = /** @type {HTMLElement} */ (document.activeElement);
+  return () => {
+    if (node.contains(focused)) focused.focus({ preventScroll: true });
+    if (inSight) scrollBy({ top: node.getBoundingClientRect().top - top, behavior: "instant" });
+  };
+}
