@@ -4,7 +4,7 @@
 # make test-fast  the tests that are neither slow nor in a browser: under 3 minutes
 # make lint       ruff and mypy only
 # make api        the reference of all public names, as pages in build/api
-# make site       README, course, how-tos and reference as pages in build/site, which need no network
+# make site       README, course, how-tos, reference and the live page as pages in build/site, which need no network
 # make live       the live page, build/live.html: the miniature in one file that needs neither Python nor a network
 # make bench      how long things take, beside diffusers, a peer, bare passes and a bare picture; TABLES=start is one table
 # make parity     how far our latents are from those of diffusers' own pipelines
@@ -102,8 +102,9 @@ lint: .venv/.dev
 api: .venv/.dev
 	$(BIN)/python docs/api.py build/api
 
-site: .venv/.dev
-	$(BIN)/python docs/site.py build/site
+# With the live page where its runtime is at hand.
+site: .venv/.dev $(if $(wildcard $(RUNTIME)),live)
+	$(BIN)/python docs/site.py build/site $(if $(wildcard $(RUNTIME)),build/live.html)
 
 live: .venv/.dev $(RUNTIME)
 	$(BIN)/python -c 'import sagviz as sv; sv.live_page(sv.load(), "build/live.html", runtime="$(RUNTIME)")'

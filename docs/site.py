@@ -1,6 +1,6 @@
 """All of it as pages that need no network: `make site` writes build/site, or `python docs/site.py
-FOLDER`. README, notebooks with live players, how-tos, teaching, study and the reference of names;
-links between them, and pictures, come along.
+FOLDER [LIVE]`. README, notebooks with live players, how-tos, teaching, study and the reference of
+names, and the live page where its file is given; links between them, and pictures, come along.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ GROUPS = {
     "Reference": ("docs/*.md", "sagviz/mini/README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"),
     "Solutions": ("notebooks/solutions/*.ipynb",),
 }
-REFERENCE = "api/sagviz.html"
+REFERENCE, LIVE = "api/sagviz.html", "live.html"
+LIVE_LINE = "writes the live page"  # the README's words, which lead there
 STYLE = (ROOT / "docs" / "site.css").read_text(encoding="utf-8")
 # the two whose every colour stands out by 4.5 to 1
 LIGHT, DARK = (
@@ -76,16 +77,22 @@ def pages() -> list[Page]:
     return [Page(source, group, _title(ROOT / source)) for source, group in found.items()]
 
 
-def write(folder: Path) -> None:
-    """Write the site; an old one in its place goes."""
+def write(folder: Path, live: Path | None = None) -> None:
+    """Write the site, with the live page where there is one; an old site in its place goes."""
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if live is not None:
+        shutil.copy(live, folder / LIVE)
     every = pages()
     for place, page in enumerate(every):
         body = _linked(_body(ROOT / page.source), page, every)
         around = [
             every[near] if 0 <= near < len(every) else None for near in (place - 1, place + 1)
         ]
-        main = f"{_contents(page, every)}<article>{body}{_neighbours(page, *around)}</article>"
+        if live is not None and page.path == "index.html":
+            body = _leading_to_live(body)
+        contents = _contents(page, every, live is not None)
+        main = f"{contents}<article>{body}{_neighbours(page, *around)}</article>"
         target = folder / page.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(html.page(page.title, main, STYLE + CODE), encoding="utf-8")
@@ -137,13 +144,23 @@ def _linked(body: str, page: Page, every: Sequence[Page]) -> str:
     return re.sub(r'\b(href|src)="([^"]*)"', replaced, body)
 
 
-def _contents(page: Page, every: Sequence[Page]) -> str:
+def _leading_to_live(body: str) -> str:
+    """The README's line about the live page with a link to it."""
+    assert LIVE_LINE in body, f"the README says nowhere that `make live` {LIVE_LINE}"
+    before, name = LIVE_LINE.split(" ", 1)
+    return body.replace(LIVE_LINE, f'{before} <a href="{LIVE}">{name}</a>')
+
+
+def _contents(page: Page, every: Sequence[Page], live: bool) -> str:
     """All pages by their groups, this one marked; on a narrow page they are folded away."""
     items = "".join(_group(name, page, every) for name in GROUPS)
-    reference = f'<p><a href="{_way(page, REFERENCE)}">All public names</a></p>'
+    beside = {**({"The live page": LIVE} if live else {}), "All public names": REFERENCE}
+    links = "".join(
+        f'<p><a href="{_way(page, place)}">{words}</a></p>' for words, place in beside.items()
+    )
     return (
         f'<nav aria-label="Contents"><details><summary>Contents: {escape(page.title)}</summary>'
-        f"</details><div>{items}{reference}</div></nav>"
+        f"</details><div>{items}{links}</div></nav>"
     )
 
 
@@ -173,6 +190,6 @@ def _way(page: Page, path: str) -> str:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1] if len(sys.argv) > 1 else "build/site")
-    write(place)
+    place, *live = map(Path, sys.argv[1:] or ["build/site"])
+    write(place, *live)
     print((place / "index.html").resolve())

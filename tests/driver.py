@@ -24,6 +24,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    BrowserType,
     Locator,
     Page,
     ViewportSize,
@@ -127,13 +128,18 @@ class Notebook:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The system's own browser."""
+    with sync_playwright() as playwright:
+        browser = launched(playwright.chromium)
+        yield browser
+        browser.close()
+
+
+def launched(kind: BrowserType, flags: str = FLAGS) -> Browser:
+    """The system's own browser with these flags, beside another one of this process."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         raise RuntimeError("no chromium or google-chrome on PATH: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
-        yield browser
-        browser.close()
+    return kind.launch(executable_path=path, args=flags.split())
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from sagviz.describe.quantities import facts as facts
 from sagviz.describe.quantities import near as near
 from sagviz.describe.quantities import of_panes as of_panes
 from sagviz.describe.quantities import push_title as push_title
+from sagviz.describe.sentences import NOTHING as NOTHING
 from sagviz.describe.sentences import SHARES as SHARES
 from sagviz.describe.sentences import WAYS as WAYS
 from sagviz.describe.sentences import file_stem as file_stem

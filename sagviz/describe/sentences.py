@@ -17,6 +17,7 @@ from sagviz.records.trace import Trace
 
 LETTERS = 40  # of a prompt in a file's name
 LONGEST = 100  # letters of a prompt in words about a run
+NOTHING = 1e-5  # of the prediction's length: rounding, where there is no prompt or an empty mask
 SHARES = (  # up to which ratio a term's push is called what, compared with another's
     (0.05, "almost nothing beside CFG's"),
     (0.15, "a tenth of CFG's"),
@@ -109,7 +110,9 @@ def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
     name, size, cfg = term.title, numbers[term.name], step.guidance.get(CFG)
     if not term.scale:
         return f"{name}'s scale is 0: it adds nothing."
-    if term is cfg or cfg is None or not numbers["cfg"]:
+    if size < NOTHING:
+        return f"{name}'s push is 0 here: it adds nothing."
+    if term is cfg or cfg is None or numbers["cfg"] < NOTHING:
         return f"{name}'s push is {size:.0%} of the prediction's length."
     between = measure.cosine(step.terms["cfg"], step.terms[term.name])
     # of what is added, signs and all

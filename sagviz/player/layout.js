@@ -3,7 +3,7 @@
 const THUMB = 20; // CSS pixels, as in player.css: the ends of a range input lie half a thumb inside
 const DASHES = ["6 4", "2 4", "11 3 2 3", "3 2"]; // of the curves of several runs, the last of which is drawn through
 const MAPS = new Set(["attention", "margin", "mask"]); // their pixels stay square whatever the reader chose
-const NOTE = "Latent preview of this one step, recomputed here from its stored terms. The steps after it would change too.";
+const NOTE = "A preview of this one step with other scales, put together here from its pushes. The steps after it would change too; curves and sentences stay as it ran.";
 
 // What follows the step: play, slider, curves, and the step in words.
 function bar(player) {
@@ -180,4 +180,18 @@ function settings(player) {
   });
   const keys = "Keys: ← → one step, Page Up and Down five, Home and End, space plays" + (player.runs.length > 1 ? ", F flips, D shows the difference." : ".");
   return make("details", { class: "settings" }, make("summary", {}, "Settings and keys"), make("div", { class: "tables" }, ...tables), make("p", {}, keys));
+}
+
+// A finger that scrolls the page leaves the sliders below it as they were: a press sets them, until the browser takes the finger.
+function unscrolled(root) {
+  let slide, before;
+  root.addEventListener("pointerdown", ({ target }) => {
+    slide = target.matches("input[type=range]") ? target : null;
+    before = slide?.value;
+  });
+  root.addEventListener("pointercancel", () => {
+    if (!slide || slide.value === before) return;
+    slide.value = before;
+    slide.dispatchEvent(new Event("input", { bubbles: true }));
+  });
 }

@@ -77,6 +77,7 @@ class Player {
     this.root = make("div", { class: "sagviz-player", tabIndex: -1, "data-lm-suppress-shortcuts": "true" }, ...parts);
     this.root.addEventListener("keydown", (event) => this.key(event));
     lights(this.root);
+    unscrolled(this.root);
     // what stood there until now, unless it is another run's player, is the run as a story, for paper
     const still = [...el.childNodes].filter((node) => !node.matches?.(".sagviz-player, .story"));
     el.replaceChildren(this.root, make("div", { class: "story" }, ...still));
@@ -110,6 +111,11 @@ class Player {
     this.charts.draw();
     this.show();
     this.tellLater();
+  }
+
+  // Whether other scales stand below "What if?" than those of the run, which its sentences are about.
+  isTried(run) {
+    return run.terms.some(({ name, scale }) => this.state.scales[run.number][name] !== scale);
   }
 
   label(run) {
@@ -184,7 +190,7 @@ class Player {
       const value = this.state.scales[run][term];
       slide.value = value;
       if (box !== document.activeElement) box.value = value;
-      number.textContent = String(value);
+      number.textContent = value < 0 ? `(−${-value})` : String(value);
     }
     for (const { view: own, radio } of this.radios ?? []) radio.checked = own === view;
     this.menus?.forEach((menu, i) => (menu.value = this.pair[i]));
@@ -250,7 +256,7 @@ class Player {
     this.charts.tell(steps);
     this.captions.forEach((caption, r) => {
       caption.setAttribute("aria-live", playing || this.grows ? "off" : "polite");
-      say(caption, steps[r].caption);
+      say(caption, `${this.isTried(this.runs[r]) ? "As it ran: " : ""}${steps[r].caption}`);
     });
     for (const { title, drawn, words, legend } of this.shown) {
       for (const { canvas, what, run } of drawn) canvas.setAttribute("aria-label", `${title}${run ? ` of ${run}` : ""}: ${what}`);

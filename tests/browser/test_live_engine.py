@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from driver import FLAGS, launched
 from pairs import pairs
 from playwright.sync_api import Browser, Error, Page
 from sources import PACKAGE
@@ -72,6 +73,32 @@ AGAIN = f"""async ([settings, index, others]) => {{
     const asked = others.map((settings) => ask({{ do: "again", record, settings }}));
     return (await Promise.all(asked)).map(({{ step }}) => plain(step));
 }}"""
+# a graphics card in software: right and slow
+SOFTWARE = FLAGS.replace("--disable-gpu", "") + (
+    " --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader --enable-features=Vulkan"
+)
+# more script at the worker's end, where all that it has is there
+PLANTED = """(() => {{
+    const own = URL.createObjectURL;
+    URL.createObjectURL = (blob) => own(
+        blob.type === "text/javascript" ? new Blob([blob, `{}`], {{ type: blob.type }}) : blob);
+}})();"""
+FASTER = "timeOf = async (networks, unet) => (unet === networks.loaded.unet ? 2 : 1);"
+PATIENT = "within = (ms, answer) => answer;"
+# the processor's build as a graphics card, which can be right, wrong, or break
+CARD = """Object.defineProperty(navigator, "gpu", { value: { requestAdapter: async () => ({}) } });
+    cardOf = async ({ wasm, unet }) => opened(await started("wasm", { wasm }), "wasm", unet);"""
+WRONG = (
+    "const right = apartFromTorch; apartFromTorch = async (...it) => 0.02 + (await right(...it));"
+)
+SLOWER = "timeOf = async (networks, unet) => (unet === networks.loaded.unet ? 60 : 90);"
+LOST = """const judge = refusal; refusal = async (networks, card) => {
+    const why = await judge(networks, card);
+    card.session.run = async () => { throw new Error("device lost"); };
+    return why;
+};"""
+BROKEN = """Object.defineProperty(navigator, "gpu", {
+    value: { requestAdapter: async () => { throw new Error("no driver"); } } });"""
 CANCEL = """async (settings) => {
     let steps = 0;
     const told = ({ id, step }) =>
@@ -256,3 +283,49 @@ def test_settings_that_no_run_has_are_refused(
 ) -> None:
     with pytest.raises(Error, match=re.escape(sentence)):
         engine.evaluate(RUN, {**cases()[0], **change})
+
+
+def opened(browser: Browser, file: Path, planted: str) -> tuple[Page, str]:
+    """The page with more script in its worker, and what it says when it is ready."""
+    page = browser.new_context(offline=True).new_page()
+    page.add_init_script(REACH + PLANTED.format(planted))
+    page.goto(file.as_uri())
+    status = page.locator(".status", has_text=re.compile("^(Ready|The model does)"))
+    status.wait_for(timeout=300_000)
+    return page, status.inner_text().strip()
+
+
+@pytest.mark.slow(60)
+def test_a_graphics_card_gives_the_same_numbers(browser: Browser, live_file: Path) -> None:
+    """As torch answered when the page was made."""
+    other = launched(browser.browser_type, SOFTWARE)
+    _, said = opened(other, live_file, PATIENT + FASTER)
+    other.close()
+    assert "It computes on the graphics card (WebGPU; its numbers were checked)" in said
+
+
+@pytest.mark.parametrize(
+    ("planted", "why"),
+    [
+        (CARD + WRONG, "WebGPU computes wrong numbers here, 2.0% away."),
+        (CARD + SLOWER, "WebGPU gives the same numbers, but takes 90 ms a call in place of 60 ms."),
+        (BROKEN, "WebGPU does not work here: no driver."),
+    ],
+)
+def test_a_graphics_card_is_left_alone_and_why(
+    browser: Browser, live_file: Path, planted: str, why: str
+) -> None:
+    page, said = opened(browser, live_file, planted)
+    assert "It computes on the processor (WebAssembly), loaded in" in said
+    assert said.endswith(why)
+    page.close()
+
+
+def test_the_processor_goes_on_where_a_graphics_card_is_lost(
+    browser: Browser, live_file: Path, miniature: sv.Model
+) -> None:
+    page, said = opened(browser, live_file, CARD + FASTER + LOST)
+    assert "It computes on the graphics card" in said
+    settings = {**cases()[0], "cfg": 3.0, "sag": 1.0, "mask": "attention", "steps": 2}
+    assert close(page.evaluate(RUN, settings)["x0"], trace_of(miniature, settings).latents)
+    page.close()

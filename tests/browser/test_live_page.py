@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 import sagviz as sv
 from sagviz import CFG, SAG, describe, measure
+from sagviz.checks import MAX_SEED
 from sagviz.guidance import Guidance
 from sagviz.image import from_png, preview
 from sagviz.player.live import page as live
@@ -84,7 +85,7 @@ class Reader:
     def run(self, **fields: Any) -> None:
         """Press Reset, fill in, press Enter, wait for the end."""
         self.page.locator(".reset").click()
-        self.fill(steps=STEPS, **fields)
+        self.fill(**{"steps": STEPS, **fields})
         self.page.locator("[name=prompt]").press("Enter")
         self.until("^Done")
 
@@ -159,6 +160,7 @@ AS_STEP = """({ record, settings, known }) => {
         CFG(3.0) + SAG(1.0),
         CFG(0.0) + SAG(-0.5, 1.3, 2.0),
         CFG(7.0) + SAG(0.0, mask_source="random"),
+        CFG(3.0) + SAG(1.0, threshold=99.0),
     ],
 )
 def test_a_step_is_told_as_python_tells_it(
@@ -183,8 +185,12 @@ def test_a_step_is_told_as_python_tells_it(
         told = page.evaluate(AS_STEP, json.loads(json.dumps(asked)))
         assert told["caption"] == describe.of_step(step, 3)
         assert told["words"] == describe.of_panes(step)
+        if step.mask is not None and not step.mask.any():
+            assert "SAG's push is 0 here: it adds nothing." in told["caption"]
         numbers = measure.of_step(step)
         for name, value in told["measures"].items():
+            if name == "cosine" and numbers["sag"] < describe.NOTHING:
+                continue  # the direction of what is only rounding
             assert value == pytest.approx(numbers[name], abs=1e-4)
         for name, latents in (("x0_hat", step.x0_hat), ("degraded", step.x_degraded)):
             colours = np.reshape(told[name], (3, *latents.shape[2:])).clip(-1, 1)
@@ -195,10 +201,25 @@ def test_a_step_is_told_as_python_tells_it(
 
 def test_a_recorded_run_is_there_before_the_model(file: Path, shown: Reader) -> None:
     assert file.stat().st_size <= 35_000_000
-    assert shown.page.locator(".run-title").inner_text().startswith("Recorded run: “a fox on a")
+    assert shown.text(".run-title") == "Recorded run: no prompt, seed 26"
+    assert shown.page.locator(".finished figcaption").all_inner_texts() == ["plain", "SAG 1"]
     shown.until("^Ready")
     assert [what for what, _ in shown.page.evaluate("window.seen")] == ["run", "ready"]
     assert shown.page.locator(".sagviz-file").count() == 0  # megabytes of text, not needed any more
+
+
+def test_the_recorded_run_is_no_run_of_the_form(shown: Reader) -> None:
+    """It says so, and the form takes its settings where one asks for it."""
+    fields = {
+        name: shown.page.locator(f"[name={name}]") for name in ("prompt", "seed", "steps", "sigma")
+    }
+    usual = [str(live.DEFAULTS[name]) for name in fields]
+    assert [field.input_value() for field in fields.values()] == [*usual[:3], "1"]
+    assert "the form above is set for another run" in shown.text(".about-recorded")
+    shown.page.get_by_role("button", name="Set the form for this one").click()
+    assert [field.input_value() for field in fields.values()] == ["", "26", "20", "3"]
+    assert shown.page.locator("[name=beside]").is_checked()
+    assert shown.page.locator(".run").evaluate("it => it === document.activeElement")
 
 
 def test_enter_runs_what_is_typed(shown: Reader) -> None:
@@ -208,6 +229,37 @@ def test_enter_runs_what_is_typed(shown: Reader) -> None:
     assert shown.text(".formula") == "ε̃ = ε(xₜ) + 4 · ΔCFG + 1 · ΔSAG"
     assert "prompt=a+penguin+on+a+yellow+background&seed=11&steps=4&cfg=4" in shown.page.url
     assert np.array_equal(shown.pixels(".finished canvas"), shown.pixels(canvas("image")))
+    assert not shown.page.locator(".about-recorded").is_visible()
+    assert shown.page.locator(".pane.cfg").is_visible()  # which the recorded run had not
+
+
+def test_seeds_arrive_digit_by_digit(shown: Reader) -> None:
+    """Those of Python to the last one; from the form, from an address, into a file."""
+    shown.run(prompt="", seed=str(MAX_SEED), steps=1)
+    assert shown.text(".run-title") == f"Your run: no prompt, seed {MAX_SEED}"
+    guidance = CFG(3.0) + SAG(1.0)
+    trace = sv.trace(sv.load(), seed=MAX_SEED, steps=1, guidance=guidance, progress=False)
+    assert np.abs(shown.pixels(".finished canvas") - np.asarray(trace.image, dtype=int)).max() <= 2
+    with shown.page.expect_download() as saved:
+        shown.page.get_by_role("button", name="Save settings").click()
+    (run,) = json.loads(Path(saved.value.path()).read_text())["runs"]
+    assert run["seed"] == MAX_SEED
+    shown.page.evaluate("location.hash = 'prompt=&steps=1&seed=9007199254740993'")
+    shown.page.get_by_text("Your run: no prompt, seed 9007199254740993").wait_for()
+    shown.until("^Done")
+    assert "seed=9007199254740993" in shown.page.url
+    shown.page.evaluate("location.hash = 'prompt=&steps=1&seed=1e3'")
+    sentence = f"Seed is 1e3; give a whole number from 0 to {MAX_SEED}."
+    assert fault(shown, "seed", sentence) == sentence
+
+
+def fault(shown: Reader, name: str, sentence: str) -> str:
+    """What stands at a field, which has the focus, as a screen reader has it."""
+    field = shown.page.locator(f"[name={name}]")
+    shown.page.locator(".fault", has_text=sentence).wait_for()
+    assert field.get_attribute("aria-invalid") == "true"
+    assert field.evaluate("it => it === document.activeElement && it.checkVisibility()")
+    return shown.page.locator(f"#{field.get_attribute('aria-describedby')}").inner_text()
 
 
 def test_unknown_words_are_named(shown: Reader) -> None:
@@ -227,7 +279,19 @@ def test_what_cannot_be_run_is_said(shown: Reader) -> None:
     shown.page.locator(".run").click()
     assert shown.text(".status") == "CFG scale is 99; give a number from 0 to 10."
     assert shown.text(".run-title") == title
+    assert fault(shown, "cfg", "CFG scale") == shown.text(".status")
+    shown.set("[name=cfg]", 9)
+    assert shown.page.locator(".fault, [aria-invalid]").count() == 0
+    shown.fill(seed="seven", sigma="")  # one of them folded away
+    shown.page.locator(".run").click()
+    assert fault(shown, "seed", "Seed is seven").startswith("Seed is seven; give a whole number")
+    assert shown.page.locator(".fault").count() == 2
+    shown.fill(seed=7)
+    shown.page.locator(".run").click()
+    sentence = "Blur σ is empty; give a number from 0 to 3."
+    assert fault(shown, "sigma", "Blur") == sentence
     shown.page.locator(".reset").click()
+    assert shown.page.locator(".fault, [aria-invalid]").count() == 0
 
 
 def test_examples_and_words_fill_the_prompt(shown: Reader) -> None:
@@ -276,9 +340,13 @@ def test_a_scale_makes_the_guided_picture_anew_at_once(shown: Reader) -> None:
     assert not np.array_equal(shown.pixels(canvas("x0_guided")), before)
     for term in ("cfg", "sag"):
         shown.set(f".sagviz-player .knob.{term} input[type=number]", 0)
+    assert shown.text(".caption").startswith(f"As it ran: Step 2 of {STEPS}")
     plain = shown.pixels(canvas("x0_hat"))
     assert np.array_equal(shown.pixels(canvas("x0_guided")), plain)
+    shown.set(".sagviz-player .knob.sag input[type=number]", -0.5)
+    assert shown.text(".formula").endswith("+ (−0.5) · ΔSAG")
     shown.page.get_by_role("button", name="As it ran", exact=True).click()
+    assert shown.text(".caption").startswith(f"Step 2 of {STEPS}")
     assert np.array_equal(shown.pixels(canvas("x0_guided")), before)
     shown.page.get_by_label("decoded pictures").check()
     shown.page.get_by_text("Choose pictures").click()
@@ -432,3 +500,74 @@ def test_a_link_runs_it_again(shown: Reader, offline: BrowserContext) -> None:
     assert other.text(".formula") == "ε̃ = ε(xₜ) + 3 · ΔCFG + 2 · ΔSAG"
     assert not other.faults
     other.page.close()
+
+
+@pytest.fixture(scope="module")
+def phone(file: Path, browser: Browser) -> Iterator[Reader]:
+    context = browser.new_context(
+        offline=True, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
+    )
+    reader = Reader(context, file.as_uri())
+    reader.until("^Ready")
+    yield reader
+    assert not reader.faults
+    context.close()
+
+
+def swipe(reader: Reader, selector: str, across: int, down: int) -> tuple[float, float]:
+    """A finger over the middle of an element: how far the page scrolled, and the value after it."""
+    at = reader.page.locator(selector).first
+    at.evaluate("it => it.scrollIntoView({ block: 'center', behavior: 'instant' })")
+    box, before = at.bounding_box(), reader.page.evaluate("scrollY")
+    assert box is not None
+    x, y = box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2
+    send = reader.page.context.new_cdp_session(reader.page).send
+    for i in range(11):
+        points = [{"x": x + across * i / 10, "y": y + down * i / 10}]
+        kind = "touchMove" if i else "touchStart"
+        send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    reader.page.wait_for_timeout(300)
+    return reader.page.evaluate("scrollY") - before, float(at.input_value())
+
+
+@pytest.mark.parametrize("slider", [".ask .knob.cfg [type=range]", ".what-if .knob [type=range]"])
+def test_a_finger_that_scrolls_leaves_sliders_alone(phone: Reader, slider: str) -> None:
+    value = float(phone.page.locator(slider).first.input_value())
+    moved, after = swipe(phone, slider, 0, -150)
+    assert moved > 50
+    assert after == value
+    moved, after = swipe(phone, slider, 80, 0)  # across it still moves the slider
+    assert abs(moved) < 20
+    assert after != value
+    phone.page.reload()
+    phone.until("^Ready")
+
+
+def test_what_comes_of_run_is_in_sight_on_a_phone(phone: Reader) -> None:
+    """The button to cancel, the picture and how far it is, above the slider."""
+    phone.run(prompt=EVIL)
+    phone.page.evaluate("scrollTo(0, 0)")
+    phone.page.locator("[name=prompt]").press("Enter")
+    phone.until("^Step|^Done")
+    slider = phone.page.locator(".control").bounding_box()
+    boxes = [phone.page.locator(name).bounding_box() for name in (".cancel", ".result .status")]
+    assert slider is not None
+    assert all(box and 0 <= box["y"] <= slider["y"] - box["height"] for box in boxes)
+    phone.until("^Done")
+
+
+def test_going_on_keeps_the_view_on_a_phone(phone: Reader) -> None:
+    """The button that was pressed stays where it is, with the focus, while the run grows."""
+    phone.run()
+    phone.go(2)
+    button = phone.page.get_by_role("button", name="Go on from here")
+    button.scroll_into_view_if_needed()
+    before = button.bounding_box()
+    button.tap()
+    phone.until("^Done")
+    after = button.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert abs(after["y"] - before["y"]) < 4
+    assert button.evaluate("it => it === document.activeElement")

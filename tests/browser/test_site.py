@@ -15,15 +15,16 @@ SHOWN = ("index.html", "notebooks/05_sag_by_hand.html", "docs/howto/python.html"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory, live_file: Path) -> Path:
     folder = tmp_path_factory.mktemp("made") / "site"
-    subprocess.run([sys.executable, ROOT / "docs" / "site.py", folder], check=True)
+    subprocess.run([sys.executable, ROOT / "docs" / "site.py", folder, live_file], check=True)
     return folder
 
 
 @pytest.mark.slow
 def test_every_link_resolves_and_every_page_can_be_read(site: Path) -> None:
     pages = [path for path in site.rglob("*.html") if "api" not in path.relative_to(site).parts]
+    pages.remove(site / "live.html")  # no article; see below
     assert len(pages) > 20
     missing, outside = [], list[str]()
     with chromium() as browser:
@@ -68,3 +69,19 @@ def test_players_run_without_a_network(site: Path) -> None:
         step.focus()
         page.keyboard.press("ArrowRight")
         assert step.input_value() == str(int(before) + 1)
+
+
+@pytest.mark.slow
+def test_the_index_leads_to_the_live_page(site: Path) -> None:
+    """From the README's line about it, and from every page's contents."""
+    with chromium() as browser:
+        page = browser.new_context(offline=True).new_page()
+        page.goto((site / "notebooks" / "report.html").as_uri())
+        assert (
+            page.get_by_role("link", name="The live page").get_attribute("href") == "../live.html"
+        )
+        page.goto((site / "index.html").as_uri())
+        page.locator("article").get_by_role("link", name="the live page").click()
+        page.locator(".sagviz-player .pane.x0_hat canvas").first.wait_for()
+        assert page.url.startswith((site / "live.html").as_uri())
+        assert serious_faults(page, "body") == []

@@ -30,7 +30,7 @@ import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG
 from sagviz.cli import main
 from sagviz.guidance import Guidance
-from sagviz.player.live.export import exported
+from sagviz.player.live.export import exported, known_call
 from sagviz.reports import summary
 from sagviz.reports.finding import Pair, finding, seeds_gallery
 from sagviz.reports.parameters import Parameters
@@ -239,5 +239,6 @@ def test_networks_in_training_go_on_with_it(given: Given) -> None:
         model = sv.load(given.pipe)
         with unchanged(model):
             exported(model, "mid")
+            known_call(model, "mid")
     finally:
         given.pipe.unet.eval()

@@ -9,7 +9,7 @@ interface OrtSession {
   release(): Promise<void>;
 }
 
-declare const ort: Ort;
+declare const RUNTIMES: Record<"wasm" | "webgpu", () => Ort>;
 
 interface Ort {
   env: { wasm: Record<string, unknown>; logLevel: string };

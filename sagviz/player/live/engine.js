@@ -1,7 +1,7 @@
 // The worker's part of the live page: the networks, one step of a run, and what the page asks for by messages.
 //
 // To the worker                                     back
-// {do: "load", parts: {files, ...config}}           {loading: 0..1} ..., {ready: true, ms, backend}
+// {do: "load", parts: {files, ...config}}           {loading: 0..1} ..., {ready: true, ms, build, why}: why WebGPU is not used where it was tried
 // {do: "run", id, settings}                         {id, unknown} where words are, {id, step: Step} ..., {id, done: true, x0, image}
 // {do: "again", id, record: Step, settings}         {id, step: Step}: that step under other settings, at most what it lacks is computed
 // {do: "decode", id, latents}                       {id, image}
@@ -60,7 +60,8 @@ const TASKS = {
   async load(_, { parts }) {
     const began = performance.now();
     networks = await Networks.load(parts, (share) => self.postMessage({ loading: share }));
-    self.postMessage({ ready: true, ms: performance.now() - began, backend: networks.backend });
+    const why = await tryCard(networks, parts.files);
+    self.postMessage({ ready: true, ms: performance.now() - began, build: networks.card ? "webgpu" : "wasm", why });
   },
 
   async run(id, { settings }) {

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from sagviz.attention.hooks import before
 from sagviz.attention.layers import find_layer, grid_of
 from sagviz.attention.projected import inputs_of, queries_and_keys
+from sagviz.diffusion.seeds import generator, normal
 from sagviz.errors import ArgumentError
 from sagviz.models import Model
 from sagviz.models.at_work import usual_defaults
 
 OPSET = 18
+CALL: Mapping[str, Any] = {"prompt": "a fox on a blue background", "seed": 7, "t": 501}
 
 
 class TextEncoder(nn.Module):
@@ -98,6 +100,23 @@ def exported(model: Model, layer: str) -> dict[str, bytes]:
             ),
             "decoder": _onnx(Decoder(model.vae), {"latents": latents}, ["pixels"]),
         }
+
+
+def known_call(model: Model, layer: str) -> dict[str, Any]:
+    """One call of the U-Net as torch answers it, ready for JSON: `CALL`, and "eps" and "attention"
+    with six digits; what another device computes is held to it.
+
+    Args:
+        model: a latent model with one text encoder, on the CPU in float32.
+        layer: self-attention layer that is read.
+    """
+    network = Predictor(model, layer)
+    with usual_defaults(), torch.no_grad(), _evaluated(network), _evaluated(model.text_encoder):
+        x = normal((1, *model.latent_shape(model.default_size)), generator(CALL["seed"]))
+        text = model.embed(CALL["prompt"]).text
+        found = network(x, torch.tensor([float(CALL["t"])]), text)
+    numbers = ([float(f"{v:.6g}") for v in each.flatten().tolist()] for each in found)
+    return {**CALL, **dict(zip(("eps", "attention"), numbers, strict=True))}
 
 
 def _onnx(network: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) -> bytes:

@@ -1,6 +1,7 @@
 // The live page: a recorded run until the networks are there, then the runs that the reader asks for, in the same player.
 
 const SHOW = 120; // milliseconds until a hand counts as resting
+const NARROW = 760; // CSS pixels, as in live.css: form and picture one below the other
 
 class Live {
   /** @param {any} own what page.py wrote for this script */
@@ -27,6 +28,7 @@ class Live {
   }
 
   listen() {
+    const own = this.known, given = own.given[own.given.length - 1];
     this.ask.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.run();
@@ -34,6 +36,7 @@ class Live {
     const pressed = {
       ".cancel": () => this.current && this.engine.cancel(this.current), ".tour-start": () => this.running || this.tour.start(),
       ".save-picture": () => this.result.save(`${stemOf(this)}.png`), ".save-settings": () => saveSettings(this), ".copy-link": () => this.copyLink(),
+      ".as-recorded": () => this.setForm({ ...own.defaults, ...given, cfg: own.defaults.cfg, beside: true }),
     };
     for (const [selector, then] of Object.entries(pressed)) this.button(selector).addEventListener("click", then);
     addEventListener("hashchange", () => this.restore(location.hash));
@@ -61,8 +64,7 @@ class Live {
     this.known = { ...config, ...this.known };
     this.engine = new Engine(script, { files: others, ...config }, (share) => this.result.progress(share));
     try {
-      const { ms, backend } = await this.engine.ready;
-      this.result.tell(`Ready (${backend}, ${(ms / 1000).toFixed(1)} s): press Run.`, 0);
+      this.result.tell(readyWords(await this.engine.ready), 0);
     } catch (error) {
       this.result.tell(`The model does not start in this browser: ${/** @type {Error} */ (error).message}; the recorded run below can still be explored.`, 0);
     }
@@ -77,6 +79,7 @@ class Live {
     this.player.play(false);
     const { index, scales, playing, front, base, view, ...looks } = this.player.state;
     if (runs.length > 1) looks.view = view;
+    if (String(looks.panes) === String(this.player.unchanged.panes)) delete looks.panes; // nobody chose: what these runs have
     this.player = new Player(this.place, this.withTries({ ...data, runs }), { ...looks, ...state }, (name) => this.followed(name));
     this.tries.reset();
   }
@@ -85,6 +88,7 @@ class Live {
     const { recorded } = this.known;
     this.show(this.recordedRuns, recorded);
     say(this.title, `Recorded run: ${recorded.title}`);
+    this.about.hidden = false;
     this.result.show(this.recordedRuns);
   }
 
@@ -92,11 +96,22 @@ class Live {
     return /** @type {Element} */ (document.querySelector(".run-title"));
   }
 
+  get about() {
+    return /** @type {HTMLElement} */ (document.querySelector(".about-recorded"));
+  }
+
+  setForm(settings) {
+    this.ask.write(settings);
+    this.button(".run").focus();
+    this.result.say("The form is set as the recorded run was: press Run.");
+  }
+
   // What the form asks for, or why it cannot be run.
   run() {
-    const settings = this.ask.read(), fault = faultIn(this.ask.form);
+    const settings = this.ask.read(), fault = tellFaults(this.ask.form);
     if (this.running) return;
     if (fault) return this.result.tell(fault, 0);
+    if (innerWidth < NARROW) this.ask.form.querySelector(".go")?.scrollIntoView(); // the picture and how far it is stand below
     return this.compute(settings.beside ? [{ ...settings, sag: null }, settings] : [settings]);
   }
 
@@ -164,18 +179,20 @@ class Live {
   // A step more: the first one of a run brings it into the player; the slider follows where it stood at the end.
   /** @param {number} before */
   add(runs, record, before) {
-    const run = runs[runs.length - 1], last = run.steps.length;
+    const run = runs[runs.length - 1], last = run.steps.length, keep = held(this.tries.node);
     addStep(run, record, this.known);
     if (last === before) this.showComputed(runs, last);
     else this.player.grow(this.player.state.index === last - 1 ? last : undefined);
     this.result.show(runs);
+    keep();
   }
 
   /** @param {number} index */
   showComputed(runs, index) {
     const { prompt, seed } = runs[0].given;
     say(this.title, `Your run: ${prompt ? `“${prompt}”` : "no prompt"}, seed ${seed}`);
-    this.show(runs, dataOf(runs, this.known.recorded), { index });
+    this.about.hidden = true;
+    this.show(runs, dataOf(runs, this.known.usual), { index });
   }
 
   /** @param {number} ms */
@@ -193,7 +210,7 @@ class Live {
     const cancel = this.button(".cancel"), run = this.button(".run");
     if (!on && document.activeElement === cancel) run.focus();
     cancel.disabled = !on;
-    for (const button of [run, this.button(".tour-start")]) button.setAttribute("aria-disabled", String(on));
+    for (const button of [run, this.button(".tour-start"), this.tries.onward]) button.setAttribute("aria-disabled", String(on));
     if (!on) this.tries.reset();
   }
 

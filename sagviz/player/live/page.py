@@ -5,13 +5,13 @@ the networks are unpacked.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from sagviz import describe, html
-from sagviz.checks import names_arguments
+from sagviz.checks import MAX_SEED, names_arguments
 from sagviz.guidance import CFG, MASK_SOURCES, SAG, Term
 from sagviz.html import escape
 from sagviz.mini.examples import EXAMPLES
@@ -23,6 +23,7 @@ from sagviz.player.live.parts import parts
 from sagviz.player.live.runtime import PACKAGE
 from sagviz.player.pack import deflated, pack
 from sagviz.records.trace import PAGE_BYTES, Trace
+from sagviz.sampling.compare import compare
 from sagviz.sampling.loop import trace
 
 HERE = Path(__file__).parent
@@ -32,6 +33,7 @@ SCRIPTS = (
     "words",
     "records",
     "ask",
+    "faults",
     "form",
     "result",
     "decode",
@@ -43,9 +45,14 @@ SCRIPTS = (
 START = """
 new Live(JSON.parse(document.querySelector(".sagviz-live-data").textContent)).start();
 """
-MAX_SEED = 2**32 - 1
 TERMS = (CFG, SAG)
-BLUR = {"psi": ("Threshold ψ", 3.0, 0.05), "sigma": ("Blur σ", 3.0, 0.05)}  # largest, slider's step
+BLUR = {"psi": "Threshold ψ", "sigma": "Blur σ"}
+HINTS = {
+    CFG.name: f"how strongly the prompt pulls: {CFG.scale_help}",
+    SAG.name: f"how strongly SAG pushes away from a blurred guess: {SAG.scale_help}",
+    "psi": "the higher, the fewer places are blurred; 1 is the mean of the attention",
+    "sigma": "in cells of the latent, 16 across; 0 does not blur",
+}
 DEFAULTS: Mapping[str, Any] = {
     "prompt": "a fox on a blue background",
     "negative": "",
@@ -58,6 +65,8 @@ DEFAULTS: Mapping[str, Any] = {
     "mask": "attention",
     "beside": False,
 }
+# SAG alone, where it is seen best: of a lump it makes a car
+RECORDED: Mapping[str, Any] = {"prompt": "", "seed": 26, "steps": 20, "sag": 1.0, "sigma": 3.0}
 
 
 @names_arguments()
@@ -87,32 +96,35 @@ def live_page(model: Model, path: str | Path, *, runtime: str | Path = PACKAGE) 
     """
     target = html.page_path(path)
     model = as_model(model)
-    made, run = parts(model, runtime), recorded(model)
-    return html.write_page(target, whole(made, run, model))
+    made, runs = parts(model, runtime), recorded(model)
+    return html.write_page(target, whole(made, runs, model))
 
 
-def recorded(model: Model) -> Trace:
-    """The run that is seen first: what the form says at first."""
-    guidance = CFG(DEFAULTS["cfg"]) + SAG(DEFAULTS["sag"])
-    prompt, seed, steps = (DEFAULTS[name] for name in ("prompt", "seed", "steps"))
-    return trace(model, prompt, seed=seed, steps=steps, guidance=guidance, progress=False)
+def recorded(model: Model) -> tuple[Trace, ...]:
+    """The runs that are seen first: from one noise, without guidance and with SAG."""
+    prompt, seed, steps, sag, sigma = RECORDED.values()
+    guidance = SAG(sag, blur_sigma=sigma)
+    return compare(model, prompt, seed=seed, steps=steps, cfg=None, sag=guidance, progress=False)
 
 
-def whole(made: Mapping[str, Any], run: Trace, model: Model) -> str:
-    """The page: form, recorded run and script, which starts at once, then the networks."""
-    data = pack([run], PAGE_BYTES, model=model)
+def whole(made: Mapping[str, Any], runs: Sequence[Trace], model: Model) -> str:
+    """The page: form, recorded runs and script, which starts at once, then the networks."""
+    data = pack(runs, PAGE_BYTES, model=model)
+    usual = pack([trace(model, steps=1, guidance=CFG(3.0) + SAG(1.0), progress=False)], PAGE_BYTES)
     own = {
         "recorded": data,
+        "given": [{**DEFAULTS, **RECORDED, "cfg": None, "sag": s} for s in (None, RECORDED["sag"])],
+        "usual": {**usual, "runs": []},
         "defaults": dict(DEFAULTS),
         "limits": {term.name: _limits(term) for term in TERMS},
-        "words": words(data),
-        "sampler": run.settings.scheduler["class"],
-        "model": run.settings.model,
+        "words": words(usual),
+        "sampler": runs[0].settings.scheduler["class"],
+        "model": runs[0].settings.model,
         "config": made["config"],
     }
     body = [
         Template((HERE / "body.html").read_text(encoding="utf-8")).substitute(_form(model, data)),
-        f'<div class="sagviz">{strips([run])}</div>',
+        f'<div class="sagviz">{strips(runs)}</div>',
         island(own, "sagviz-live-data"),
         f'<script type="module" async>{script()}{START}</script>',
         f'<details class="notice-of"><summary>What runs here</summary>{_notice(made)}</details>',
@@ -146,6 +158,7 @@ def words(data: Mapping[str, Any]) -> dict[str, Any]:
         "shares": describe.SHARES,
         "ways": describe.WAYS,
         "near": describe.NEAR,
+        "nothing": describe.NOTHING,
     }
 
 
@@ -153,20 +166,24 @@ def _form(model: Model, data: Mapping[str, Any]) -> dict[str, str]:
     """What the form offers."""
     kinds = vocabulary(model) or {}
     scales = (
-        _knob(term.name, f"{term.title} scale", *term.scale_range, term.scale_step)
+        _knob(
+            term.name, f"{term.title} scale", HINTS[term.name], *term.scale_range, term.scale_step
+        )
         for term in TERMS
     )
     return {
         "examples": "".join(map(_example, EXAMPLES if kinds else ())),
         "vocabulary": "".join(_row(kind, words) for kind, words in kinds.items()),
         "scales": "".join(scales),
-        "blur": "".join(_knob(name, title, 0, *more) for name, (title, *more) in BLUR.items()),
+        "blur": "".join(
+            _knob(name, title, HINTS[name], 0, 3, 0.05) for name, title in BLUR.items()
+        ),
         "masks": "".join(
             f"<option{html.attributes({'value': name})}>{escape(words)}</option>"
             for name, words in MASK_SOURCES.items()
         ),
         "max_seed": str(MAX_SEED),
-        "name": escape(data["runs"][0]["name"]),
+        "name": escape(data["runs"][-1]["name"]),
         "title": escape(data["title"]),
     }
 
@@ -189,10 +206,11 @@ def _chip(words: str, kind: str, value: str) -> str:
     return f"<button{marks}>{escape(words)}</button>"
 
 
-def _knob(name: str, title: str, low: float, high: float, step: float) -> str:
-    """A slider and a number beside it."""
+def _knob(name: str, title: str, hint: str, low: float, high: float, step: float) -> str:
+    """A slider and a number beside it, and below them what they mean."""
     limits = {"min": f"{low:g}", "max": f"{high:g}", "step": f"{step:g}"}
-    slide = html.attributes({"type": "range", "data-of": name, "aria-label": title, **limits})
+    about = {"aria-label": title, "aria-describedby": f"hint-{name}"}
+    slide = html.attributes({"type": "range", "data-of": name, **about, **limits})
     marks: dict[str, str | int] = {
         "type": "number",
         "name": name,
@@ -200,7 +218,9 @@ def _knob(name: str, title: str, low: float, high: float, step: float) -> str:
         "required": True,
     }
     box = html.attributes({**marks, **limits, "aria-label": f"{title} as a number"})
-    return f'<div class="knob {name}"><span>{escape(title)}</span><input{slide}><input{box}></div>'
+    hint = f'<p class="hint" id="hint-{name}">{escape(hint)}</p>'
+    knob = f"<span>{escape(title)}</span><input{slide}><input{box}>"
+    return f'<div class="knob {name}">{knob}</div>{hint}'
 
 
 def _notice(made: Mapping[str, Any]) -> str:

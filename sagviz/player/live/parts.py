@@ -11,11 +11,11 @@ from sagviz.errors import ArgumentError
 from sagviz.models import Model
 from sagviz.models.stable_diffusion import StableDiffusion
 from sagviz.models.vocabulary import vocabulary
-from sagviz.player.live.export import exported
+from sagviz.player.live.export import exported, known_call
 from sagviz.player.live.runtime import NOTICE, PACKAGE, runtime
 
 HERE = Path(__file__).parent
-SCRIPTS = ("random", "tokens", "method", "networks", "engine")
+SCRIPTS = ("random", "tokens", "method", "networks", "backend", "engine")
 MOST_STEPS = 100
 SCHEDULE = {  # the only one that the engine lays out
     "timestep_spacing": "leading",
@@ -37,11 +37,11 @@ def parts(model: Model, package: str | Path = PACKAGE) -> dict[str, Any]:
         ArgumentError: the model does not fit in a page, or the runtime is not there.
     """
     _check(model)
-    ort = runtime(package)
+    ort, layer = runtime(package), model.default_sag.layer
     return {
         "script": "\n".join([ort.script, *map(_script, SCRIPTS)]),
-        "files": {**exported(model, model.default_sag.layer), "wasm": ort.wasm},
-        "config": config(model),
+        "files": {**exported(model, layer), **ort.wasm},
+        "config": {**config(model), "check": known_call(model, layer)},
         "notice": NOTICE,
     }
 

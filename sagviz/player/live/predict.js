@@ -25,7 +25,8 @@ class Predict {
     const { player, tries } = this.page;
     this.run = player.runs.findLast((run) => player.step(run).at.mask !== undefined);
     if (!this.run) return;
-    this.step = player.step(this.run);
+    const shown = player.step(this.run);
+    this.step = shown.ran ?? shown; // SAG's mask, not one that is tried in its place
     const picture = plane(this.run, this.step, "x0_hat"), { height, width } = plane(this.run, this.step, "attention");
     paint(this.picture, { image: colourPixels(picture) }, player.data);
     this.shape = [height, width];
@@ -110,9 +111,10 @@ class Predict {
     truth.forEach((inside, i) => this.grid.children[i].classList.toggle("inside", Boolean(inside)));
     const count = (/** @type {(i: number) => any} */ holds) => truth.filter((_, i) => holds(i)).length;
     const [mine, its, both] = [count((i) => this.cells[i]), count((i) => truth[i]), count((i) => this.cells[i] && truth[i])];
+    if (!its) return say(this.said, "SAG's mask is empty at this step: no cell is above the threshold.");
     if (!mine) return say(this.said, `SAG's mask has the ${its} framed cells of ${truth.length}. Paint before you look next time.`);
     const overlap = both / (mine + its - both), chance = this.chance(mine / truth.length, its / truth.length);
-    say(this.said, `You painted ${mine} cells, SAG's mask has ${its}, framed; ${both} are the same: IoU ${overlap.toFixed(2)}. As many cells picked at random get about ${chance.toFixed(2)}.`);
+    say(this.said, `You painted ${mine} cells, SAG's mask has ${its}, framed; ${both} are the same: IoU ${overlap.toFixed(2)} (what is in both, of what is in either). As many cells picked at random get about ${chance.toFixed(2)}.`);
   }
 
   // Intersection over union that two independent choices of these shares of the cells have, on the whole.

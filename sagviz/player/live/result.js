@@ -59,33 +59,20 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
 
-// The first thing in the form that cannot be run, in a sentence.
-/** @param {HTMLFormElement} form */
-function faultIn(form) {
-  const wrong = [...form.elements].map((field) => /** @type {HTMLInputElement} */ (field)).find(({ type, step, validity }) => type === "number" && !(step === "1" ? validity.valid : isBetween(validity)));
-  if (!wrong) return "";
-  wrong.focus();
-  return `${wrong.dataset.title} is ${wrong.value || "no number"}; give ${wrong.step === "1" ? "a whole number" : "a number"} from ${wrong.min} to ${wrong.max}.`;
-}
-
-// Between the slider's steps any number will do.
-/** @param {ValidityState} validity */
-function isBetween({ badInput, rangeOverflow, rangeUnderflow, valueMissing }) {
-  return !(badInput || rangeOverflow || rangeUnderflow || valueMissing);
-}
-
 // A file's name without its ending: the first words of the prompt, and the seed.
 function stemOf({ shownSettings, known }) {
-  const { prompt, seed } = shownSettings ?? known.defaults, words = prompt.toLowerCase().replace(/\W+/g, "-").replace(/^-|-$/g, "").slice(0, 40);
+  const { prompt, seed } = shownSettings ?? known.given[0], words = prompt.toLowerCase().replace(/\W+/g, "-").replace(/^-|-$/g, "").slice(0, 40);
   return [words || "no-prompt", `seed${seed}`].join("-");
 }
 
 // The settings of all runs that are shown, and their guidance as Python writes it.
 function saveSettings(page) {
-  const { known, player } = page, { model, defaults } = known;
-  const runs = player.runs.map(({ given, name }) => {
-    const { start, painted, beside, ...settings } = given ?? defaults;
+  const { known, player } = page, { model } = known;
+  const runs = player.runs.map(({ given, name }, i) => {
+    const { start, painted, beside, ...settings } = given ?? known.given[i];
     return { name, ...settings, guidance: codeOf(settings), from_step: start ? start.index + 1 : 1, painted: Boolean(painted) };
   });
-  download(new Blob([JSON.stringify({ model, runs }, null, 2)], { type: "application/json" }), `${stemOf(page)}.json`);
+  // JSON's numbers have no bounds, JavaScript's do: a seed is written digit by digit
+  const written = JSON.stringify({ model, runs }, null, 2).replace(/"seed": "(\d+)"/g, '"seed": $1');
+  download(new Blob([written], { type: "application/json" }), `${stemOf(page)}.json`);
 }

@@ -18,7 +18,10 @@ VERSION = "1.30.0"
 PACKAGE = f"onnxruntime-web-{VERSION}.tgz"  # as `npm pack` calls it
 SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 FETCH = f"fetch it with: npm pack onnxruntime-web@{VERSION}"
-SCRIPT, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
+BUILDS = {  # by what they compute on: the module, and the WebAssembly that it runs
+    "wasm": ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"),
+    "webgpu": ("ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
+}
 EXPORTS = re.compile(r"export\{([^}]*)\};")
 NOTICE = (Path(__file__).parent / "LICENSE.onnxruntime").read_text(encoding="utf-8")
 
@@ -28,16 +31,16 @@ class Runtime:
     """What a page needs of it.
 
     Attributes:
-        script: defines `ort` and fetches nothing.
-        wasm: what the script runs, to be given to it as bytes.
+        script: defines `RUNTIMES`, a function for each build that makes its `ort`; fetches nothing.
+        wasm: what each build runs, to be given to it as bytes.
     """
 
     script: str
-    wasm: bytes
+    wasm: dict[str, bytes]
 
 
 def runtime(package: str | Path = PACKAGE) -> Runtime:
-    """The runtime out of its package, its module made a plain script.
+    """The runtime out of its package, its modules made one plain script.
 
     Args:
         package: the file that `npm pack` wrote.
@@ -56,8 +59,13 @@ def runtime(package: str | Path = PACKAGE) -> Runtime:
     if base64.b64encode(hashlib.sha512(content).digest()).decode() != SHA512:
         raise ArgumentError(f"{path} is not the package {PACKAGE} that was tested; {FETCH}")
     with tarfile.open(path) as archive:
-        script, wasm = (_member(archive, f"package/dist/{name}") for name in (SCRIPT, WASM))
-    return Runtime(_as_script(script.decode()), wasm)
+        builds = {
+            name: [_member(archive, f"package/dist/{file}") for file in files]
+            for name, files in BUILDS.items()
+        }
+    made = (f"{name}: {_as_function(module.decode())}" for name, (module, _) in builds.items())
+    script = f"const RUNTIMES = {{{', '.join(made)}}};"
+    return Runtime(script, {name: wasm for name, (_, wasm) in builds.items()})
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
@@ -66,10 +74,12 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def _as_script(module: str) -> str:
-    """A module as one constant, `ort`: a page opened from the disk has no module workers."""
+def _as_function(module: str) -> str:
+    """A module as a function that gives its exports: a page opened from the disk has no module
+    workers.
+    """
     (names,) = EXPORTS.findall(module)
     pairs = [name.split(" as ") for name in names.split(",")]
     fields = ", ".join(f"{outer}: {inner}" for inner, outer in pairs if outer != "default")
     body = EXPORTS.sub(f"return {{ {fields} }};", module).partition("\n//# source")[0]
-    return f"const ort = (() => {{{body.replace('import.meta.url', 'self.location.href')}}})();"
+    return f"() => {{{body.replace('import.meta.url', 'self.location.href')}}}"

@@ -52,14 +52,17 @@ class Tour {
       onkeydown: (/** @type {KeyboardEvent} */ event) => this.key(event) }, this.number, this.title, this.words, make("div", { class: "do" }, this.back, this.next, close));
     document.body.append(this.node);
     this.stop = 0;
+    this.stops = STOPS;
     addEventListener("resize", () => this.node.hidden || this.place());
   }
 
   start() {
-    if (!this.page.player.runs.some(hasBoth)) this.page.showRecorded();
+    if (!this.page.player.runs.some(hasSag)) this.page.showRecorded();
+    const { at: made } = middle(this.page.player.runs.findLast(hasSag));
+    this.stops = STOPS.filter(({ at }) => !at.startsWith(".pane.") || at.slice(6) in made); // without CFG, none about it
     this.panes = this.page.player.state.panes;
     this.page.player.set("view", "beside");
-    const wanted = STOPS.map(({ at }) => at.replace(".pane.", ""));
+    const wanted = this.stops.map(({ at }) => at.replace(".pane.", ""));
     this.page.player.set("panes", this.page.player.data.panes.map(([name]) => name).filter((name) => this.panes.includes(name) || wanted.includes(name)));
     this.node.hidden = false;
     this.go(0);
@@ -68,17 +71,17 @@ class Tour {
   /** @param {number} stop */
   go(stop) {
     if (stop < 0) return;
-    if (stop >= STOPS.length) return this.close();
+    if (stop >= this.stops.length) return this.close();
     this.stop = stop;
-    const { player } = this.page, { at, share, title, words } = STOPS[stop];
-    const run = player.runs.findLast(hasBoth), count = run.steps.length;
+    const { player } = this.page, { at, share, title, words } = this.stops[stop];
+    const run = player.runs.findLast(hasSag), count = run.steps.length;
     player.change("playing", false);
     player.change("index", Math.floor(share * player.reach));
-    say(this.number, `Stop ${stop + 1} of ${STOPS.length}`);
+    say(this.number, `Stop ${stop + 1} of ${this.stops.length}`);
     say(this.title, title);
     say(this.words, words(run, player.step(run), count));
     this.back.disabled = !stop;
-    say(this.next, stop === STOPS.length - 1 ? "Done" : "Next");
+    say(this.next, stop === this.stops.length - 1 ? "Done" : "Next");
     this.light(player.root.querySelector(at));
     this.title.focus({ preventScroll: true });
   }
@@ -107,7 +110,7 @@ class Tour {
   /** @param {KeyboardEvent} event */
   key(event) {
     if (event.key === "Escape") this.close();
-    else if (event.key === "ArrowRight") this.go(Math.min(STOPS.length - 1, this.stop + 1));
+    else if (event.key === "ArrowRight") this.go(Math.min(this.stops.length - 1, this.stop + 1));
     else if (event.key === "ArrowLeft") this.go(this.stop - 1);
     else return;
     event.preventDefault();
@@ -121,8 +124,10 @@ class Tour {
   }
 }
 
-// Whether a run has both terms and its mask at the middle step: what the stops point at.
-function hasBoth(run) {
-  const step = run.steps[Math.floor(run.steps.length / 2)];
-  return ["cfg", "sag", "mask", "x_degraded"].every((name) => step?.at[name] !== undefined);
+// What the stops point at is there at the middle step.
+function hasSag(run) {
+  return ["sag", "mask", "x_degraded"].every((name) => middle(run)?.at[name] !== undefined);
+}
+function middle(run) {
+  return run.steps[Math.floor(run.steps.length / 2)];
 }

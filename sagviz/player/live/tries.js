@@ -21,13 +21,15 @@ class Tries {
   knob(name, title) {
     const limits = { min: 0, max: 3, step: 0.05 };
     const slide = make("input", { type: "range", ...limits, "aria-label": `${title} at this step` });
-    const box = make("input", { type: "number", ...limits, "aria-label": `${title} at this step as a number` });
+    const box = make("input", { type: "number", ...limits, required: true, "aria-label": `${title} at this step as a number` });
+    box.dataset.title = title;
     for (const [input, other] of [[slide, box], [box, slide]]) input.addEventListener("input", () => {
-      const { rangeUnderflow, rangeOverflow } = input.validity;
-      if (!input.value || rangeUnderflow || rangeOverflow) return;
+      if (faultOf(input)) return;
+      tellFault(box, "");
       other.value = input.value;
       this.update();
     });
+    box.addEventListener("change", () => tellFault(box, faultOf(box)));
     return { slide, box, node: make("div", { class: "knob" }, make("span", {}, title), slide, box) };
   }
 
@@ -54,6 +56,7 @@ class Tries {
     this.painted.clear();
     for (const [name, { slide, box }] of Object.entries(this.knobs)) {
       slide.value = box.value = run?.given[name] ?? 1;
+      tellFault(box, "");
       slide.disabled = box.disabled = !run;
     }
     for (const button of [this.asItRan, this.onward]) button.disabled = !run;
@@ -97,7 +100,7 @@ class Tries {
       const began = performance.now();
       const { step: record } = await this.page.engine.ask({ do: "again", record: ran.record, settings });
       this.put(run, place, { ...stepOf(record, settings, this.page.known), ran });
-      say(this.note, `Step ${ran.index + 1} as tried: one pass, ${Math.round(performance.now() - began)} ms. The steps after it would change too.`);
+      say(this.note, `Step ${ran.index + 1} as tried: one pass of the network, ${Math.round(performance.now() - began)} ms. The steps after it would change too.`);
     }
     if (this.page.player.runs.includes(run)) this.page.player.renew();
     this.page.decoding.go();
@@ -115,4 +118,15 @@ class Tries {
 function isSame({ psi, sigma, painted }, { made, index }) {
   const own = made.painted instanceof Uint8Array ? made.painted : made.painted?.[index];
   return made.psi === psi && made.sigma === sigma && own === painted;
+}
+
+// What the page moves keeps its place on the screen, and the focus.
+/** @param {HTMLElement} node */
+function held(node) {
+  const { top } = node.getBoundingClientRect(), inSight = node.isConnected && top > 0 && top < innerHeight;
+  const focused = /** @type {HTMLElement} */ (document.activeElement);
+  return () => {
+    if (node.contains(focused)) focused.focus({ preventScroll: true });
+    if (inSight) scrollBy({ top: node.getBoundingClientRect().top - top, behavior: "instant" });
+  };
 }

@@ -1,7 +1,7 @@
 // A step that was computed here, in words: the very sentences of `sagviz.describe`, whose tables the page carries.
 
 /**
- * @typedef {{panes: Record<string, string>, shares: [number, string][], ways: [number, string][], near: number,
+ * @typedef {{panes: Record<string, string>, shares: [number, string][], ways: [number, string][], near: number, nothing: number,
  *   titles: Record<string, string>, pushes: Record<string, string>}} Words
  */
 
@@ -81,7 +81,8 @@ function pushesSaid(record, settings, words, measures) {
   return names.map((name) => {
     const title = words.titles[name];
     if (!settings[name]) return `${title}'s scale is 0: it adds nothing.`;
-    if (name === "cfg" || !measures.cfg) return `${title}'s push is ${evenly(100 * measures[name])}% of the prediction's length.`;
+    if (measures[name] < words.nothing) return `${title}'s push is 0 here: it adds nothing.`;
+    if (name === "cfg" || !(measures.cfg >= words.nothing)) return `${title}'s push is ${evenly(100 * measures[name])}% of the prediction's length.`;
     const cosine = measures.cosine * Math.sign(settings.cfg * settings[name]);
     const way = words.ways.find(([most]) => cosine <= most)?.[1];
     return `${title}'s push is ${shareSaid(measures[name] / measures.cfg, words)} and points ${way} (cosine\u00a0${cosine.toFixed(2)}).`;
