@@ -92,11 +92,25 @@ class Notebook:
         )
 
     def value(self, expression: str, timeout: float = 60) -> Any:
-        """What an expression is in the kernel, by way of JSON."""
-        self.run(f"import json; print(json.dumps({expression}))", timeout)
-        return json.loads(
-            "".join(output["text"] for output in self.outputs if output["output_type"] == "stream")
+        """What an expression is in the kernel, by way of JSON; asked without a cell, since cells
+        that are far from the one in view are taken out of the page.
+        """
+        said, error = self.page.evaluate(
+            """([code, milliseconds]) => new Promise((done, fail) => {
+                const { kernel } = jupyterapp.shell.currentWidget.sessionContext.session;
+                let said = '', error = '';
+                const asked = kernel.requestExecute({ code, store_history: false });
+                asked.onIOPub = ({ content, header: { msg_type } }) => {
+                    if (msg_type === 'stream' && content.name === 'stdout') said += content.text;
+                    if (msg_type === 'error') error = `${content.ename}: ${content.evalue}`;
+                };
+                asked.done.then(() => done([said, error]), fail);
+                setTimeout(() => fail(new Error(`no answer: ${code}`)), milliseconds);
+            })""",
+            [f"import json; print(json.dumps({expression}))", timeout * 1000],
         )
+        assert not error, error
+        return json.loads(said)
 
     def close(self) -> None:
         """Leave no kernel and no page behind."""

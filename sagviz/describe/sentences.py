@@ -83,7 +83,7 @@ def _where(step: Step, evaluations: int) -> str:
     noise = (step.sigma / step.level.norm) ** 2  # share of the variance, the clean latent's being 1
     amount = "hardly any noise is left"
     if noise >= 0.005:
-        amount = f"noise is still {noise:.0%} of the latent"
+        amount = f"noise is still {noise:.0%} of the latent's variance"
     return f"Step {step.number}{place} of {evaluations}: {amount}."
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
+from safetensors.numpy import save
+from safetensors.torch import load
 from torch import Tensor
 
 from sagviz.attention.captured import Captured
@@ -48,7 +49,8 @@ def to_bytes(content: Content) -> bytes:
     """The content as a file."""
     tensors, meta = _pack(content)
     notes = {"format": FORMAT, "meta": meta, "sha256": _checksum(tensors, meta)}
-    return save(tensors, notes)
+    # as arrays: of tensors, safetensors would leave a type behind for every length that it meets
+    return save({name: each.numpy() for name, each in tensors.items()}, notes)
 
 
 def from_path(path: str | Path) -> Content:
@@ -141,8 +143,7 @@ def _pack(content: Content) -> tuple[dict[str, Tensor], str]:
         "evaluations": content.evaluations,
         "steps": rows,
     }
-    # Copies: the fields of a step share memory, which safetensors refuses.
-    tensors = {name: each.clone().contiguous() for name, each in _tensors(content).items()}
+    tensors = {name: each.contiguous() for name, each in _tensors(content).items()}
     return tensors, json.dumps(meta, sort_keys=True)
 
 

@@ -19,6 +19,7 @@ from sagviz.sampling.prepare import Run
 from sagviz.sampling.unet_calls import UNetCalls
 
 NOTHING: Mapping[str, Tensor] = {}
+LARGE = 2**22  # numbers, 16 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,20 +119,23 @@ def advance(run: Run, step: Step) -> Tensor:
 
 
 def to_host(run: Run, step: Step, x_t: Tensor) -> Step:
-    """The step with its tensors on the CPU, moved in one copy: one synchronization a step. `x_t` is
-    already there.
+    """The step with its tensors on the CPU, where `x_t` is already. They are moved in one copy, one
+    synchronization a step, but for large ones that were captured: maps are not held twice.
 
     Raises:
         NotFiniteError: something that was moved is not finite, as x_next of a broken x_t is not.
     """
     parts = {name: part for name, part in step.tensors.items() if name != "x_t"}
-    flat = torch.cat([part.to(step.x_t.device).flatten() for part in parts.values()])
-    here = flat.to("cpu", copy=True)
-    pieces = here.split([part.numel() for part in parts.values()])
-    moved = zip(parts.items(), pieces, strict=True)
+    large = [n for n, part in parts.items() if part.numel() > LARGE and n.startswith("captured.")]
+    alone = {name: parts[name].cpu() for name in large}
+    joined = {name: part for name, part in parts.items() if name not in alone}
+    flat = torch.cat([part.to(step.x_t.device).flatten() for part in joined.values()]).cpu()
+    pieces = flat.split([part.numel() for part in joined.values()])
+    moved = zip(joined.items(), pieces, strict=True)
     shaped = {name: piece.view(part.shape) for (name, part), piece in moved}
-    record = step.with_tensors({"x_t": x_t, **shaped})
-    if not here.isfinite().all():
+    record = step.with_tensors({"x_t": x_t, **alone, **shaped})
+    # the extremes, which are not finite where anything is not, take no memory
+    if not all(end.isfinite() for part in (flat, *alone.values()) for end in part.aminmax()):
         raise not_finite_error(run, record)
     return record
 

@@ -105,10 +105,10 @@ class Preference(View):
         self.typed.style.description_width = "50px"
         self.typed.observe(self._key, "value")
         labels = {
-            LEFT: ("Left is better (L)", "vote for the left picture", "primary"),
-            TIE: ("No difference (T)", "vote for neither", ""),
-            RIGHT: ("Right is better (R)", "vote for the right picture", "primary"),
-            "undo": ("Undo (U)", "take the last vote back", ""),
+            LEFT: ("Left is better", "vote for the left picture: key L", "primary"),
+            TIE: ("No difference", "vote for neither: key T", ""),
+            RIGHT: ("Right is better", "vote for the right picture: key R", "primary"),
+            "undo": ("Undo", "take the last vote back: key U", ""),
         }
         self.buttons = {
             name: action_button(self.notice, label, words, partial(self._act, name), look)

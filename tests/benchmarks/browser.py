@@ -159,7 +159,7 @@ def scrubber_in_lab(browser: Any, trace: sv.Trace, folder: Path, repeats: int) -
             "import sagviz as"
             f" sv\nsv.Scrubber(sv.Trace.load({str(trace.save(folder / 'run.sagtrace'))!r}))"
         )
-        notebook.page.locator(".sagviz-player").wait_for()
+        notebook.page.locator(".sagviz-player").first.wait_for()
         notebook.page.wait_for_timeout(1000)
         assert sent, "no socket was seen"
         before = len(sent)

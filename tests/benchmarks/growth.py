@@ -56,7 +56,7 @@ def axes(model: sv.Model) -> list[Axis]:
         Axis("step", (10, 20, 30, 40, 50), lambda steps: trace(model, steps=steps)),
         Axis("image", (1, 2, 4, 6, 8), lambda images: trace(model, images=images)),
         Axis(
-            "cell of a sweep",
+            "cell",
             (4, 8, 12, 16, 20),
             lambda cells: sv.sweep(
                 model,

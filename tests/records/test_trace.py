@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from base64 import b64encode
@@ -367,3 +368,20 @@ def test_a_loaded_step_acts_as_its_window_says(model: sv.Model, tmp_path: Path) 
     loaded = sv.Trace.load(trace.save(tmp_path / "half.sagtrace"))
     assert [bool(step.guidance.get(SAG)) for step in loaded] == [False, False, True, True]
     assert loaded.settings.guidance == trace.settings.guidance != Guidance()
+
+
+def test_saving_leaves_nothing_behind(trace: sv.Trace) -> None:
+    """Of no length of a picture."""
+
+    def save(length: int) -> None:
+        replace(trace, pictures=(bytes(length),)).to_bytes()
+
+    def objects() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    save(1)
+    before = objects()
+    for length in range(100, 150):
+        save(length)
+    assert objects() - before < 50

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from instruments import peak_memory
 from tiny import counted, difference, is_one_sentence, margin
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -236,3 +237,21 @@ def test_the_device_is_not_waited_for_before_the_records_go_to_the_host(
         steps = calls.complete(runs, [begin(run, 1, run.start) for run in runs])
         assert steps[0].output.shape == runs[0].start.shape
     assert not waits.found
+
+
+@pytest.mark.slow
+def test_whole_maps_are_held_once(model: sv.Model) -> None:
+    """Beyond what the step itself takes, no more than the maps and a little; and they are right."""
+    size, read = (128, 128), sv.Capture("all", "maps")
+    found: list[sv.Step] = []
+
+    def step(capture: sv.Capture | None) -> None:
+        found[:] = sv.steps(model, "a fox", steps=1, size=size, capture=capture)
+
+    plain, captured = peak_memory(lambda: step(None)), peak_memory(lambda: step(read))
+    needed = read.bytes(model, size=size)
+    assert needed > 100 * 2**20, "maps that are worth it"
+    assert captured - plain < 1.2 * needed
+    for each in found[0].captured.values():
+        assert each.maps is not None
+        torch.testing.assert_close(each.maps.sum(dim=-1), torch.ones_like(each.maps[..., 0]))

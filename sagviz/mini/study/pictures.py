@@ -25,7 +25,7 @@ from sagviz.sampling.collect import collect
 from sagviz.sampling.lockstep import begin
 from sagviz.sampling.prepare import Run, prepare
 
-TOGETHER = 10  # pictures in one U-Net call
+TOGETHER = 10  # pictures in one U-Net call of a CPU
 SCENES_FROM = 18  # the evaluation of 50 that the noisy renders begin with: t = 621
 
 
@@ -63,9 +63,10 @@ class Numbers:
 
 def chunk(model: Model, judge: Judge, cell: Cell, first: int) -> Numbers:
     """The chunk of a cell that begins with picture `first`."""
-    starts = range(first, first + CHUNK, TOGETHER)
+    together = TOGETHER if model.device.type == "cpu" else CHUNK
+    starts = range(first, first + CHUNK, together)
     return Numbers.joined(
-        [make(model, judge, cell, range(start, start + TOGETHER)) for start in starts]
+        [make(model, judge, cell, range(start, start + together)) for start in starts]
     )
 
 

@@ -1,5 +1,5 @@
 """Where the numbers are kept: a file for each chunk, written at once and whole, so that a run that
-was stopped goes on.
+was stopped goes on. They are rounded to float16: the repository has them all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Store:
         path = self.path(cell, first)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f"{path.stem}.{os.getpid()}.unfinished.npz")
-        np.savez(unfinished, **asdict(numbers))
+        kept = {name: column.astype(np.float16) for name, column in asdict(numbers).items()}
+        np.savez_compressed(unfinished, **kept)
         unfinished.replace(path)
 
     def load(self, cell: Cell) -> Numbers | None:
@@ -43,5 +44,5 @@ class Store:
             if not self.has(cell, first):
                 break
             with np.load(self.path(cell, first)) as kept:
-                parts.append(Numbers(**kept))
+                parts.append(Numbers(**{name: kept[name].astype(float) for name in kept}))
         return Numbers.joined(parts) if parts else None

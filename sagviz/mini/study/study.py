@@ -1,9 +1,10 @@
 """The study: `make study`, or `python -m sagviz.mini.study`.
 
 Makes what is still lacking of the pictures of `cells.CELLS`, for hours, and keeps numbers about
-them in a folder, so that a run that was stopped goes on; then writes the table that
-`notebooks/study.ipynb` draws from. The order is such that what matters most comes first, and all
-cells have some pictures early: a table of what is there can be written at any time.
+them in a folder of the repository, so that a run that was stopped goes on, on any machine; then
+writes the table that `notebooks/study.ipynb` draws from. The order is such that what matters most
+comes first, and all cells have some pictures early: a table of what is there can be written at any
+time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     """Make the pictures, then the table."""
     arguments = _parser().parse_args(argv)
     torch.set_num_threads(1)
-    model, judge = load(), load_judge()
+    model, judge = load(device=arguments.device), load_judge()
     store = Store(arguments.store, fingerprint(model))
     if "pictures" in arguments.only:
         fill(store, model, judge)
@@ -48,8 +49,9 @@ def fill(store: Store, model: Model, judge: Judge) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sagviz.mini.study", description=__doc__)
     parser.add_argument(
-        "--store", type=Path, default=Path(".study/store"), help="where the numbers are kept"
+        "--store", type=Path, default=Path("docs/study"), help="where the numbers are kept"
     )
+    parser.add_argument("--device", default="cpu", help="cuda makes all pictures in minutes")
     parser.add_argument(
         "--only",
         nargs="+",

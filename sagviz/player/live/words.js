@@ -57,7 +57,7 @@ function whereIs(record, steps) {
   const number = record.index + 1;
   const place = number === steps ? ", the last" : number === 1 ? ", the first" : "";
   const noise = noiseShare(record);
-  const amount = noise < 0.005 ? "hardly any noise is left" : `noise is still ${evenly(100 * noise)}% of the latent`;
+  const amount = noise < 0.005 ? "hardly any noise is left" : `noise is still ${evenly(100 * noise)}% of the latent's variance`;
   return `Step ${number}${place} of ${steps}: ${amount}.`;
 }
 

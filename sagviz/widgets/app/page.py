@@ -10,6 +10,7 @@ from sagviz.records.trace import Trace
 from sagviz.widgets.app.classroom import Classroom
 from sagviz.widgets.common.layout import close_all, text
 from sagviz.widgets.microscope.microscope import Microscope
+from sagviz.widgets.playground.examples import examples_of
 from sagviz.widgets.playground.playground import Playground
 from sagviz.widgets.preference import Preference
 
@@ -18,9 +19,9 @@ TITLES = ("Make pictures", STEP, "Vote")
 
 
 class ClassPage(W.VBox):
-    """Playground, Microscope and Preference under tabs; the later two are made when they are
-    opened. The Microscope is on the run with SAG that the Playground shows, anew when that is
-    another; before the first one, on one of the pairs to vote on.
+    """Playground, set to its first example, Microscope and Preference under tabs; the later two are
+    made when they are opened. The Microscope is on the run with SAG that the Playground shows, anew
+    when that is another; before the first one, on one of the pairs to vote on.
 
     Args:
         classroom: what all visitors share.
@@ -33,7 +34,7 @@ class ClassPage(W.VBox):
 
     def __init__(self, classroom: Classroom, number: int) -> None:
         self.classroom, self.number = classroom, number
-        self.playground = Playground(classroom.model)
+        self.playground = Playground(classroom.model, **examples_of(classroom.model)[0])
         self.vote: Preference | None = None
         self.under: tuple[Trace, int] = (classroom.pairs[0][1], 0)  # the Microscope: run, image
         self.place = text("sag-place")

@@ -135,12 +135,11 @@ class Microscope(View):
         super().close()
 
     def _tell(self, forwards: int, seconds: float) -> None:
-        """Say what the last change cost."""
+        """Say what it took to show this."""
         word = network_word(self.model.NETWORK)
         calls = f"{forwards} {word} call{'s' * (forwards != 1)}"
         self.cost.value = (
-            f"<p>The last change cost <b>{calls}</b>, {1000 * seconds:.0f} ms with its"
-            " pictures.</p>"
+            f"<p>What is shown took <b>{calls}</b>, {1000 * seconds:.0f} ms with its pictures.</p>"
         )
 
     def _draw(self, step: Step) -> None:

@@ -94,7 +94,7 @@ class Further(W.VBox):
         from sagviz.widgets.scrubber.scrubber import Scrubber
 
         made = save.with_steps(self.screen.made)
-        self._open("steps", lambda: Scrubber(made.of_image(self.screen.image)))
+        self._open("steps", lambda: Scrubber(made.of_image(self.screen.image), self.model))
 
     def vote(self) -> None:
         """Open a vote on all pairs of the last runs that have the same names as the one shown."""
