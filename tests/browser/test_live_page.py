@@ -220,6 +220,11 @@ def test_the_recorded_run_is_no_run_of_the_form(shown: Reader) -> None:
     assert [field.input_value() for field in fields.values()] == ["", "26", "20", "3"]
     assert shown.page.locator("[name=beside]").is_checked()
     assert shown.page.locator(".run").evaluate("it => it === document.activeElement")
+    with shown.page.expect_download() as saved:
+        shown.page.get_by_role("button", name="Save settings").click()
+    assert saved.value.suggested_filename == "no-prompt-seed26.json"
+    runs = json.loads(Path(saved.value.path()).read_text())["runs"]
+    assert [run["guidance"] for run in runs] == ["None", "SAG(1, blur_sigma=3)"]
 
 
 def test_enter_runs_what_is_typed(shown: Reader) -> None:
@@ -363,7 +368,13 @@ def test_threshold_and_blur_cost_one_pass(shown: Reader) -> None:
     assert shown.text(".pane.x0_blurred .words") == "the prediction blurred by 3 latent pixels"
     shown.set(".tries .knob:nth-child(1) input[type=number]", 0)
     shown.page.get_by_text("The mask covers 100% of the cells").wait_for()
+    box_of_psi = shown.page.locator(".tries .knob input[type=number]").first
+    box_of_psi.fill("9")
+    box_of_psi.press("Tab")
+    sentence = "Threshold ψ is 9; give a number from 0 to 3."
+    assert shown.page.locator(".tries .fault").inner_text() == sentence
     shown.page.get_by_role("button", name="Mask and blur as they ran").click()
+    assert shown.page.locator(".tries .fault").count() == 0
     assert shown.text(".caption") == before
     box.evaluate("it => it.click()")
 
@@ -395,6 +406,10 @@ def test_the_mask_is_predicted_revealed_and_used(shown: Reader) -> None:
     assert int(covers[1]) == pytest.approx(100 * inside.count() / 64, abs=1)
     dialog.get_by_role("button", name="Use my mask").click()
     shown.page.get_by_text("The hand-made mask covers 17% of the cells.").wait_for()
+    shown.page.get_by_role("button", name="Paint a mask").click()  # SAG's is still SAG's
+    dialog.get_by_role("button", name="Reveal").click()
+    assert dialog.locator(".said").inner_text() == said
+    shown.page.keyboard.press("Escape")
 
 
 def test_going_on_keeps_the_steps_before(shown: Reader) -> None:

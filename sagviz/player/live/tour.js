@@ -25,7 +25,7 @@ const STOPS = [
   { at: ".pane.x0_hat", share: 0, title: "The network guesses a picture",
     words: (run, step, count) => `A network that was trained to tell pictures from noise guesses which picture might be under it. The guess is called x̂₀; ${count > 1 ? `this is the first of ${count}` : "in this run it is made once"}.` },
   { at: ".bar .control", share: 0.5, title: "Step by step, less noise",
-    words: (run, step, count) => `A little noise is taken away, then the network guesses again. Noise was ${noisePart(run.steps[0])} of the latent at step 1, is ${noisePart(step)} here at step ${step.index + 1} and ${noisePart(run.steps[count - 1])} at step ${run.steps[count - 1].index + 1}. This slider goes to any step.` },
+    words: (run, step, count) => `A little noise is taken away, then the network guesses again. Noise was ${noisePart(run.steps[0])} of the variance at step 1, is ${noisePart(step)} here at step ${step.index + 1} and ${noisePart(run.steps[count - 1])} at step ${run.steps[count - 1].index + 1}. This slider goes to any step.` },
   { at: ".pane.cfg", share: 0.5, title: "The prompt pulls: CFG",
     words: (run, step) => `The network guesses once with the prompt and once without it${run.given?.prompt === "" ? " (here there is none)" : ""}; the difference is the way to the prompt. Bright cells are pushed most. ${sentence(step, "CFG's")}` },
   { at: ".pane.attention", share: 0.5, title: "Where the network looks",
