@@ -216,6 +216,7 @@ def test_the_recorded_run_is_no_run_of_the_form(shown: Reader) -> None:
     usual = [str(live.DEFAULTS[name]) for name in fields]
     assert [field.input_value() for field in fields.values()] == [*usual[:3], "1"]
     assert "the form above is set for another run" in shown.text(".about-recorded")
+    assert shown.page.get_by_label("Blur σ at this step as a number").input_value() == "3"
     shown.page.get_by_role("button", name="Set the form for this one").click()
     assert [field.input_value() for field in fields.values()] == ["", "26", "20", "3"]
     assert shown.page.locator("[name=beside]").is_checked()

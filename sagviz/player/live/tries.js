@@ -52,10 +52,10 @@ class Tries {
 
   // Takes the settings of the runs that are shown now.
   reset() {
-    const { run } = this.at;
+    const { run } = this.at, shown = this.page.player?.runs.at(-1)?.given ?? this.page.known.given.at(-1);
     this.painted.clear();
     for (const [name, { slide, box }] of Object.entries(this.knobs)) {
-      slide.value = box.value = run?.given[name] ?? 1;
+      slide.value = box.value = (run?.given ?? shown)[name];
       tellFault(box, "");
       slide.disabled = box.disabled = !run;
     }
