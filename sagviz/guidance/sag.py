@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sagviz.attention.layers import find_layer
 from sagviz.attention.read import Reading
-from sagviz.checks import check_number, check_wholes
+from sagviz.checks import check_kind, check_number, check_wholes
 from sagviz.diffusion.blur import gaussian_blur, kernel_size
 from sagviz.errors import ArgumentError
 from sagviz.guidance.base import Guidance, Term
@@ -88,6 +88,7 @@ class SAG(Term):
         super().__post_init__()
         check_number("threshold", self.threshold, finite=False)
         check_number("blur_sigma", self.blur_sigma, 0, 1000)
+        check_kind("layer", self.layer, str, "'mid' or a dotted path")
         if not isinstance(self.mask_source, str) or self.mask_source not in MASK_SOURCES:
             raise ArgumentError(
                 f"mask_source is {self.mask_source!r}; give one of"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
@@ -35,7 +36,7 @@ class Scaled(metaclass=NamesArguments):
         changed = (f", {name}={value!r}" for name, value in self.changed_settings.items())
         scale = self.scale if isinstance(self.scale, Schedule) else float(self.scale)
         code = f"{type(self).__name__}({scale!r}{''.join(changed)})"
-        return code.replace("=inf", "=float('inf')")
+        return re.sub(r"=(-?inf)\b", r"=float('\1')", code)
 
     @property
     def scale_name(self) -> str:

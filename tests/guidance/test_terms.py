@@ -851,3 +851,11 @@ def test_a_wider_middle_is_disturbed_as_a_whole() -> None:
 
     unet = build_unet(transformer_layers_per_block=2)
     assert [name.split(".")[4] for name in layers_of(unet, "mid")] == ["0", "1"]
+
+
+def test_infinite_thresholds_are_written_as_code_and_layers_are_names() -> None:
+    for threshold in (math.inf, -math.inf):
+        term = SAG(1.0, threshold=threshold)
+        assert eval(repr(term)) == term
+    with pytest.raises(ArgumentError, match="layer is 3; give 'mid' or a dotted path"):
+        SAG(1.0, layer=3)  # type: ignore[arg-type]
