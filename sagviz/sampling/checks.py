@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -124,7 +125,8 @@ def warn_of_prompts(model: Model, *prompts: str) -> None:
 
 def checked_noise(noise: object, shape: tuple[int, ...]) -> Tensor:
     if isinstance(noise, np.ndarray):
-        noise = torch.from_numpy(np.ascontiguousarray(noise))
+        with suppress(TypeError):  # of words, say
+            noise = torch.from_numpy(np.ascontiguousarray(noise))
     if not isinstance(noise, Tensor):
         raise ArgumentError(
             f"noise is a {type(noise).__name__}; give a tensor (images, C, H, W) = {shape}, or None"

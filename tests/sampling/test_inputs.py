@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Family
@@ -292,3 +293,8 @@ def test_compare_and_sweep_take_them(model: sv.Model) -> None:
     assert not {cell.key for cell in plain.plan.cells} & {cell.key for cell in made.plan.cells}
     with pytest.raises(ArgumentError, match="steps has 2 values"):
         sv.sweep(model, "a fox", steps=[4, 7], schedulers="euler", timesteps=TIMES)
+
+
+def test_noise_of_words_is_refused(model: sv.Model) -> None:
+    with pytest.raises(ArgumentError, match=r"noise is a ndarray; give a tensor"):
+        sv.trace(model, "a fox", noise=np.array(["a", "b"]))  # type: ignore[arg-type]
