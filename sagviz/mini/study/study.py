@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--store", type=Path, default=Path("docs/study"), help="where the numbers are kept"
     )
-    parser.add_argument("--device", default="cpu", help="cuda makes all pictures in minutes")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     parser.add_argument(
         "--only",
         nargs="+",
