@@ -129,13 +129,14 @@ def to_host(run: Run, step: Step, x_t: Tensor) -> Step:
     large = [n for n, part in parts.items() if part.numel() > LARGE and n.startswith("captured.")]
     alone = {name: parts[name].cpu() for name in large}
     joined = {name: part for name, part in parts.items() if name not in alone}
-    flat = torch.cat([part.to(step.x_t.device).flatten() for part in joined.values()]).cpu()
-    pieces = flat.split([part.numel() for part in joined.values()])
+    flat = torch.cat([part.to(step.x_t.device).flatten() for part in joined.values()])
+    here = flat.to("cpu", copy=True)  # on a CPU, too: a record shares no memory with the run
+    pieces = here.split([part.numel() for part in joined.values()])
     moved = zip(joined.items(), pieces, strict=True)
     shaped = {name: piece.view(part.shape) for (name, part), piece in moved}
     record = step.with_tensors({"x_t": x_t, **alone, **shaped})
     # the extremes, which are not finite where anything is not, take no memory
-    if not all(end.isfinite() for part in (flat, *alone.values()) for end in part.aminmax()):
+    if not all(end.isfinite() for part in (here, *alone.values()) for end in part.aminmax()):
         raise not_finite_error(run, record)
     return record
 
