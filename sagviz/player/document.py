@@ -20,7 +20,7 @@ from sagviz.records.trace import PAGE_BYTES, Trace
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "player.css").read_text(encoding="utf-8")
-SCRIPTS = ("packed", "planes", "panes", "curves", "layout", "player")  # in their order
+SCRIPTS = ("packed", "planes", "panes", "curves", "faults", "layout", "player")  # in their order
 SCRIPT = "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
 # joined to SCRIPT by a widget, in place of START
 WIDGET = (HERE / "widget.js").read_text(encoding="utf-8")

@@ -69,18 +69,28 @@ function knob(player, run, term, set) {
   const limits = { min: term.low, max: term.high, step: term.step };
   const hue = player.data.hues[term.name];
   const name = `${term.title} scale${player.runs.length > 1 ? ` of ${LETTERS[run.number]}` : ""}`;
-  const slide = make("input", { type: "range", ...limits, "aria-label": name });
-  const box = make("input", { type: "number", ...limits, "aria-label": `${name} as a number` });
-  for (const input of [slide, box]) input.addEventListener("input", () => {
-    const { rangeUnderflow, rangeOverflow } = input.validity; // between the slider's steps any number will do
-    if (input.value && !rangeUnderflow && !rangeOverflow) set({ ...player.state.scales[run.number], [term.name]: input.valueAsNumber });
-  });
+  const { slide, box } = paired(`${term.title} scale`, limits, name, (scale) => set({ ...player.state.scales[run.number], [term.name]: scale }));
   const node = hued(make("div", { class: `knob of ${term.name}` }, make("span", {}, `${term.title} scale`), slide, box), term.name, hue);
   const number = make("b", {});
   const part = hued(make("span", { class: `of ${term.name}` }, number, ` · Δ${term.title}`), term.name, hue);
   const made = { node, part, run: run.number, term: term.name, slide, box, number };
   player.knobs.push(made);
   return made;
+}
+
+// A slider and a number that say the same; a number that cannot be is told below them once it is entered.
+function paired(title, limits, name, then) {
+  const slide = make("input", { type: "range", ...limits, "aria-label": name });
+  const box = make("input", { type: "number", ...limits, required: true, "aria-label": `${name} as a number` });
+  box.dataset.title = title;
+  for (const [input, other] of [[slide, box], [box, slide]]) input.addEventListener("input", () => {
+    if (faultOf(input)) return;
+    tellFault(box, "");
+    other.value = input.value;
+    then(input.valueAsNumber);
+  });
+  box.addEventListener("change", () => tellFault(box, faultOf(box)));
+  return { slide, box };
 }
 
 // One figure for each quantity, with a canvas for each run and one for their difference.

@@ -189,7 +189,10 @@ class Player {
     for (const { run, term, slide, box, number } of this.knobs) {
       const value = this.state.scales[run][term];
       slide.value = value;
-      if (box !== document.activeElement) box.value = value;
+      if (box !== document.activeElement) {
+        box.value = value;
+        tellFault(box, "");
+      }
       number.textContent = value < 0 ? `(−${-value})` : String(value);
     }
     for (const { view: own, radio } of this.radios ?? []) radio.checked = own === view;

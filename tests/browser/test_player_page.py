@@ -194,6 +194,28 @@ def test_other_scales_are_recomputed_as_the_equations_say(
     )
 
 
+def test_a_scale_that_cannot_be_is_told(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
+    """At its field, until the scale is another; the picture stays as it was."""
+    shown = reader(traces[1])
+    shown.show("x0_guided")
+    box, fault = shown.page.locator(".knob.sag input[type=number]"), shown.page.locator(".fault")
+    shown.scale("sag", 0.55)  # between the slider's steps
+    seen = shown.pixels("x0_guided")
+    box.fill("99")
+    box.press("Tab")
+    assert fault.inner_text() == "SAG scale is 99; give a number from -0.5 to 2."
+    assert box.get_attribute("aria-describedby") == fault.get_attribute("id")
+    assert np.array_equal(shown.pixels("x0_guided"), seen)
+    shown.page.get_by_role("button", name="As it ran").click()
+    assert not fault.count()
+    assert box.input_value() == "1"
+    box.fill("")
+    box.press("Tab")
+    assert fault.inner_text() == "SAG scale is empty; give a number from -0.5 to 2."
+    shown.scale("sag", 1)
+    assert not fault.count()
+
+
 def test_each_picture_is_the_records(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
     rgb = torch.randn((5, 3), generator=torch.Generator().manual_seed(0)) / 3
     trace = replace(traces[1], latent_rgb=rgb)

@@ -33,7 +33,6 @@ SCRIPTS = (
     "words",
     "records",
     "ask",
-    "faults",
     "form",
     "result",
     "decode",

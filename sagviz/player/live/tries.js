@@ -19,17 +19,7 @@ class Tries {
 
   /** @param {string} name @param {string} title */
   knob(name, title) {
-    const limits = { min: 0, max: 3, step: 0.05 };
-    const slide = make("input", { type: "range", ...limits, "aria-label": `${title} at this step` });
-    const box = make("input", { type: "number", ...limits, required: true, "aria-label": `${title} at this step as a number` });
-    box.dataset.title = title;
-    for (const [input, other] of [[slide, box], [box, slide]]) input.addEventListener("input", () => {
-      if (faultOf(input)) return;
-      tellFault(box, "");
-      other.value = input.value;
-      this.update();
-    });
-    box.addEventListener("change", () => tellFault(box, faultOf(box)));
+    const { slide, box } = paired(title, { min: 0, max: 3, step: 0.05 }, `${title} at this step`, () => this.update());
     return { slide, box, node: make("div", { class: "knob" }, make("span", {}, title), slide, box) };
   }
 

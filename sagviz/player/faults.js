@@ -1,10 +1,10 @@
-// What cannot be run is said at the field that has it, and goes when the field is changed.
+// What a field cannot have is said below it, and goes when the field is changed.
 
 let told = 0;
 
 /** Why a field's value cannot be used, in a sentence, or nothing. @param {HTMLInputElement} field */
 function faultOf(field) {
-  const { type, step, min, max, value, validity, dataset } = field, whole = step === "1" || dataset.most;
+  const { type, min, max, value, validity, dataset } = field, whole = dataset.whole || dataset.most;
   const isRight = dataset.most ? isSeed(value, dataset.most) : type !== "number" || (whole ? validity.valid : isBetween(validity));
   const given = value.trim() || (validity.badInput ? "no number" : "empty");
   return isRight ? "" : `${dataset.title} is ${given}; give ${whole ? "a whole number" : "a number"} from ${min || 0} to ${max || dataset.most}.`;
