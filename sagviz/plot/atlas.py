@@ -23,7 +23,8 @@ from sagviz.html import grid, page, write_page
 from sagviz.models import Model, as_model
 from sagviz.plot.atlas_parts import draw_spectra, draw_table, shaded
 from sagviz.plot.curves import chart
-from sagviz.plot.display import FONT, Drawing, Panel, Panels, write
+from sagviz.plot.display import FONT, Drawing, Panel, Panels
+from sagviz.plot.png import write
 from sagviz.plot.sheet import PAGE_STYLE
 from sagviz.records.step import Step
 from sagviz.sampling.probe import all_terms
@@ -153,8 +154,7 @@ class Atlas:
             axes.imshow(self.picture(term.name), interpolation="nearest")
             axes.set_title(f"{term.title} {self.size(term.name):.1%}", fontsize=10)
         left, right = below.subplots(1, 2)
-        titles = [term.title for term in self.terms]
-        draw_table(left, titles, self.cosines)
+        draw_table(left, [term.title for term in self.terms], self.cosines)
         left.set_title("cosine", fontsize=11, loc="left")
         self._lines(right)
         right.set_title("power, relative to white noise", fontsize=11, loc="left")

@@ -4,7 +4,6 @@ drawn as one figure.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,14 +12,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sagviz.files import save
 from sagviz.html import attributes, img
 from sagviz.image import to_png
+from sagviz.plot.png import png, write
 
 FONT = "font-family:system-ui,sans-serif;color:inherit"
 SMALL = "font-size:var(--sagviz-small,13px)"  # of words beside pictures; large widgets set it
 GAP = 14  # pixels between panels
-DPI = 200  # pixels an inch of saved figures
 
 
 def tag(image: Image.Image, alt: str, sharp: bool = True) -> str:
@@ -29,18 +27,6 @@ def tag(image: Image.Image, alt: str, sharp: bool = True) -> str:
     """
     style = f"width:100%;height:auto;display:block{';image-rendering:pixelated' * sharp}"
     return img(to_png(image), alt, style=style)
-
-
-def write(figure: Figure, path: str | Path) -> Path:
-    """Save a figure as PNG, or say why not."""
-    return save(path, png(figure, DPI))
-
-
-def png(figure: Figure, dpi: int) -> bytes:
-    """A figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from sagviz.html import grid, img, page, write_page
 from sagviz.image import heat_map, to_png
 from sagviz.models import Model, as_model
 from sagviz.plot.curves import chart
-from sagviz.plot.display import FONT, write
+from sagviz.plot.display import FONT
+from sagviz.plot.png import write
 from sagviz.plot.sheet import PAGE_STYLE
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import get_data_path
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.font_manager import findSystemFonts, get_font
 from matplotlib.lines import Line2D
 from tiny import is_one_sentence
 
@@ -211,6 +214,16 @@ def test_the_schematic_holds_this_steps_tensors(
     assert any(
         np.array_equal(np.asarray(image.get_array())[..., :3], noisy) for image in axes.images
     )
+
+
+def test_no_letter_of_a_formula_stays(traces: tuple[sv.Trace, ...]) -> None:
+    """In Matplotlib's fonts, which are opened once and count what they hold."""
+    figure = plot.schematic(traces[2], 1)
+    fonts = [get_font(file) for file in findSystemFonts([get_data_path()]) if "DejaVu" in file]
+    FigureCanvasAgg(figure.figures[0]).draw()
+    assert sum(font.get_num_glyphs() for font in fonts) > 20
+    figure._repr_html_()
+    assert not sum(font.get_num_glyphs() for font in fonts)
 
 
 def test_the_schematic_of_sag_alone_has_no_conditional_box(model: sv.Model) -> None:
