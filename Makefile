@@ -80,7 +80,7 @@ faults: .venv/.dev $(RUNTIME)
 	$(BIN)/python tests/proofs.py faults
 
 hostile: export SAGVIZ_EXAMPLES := 20000
-hostile: .venv/.dev chromium
+hostile: .venv/.dev chromium $(RUNTIME)
 	$(BIN)/python tests/proofs.py hostile
 
 # A file's tests stay on one worker; the files that take long begin first (tests/conftest.py).

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import nbformat
 import pytest
@@ -18,6 +19,8 @@ from playwright.sync_api import Browser, Dialog, Page
 import sagviz as sv
 from sagviz import CFG, SAG, html
 from sagviz.player import fragment, page
+from sagviz.player.live.page import whole
+from sagviz.player.live.parts import config
 from sagviz.reports.index import write_index
 from sagviz.reports.jobs import Job, file_name
 from sagviz.reports.page import to_html
@@ -103,12 +106,20 @@ def of_widgets(trace: sv.Trace, folder: Path) -> Path:
     return html.write_page(folder / "widgets.html", html.page(EVIL, body, ""))
 
 
+def of_live(trace: sv.Trace, folder: Path) -> Path:
+    """The live page with another's recorded run; it computes nothing, for it has no networks."""
+    model = sv.load()
+    made = {"script": "", "files": {}, "config": config(model), "notice": EVIL}
+    return html.write_page(folder / "live.html", whole(made, [trace, trace], model))
+
+
 PAGES: dict[str, Callable[[sv.Trace, Path], Path]] = {
     "player": lambda trace, folder: page([trace, trace], folder / "fox.html"),
     "report": of_report,
     "index": of_index,
     "grid": of_sweep,
     "widgets": of_widgets,
+    "live": of_live,
 }
 
 
@@ -147,6 +158,29 @@ def test_no_word_becomes_html(
     assert ran == []
     shown = opened.locator("body").inner_text()
     assert "<script>alert(1)</script>" in shown, "the words are shown as words"
+
+
+@pytest.mark.slow
+def test_no_word_of_an_address_or_a_reader_becomes_html(
+    live_file: Path, tab: tuple[Page, list[str]]
+) -> None:
+    """In the live page, which makes its sentences itself: each of the corpus comes as the address
+    of a friend, which is run, and is typed into a field that cannot have it.
+    """
+    opened, ran = tab
+    fields = "prompt", "negative", "mask", "cfg", "sag", "step", "panes", "view", "scales"
+    opened.goto(live_file.as_uri())
+    opened.locator(".status", has_text="Ready").wait_for(timeout=120_000)
+    for words in INJECTIONS:
+        address = dict.fromkeys(fields, words) | {"seed": "1", "steps": "1"}
+        opened.evaluate("address => { location.hash = address }", urlencode(address))
+        opened.locator(".run-title", has_text=words.strip()).last.wait_for(timeout=60_000)
+        opened.locator("[name=seed]").fill(words)
+        opened.locator("[name=prompt]").press("Enter")
+        told = opened.locator(".ask .fault").inner_text()
+        assert told.startswith(f"Seed is {words.strip()[:50]}")
+        made = opened.locator(MADE).evaluate_all("all => all.map(each => each.outerHTML)")
+        assert (made, ran) == ([], []), words
 
 
 def test_the_corpus_is_dangerous_where_it_is_not_escaped(
