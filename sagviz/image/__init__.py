@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sagviz.checks import shown
-from sagviz.errors import ArgumentError, OutOfMemoryError, is_shortage
+from sagviz.errors import ArgumentError, OutOfMemoryError, SagvizError, is_shortage
 from sagviz.image.reading import from_file as from_file
 from sagviz.image.reading import from_png as from_png
 from sagviz.image.reading import png_start as png_start
@@ -28,6 +28,8 @@ MaskLike = Tensor | NDArray[Any] | Image.Image | Sequence[Any]
 MAP_COLOURS = "viridis"  # perceptually uniform and safe for the colour-blind
 MASK_COLOUR = (204, 0, 153)  # of masked cells: magenta, which few pictures have
 MASK_TINT = 0.5  # its share there
+# of NumPy, torch and PIL
+UNREADABLE = TypeError, ValueError, RuntimeError, OSError, MemoryError
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
@@ -43,22 +45,25 @@ def from_images(images: PictureLike | Sequence[PictureLike]) -> Tensor:
     one = isinstance(images, Image.Image) or getattr(images, "ndim", 4) < 4
     try:
         pixels = [_pixels(image) for image in ([images] if one else list(images))]  # type: ignore[arg-type]
+        if len(sizes := {each.shape for each in pixels}) == 1:
+            return torch.stack(pixels)
     except ArgumentError:
         raise
-    except (TypeError, ValueError, RuntimeError, OSError) as error:  # of NumPy, torch and PIL
-        if is_shortage(error):
-            raise OutOfMemoryError(
-                f"no memory left for the picture {shown(images)}; give a smaller one, or fewer"
-            ) from error
-        raise ArgumentError(
-            f"image is {shown(images)}; give a picture of PIL, NumPy or torch, such as"
-            " PIL.Image.open(path)"
-        ) from error
-    if len(sizes := {each.shape for each in pixels}) != 1:
-        raise ArgumentError(
-            f"there are {len(pixels)} pictures of {len(sizes)} sizes; give one or more of one size"
+    except UNREADABLE as error:
+        advice = "give a picture of PIL, NumPy or torch, such as PIL.Image.open(path)"
+        raise _unreadable(error, "the image", images, advice) from error
+    raise ArgumentError(
+        f"there are {len(pixels)} pictures of {len(sizes)} sizes; give one or more of one size"
+    )
+
+
+def _unreadable(error: BaseException, kind: str, given: object, advice: str) -> SagvizError:
+    """The error to raise for what cannot be read: for want of memory, or because it is none."""
+    if is_shortage(error):
+        return OutOfMemoryError(
+            f"no memory left for {kind} {shown(given)}; give a smaller one, or fewer"
         )
-    return torch.stack(pixels)
+    return ArgumentError(f"{kind} is {shown(given)}; {advice}")
 
 
 def as_image(picture: PictureLike) -> Image.Image:
@@ -75,8 +80,8 @@ def as_mask(mask: MaskLike) -> Tensor:
     try:
         given = _in_8_bits(mask, "L")
         cells = _tensor(given).float() / (255 if isinstance(given, Image.Image) else 1)
-    except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(f"the mask is {shown(mask)}; give 0 and 1 in latent cells") from None
+    except UNREADABLE as error:
+        raise _unreadable(error, "the mask", mask, "give 0 and 1 in latent cells") from error
     if not ((cells == 0) | (cells == 1)).all():
         raise ArgumentError(
             f"the mask, {tuple(cells.shape)}, has other values than 0 and 1; give attention > 1.2"
@@ -92,21 +97,22 @@ def as_stencil(mask: MaskLike) -> Tensor:
     Raises:
         ArgumentError: it is no mask.
     """
+    advice = (
+        "give (height, width) of 0 and 1, of true and false, of floats from 0 to 1, or a black and"
+        " white picture"
+    )
     try:
         cells = _tensor(_in_8_bits(mask, "L"))
-    except (TypeError, ValueError, RuntimeError):
-        cells = torch.zeros(0)
-    numbers = cells.dtype != torch.bool and not cells.is_floating_point()
-    top = 255 if numbers and cells.numel() and cells.max() > 1 else 1
-    if isinstance(mask, np.ndarray) and cells.dim() == 3 and cells.shape[2] in (3, 4):
-        cells = cells[..., :3].float().mean(dim=2)
-    flat = cells[:, 0] if cells.dim() == 4 and cells.shape[1] == 1 else cells
-    if flat.dim() not in (2, 3) or not cells.numel() or not _within(cells, top):
-        raise ArgumentError(
-            f"the mask is {shown(mask)}; give (height, width) of 0 and 1, of true and false, of"
-            " floats from 0 to 1, or a black and white picture"
-        )
-    return (flat.reshape(-1, 1, *flat.shape[-2:]) >= top / 2).float()
+        numbers = cells.dtype != torch.bool and not cells.is_floating_point()
+        top = 255 if numbers and cells.numel() and cells.max() > 1 else 1
+        if isinstance(mask, np.ndarray) and cells.dim() == 3 and cells.shape[2] in (3, 4):
+            cells = cells[..., :3].float().mean(dim=2)
+        flat = cells[:, 0] if cells.dim() == 4 and cells.shape[1] == 1 else cells
+        if flat.dim() in (2, 3) and cells.numel() and _within(cells, top):
+            return (flat.reshape(-1, 1, *flat.shape[-2:]) >= top / 2).float()
+    except UNREADABLE as error:
+        raise _unreadable(error, "the mask", mask, advice) from error
+    raise ArgumentError(f"the mask is {shown(mask)}; {advice}")
 
 
 def _pixels(picture: PictureLike) -> Tensor:

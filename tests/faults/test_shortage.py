@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from faults.works import BOTH
@@ -13,6 +14,7 @@ from tiny import is_one_sentence, residue
 
 import sagviz as sv
 from sagviz.errors import OutOfMemoryError
+from sagviz.image import as_mask, as_stencil
 
 MIB = 2**20
 SIZE = (2048, 2048)  # pixels: of 48 MiB, a latent of 16, and activations of hundreds
@@ -20,12 +22,15 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 PICTURE = torch.zeros(3, *SIZE)
+MASK = np.zeros((8192, 8192), dtype=np.uint8)  # 64 MiB
 WORKS: dict[str, Callable[[sv.Model], object]] = {
     "trace": lambda model: sv.trace(
         model, "a fox", steps=1, guidance=BOTH, size=SIZE, progress=False
     ),
     "steps": lambda model: next(sv.steps(model, "a fox", steps=1, size=SIZE)),
     "encode": lambda model: model.encode(PICTURE),
+    "mask": lambda _: as_mask(MASK),
+    "stencil": lambda _: as_stencil(MASK),
 }
 
 
