@@ -8,7 +8,7 @@
 # make live       the live page, build/live.html: the miniature in one file that needs neither Python nor a network
 # make bench      how long things take, beside diffusers, a peer, bare passes and a bare picture; TABLES=start is one table
 # make parity     how far our latents are from those of diffusers' own pipelines
-# make residue    what stays behind 300 runs of each kind, and behind calls that are broken off
+# make residue    what stays behind 300 runs of each kind, and behind calls that are broken off; KINDS=reports is one kind
 # make faults     kills, full disks, damaged files, interrupts, shortages: what they leave
 # make hostile    20,000 examples of hostile input, a trace bit by bit, injected words: what is refused
 # make evidence   these five: all of docs/evidence.md, for hours
@@ -65,7 +65,7 @@ bench: .venv/.dev chromium $(PEER)
 	for table in $(TABLES); do $(BIN)/python -W ignore tests/benchmarks/$$table.py || exit 1; done
 
 parity residue: .venv/.dev
-	$(BIN)/python -W ignore tests/benchmarks/$@.py
+	$(BIN)/python -W ignore tests/benchmarks/$@.py $(if $(filter residue,$@),$(KINDS))
 
 evidence:
 	for part in parity faults hostile residue bench; do $(MAKE) $$part || exit 1; done

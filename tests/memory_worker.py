@@ -99,8 +99,8 @@ def worked(kind: str, model: str | None) -> Iterator[object]:
 
 
 def held() -> Held:
-    """What this process and those that it started hold: MiB of memory that is theirs alone,
-    objects of Python here, threads, open files.
+    """What this process and those that it started hold: MiB of memory that they wrote, wherever the
+    system keeps it, objects of Python here, threads, open files.
     """
     gc.collect()
     if sys.platform == "linux":
@@ -108,11 +108,17 @@ def held() -> Held:
     here = psutil.Process()
     all_of_them = [here, *here.children(recursive=True)]
     return {
-        "MiB": sum(each.memory_full_info().uss for each in all_of_them) / 2**20,
+        "MiB": sum(map(_written, all_of_them)) / 2**20,
         "objects": len(gc.get_objects()),
         "threads": threading.active_count() + sum(p.num_threads() for p in all_of_them[1:]),
         "files": sum(each.num_fds() for each in all_of_them),
     }
+
+
+def _written(process: psutil.Process) -> int:
+    """Bytes that are no file's: those of files come and go as the system likes."""
+    maps = process.memory_maps(grouped=False)
+    return sum(each.anonymous + each.swap for each in maps)
 
 
 def main() -> None:
