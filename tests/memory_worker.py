@@ -116,7 +116,7 @@ def held() -> Held:
 
 
 def _written(process: psutil.Process) -> int:
-    """Bytes that are no file's: those of files come and go as the system likes."""
+    """Bytes that are no file's (Linux): those of files come and go as the system likes."""
     maps = process.memory_maps(grouped=False)
     return sum(each.anonymous + each.swap for each in maps)
 

@@ -17,7 +17,10 @@ from sagviz.errors import SagvizError
 
 WORKS: dict[str, Callable[[sv.Model], Work]] = {"trace save": saves, "sweep": sweeps, "vote": votes}
 ROOM = 1000  # bytes: less than any of their files
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk of memory")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk of memory"),
+]
 
 
 @pytest.fixture

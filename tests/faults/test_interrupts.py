@@ -89,6 +89,7 @@ def test_an_interrupt_in_each_phase_of_a_step_keeps_the_steps_before(
     assert prefix(sv.Trace.load(part.save(tmp_path / "part.sagtrace")), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX's timer")
 def test_an_interrupt_at_any_moment_keeps_the_steps_before(
     model: sv.Model, whole: sv.Trace, record_property: Callable[..., None]

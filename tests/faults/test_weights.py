@@ -38,6 +38,7 @@ def loaded(folder: Path) -> sv.Model | None:
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_weights_are_refused_or_another_model(

@@ -38,6 +38,7 @@ KINDS = [kind for kind in Term.kinds.values() if kind.__module__.startswith("sag
 NAMESPACE = {**vars(guidance), **{each.__name__: each for each in KINDS}}
 
 
+@pytest.mark.slow
 @hostile(0.03, given=with_some(USUAL, HOSTILE))
 def test_trace_works_or_says_why_not(model: sv.Model, given: dict[str, Any]) -> None:
     """What it makes is what was asked for: so many finite pictures of that size."""

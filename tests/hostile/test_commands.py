@@ -62,6 +62,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 @hostile(0.02, command=st.sampled_from(sorted(USUAL)), data=st.data())
 def test_a_command_works_or_ends_with_a_sentence(command: str, data: st.DataObject) -> None:
     drawn = data.draw(st.lists(st.tuples(st.sampled_from(FLAGS[command]), VALUES), max_size=3))

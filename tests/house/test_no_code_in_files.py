@@ -41,6 +41,7 @@ def faults(source: str, pickles: bool = False) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_nothing_of_the_package_can_run_what_it_reads() -> None:
     found = {
         name: faults(path.read_text(encoding="utf-8"), name in PICKLES)

@@ -232,6 +232,7 @@ def test_nothing_stays(given: Given, name: str) -> None:
                 broken_off(call, how, place, kind)
 
 
+@pytest.mark.slow
 def test_networks_in_training_go_on_with_it(given: Given) -> None:
     """A live page is of networks without dropout."""
     given.pipe.unet.train()

@@ -215,6 +215,7 @@ def test_order_is_read_by_a_denoiser_that_knows_it() -> None:
     assert diffusion.order_read(knows(2), latents, ids, swapped) == 0
 
 
+@pytest.mark.slow
 def test_a_start_keeps_words_at_their_meaning_under_other_numbers(trained: Folders) -> None:
     """A word that is new shifts the token numbers of the others, and comes with an embedding of its
     own.

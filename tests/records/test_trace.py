@@ -370,6 +370,7 @@ def test_a_loaded_step_acts_as_its_window_says(model: sv.Model, tmp_path: Path) 
     assert loaded.settings.guidance == trace.settings.guidance != Guidance()
 
 
+@pytest.mark.slow
 def test_saving_leaves_nothing_behind(trace: sv.Trace) -> None:
     """Of no length of a picture."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from memory_worker import held
 from PIL import Image
+from scipy.stats import theilslopes
 from tiny import is_one_sentence
 
 import sagviz as sv
@@ -540,28 +541,17 @@ def test_empty_prompt_and_the_device_are_shown(model: sv.Model) -> None:
     assert "on cpu" in playground.children[1].value
 
 
-def resident() -> int:
-    """Kilobytes of memory that this process holds."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-
-
 @pytest.mark.slow
 def test_memory_does_not_grow_from_run_to_run(playground: Playground) -> None:
-    """Theil-Sen slope of the resident memory over 60 runs after 20 to warm up, far below the
-    records of one run.
-    """
+    """Theil-Sen slope over 40 runs after 20 to warm up, far below the records of one run."""
     playground.steps = 1
-    held = []
-    for number in range(80):
+    looks = []
+    for number in range(60):
         playground.seed = number
         playground.run()
-        if number >= 20 and number % 5 == 0:
-            gc.collect()
-            held.append((number, resident()))
-    runs, memory = np.array(held).T
-    first, second = np.triu_indices(len(held), k=1)
-    slope = np.median((memory[second] - memory[first]) / (runs[second] - runs[first]))
+        if number >= 20 and number % 4 == 0:
+            looks.append((1024 * held()["MiB"], number))
+    slope = theilslopes(*zip(*looks, strict=True)).slope
     made = playground.history.runs[0]
     of_a_run = (made.nbytes + sum(map(len, (*made.pictures, *made.thumbnails)))) / 1024
     assert slope < of_a_run / 4, f"{slope:.1f} kB a run, whose records take {of_a_run:.0f} kB"
