@@ -35,7 +35,8 @@ KINDS = {
 
 def climb(kind: str, runs: int) -> list[Line]:
     """The slopes of what a process holds."""
-    command = [sys.executable, "-W", "ignore", str(WORKER), kind, "--runs", str(runs)]
+    lengths = f"--runs={runs}", "--warm-up=100"  # the heap takes its last steps until then
+    command = [sys.executable, "-W", "ignore", str(WORKER), kind, *lengths]
     looks = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     number, mib = (np.array([look[name] for look in looks]) for name in ("run", "MiB"))
     slope, _, low, high = theilslopes(1024 * mib, number, alpha=0.95)
