@@ -13,6 +13,7 @@ from torch import Tensor
 from sagviz.checks import check_number, check_whole
 from sagviz.diffusion.noise_level import FLOW, PREDICTIONS
 from sagviz.errors import ArgumentError
+from sagviz.guidance import Schedule
 from sagviz.image import png_start
 from sagviz.records.settings import Settings
 from sagviz.records.step import LATENTS, Step
@@ -58,6 +59,9 @@ def _check_numbers(step: Step) -> None:
         check_whole(f"{name} of step {step.index}", getattr(step, name), 0, 2**31)
     if step.level.prediction not in (*PREDICTIONS, FLOW):
         raise ArgumentError(f"step {step.index} predicts {step.level.prediction!r}")
+    for term in step.guidance.terms:
+        if isinstance(term.scale, Schedule):
+            raise ArgumentError(f"the {term.title} scale of step {step.index} is a curve")
 
 
 def _check_tensors(step: Step, images: int) -> None:

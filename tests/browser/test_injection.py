@@ -175,6 +175,7 @@ def test_no_word_of_an_address_or_a_reader_becomes_html(
         address = dict.fromkeys(fields, words) | {"seed": "1", "steps": "1"}
         opened.evaluate("address => { location.hash = address }", urlencode(address))
         opened.locator(".run-title", has_text=words.strip()).last.wait_for(timeout=60_000)
+        opened.locator(".status", has_text="Done").wait_for(timeout=60_000)
         opened.locator("[name=seed]").fill(words)
         opened.locator("[name=prompt]").press("Enter")
         told = opened.locator(".ask .fault").inner_text()

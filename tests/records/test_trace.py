@@ -311,6 +311,7 @@ OF_NO_RUN: dict[str, Callable[[sv.Trace], sv.Trace]] = {
     "forwards of step 0 is 'two'": lambda trace: first(trace, forwards="two"),
     "alpha of step 0 is 'half'": lambda trace: level(trace, alpha="half"),
     "step 0 predicts 'tomorrow'": lambda trace: level(trace, prediction="tomorrow"),
+    "CFG scale of step 0 is a curve": lambda trace: first(trace, guidance=CFG([3, 1]) + SAG(1.0)),
     "step 0 has the shape": lambda trace: first(trace, x_t=torch.zeros(3)),
     "of finite numbers": lambda trace: first(trace, x_t=trace[0].x_t * float("nan")),
     "2 pictures of 1 images": lambda trace: replace(trace, pictures=trace.pictures * 2),
