@@ -67,6 +67,7 @@ def prefix(part: sv.Trace, whole: sv.Trace) -> bool:
     return all(same(a, b) for a, b in zip(part, whole, strict=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 def test_an_interrupt_in_each_phase_of_a_step_keeps_the_steps_before(
     model: sv.Model, whole: sv.Trace, tmp_path: Path, phase: str, monkeypatch: pytest.MonkeyPatch

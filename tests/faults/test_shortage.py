@@ -34,6 +34,7 @@ WORKS: dict[str, Callable[[sv.Model], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amount", [2 * MIB, 12 * MIB, 40 * MIB])
 @pytest.mark.parametrize("name", WORKS)
 def test_a_real_shortage_says_what_to_lower_and_leaves_the_model_as_it_was(

@@ -265,6 +265,7 @@ class Normalized:
         return (weights @ v).transpose(1, 2).flatten(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", [NAG(1.0), NAG(1.0, phi=9.0, tau=1.1, alpha=1.0)], ids=repr)
 @pytest.mark.parametrize("others", [None, CFG(3.0)], ids=repr)
 def test_nag_is_the_papers(model: sv.Model, term: NAG, others: Any) -> None:

@@ -805,6 +805,7 @@ def test_guidances_are_compared_and_drawn(family: Family) -> None:
     assert all("<img" in figure._repr_html_() for figure in figures)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_made_kept_and_known(family: Family, families: Open, tmp_path: Path) -> None:
     model = family.model
     axes: dict[str, Any] = {
@@ -825,6 +826,7 @@ def test_a_sweep_is_made_kept_and_known(family: Family, families: Open, tmp_path
     assert len(prints) == len(FAMILIES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "text_encoder_2", "vae"])
 def test_every_network_is_part_of_the_fingerprint(families: Open, part: str) -> None:
     model = sv.load(families("sdxl").folder)

@@ -48,6 +48,7 @@ def learned(request: Any, families: Callable[[str], Any]) -> Any:
     return pipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", ["a <cat> on a <dog>", "<cat><cat>", "a fox", ""])
 def test_a_textual_inversion_has_all_its_vectors(learned: Any, prompt: str) -> None:
     expected = learned.encode_prompt(

@@ -126,6 +126,7 @@ def own(folder: Path) -> Any:
     return quiet(StableDiffusionPipeline.from_pretrained(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [EulerDiscreteScheduler, DPMSolverMultistepScheduler])
 def test_a_scheduler_that_is_set_later_is_honoured(own: Any, kind: Any) -> None:
     model, start = sv.load(own), noise()

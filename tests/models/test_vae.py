@@ -54,6 +54,7 @@ def pixels(pictures: Any) -> np.ndarray[Any, Any]:
     return np.stack([np.asarray(picture, int) for picture in pictures])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "dtype"), [(True, torch.float32), (False, torch.float16), (None, torch.float16)]
 )

@@ -63,6 +63,7 @@ def assert_same(a: sv.Trace, b: sv.Trace) -> None:
 # Steps: the method as properties of what is stored.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "euler"])
 @pytest.mark.parametrize("kind", ["epsilon", "v"])
 def test_the_noise_form_is_the_clean_form(

@@ -77,6 +77,7 @@ def test_a_scheduler_by_name_is_that_of_diffusers(pipe: Any, name: str) -> None:
     assert sigmas == sorted(sigmas, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler])
 @pytest.mark.parametrize("size", [(32, 32), (32, 24)])
 def test_times_shift_with_the_size(pipe: Any, kind: Any, size: tuple[int, int]) -> None:

@@ -305,6 +305,7 @@ def test_given_noise_is_used_and_left_alone(model: sv.Model, scheduler: str) -> 
     assert difference(trace[0].x_t, noise(2, (16, 24)) * scale) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [DDPMScheduler, EulerAncestralDiscreteScheduler, "eta"])
 def test_the_noise_of_a_stochastic_step_comes_from_the_seed_and_the_index(
     model: sv.Model, kind: Any
@@ -696,6 +697,7 @@ def test_settings_say_all_that_the_run_depends_on(model: sv.Model) -> None:
     assert content["guidance"] == BOTH.to_json()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["attention", "random"])
 def test_a_step_of_one_image_is_that_image_of_the_batch(model: sv.Model, source: str) -> None:
     """Derived quantities too, and a random mask, which is drawn from the image's own seed."""

@@ -40,6 +40,7 @@ class Poisons:
             output.sample[self.row, 0, 3, 5] = torch.nan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "row", "step", "name"),
     [
