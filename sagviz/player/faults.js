@@ -35,14 +35,3 @@ function tellFault(field, words) {
   field.setAttribute("aria-invalid", "true");
   field.setAttribute("aria-describedby", place.id);
 }
-
-/** The fields of a form with something wrong, each told; the first is unfolded and has the focus. @param {HTMLFormElement} form */
-function tellFaults(form) {
-  const fields = [...form.elements].filter((field) => field instanceof HTMLInputElement && field.dataset.title);
-  const wrong = fields.map((field) => [/** @type {HTMLInputElement} */ (field), faultOf(/** @type {HTMLInputElement} */ (field))]).filter(([, words]) => words);
-  for (const [field, words] of wrong) tellFault(/** @type {HTMLInputElement} */ (field), String(words));
-  const first = /** @type {HTMLInputElement | undefined} */ (wrong[0]?.[0]);
-  first?.closest("details")?.setAttribute("open", "");
-  first?.focus();
-  return wrong.length ? String(wrong[0][1]) : "";
-}

@@ -114,6 +114,17 @@ function nearSeed(text, most, usual) {
   return String(seed < 0n ? 0n : seed > BigInt(most) ? BigInt(most) : seed);
 }
 
+/** The fields of a form with something wrong, each told; the first is unfolded and has the focus. @param {HTMLFormElement} form */
+function tellFaults(form) {
+  const fields = [...form.elements].filter((field) => field instanceof HTMLInputElement && field.dataset.title);
+  const wrong = fields.map((field) => [/** @type {HTMLInputElement} */ (field), faultOf(/** @type {HTMLInputElement} */ (field))]).filter(([, words]) => words);
+  for (const [field, words] of wrong) tellFault(/** @type {HTMLInputElement} */ (field), String(words));
+  const first = /** @type {HTMLInputElement | undefined} */ (wrong[0]?.[0]);
+  first?.closest("details")?.setAttribute("open", "");
+  first?.focus();
+  return wrong.length ? String(wrong[0][1]) : "";
+}
+
 // Words that the model was not taught, with those that look like them.
 /** @param {Element} place @param {{word: string, near: string[]}[]} unknown */
 function tellUnknown(place, unknown) {
