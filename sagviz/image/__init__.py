@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -143,13 +144,22 @@ def _in_8_bits(picture: Any, mode: str) -> Any:
 
 def as_latents(latents: Any) -> Tensor:
     """Latents of torch or NumPy as a tensor, where they are; what is none is refused."""
-    found = torch.from_numpy(latents) if isinstance(latents, np.ndarray) else latents
+    found = as_tensor(latents)
     if not isinstance(found, Tensor) or found.dim() != 4:
         kind = tuple(found.shape) if isinstance(found, Tensor) else shown(latents)
         raise ArgumentError(
             f"latents are {kind}; give a tensor or an array (images, channels, height, width)"
         )
     return found
+
+
+def as_tensor(value: Any) -> Any:
+    """An array of NumPy as a tensor, also one that may only be read or runs backwards; anything
+    else, and an array of words, as it is.
+    """
+    with suppress(TypeError):
+        return _tensor(value) if isinstance(value, np.ndarray) else value
+    return value
 
 
 def _within(values: Tensor, top: int) -> bool:

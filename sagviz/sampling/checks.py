@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from itertools import pairwise
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from sagviz.attention.capture import Capture
@@ -21,6 +18,7 @@ from sagviz.checks import (
 )
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance
+from sagviz.image import as_tensor
 from sagviz.models import Model
 from sagviz.models.fingerprint import fingerprint, part_for
 from sagviz.models.vocabulary import warn_of_unknown_words
@@ -124,9 +122,7 @@ def warn_of_prompts(model: Model, *prompts: str) -> None:
 
 
 def checked_noise(noise: object, shape: tuple[int, ...]) -> Tensor:
-    if isinstance(noise, np.ndarray):
-        with suppress(TypeError):  # of words, say
-            noise = torch.from_numpy(np.ascontiguousarray(noise))
+    noise = as_tensor(noise)
     if not isinstance(noise, Tensor):
         raise ArgumentError(
             f"noise is a {type(noise).__name__}; give a tensor (images, C, H, W) = {shape}, or None"

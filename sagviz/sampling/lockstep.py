@@ -130,7 +130,7 @@ def to_host(run: Run, step: Step, x_t: Tensor) -> Step:
     alone = {name: parts[name].cpu() for name in large}
     joined = {name: part for name, part in parts.items() if name not in alone}
     flat = torch.cat([part.to(step.x_t.device).flatten() for part in joined.values()])
-    here = flat.to("cpu", copy=True)  # on a CPU, too: a record shares no memory with the run
+    here = flat.to("cpu", copy=True)  # on a CPU, too, where tests see by it what leaves the device
     pieces = here.split([part.numel() for part in joined.values()])
     moved = zip(joined.items(), pieces, strict=True)
     shaped = {name: piece.view(part.shape) for (name, part), piece in moved}

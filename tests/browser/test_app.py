@@ -210,7 +210,10 @@ def test_a_page_that_sends_nonsense_is_alone_with_it(
             if "1000" in message:
                 line.send("text, and no buffer")
     page = visit()
-    while page.locator("#status.ended").count():  # the class is full until all four have left
+    for _ in range(60):  # seconds: the class is full until all four have left
+        if not page.locator("#status.ended").count():
+            break
+        page.wait_for_timeout(1000)
         page.reload()
         page.wait_for_selector(HERE)
     page.get_by_role("button", name="Run", exact=True).wait_for()

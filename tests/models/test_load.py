@@ -321,7 +321,9 @@ def test_latents_may_be_numpys_and_are_of_four_dimensions(model: sv.Model) -> No
     latents = noise()
     (own,) = model.decode(latents.numpy())  # type: ignore[arg-type]
     assert own == model.decode(latents)[0]
-    for wrong in (latents[0], latents.tolist(), own):
+    backwards = latents.numpy()[..., ::-1].copy()[..., ::-1]
+    assert own == model.decode(backwards)[0]  # type: ignore[arg-type]
+    for wrong in (latents[0], latents.tolist(), own, np.array([[[["words"]]]])):
         with pytest.raises(ArgumentError, match=r"latents are .*; give a tensor or an array") as e:
             model.decode(wrong)  # type: ignore[arg-type]
         assert is_one_sentence(e.value)
