@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from types import MethodType
 from typing import Any
@@ -39,8 +38,9 @@ def twin_bytes(network: nn.Module) -> int:
 
 
 def _copied(module: nn.Module, whole: Mapping[str, Tensor], path: str) -> nn.Module:
-    made = copy.copy(module)
+    made = module.__new__(type(module))  # a third of the time of copy.copy
     own = vars(made)
+    own.update(vars(module))
     hooked = any(name in own for name in HOOKS)
     for name, value in list(own.items()):
         if hooked and name in ("forward", "_old_forward"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from sagviz.attention.captured import Captured
@@ -193,6 +194,10 @@ class Step(StepView):
     def map(self, change: Callable[[Tensor], Tensor]) -> Step:
         """The same step with each tensor changed."""
         return self.with_tensors({name: change(value) for name, value in self.tensors.items()})
+
+    def to(self, device: torch.device) -> Step:
+        """The same step with each tensor on a device."""
+        return self.map(lambda value: value.to(device))
 
     def of_image(self, image: int) -> Step:
         """The record of one image of the batch, from 0. What it cost is still that of all.

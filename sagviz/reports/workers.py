@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TypeVar
 
 import torch
@@ -35,10 +35,9 @@ class Workers:
         for place in places:
             place.mkdir()
         self._kernels = list(map(WarmKernel, places, _shares(count)))
-        self._idle = SimpleQueue[WarmKernel]()
-        for kernel in self._kernels:
-            self._idle.put(kernel)
-        self._threads = ThreadPoolExecutor(count)
+        self._here = threading.local()
+        free = iter(self._kernels)
+        self._threads = ThreadPoolExecutor(count, initializer=lambda: self._take(next(free)))
 
     def __enter__(self) -> Workers:
         return self
@@ -46,20 +45,18 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         for kernel in self._kernels:
-            kernel.close()
+            kernel.stop()
         self._threads.shutdown()
+        for kernel in self._kernels:
+            kernel.close()
         self._folder.cleanup()
 
     def submit(self, make: Callable[[WarmKernel], Made]) -> Future[Made]:
         """Have something made in the next kernel that is idle."""
-        return self._threads.submit(self._made, make)
+        return self._threads.submit(lambda: make(self._here.kernel))
 
-    def _made(self, make: Callable[[WarmKernel], Made]) -> Made:
-        kernel = self._idle.get()
-        try:
-            return make(kernel)
-        finally:
-            self._idle.put(kernel)
+    def _take(self, kernel: WarmKernel) -> None:
+        self._here.kernel = kernel
 
 
 def how_many(wanted: int | None, models: Sequence[str]) -> int:

@@ -159,12 +159,7 @@ def _begin_all(runs: Sequence[Run], firsts: Sequence[Step] | None) -> list[Going
     device = runs[0].model.device
     latents = {id(step.x_t): step.x_t.to(device) for step in firsts}
     return [
-        Going(
-            place,
-            run,
-            replace(step.map(lambda part: part.to(device)), x_t=latents[id(step.x_t)]),
-            step.x_t,
-        )
+        Going(place, run, replace(step.to(device), x_t=latents[id(step.x_t)]), step.x_t)
         for place, (run, step) in enumerate(zip(runs, firsts, strict=True))
     ]
 

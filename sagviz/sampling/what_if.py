@@ -71,8 +71,7 @@ def what_if(
     """
     run, first = depart(model, trace, index, guidance, mask)
     with run.model.undisturbed(), explained(lambda: too_much_between(run.model)):
-        on_device = first.map(lambda part: part.to(run.model.device))
-        (done,) = UNetCalls(run.model).complete([run], [on_device])
+        (done,) = UNetCalls(run.model).complete([run], [first.to(run.model.device)])
         return to_host(run, replace(done, x_next=advance(run, done)), first.x_t)
 
 
@@ -159,9 +158,10 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
             f"step {index + 1} needs all steps before it, and this trace keeps fewer; run it"
             " without keep="
         )
+    device = run.model.device  # which takes a walk through the network to know
     with run.model.undisturbed():
         for step in before:
-            advance(run, step.map(lambda part: part.to(run.model.device)))
+            advance(run, step.to(device))
 
 
 def _reuse(step: Step, active: Guidance, hand_mask: Tensor | None, settings: Settings) -> Step:

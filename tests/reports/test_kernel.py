@@ -1,0 +1,63 @@
+"""What a report's kernel finds, and what it leaves."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from sagviz.guidance import Guidance
+from sagviz.reports.kernel import WarmKernel, run
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    """It prints whether it has run here before."""
+    cell = nbformat.v4.new_code_cell("print('here' in globals())\nhere = 1")
+    path = tmp_path / "one.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "kernel"
+    made.mkdir()
+    return made
+
+
+def test_each_notebook_finds_the_kernel_empty_and_the_same_client(
+    notebook: Path, folder: Path
+) -> None:
+    """A client that connects leaves 19 KiB in a kernel."""
+    clients = set[object]()
+    with closing(WarmKernel(folder, {})) as kernel:
+        for _ in range(3):
+            (cell,) = run(notebook, {}, Guidance(), folder, False, kernel).cells
+            assert cell.execution_count == 1
+            assert cell.outputs[0].text == "False\n"
+            clients.add(kernel._manager.talk)
+        kernel.stop()
+    assert len(clients) == 1
+
+
+def test_a_kernel_that_died_is_replaced(notebook: Path, folder: Path) -> None:
+    with closing(WarmKernel(folder, {})) as kernel:
+        run(notebook, {}, Guidance(), folder, False, kernel)
+        kernel._manager.shutdown_kernel(now=True)
+        (cell,) = run(notebook, {}, Guidance(), folder, False, kernel).cells
+        assert cell.outputs[0].text == "False\n"
+        kernel.stop()
+
+
+def test_the_users_own_history_stays_as_it_is(
+    notebook: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IPython keeps all that was ever run, in a file of the user's."""
+    own = tmp_path / "ipython"
+    monkeypatch.setenv("IPYTHONDIR", str(own))
+    run(notebook, {}, Guidance(), folder, False)
+    assert own.exists(), "the kernel looks there"
+    assert not [*own.rglob("history*")]
