@@ -206,7 +206,7 @@ def _signs(axes: Axes, step: Step) -> None:
     """What each prediction is multiplied with in the guided one."""
     prompted = step.guidance.get(CFG) is not None and step.eps_cond is not None
     signs = {"$1+s-w$" if prompted else "$1+s$": (9.5, 2.36), "$-s$": (10.98, 2.05)}
-    signs |= {"$+w$": (10.98, 3.22)} if prompted else {}
+    signs |= {"$+w$": (11.03, 3.0)} if prompted else {}
     for sign, (x, y) in signs.items():
         colour = SAG.colour if "1" in sign else "#333333"
         axes.text(x, y, sign, ha="center", va="center", fontsize=14, color=colour)

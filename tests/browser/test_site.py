@@ -39,6 +39,8 @@ def test_every_link_resolves_and_every_page_can_be_read(site: Path) -> None:
                     missing.append(f"{path.name}: {address}")
             assert page.locator("article h1").count() == 1, path
             assert "$$" not in page.locator("article").inner_text(), path
+            formulas = "".join(page.locator("math").all_text_contents())
+            assert "\\" not in formulas, f"{path}: {formulas}"  # what the converter does not know
     assert missing == []
     assert [each for each in outside if not each.startswith(("file:", "data:"))] == []
 
