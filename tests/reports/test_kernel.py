@@ -38,7 +38,7 @@ def test_each_notebook_finds_the_kernel_empty_and_the_same_client(
             (cell,) = run(notebook, {}, Guidance(), folder, False, kernel).cells
             assert cell.execution_count == 1
             assert cell.outputs[0].text == "False\n"
-            clients.add(kernel._manager.talk)
+            clients.add(kernel.emptied()["km"].talk)
         kernel.stop()
     assert len(clients) == 1
 
@@ -46,7 +46,7 @@ def test_each_notebook_finds_the_kernel_empty_and_the_same_client(
 def test_a_kernel_that_died_is_replaced(notebook: Path, folder: Path) -> None:
     with closing(WarmKernel(folder, {})) as kernel:
         run(notebook, {}, Guidance(), folder, False, kernel)
-        kernel._manager.shutdown_kernel(now=True)
+        kernel.emptied()["km"].shutdown_kernel(now=True)
         (cell,) = run(notebook, {}, Guidance(), folder, False, kernel).cells
         assert cell.outputs[0].text == "False\n"
         kernel.stop()

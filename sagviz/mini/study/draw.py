@@ -43,8 +43,21 @@ def number(table: pd.DataFrame, cell: Cell, measure: str, against: Cell | None =
 
 def words(row: pd.Series, digits: int = 0) -> str:
     """'71.0 (68.2 to 73.8)'."""
-    value, low, high = (f"{row[name]:.{digits}f}" for name in ("value", "low", "high"))
+    rounded = (round(row[name], digits) + 0.0 for name in ("value", "low", "high"))  # no "-0"
+    value, low, high = (f"{number:.{digits}f}" for number in rounded)
     return f"{value} ({low} to {high})"
+
+
+def holds(table: pd.DataFrame, cell: Cell, against: Cell | None = None, **said: str) -> None:
+    """Assert that a text says numbers as the table has them: `words` of each measure, by name.
+
+    Raises:
+        AssertionError: says what the table has.
+    """
+    for measure, text in said.items():
+        digits = len(text.split()[0].partition(".")[2])
+        found = words(number(table, cell, measure, against), digits)
+        assert found == text, f"{cell.name}: {measure} is {found}, and the text says {text}"
 
 
 def forest(rows: pd.DataFrame, title: str, *, at: float | None = None) -> Drawing:
@@ -52,7 +65,8 @@ def forest(rows: pd.DataFrame, title: str, *, at: float | None = None) -> Drawin
     difference".
     """
     title = _counted(title, rows)
-    axes = _tall(title, len(rows))
+    axes = _tall(len(rows))
+    cast(Figure, axes.figure).suptitle(title, x=0.01, ha="left", fontsize=12)  # names are long
     names = [_short(name) for name in rows.index]
     places = range(len(rows))
     axes.errorbar(rows.value, places, xerr=_sides(rows), fmt="o", color=LINE_COLOURS[0], capsize=3)
@@ -76,8 +90,8 @@ def curve(
     return Drawing([cast(Figure, axes.figure)], _words(title, names, rows), min_width=420)
 
 
-def _tall(title: str, rows: int) -> Axes:
-    axes = chart(title, "", width=7.2)
+def _tall(rows: int) -> Axes:
+    axes = chart("", "", width=7.2)
     cast(Figure, axes.figure).set_size_inches(7.2, 0.9 + INCHES * max(rows, 3))
     return axes
 
