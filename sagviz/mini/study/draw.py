@@ -65,8 +65,7 @@ def forest(rows: pd.DataFrame, title: str, *, at: float | None = None) -> Drawin
     difference".
     """
     title = _counted(title, rows)
-    axes = _tall(len(rows))
-    cast(Figure, axes.figure).suptitle(title, x=0.01, ha="left", fontsize=12)  # names are long
+    axes = _tall(title, len(rows))
     names = [_short(name) for name in rows.index]
     places = range(len(rows))
     axes.errorbar(rows.value, places, xerr=_sides(rows), fmt="o", color=LINE_COLOURS[0], capsize=3)
@@ -90,9 +89,12 @@ def curve(
     return Drawing([cast(Figure, axes.figure)], _words(title, names, rows), min_width=420)
 
 
-def _tall(rows: int) -> Axes:
+def _tall(title: str, rows: int) -> Axes:
+    """Axes whose title begins at the figure's edge, since names of rows leave it little room."""
     axes = chart("", "", width=7.2)
-    cast(Figure, axes.figure).set_size_inches(7.2, 0.9 + INCHES * max(rows, 3))
+    figure = cast(Figure, axes.figure)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.set_size_inches(7.2, 0.9 + INCHES * max(rows, 3))
     return axes
 
 
