@@ -14,6 +14,7 @@ from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import Term
 from sagviz.image import MAP_COLOURS, MASK_COLOUR, heat_map
 from sagviz.models import Model
+from sagviz.plot.decoder import Decoder
 from sagviz.plot.display import Panel, Panels, Strip
 from sagviz.plot.legend import bar, swatch, written
 from sagviz.plot.pictures import TERM_COLOURS, StepPictures, magnitude, top
@@ -46,7 +47,7 @@ def step_panel(trace: Trace, step: int | Step, model: Model | None = None) -> Pa
     return Panels((*_before_guidance(pictures), _panel("x0_guided", pictures)))
 
 
-def before_guidance(trace: Trace, step: Step, model: Model | None) -> list[Panel]:
+def before_guidance(trace: Trace, step: Step, model: Model | Decoder | None) -> list[Panel]:
     """The same without what the guidance made of it."""
     return _before_guidance(StepPictures(trace, step, model, top(trace)))
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from sagviz.describe import DECODED
 from sagviz.errors import TraceError
 from sagviz.image import MASK_COLOUR, MASK_TINT, enlarge, heat_map, preview
-from sagviz.models import Model, as_model
+from sagviz.models import Model
+from sagviz.plot.decoder import Decoder, as_decoder
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -23,13 +24,13 @@ TERM_COLOURS = "magma"
 SHOWN = 128  # least pixels on a side of a picture that is blended with a map
 
 
-def show(latents: Tensor, trace: Trace, model: Model | None) -> Image.Image:
+def show(latents: Tensor, trace: Trace, model: Model | Decoder | None) -> Image.Image:
     """Latents (B, C, H, W) as the first image's picture: decoded by the model, else by the trace's
     linear preview.
     """
     first = latents[:1]
     if model is not None:
-        return as_model(model).decode(first)[0]
+        return as_decoder(model).decode(first)[0]
     if trace.latent_rgb is None:
         raise TraceError(
             "this trace has no preview colours because its run was interrupted; give model="
@@ -88,7 +89,7 @@ class StepPictures:
 
     trace: Trace
     step: Step
-    model: Model | None
+    model: Model | Decoder | None
     highest: float
 
     @cached_property
@@ -117,7 +118,7 @@ class StepPictures:
         """
         trace = self.trace
         if trace.latent_rgb is None and self.model is not None:
-            trace = replace(trace, latent_rgb=as_model(self.model).latent_rgb)
+            trace = replace(trace, latent_rgb=as_decoder(self.model).latent_rgb)
         return show(latents / self.step.level.norm, trace, None)
 
     def of(self, name: str) -> Image.Image:

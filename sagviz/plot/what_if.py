@@ -9,6 +9,7 @@ from PIL import Image
 from sagviz import describe
 from sagviz.image import heat_map
 from sagviz.models import Model
+from sagviz.plot.decoder import Decoder
 from sagviz.plot.display import Panel
 from sagviz.plot.legend import bar
 from sagviz.plot.pictures import TERM_COLOURS, magnitude, show
@@ -18,7 +19,7 @@ from sagviz.records.trace import Trace
 SHOWN = 384  # most pixels on a side of a decoded picture
 
 
-def outcome(trace: Trace, step: Step, title: str, model: Model | None = None) -> Panel:
+def outcome(trace: Trace, step: Step, title: str, model: Model | Decoder | None = None) -> Panel:
     """The first image's guided prediction.
 
     Args:

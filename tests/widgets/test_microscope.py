@@ -119,6 +119,24 @@ def test_what_is_said_to_cost_is_what_it_costs(
     assert rows == []
 
 
+def test_no_picture_is_decoded_twice(scope: Microscope) -> None:
+    """A threshold moves neither the prediction nor its blur, and what was seen is known again."""
+    before = scope.results.value, scope.panes.value
+    with counted(scope.model.vae.decoder) as decoded:
+        scope.threshold = 1.4
+    assert len(decoded) == 1
+    with counted(scope.model.vae.decoder) as decoded:
+        scope.reset("threshold")
+    assert decoded == []
+    assert (scope.results.value, scope.panes.value) == before
+    with counted(scope.model.vae.decoder) as decoded:
+        scope.blur_sigma = 3.0
+    assert len(decoded) == 2
+    with counted(scope.model.vae.decoder) as decoded:
+        scope.image = 1
+    assert len(decoded) == 4  # the run's own, the guided, the prediction and its blur
+
+
 def test_same_as_what_if(scope: Microscope, trace: Trace) -> None:
     scope.threshold, scope.sag_scale = 1.2, 1.5
     alone = sv.what_if(scope.model, trace, scope.index, guidance=CFG(3.0) + SAG(1.5, threshold=1.2))

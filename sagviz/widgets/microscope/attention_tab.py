@@ -80,7 +80,7 @@ class AttentionTab(W.VBox):
             return
         place, size = settings.place, settings.grid
         self.surface.alt = f"prediction x̂₀ at step {step.number}"
-        self.surface.picture = to_png(clean)
+        self.surface.picture = to_png(clean, quick=True)
         self.surface.place = list(place)
         if not place:
             self.map.clear("choose a place")

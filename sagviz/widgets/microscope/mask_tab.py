@@ -66,7 +66,7 @@ class MaskTab(W.VBox):
         self._step = step
         self.surface.alt = f"prediction x̂₀ at step {step.number} in grey, to paint on"
         # in grey, so that paint is seen on any picture
-        self.surface.picture = to_png(clean.convert("L"))
+        self.surface.picture = to_png(clean.convert("L"), quick=True)
         if self._compared is not step.attention:
             self.forget()
 

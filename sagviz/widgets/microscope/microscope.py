@@ -18,6 +18,7 @@ from sagviz import codegen, describe, plot
 from sagviz.guidance import SAG, Guidance
 from sagviz.models import Model
 from sagviz.models.unfit import network_word
+from sagviz.plot.decoder import Decoder
 from sagviz.plot.formula import formula
 from sagviz.plot.panels import before_guidance
 from sagviz.plot.what_if import difference, outcome
@@ -81,6 +82,7 @@ class Microscope(View):
         settings, notice, self.later = self.settings, self.notice, Later()
         self.model, self.trace = settings.model, settings.trace
         self.tries = Tries(settings)
+        self._remembering = Decoder(self.model)
         self._lock = threading.RLock()
         self._drawn: object = None
         self._own: tuple[object, plot.Panel] | None = None
@@ -161,9 +163,9 @@ class Microscope(View):
             self.mask_tab.show(step, clean)
 
     @property
-    def _decoder(self) -> Model | None:
+    def _decoder(self) -> Decoder | None:
         """What makes pictures of clean latents; without it they have their previews."""
-        return self.model if self.settings.decoded else None
+        return self._remembering if self.settings.decoded else None
 
     def _before(self, own: Step) -> plot.Panel:
         """What the run itself made of the step; drawn once, whatever is tried."""
