@@ -4,6 +4,7 @@ drawn as one figure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -19,6 +20,7 @@ from sagviz.plot.png import png, write
 FONT = "font-family:system-ui,sans-serif;color:inherit"
 SMALL = "font-size:var(--sagviz-small,13px)"  # of words beside pictures; large widgets set it
 GAP = 14  # pixels between panels
+BEFORE_NUMBER = re.compile(r" (?=[-+]?\d)")  # a label breaks elsewhere: "CFG 3," above "SAG 0"
 
 
 def tag(image: Image.Image, alt: str, sharp: bool = True) -> str:
@@ -167,7 +169,7 @@ class Strip:
         cells = [_words(name, above) for name in ("", *self.columns)]
         for name, panels in self.rows:
             cells += [
-                _words(name, before),
+                _words(BEFORE_NUMBER.sub("\N{NO-BREAK SPACE}", name), before),
                 *(tag(panel.image, panel.words, panel.sharp) for panel in panels),
             ]
         note = _words(self.note, f"font-size:13px;{FONT}") if self.note else ""

@@ -188,6 +188,16 @@ def test_a_second_start_makes_nothing_twice(
     assert Store(tmp_path, "other model").load(PLAIN) is None
 
 
+def test_no_other_process_makes_a_chunk_meanwhile(tmp_path: Path) -> None:
+    one, other = Store(tmp_path, "a"), Store(tmp_path, "a")
+    with one.claim(PLAIN, 0) as mine, other.claim(PLAIN, 0) as theirs, other.claim(FULL, 0) as free:
+        assert (mine, theirs, free) == (True, False, True)
+        one.save(PLAIN, 0, numbers(CHUNK))
+    with other.claim(PLAIN, 0) as made, other.claim(FULL, 0) as stopped:
+        assert (made, stopped) == (False, True)
+    assert not list(tmp_path.rglob("*.lock"))
+
+
 def test_recall_is_that_of_precision_recall() -> None:
     rng = np.random.default_rng(0)
     real, made = rng.normal(0, 1, (60, 5)), rng.normal(0, 0.7, (80, 5))

@@ -24,6 +24,11 @@ def test_a_gallery_keeps_rows_and_columns() -> None:
     assert html.index('alt="CFG, w = 2"') < html.index('alt="CFG + SAG, w = 0"')
 
 
+def test_a_label_does_not_break_before_its_number() -> None:
+    html = plot.gallery({"CFG 3, SAG -0.5": PICTURES}, ["a", "b", "c"])._repr_html_()
+    assert ">CFG\N{NO-BREAK SPACE}3, SAG\N{NO-BREAK SPACE}-0.5<" in html
+
+
 def test_a_gallery_refuses_a_row_with_a_gap() -> None:
     with pytest.raises(sv.SagvizError, match="'CFG' has 3 pictures for 2 columns") as error:
         plot.gallery({"CFG": PICTURES}, ["w = 0", "w = 1"])

@@ -127,8 +127,11 @@ FIRST = (  # what is asked first: does it help, is it the mask, is it anything a
     empty(PAG(2.0)),
     empty(SEG(2.0)),
 )
+CENTRAL = PARTS["b"][:4]  # no guidance, SAG, and SAG without a mask and with one at random
 ROUNDS = (  # pictures of each cell that are there after each round
     (FIRST, 100),
+    (CELLS, 50),
+    (CENTRAL, 1000),
     (CELLS, 100),
     (FIRST, 200),
     (CELLS, 200),

@@ -1,10 +1,13 @@
 """Where the numbers are kept: a file for each chunk, written at once and whole, so that a run that
-was stopped goes on. They are rounded to float16: the repository has them all.
+was stopped goes on, and several processes share the work. They are rounded to float16: the
+repository has them all.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import numpy as np
 
 from sagviz.mini.study.cells import CHUNK, VERSION, Cell
 from sagviz.mini.study.pictures import Numbers
+from sagviz.sweeps.folder_store import Folder
 
 
 class Store:
@@ -27,6 +31,14 @@ class Store:
 
     def has(self, cell: Cell, first: int) -> bool:
         return self.path(cell, first).exists()
+
+    @contextmanager
+    def claim(self, cell: Cell, first: int) -> Iterator[bool]:
+        """Whether a chunk is to be made here: it is lacking, and no other process makes it."""
+        path = self.path(cell, first)
+        mine = None if path.exists() else Folder(path.parent).claim(path.stem)
+        with mine or nullcontext():
+            yield mine is not None and not path.exists()
 
     def save(self, cell: Cell, first: int, numbers: Numbers) -> None:
         """Keep a chunk: under a name of its own until it is whole."""

@@ -1,10 +1,10 @@
 """The study: `make study`, or `python -m sagviz.mini.study`.
 
 Makes what is still lacking of the pictures of `cells.CELLS`, for hours, and keeps numbers about
-them in a folder of the repository, so that a run that was stopped goes on, on any machine; then
-writes the table that `notebooks/study.ipynb` draws from. The order is such that what matters most
-comes first, and all cells have some pictures early: a table of what is there can be written at any
-time.
+them in a folder of the repository, so that a run that was stopped goes on, on any machine, and
+several on one machine share the work; then writes the table that `notebooks/study.ipynb` draws
+from. The order is such that what matters most comes first, and all cells have some pictures early:
+a table of what is there can be written at any time.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     model, judge = load(device=arguments.device), load_judge()
     store = Store(arguments.store, fingerprint(model))
     if "pictures" in arguments.only:
+        if arguments.compile:
+            model.unet.compile()
         fill(store, model, judge)
     if "table" in arguments.only:
         print(f"{len(table.write(store, judge))} rows in {table.TABLE}")
@@ -41,9 +43,10 @@ def fill(store: Store, model: Model, judge: Judge) -> None:
     """Make all chunks that are not in the store."""
     # the same numbers, in the order in which CPUs are fastest
     model.unet.to(memory_format=torch.channels_last)
-    lacking = [each for each in order() if not store.has(*each)]
-    for cell, first in tqdm(lacking, desc="chunks", mininterval=60):
-        store.save(cell, first, chunk(model, judge, cell, first))
+    for cell, first in tqdm(list(order()), desc="chunks", mininterval=60):
+        with store.claim(cell, first) as lacking:
+            if lacking:
+                store.save(cell, first, chunk(model, judge, cell, first))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
         "--store", type=Path, default=Path("docs/study"), help="where the numbers are kept"
     )
     parser.add_argument("--device", default="cpu", help="cpu, or cuda")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile the U-Net: a third faster where there is a C++ compiler, and a judge's"
+        " logit is another by 0.005 at most",
+    )
     parser.add_argument(
         "--only",
         nargs="+",
