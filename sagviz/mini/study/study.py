@@ -43,9 +43,10 @@ def fill(store: Store, model: Model, judge: Judge) -> None:
     """Make all chunks that are not in the store."""
     # the same numbers, in the order in which CPUs are fastest
     model.unet.to(memory_format=torch.channels_last)
-    for cell, first in tqdm(list(order()), desc="chunks", mininterval=60):
-        with store.claim(cell, first) as lacking:
-            if lacking:
+    lacking = [each for each in order() if not store.has(*each)]
+    for cell, first in tqdm(lacking, desc="chunks", mininterval=60):
+        with store.claim(cell, first) as mine:
+            if mine:
                 store.save(cell, first, chunk(model, judge, cell, first))
 
 
