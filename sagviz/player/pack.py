@@ -20,8 +20,9 @@ from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import SAG, Term
 from sagviz.image import MASK_COLOUR, MASK_TINT, heat_map
 from sagviz.models import Model, as_model
-from sagviz.player.planes import Plane, colours, cost, planes
+from sagviz.player.planes import Plane, colours, cost, planes, shares
 from sagviz.player.stills import PREDICTED, Decoder, Progress, picture, spread
+from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -70,7 +71,7 @@ def pack(
         }
         for trace, steps in zip(whole, kept, strict=True)
     ]
-    terms = {term.name: type(term) for each in traces for term in each.settings.guidance.terms}
+    terms = {name: type(term) for each in whole for name, term in each.acting.items()}
     panes = _panes(runs, terms)
     return {
         "runs": runs,
@@ -110,7 +111,8 @@ def one_image(trace: Trace, image: int) -> Trace:
 
 
 def _run(trace: Trace, steps: Sequence[Step], rgb: Tensor) -> dict[str, Any]:
-    made = planes(steps, rgb, [_shares(trace, step) for step in steps])
+    acting = trace.acting
+    made = planes(steps, rgb, [shares(step, acting) for step in steps])
     places, packed = _joined(made, len(steps))
     words = [describe.of_panes(step) for step in steps]
     rows = [
@@ -120,7 +122,7 @@ def _run(trace: Trace, steps: Sequence[Step], rgb: Tensor) -> dict[str, Any]:
     return {
         "name": describe.of_guidance(trace.settings.guidance),
         "settings": _settings(trace),
-        "terms": [_term(term) for term in trace.settings.guidance.terms],
+        "terms": [_term(term) for term in acting.values()],
         "evaluations": trace.evaluations,
         "kept": len(trace),
         "words": words[0],  # of the first step; the others say only what differs
@@ -137,18 +139,6 @@ def _run(trace: Trace, steps: Sequence[Step], rgb: Tensor) -> dict[str, Any]:
 def deflated(content: bytes) -> str:
     """Bytes as text, for `inflate` of packed.js."""
     return base64.b64encode(zlib.compress(content, 9)).decode()
-
-
-def _shares(trace: Trace, step: Step) -> dict[str, float]:
-    """Of each term with a curve, its scale at a step as a share of the peak, which is what the
-    slider sets.
-    """
-    peaks = {term.name: term.peak for term in trace.settings.guidance_at(step.index).terms}
-    return {
-        term.name: term.factor / peaks[term.name]
-        for term in step.guidance.terms
-        if peaks.get(term.name, 0) not in (0, term.factor)
-    }
 
 
 def _joined(made: dict[str, Plane], count: int) -> tuple[list[dict[str, int]], bytes]:
@@ -200,13 +190,21 @@ def _settings(trace: Trace) -> list[tuple[str, str]]:
         "negative prompt": s.negative_prompt,
         "seed": str(s.seed),
         "steps": f"{s.steps}, {s.scheduler['class']}",
-        "guidance": repr(s.guidance),
+        "guidance": _guidance(s),
         "given": s.extras,
         "model": s.model,
         "size": f"{s.size[1]} × {s.size[0]} pixels",
         "network calls": _calls(trace),
     }
     return [(name, value) for name, value in rows.items() if value]
+
+
+def _guidance(settings: Settings) -> str:
+    """Of a branch that of the run that it left too."""
+    if settings.before is None or not settings.branched_at:
+        return repr(settings.guidance)
+    begun = _guidance(settings.before)
+    return f"{begun}; from step {settings.branched_at + 1} on {settings.guidance!r}"
 
 
 def _calls(trace: Trace) -> str:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sagviz.diffusion.precision import exact
+from sagviz.guidance import Term
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -60,6 +61,15 @@ def planes(
         for name, value in _quantities(step, rgb).items():
             found.setdefault(name, {})[position] = value * own.get(name, 1.0)
     return {name: _plane(name, values) for name, values in found.items()}
+
+
+def shares(step: Step, acting: Mapping[str, Term]) -> dict[str, float]:
+    """The scale of each term in a step, as a share of what the term's slider is at first, which is
+    the peak of the one `acting` in the trace: shares follow a curve over the run, and before a
+    branch the scales of the run that it left.
+    """
+    own = {term.name: (term.factor, acting[term.name].peak) for term in step.guidance.terms}
+    return {name: factor / peak if peak else 1.0 for name, (factor, peak) in own.items()}
 
 
 def _plane(name: str, values: dict[int, Tensor]) -> Plane:

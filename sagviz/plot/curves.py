@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from matplotlib.axes import Axes
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from sagviz import measure
 from sagviz.errors import TraceError
-from sagviz.guidance import CFG, SAG, Schedule, colour_of, title_of
+from sagviz.guidance import colour_of, title_of
 from sagviz.plot.display import Drawing
 from sagviz.records.about_runs import about_runs
 from sagviz.records.trace import Trace
@@ -42,19 +42,19 @@ def guidance_curves(trace: Trace) -> Drawing:
         raise TraceError("this trace holds no step to measure; run at least one")
     rows = [measure.of_step(step) for step in trace]
     numbers = [step.number for step in trace]
-    guidance = trace.settings.guidance
-    terms = [term.name for term in guidance.terms]
+    terms = trace.acting
     charts, words = [], []
     if terms:
         charts.append(_lengths(numbers, rows, terms))
-        words.append(_range("length", rows, terms[-1]))
-    if any(isinstance(term.scale, Schedule) for term in guidance.terms):
+        words.append(_range("length", rows, [*terms][-1]))
+    scales = {(term.name, term.factor) for step in trace for term in step.guidance.terms}
+    if len(scales) > len(terms):
         charts.append(_scales(numbers, trace, terms))
-        words.append("scales " + ", ".join(f"{t.title} {t.scale:g}" for t in guidance.terms))
-    if guidance.get(CFG) and guidance.get(SAG):
+        words.append("scales " + ", ".join(f"{t.title} {t.scale:g}" for t in terms.values()))
+    if {"cfg", "sag"} <= terms.keys():
         charts.append(_cosine(numbers, rows))
         words.append(_range("cosine", rows, "cosine"))
-    if guidance.get(SAG):
+    if "sag" in terms:
         charts.append(_coverage(numbers, rows))
         words.append(_range("mask coverage", rows, "coverage"))
     figures = [cast(Figure, axes.figure) for axes in charts]
@@ -76,7 +76,7 @@ def chart(title: str, xlabel: str = "step", width: float = 3.4) -> Axes:
 Rows = Sequence[dict[str, float]]  # the measures of each step
 
 
-def _lengths(numbers: list[int], rows: Rows, terms: list[str]) -> Axes:
+def _lengths(numbers: list[int], rows: Rows, terms: Iterable[str]) -> Axes:
     axes = chart("scaled term, relative to ε(xₜ)")
     for name in terms:
         axes.plot(
@@ -86,7 +86,7 @@ def _lengths(numbers: list[int], rows: Rows, terms: list[str]) -> Axes:
     return axes
 
 
-def _scales(numbers: list[int], trace: Trace, terms: list[str]) -> Axes:
+def _scales(numbers: list[int], trace: Trace, terms: Iterable[str]) -> Axes:
     """The scales themselves, where one changes over the run."""
     axes = chart("scale")
     for name in terms:

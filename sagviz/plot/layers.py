@@ -242,5 +242,5 @@ def layers(model: Model, trace: Trace, step: int) -> Layers:
     check_made_by(model, trace)
     own, found = by_head(model, trace, trace.position(step))
     settings, at = trace.settings, trace[trace.position(step)].number
-    words = f"“{settings.prompt}”" if settings.prompt else "no prompt"
+    words = f"“{settings.caption}”" if settings.caption else "no prompt"
     return Layers(own, found, f"{words}, seed {settings.seed}, step {at} of {trace.evaluations}")

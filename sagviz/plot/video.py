@@ -121,7 +121,7 @@ def write(
         raise TraceError("this trace holds no step to show; run at least one")
     rate = check_number("rate", rate, 0.1, 60)
     one = trace.of_image(check_whole("image", image, 0, len(trace[0].x_t) - 1))
-    known = (*PICTURES, *(term.name for term in trace.settings.guidance.terms))
+    known = (*PICTURES, *trace.acting)
     if isinstance(panes, str) or not panes or not set(panes) <= set(known):
         raise ArgumentError(f"panes is {panes!r}; give some of {', '.join(known)} in a list")
     frames = Film.of(one, panes, None if model is None else as_model(model)).frames()

@@ -14,6 +14,7 @@ from sagviz import html
 from sagviz.checks import check_whole, plain
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import save
+from sagviz.guidance import Term
 from sagviz.image import from_png
 from sagviz.records import trace_file
 from sagviz.records.settings import row_of
@@ -81,6 +82,19 @@ class Trace(trace_file.Content, Sequence[Step]):
     def image(self) -> Image.Image:
         """The first finished picture."""
         return self.images[0]
+
+    @property
+    def acting(self) -> dict[str, Term]:
+        """The terms of all its steps by name, as the run has them. A branch has those of the runs
+        that it left too, as these had them, where it has none of the kind or gives it scale 0.
+        """
+        runs = [self.settings.guidance_at(step.index) for step in reversed(self.steps)]
+        found: dict[str, Term] = {}
+        for guidance in (self.settings.guidance, *runs):
+            for term in guidance.terms:
+                if term.name not in found or not found[term.name].peak:
+                    found[term.name] = term
+        return found
 
     @property
     def forwards(self) -> int:

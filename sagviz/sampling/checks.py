@@ -28,16 +28,17 @@ STRENGTH = 0.8  # diffusers' own, of its img2img pipeline
 LAST_TIME = 999  # of the 1,000 training steps of every family
 
 
+def check_trace(trace: object) -> None:
+    """Refuse what is no trace, where one stands after the model."""
+    words = "what sv.trace returned, after the model; sv.Trace.load(path) reads one from a file"
+    check_kind("trace", trace, Trace, words)
+
+
 def check_made_by(model: Model, trace: Trace, guidance: Guidance | None = None) -> str:
     """Refuse what is no trace, and one that another model made, whatever they are called; the
     model's fingerprint for this guidance, the trace's own where `None`.
     """
-    check_kind(
-        "trace",
-        trace,
-        Trace,
-        "what sv.trace returned, after the model; sv.Trace.load(path) reads one from a file",
-    )
+    check_trace(trace)
     old = trace.settings
     total = old.guidance if guidance is None else guidance
     found = fingerprint(model, [old.guidance, total])

@@ -96,7 +96,7 @@ def by_head(model: Model, trace: Trace, position: int) -> tuple[Step, dict[Head,
     of its heads, the step with SAG's map read there and PAG's identity map made there.
     """
     step = trace[position]
-    run = resume(model, trace.settings)
+    run = resume(model, trace.settings, trace.inputs)
     sag = replace(step.guidance.get(SAG) or model.sag(), scale=1.0, start=0.0, stop=1.0)
     branches = (CFG(1.0),) if step.guidance.needs_both_branches else ()
     places = list(_heads(model, step))

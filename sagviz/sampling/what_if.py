@@ -20,7 +20,7 @@ from sagviz.models.oom import explained, too_much_between
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.sampling.checks import check_made_by
+from sagviz.sampling.checks import check_made_by, check_trace
 from sagviz.sampling.collect import Progress, collect, progress_bar
 from sagviz.sampling.lockstep import advance, to_host
 from sagviz.sampling.prepare import Run, resume
@@ -50,7 +50,8 @@ def what_if(
         model: what made the trace.
         trace: a run with its steps.
         index: position in the trace; -1 is the last.
-        guidance: what to use instead; `...` keeps the trace's, `None` is unguided.
+        guidance: what to use instead; `...` keeps that of the run that made the step (in a branch
+            the one that it left, for the steps before), `None` is unguided.
         mask: a hand-made mask for SAG, (H, W), (1, H, W) or (B, 1, H, W) in cells of the latent or
             of the map, 0 and 1 or true and false, of torch, NumPy or PIL; `...` keeps the trace's,
             `None` is the attention's own.
@@ -127,11 +128,12 @@ def depart(
     Takes what `branch` takes. The run's scheduler has been brought to the step.
     """
     model = as_model(model)
-    given = None if isinstance(guidance, EllipsisType) else as_guidance(guidance)
-    found = check_made_by(model, trace, given)
+    check_trace(trace)
     position = trace.position(index)
     step, old = trace[position], trace.settings
-    total = old.guidance if given is None else given
+    kept = isinstance(guidance, EllipsisType)
+    total = old.guidance_at(step.index) if kept else as_guidance(guidance)
+    found = check_made_by(model, trace, total)
     hand_mask = step.hand_mask if isinstance(mask, EllipsisType) else None
     if not isinstance(mask, EllipsisType | None):
         hand_mask = hand_made(mask, step)

@@ -10,9 +10,10 @@ from toys import Constant, Mirror
 
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG, Rescale
-from sagviz.guidance import APG
+from sagviz.guidance import APG, Guidance
 from sagviz.player import PAGE_BYTES
 from sagviz.player.pack import pack
+from sagviz.player.planes import colours, planes, shares
 
 SUM = CFG(3.0) + SAG(0.5) + PAG(1.5) + SEG(0.5) + APG(1.0) + Rescale(0.3)
 
@@ -38,6 +39,27 @@ def test_the_player_makes_the_guided_prediction_of_any_sum(model: sv.Model) -> N
         )
         torch.testing.assert_close(total, step.x0_guided, rtol=0, atol=1e-4)
     assert "run's own scale" in run["words"]["rescale"]
+
+
+@pytest.mark.parametrize("after", [CFG(8.0), CFG(3.0) + SAG(0.0), CFG(1.5) + PAG(1.0), None])
+def test_a_branch_is_shown_as_it_ran(after: Guidance | CFG | None, model: sv.Model) -> None:
+    """Before the branch the terms and scales of the run that it left, though it has one slider."""
+    options = {"steps": 4, "seed": 3, "progress": False}
+    trace = sv.trace(model, "a fox", guidance=CFG(sv.schedule("linear", 1, 3)) + SAG(1.0), **options)
+    left = sv.branch(model, trace, 2, guidance=after, progress=False)
+    (run,) = pack([left], PAGE_BYTES)["runs"]
+    assert {"cfg", "sag"} <= {term["name"] for term in run["terms"]}
+    rgb = colours(left, [left])
+    made = planes(left.steps, rgb, [shares(step, left.acting) for step in left])
+    for place, step in enumerate(left):
+        shown = made["x0_hat"].values[place].clone()
+        for term in run["terms"]:
+            if place in made[term["name"]].values:
+                shown += term["scale"] * made[term["name"]].values[place]
+        own = torch.einsum("chw,ck->khw", step.x0_guided[0], rgb[:-1]) + rgb[-1][:, None, None]
+        torch.testing.assert_close(shown, own, rtol=0, atol=1e-4)
+    assert "; from step 3 on" in dict(run["settings"])["guidance"]
+    assert "cosine" in sv.plot.guidance_curves(left).words
 
 
 @pytest.mark.parametrize("scale", [0.5, 7.0])

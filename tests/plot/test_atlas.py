@@ -182,6 +182,18 @@ def test_a_dead_head_and_a_dead_layer_rank_last(lame: sv.Model) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_that_was_given_tensors_is_asked_as_any_other(model: sv.Model) -> None:
+    options = {"steps": 4, "seed": 3, "guidance": CFG(3.0) + SAG(1.0), "progress": False}
+    trace = sv.trace(model, "a fox", **options)
+    rows = sv.layers(model, trace, 2).rows
+    embedded = {"prompt_embeds": model.embed("a fox").text}
+    for given in ({"prompt": "a fox", "noise": trace[0].x_t}, embedded):
+        assert sv.layers(model, sv.trace(model, **given, **options), 2).rows == rows
+    drawn = sv.trace(model, "a fox", image=trace.image, strength=0.8, **options)
+    assert len(sv.layers(model, drawn, 2).rows) == len(rows)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [None, CFG(3.0), CFG(3.0) + SAG(1.0, threshold=1.1)], ids=repr)
 def test_its_numbers_are_those_of_what_if(model: sv.Model, guidance: Any) -> None:
     trace = sv.trace(model, "a fox", steps=4, seed=3, guidance=guidance, progress=False)

@@ -136,6 +136,19 @@ def test_a_branch_from_the_start_is_a_run_of_its_own(
     )
 
 
+def test_nothing_changed_in_a_branch_is_the_step_as_it_ran(
+    model: sv.Model, trace: sv.Trace
+) -> None:
+    """Before the branch under the guidance of the run that it left, and so it goes on."""
+    left = sv.branch(model, trace, 3, guidance=CFG(6.0), progress=False)
+    for i in range(5):
+        again = sv.what_if(model, left, i)
+        assert again.guidance == left[i].guidance
+        assert torch.equal(again.x_next, left[i].x_next)
+    assert torch.equal(sv.branch(model, left, 2, progress=False).latents, trace.latents)
+    assert torch.equal(sv.branch(model, left, 3, progress=False).latents, left.latents)
+
+
 def test_a_branch_leaves_at_its_step_and_says_so(
     model: sv.Model, trace: sv.Trace, tmp_path: Path
 ) -> None:

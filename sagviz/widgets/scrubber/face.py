@@ -8,7 +8,7 @@ from html import escape
 
 from sagviz import describe
 from sagviz.guidance import Guidance
-from sagviz.player.planes import colours
+from sagviz.player.planes import colours, shares
 from sagviz.plot.panels import step_panel
 from sagviz.records.trace import Trace
 
@@ -29,10 +29,12 @@ def in_step(
     Args:
         at: how far along the kept steps, from 0 to 1.
         panes: names of the pictures.
-        scales: of terms by name, where they are others than the run's own.
+        scales: of terms by name, as sliders have them, where they are others than the run's own.
     """
     own = trace[round(at * (len(trace) - 1))]
-    terms = [replace(term, scale=scales.get(term.name, term.scale)) for term in own.guidance.terms]
+    parts = shares(own, trace.acting)
+    slid = {name: scales[name] * part for name, part in parts.items() if name in scales}
+    terms = [replace(term, scale=slid.get(term.name, term.scale)) for term in own.guidance.terms]
     step = replace(own, guidance=Guidance(tuple(terms)))
     panels = step_panel(trace, step)
     chosen = tuple(panel for panel in panels.panels if panel.name in panes)

@@ -4,13 +4,12 @@ of the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import traitlets
 
-from sagviz.checks import check_kind
 from sagviz.errors import ArgumentError
 from sagviz.html import table
 from sagviz.models import Model
@@ -18,6 +17,7 @@ from sagviz.player import PAGE_BYTES, fragment
 from sagviz.player.document import strips
 from sagviz.player.pack import pack
 from sagviz.plot.curves import guidance_curves
+from sagviz.records.about_runs import as_traces
 from sagviz.records.trace import Trace
 from sagviz.widgets.common.layout import heading
 from sagviz.widgets.common.settings import WidgetSettings
@@ -128,11 +128,7 @@ class Scrubber(View):
     def __init__(
         self, traces: Trace | Sequence[Trace], model: Model | None = None, **options: Any
     ) -> None:
-        several = isinstance(traces, Iterable) and not isinstance(traces, Trace | str)
-        self.traces: list[Any] = list(traces) if several else [traces]
-        for trace in self.traces:
-            wanted = "what sv.trace returned; sv.Trace.load(path) reads one from a file"
-            check_kind("a trace", trace, Trace, wanted)
+        self.traces = as_traces(traces)
         super().__init__(pack(self.traces, PAGE_BYTES, model=model), **options)
         shown = {name: getattr(self.settings, name) for name in FOLLOWED}
         self.stage: Any = stage(self.traces, self.settings.data, self.notice, **shown)
@@ -170,5 +166,5 @@ class Scrubber(View):
 
     @cached_property
     def _curves(self) -> list[str]:
-        guided = [trace for trace in self.traces if trace.settings.guidance.terms]
+        guided = [trace for trace in self.traces if trace.acting]
         return [guidance_curves(trace)._repr_html_() for trace in guided]
