@@ -7,7 +7,9 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 LONGEST = 1500  # letters of a sentence
@@ -19,6 +21,9 @@ SHORTAGES = (  # where torch has no class for it, or an older one
     "CUDNN_STATUS_ALLOC_FAILED",
     "MPS backend out of memory",
 )
+
+
+_words: ContextVar[list[str] | None] = ContextVar("words", default=None)
 
 
 class SagvizError(Exception):
@@ -140,11 +145,29 @@ class SagvizWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """Warn at the line of the user's own code that led here: the first one outside this package."""
+    """Warn at the line of the user's own code that led here: the first one outside this package.
+    Where this thread has them `collected`, into the list.
+    """
+    if (words := _words.get()) is not None:
+        words.append(message)
+        return
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_ours(frame.f_globals):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, SagvizWarning, stacklevel=level)
+
+
+@contextmanager
+def collected() -> Iterator[list[str]]:
+    """Our warnings in this block and thread go into a list, for a widget to show. Python's own
+    `catch_warnings` would change the state of all threads, and leave it changed where two overlap.
+    """
+    words: list[str] = []
+    before = _words.set(words)
+    try:
+        yield words
+    finally:
+        _words.reset(before)
 
 
 def _is_ours(names: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ sure the mask is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -215,7 +215,11 @@ def of_run(steps: Iterable[Step]) -> dict[str, float]:
         >>> sorted(sv.measure.of_run(run)) == sorted(sv.measure.of_step(run[0]))
         True
     """
-    rows = [of_step(step) for step in steps]
+    return averaged([of_step(step) for step in steps])
+
+
+def averaged(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The same of what `of_step` gave for each."""
     names = dict.fromkeys(name for row in rows for name in row)
     found = {
         name: [row[name] for row in rows if not math.isnan(row.get(name, NAN))] for name in names

@@ -108,8 +108,9 @@ class Trace(trace_file.Content, Sequence[Step]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the steps hold in memory."""
-        return sum(value.nbytes for step in self.steps for value in step.tensors.values())
+        """Bytes that the steps hold in memory; what two of them share counts once."""
+        held = {v.data_ptr(): v.nbytes for step in self.steps for v in step.tensors.values()}
+        return sum(held.values())
 
     def position(self, index: int) -> int:
         """A position in the trace, from the front, of one that may count from the end.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -14,7 +15,7 @@ from sagviz.errors import Unfinished, stopped
 from sagviz.image import to_png
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
-from sagviz.sampling.keep import kept_steps
+from sagviz.sampling.keep import Keep, kept_steps
 from sagviz.sampling.lockstep import check_alike, lockstep
 from sagviz.sampling.memory_check import check_memory
 from sagviz.sampling.prepare import Run
@@ -25,17 +26,25 @@ Progress = bool | Callable[[int, int], object]
 
 @dataclass(eq=False)
 class Kept:
-    """What is kept of one run so far: the chosen steps, and the last latent."""
+    """What is kept of one run so far: the chosen steps, and the last one that was made."""
 
     run: Run
     indices: set[int]
     steps: list[Step] = field(default_factory=list)
-    last: Tensor | None = None
-    ended: bool = False
+    latest: Step | None = None
+
+    @property
+    def last(self) -> Tensor | None:
+        """The latent that it has come to."""
+        return None if self.latest is None else self.latest.x_next
+
+    @property
+    def ended(self) -> bool:
+        return self.latest is not None and self.latest.index + 1 == self.run.evaluations
 
     def add(self, step: Step) -> None:
         """The next step of the run."""
-        self.last, self.ended = step.x_next, step.index + 1 == self.run.evaluations
+        self.latest = step
         if step.index in self.indices:
             # A copy where the step before is not kept, whose memory x_t would hold.
             alone = step.index - 1 not in self.indices
@@ -52,18 +61,22 @@ class Kept:
         return replace(self.unfinished(), pictures=pngs, latent_rgb=rgb)
 
     def unfinished(self) -> Trace:
-        """The steps alone, for which nothing has to be computed."""
+        """The steps alone, for which nothing has to be computed; the latest, where none was chosen
+        so far.
+        """
         run = self.run
         # before the first step the picture may not be encoded yet, or be what stopped the run
         inputs = {} if self.last is None else run.inputs.tensors
-        return Trace(run.settings, tuple(self.steps), run.evaluations, inputs=inputs)
+        stopped_early = self.latest is not None and not (self.steps or self.ended)
+        steps = (self.latest,) if stopped_early else self.steps
+        return Trace(run.settings, tuple(steps), run.evaluations, inputs=inputs)
 
 
 def collect(
     runs: Sequence[Run],
     *,
     firsts: Sequence[Step] | None = None,
-    keep: int | Collection[int] | None = None,
+    keep: Keep | Callable[[int], set[int]] = None,
     max_rows: int | None = None,
     follow: Follow | None = None,
 ) -> list[Trace]:
@@ -72,7 +85,8 @@ def collect(
 
     Args:
         runs, firsts, max_rows: as for `lockstep`.
-        keep: which steps to keep: all (`None`), every k-th and the last (a number), or these.
+        keep: which steps to keep: all (`None`), every k-th and the last (a number), these, or what
+            a function makes of the number of evaluations.
         follow: called after each evaluation with one step a run (`None` for those that have ended);
             whether to go on. A run that is stopped has no picture.
 
@@ -82,7 +96,8 @@ def collect(
             RunError.
     """
     check_alike(runs)
-    kept = [Kept(run, kept_steps(keep, run.evaluations)) for run in runs]
+    wanted = keep if callable(keep) else partial(kept_steps, keep)
+    kept = [Kept(run, wanted(run.evaluations)) for run in runs]
     check_memory(runs, [each.indices for each in kept])
     try:
         for steps in lockstep(runs, firsts=firsts, max_rows=max_rows):

@@ -9,8 +9,10 @@ from sagviz.checks import check_whole, plain
 from sagviz.errors import ArgumentError
 from sagviz.sampling.prepare import Run
 
+Keep = int | Collection[int] | None  # every k-th and the last, these, or all
 
-def kept_steps(keep: int | Collection[int] | None, evaluations: int) -> set[int]:
+
+def kept_steps(keep: Keep, evaluations: int) -> set[int]:
     """The indices that `keep` means."""
     if keep is None:
         return set(range(evaluations))

@@ -28,7 +28,7 @@ def check_memory(runs: Sequence[Run], kept: Sequence[set[int]]) -> None:
     fitting = MAX_TRACE_BYTES // sum(map(record_bytes, runs))
     every = -(-(run.evaluations - 1) // max(1, fitting - 1))
     advice = (
-        f"keep={every} or more keeps every {every}th step"
+        f"keep={every} or more keeps one step in {every}"
         if fitting > 1
         else "make fewer images at once, or smaller ones"
     )

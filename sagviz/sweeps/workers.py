@@ -15,6 +15,7 @@ from PIL.Image import Image
 
 from sagviz import image, measure
 from sagviz.errors import RunError, SagvizError
+from sagviz.measure.steps import averaged
 from sagviz.models import Model
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -28,6 +29,7 @@ from sagviz.sweeps.store import Store
 LATENT_CELLS = 2**14
 MAX_BATCH = 16
 Told = Callable[[float], object] | None
+Measured = dict[str, float]
 POLL = 0.2  # seconds between two looks at runs that other processes make
 
 
@@ -108,8 +110,10 @@ def make_batch(model: Model, cells: Sequence[Cell], store: Store, told: Told = N
         return
     try:
         going = list(runs.values())
-        traces = collect(going, follow=_stepwise(going, told))
-        made = [_finished(*pair) for pair in zip(runs, traces, strict=True)]
+        rows: list[list[Measured]] = [[] for _ in going]
+        traces = collect(going, keep=cells[0].kept, follow=_measuring(going, rows, told))
+        measured = map(averaged, rows)
+        made = [_finished(*each) for each in zip(traces, measured, strict=True)]
     except Exception as error:  # let go of at once, because it holds the memory of the runs
         reason = _sentence(error)
     else:
@@ -123,32 +127,31 @@ def make_batch(model: Model, cells: Sequence[Cell], store: Store, told: Told = N
             make_batch(model, [cell], store, told)
 
 
-def _stepwise(runs: Sequence[Run], told: Told) -> Follow | None:
-    """What `told` hears of joint steps, as `collect` has it."""
+def _measuring(runs: Sequence[Run], rows: Sequence[list[Measured]], told: Told) -> Follow:
+    """Measures joint steps, of which few are kept, and has `told` hear of them."""
 
     def follow(steps: Sequence[Step | None]) -> bool:
-        assert told is not None
-        told(sum(1 / run.evaluations for run, step in zip(runs, steps, strict=True) if step))
+        made = 0.0
+        for run, own, step in zip(runs, rows, steps, strict=True):
+            if step is not None:
+                own.append(measure.of_step(step))
+                made += 1 / run.evaluations
+        if told is not None:
+            told(made)
         return True
 
-    return None if told is None else follow
+    return follow
 
 
-def _finished(cell: Cell, trace: Trace) -> Trace:
-    """The trace with the steps that are to be kept, and with settings and measures written into its
-    pictures.
-    """
-    kept = cell.kept(trace.evaluations)
-    # A copy of x_t, which else holds the memory of the step before.
-    steps = tuple(replace(step, x_t=step.x_t.clone()) for step in trace if step.index in kept)
-    numbers = measure.of_run(trace)
+def _finished(trace: Trace, numbers: Measured) -> Trace:
+    """The trace with settings and measures written into its pictures."""
 
     def with_texts(number: int, picture: Image) -> bytes:
         settings = json.dumps(trace.settings.of_image(number).to_json())
         measured = json.dumps({**measure.of_picture(picture), **numbers})
         return image.to_png(picture, {"sagviz": settings, "measures": measured})
 
-    return replace(trace, steps=steps, pictures=tuple(starmap(with_texts, enumerate(trace.images))))
+    return replace(trace, pictures=tuple(starmap(with_texts, enumerate(trace.images))))
 
 
 def _sentence(error: BaseException) -> str:

@@ -45,7 +45,9 @@ def test_the_player_makes_the_guided_prediction_of_any_sum(model: sv.Model) -> N
 def test_a_branch_is_shown_as_it_ran(after: Guidance | CFG | None, model: sv.Model) -> None:
     """Before the branch the terms and scales of the run that it left, though it has one slider."""
     options = {"steps": 4, "seed": 3, "progress": False}
-    trace = sv.trace(model, "a fox", guidance=CFG(sv.schedule("linear", 1, 3)) + SAG(1.0), **options)
+    trace = sv.trace(
+        model, "a fox", guidance=CFG(sv.schedule("linear", 1, 3)) + SAG(1.0), **options
+    )
     left = sv.branch(model, trace, 2, guidance=after, progress=False)
     (run,) = pack([left], PAGE_BYTES)["runs"]
     assert {"cfg", "sag"} <= {term["name"] for term in run["terms"]}

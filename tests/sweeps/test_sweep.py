@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -284,6 +285,23 @@ def test_the_table_has_settings_and_measures(model: sv.Model) -> None:
         "scheduler",
         "cfg_scale",
     ]
+
+
+def test_a_cell_takes_the_memory_of_the_steps_that_it_keeps(
+    model: sv.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its measures are of all steps all the same."""
+    options = {"guidance": CFG(3.0) + SAG(1.0), "steps": 8, "progress": False}
+    whole = sv.trace(model, "a fox", seed=1, **options)
+    monkeypatch.setattr("sagviz.sampling.memory_check.MAX_TRACE_BYTES", whole.nbytes // 3)
+    made = sv.sweep(model, "a fox", seeds=[1, 2], keep="last", **options)
+    assert not made.failed
+    assert [step.index for step in made.trace(seed=1)] == [7]
+    (row,) = made.table().query("seed == 1").to_dict("records")
+    for name, value in measure.of_run(whole).items():
+        assert row[name] == pytest.approx(value, rel=1e-2, abs=1e-4), name
+    (reason,) = sv.sweep(model, "a fox", seeds=1, keep=None, **options).failed.values()
+    assert re.search(r"keep=(\d) or more keeps one step in \1$", reason)
 
 
 @pytest.mark.slow

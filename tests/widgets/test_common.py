@@ -11,7 +11,7 @@ import traitlets
 from ipywidgets.widgets import widget as core
 from PIL import Image
 
-from sagviz.errors import ArgumentError, SagvizError, SagvizWarning
+from sagviz.errors import ArgumentError, SagvizError, SagvizWarning, warn
 from sagviz.image import to_jpeg, to_png
 from sagviz.widgets.common.controls import Number, button, control
 from sagviz.widgets.common.notice import Notice
@@ -166,12 +166,9 @@ def test_guarded_shows_errors_and_our_warnings_and_passes_other_warnings_on() ->
 
     def work() -> None:
         with sample.notice.guarded():
-            for words, category in (
-                ("ours", SagvizWarning),
-                ("ours", SagvizWarning),
-                ("theirs", RuntimeWarning),
-            ):
-                warnings.warn(words, category, stacklevel=1)
+            warn("ours")
+            warn("ours")
+            warnings.warn("theirs", RuntimeWarning, stacklevel=1)
 
     with pytest.warns(RuntimeWarning, match="theirs"):
         work()
@@ -233,3 +230,30 @@ def test_cancel_of_a_run_does_not_stop_the_next() -> None:
     worker.cancel()
     worker.start(lambda: seen.append(worker.stop.is_set()))
     assert seen == [False]
+
+
+def test_warnings_of_two_threads_go_to_their_own_notices_and_others_are_given() -> None:
+    """Though the first to begin ends first, as where a button is pressed while a slider works."""
+    state = warnings.showwarning, list(warnings.filters)
+    notices, began, go_on = (Notice(), Notice()), threading.Event(), threading.Event()
+
+    def slow() -> None:
+        warn("of the slider")
+        began.set()
+        go_on.wait(10)
+
+    def late() -> None:
+        warn("of the button")
+        go_on.set()
+        thread.join(10)
+
+    thread = threading.Thread(target=notices[0].attempt, args=(slow,))
+    thread.start()
+    assert began.wait(10)
+    notices[1].attempt(late)
+    assert "of the slider" in notices[0].value
+    assert "of the button" not in notices[0].value
+    assert "of the button" in notices[1].value
+    assert (warnings.showwarning, warnings.filters) == state
+    with pytest.warns(SagvizWarning, match="afterwards"):
+        warn("afterwards")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
 
 import ipywidgets as W
 
-from sagviz.errors import RunError, SagvizError, SagvizWarning
+from sagviz.errors import RunError, SagvizError, collected
 from sagviz.widgets.common.host import current_host
 
 
@@ -61,10 +60,10 @@ class Notice(W.HTML):
         """
         self.clear()
         try:
-            with our_warnings() as caught:
+            with collected() as words:
                 yield
-            if caught:
-                self.warn(*caught)
+            if words:
+                self.warn(*dict.fromkeys(words))
         except Exception as error:
             self.fail(error)
 
@@ -72,20 +71,3 @@ class Notice(W.HTML):
         """Do it, `guarded`."""
         with self.guarded():
             action()
-
-
-@contextmanager
-def our_warnings() -> Iterator[list[str]]:
-    """Catch our warnings in place of giving them: their words, each once, are in the list at its
-    end; others are given. Keep it short in a thread: what warns elsewhere meanwhile is caught too.
-    """
-    words: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SagvizWarning)
-        yield words
-    for each in caught:
-        if issubclass(each.category, SagvizWarning):
-            words.append(str(each.message))
-        else:
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    words[:] = dict.fromkeys(words)

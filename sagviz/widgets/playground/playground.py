@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sagviz.errors import SagvizError, Unfinished, warn
+from sagviz.errors import SagvizError, Unfinished, collected, warn
 from sagviz.models import Model
 from sagviz.models.load import load
 from sagviz.records.settings import Settings
@@ -20,7 +20,6 @@ from sagviz.sampling.prepare import Run
 from sagviz.widgets.common.controls import action_button
 from sagviz.widgets.common.host import check_limits
 from sagviz.widgets.common.layout import column, flow, stack, text
-from sagviz.widgets.common.notice import our_warnings
 from sagviz.widgets.common.still import live
 from sagviz.widgets.common.view import View
 from sagviz.widgets.common.worker import Worker
@@ -187,10 +186,10 @@ class Playground(View):
             raise SagvizError("a run is under way; wait for its end or cancel it")
 
     def _asked(self) -> Asked:
-        with our_warnings() as warnings:
+        with collected() as words:
             runs = self.prepare()
         check_limits(runs)
-        return Asked(runs, self.settings.image, tuple(warnings))
+        return Asked(runs, self.settings.image, tuple(dict.fromkeys(words)))
 
     def _launch(self) -> None:
         """Put the form's run in line, and begin where nobody is at it."""
