@@ -190,10 +190,13 @@ def _step(trace: Trace, step: Step) -> list[str]:
     own = next((other for other in trace if other.index == step.index), None)
     mask = _new_mask(trace, step)
     removed = own is not None and own.hand_mask is not None and step.hand_mask is None
+    indices = [other.index for other in trace]
+    loaded = bool(_ancestry(trace.settings)[0].inputs)  # with the steps that were kept alone
+    at = indices.index(step.index) if loaded else step.index
     if own is not None and own.guidance == step.guidance and mask is None and not removed:
-        return [place, f"step = trace[{step.index}]"]
+        return [place, f"step = trace[{at}]"]
     given = ["mask=mask"] if mask is not None else ["mask=None"] if removed else []
-    arguments = ["model", "trace", str(step.index), f"guidance={step.guidance!r}", *given]
+    arguments = ["model", "trace", str(at), f"guidance={step.guidance!r}", *given]
     return [*_mask_lines(mask), place, _call("step = sv.what_if", arguments)]
 
 

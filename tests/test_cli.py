@@ -117,6 +117,11 @@ def test_generate_starts_from_a_picture(tmp_path: Path) -> None:
         ["report", "no/such/folder.html"],
         ["report", "--steps", "0"],
         ["report", "--blur-sigma", "-1"],
+        ["report", "a.html", "--out", "b.html"],
+        ["report", "--workers", "2"],
+        ["report", "a.html", "--batch", "jobs.csv"],
+        ["report", "--force", "--batch", "jobs.csv"],
+        ["generate", "--images", "3000000"],
         ["estimate", "/no/such/folder"],
         ["estimate", "--size", "33", "32"],
         ["estimate", "--dtype", "int8"],
@@ -140,6 +145,17 @@ def test_what_goes_wrong_is_one_line_and_status_2(
     assert said.err.count("\n") == 1
     assert not said.out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["a.html"], ["--out", "a.html"], []])
+def test_a_reports_file_is_the_one_that_was_named(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr("sagviz.reports.report.report", lambda out, **_: made.append(out) or out)
+    monkeypatch.chdir(tmp_path)
+    assert not main(["report", *arguments])
+    assert [path.name for path in made] == ["a.html" if arguments else "report.html"]
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,19 @@ def test_code_of_a_run_with_its_own_noise(
 
 
 @pytest.mark.slow
+def test_code_of_few_steps_of_a_run_with_its_own_noise(
+    model: sv.Model, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file has the kept steps alone: a place in it is no index of the run."""
+    trace = run(model, noise=torch.ones(1, 4, 16, 16), steps=6, keep=2)
+    monkeypatch.chdir(tmp_path)
+    trace.save("run.sagtrace")
+    assert [step.index for step in trace] == [0, 2, 4, 5]
+    check(model, trace, trace[2])
+    check(model, trace, sv.what_if(model, trace, 1, guidance=CFG(5.0)))
+
+
+@pytest.mark.slow
 def test_code_of_the_miniature() -> None:
     model = sv.load()
     trace = run(model, steps=2)

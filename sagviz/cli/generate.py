@@ -67,6 +67,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the pictures; each file holds its settings, a PNG as JSON."""
+    from sagviz.checks import check_whole
     from sagviz.guidance import as_guidance
     from sagviz.sampling.loop import trace
 
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"cannot write {out}; give a file called {', '.join(KINDS[:-1])} or {KINDS[-1]} in a"
             " folder that exists"
         )
-    paths = _paths(out, arguments.images)
+    paths = _paths(out, check_whole("images", arguments.images, 1, 4096))
     check_free(arguments, paths)
     parameters = Parameters.checked(settings(arguments))
     model = parameters.load()

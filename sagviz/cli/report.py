@@ -24,7 +24,6 @@ def add(commands: Any) -> None:
         "out",
         type=expanded,
         nargs="?",
-        default=Path("report.html"),
         help="HTML file (report.html); the executed notebook comes beside it",
     )
     parser.add_argument(
@@ -38,8 +37,7 @@ def add(commands: Any) -> None:
         "--out",
         dest="folder",
         type=expanded,
-        default=Path("reports"),
-        help="folder of a batch's reports and of their index (reports)",
+        help="with --batch the folder of the reports and of their index (reports), else the file",
     )
     parser.add_argument(
         "--workers",
@@ -58,7 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.batch is not None:
         return _batch(arguments)
-    out = page_path(arguments.out, ReportError)
+    if arguments.workers is not None:
+        raise ArgumentError("--workers shares the rows of a --batch; leave it out for one report")
+    if arguments.out and arguments.folder:
+        raise ArgumentError(f"the file is {arguments.out} and {arguments.folder}; give one")
+    out = page_path(arguments.out or arguments.folder or Path("report.html"), ReportError)
     check_free(arguments, (out, out.with_suffix(".ipynb")))
     more = terms(arguments)
     print(report(out, progress=True, terms=more, **settings(arguments)).resolve())
@@ -78,12 +80,18 @@ def _batch(arguments: argparse.Namespace) -> int:
             " was given beside it; make it a column"
         )
     counts = Counter[str]()
-    made = batch(arguments.batch, arguments.folder, workers=arguments.workers, progress=True)
+    if arguments.out or arguments.force:
+        raise ArgumentError(
+            f"{arguments.out or '--force'} is for one report; with --batch, --out names a folder,"
+            " and finished reports stay"
+        )
+    folder = arguments.folder or Path("reports")
+    made = batch(arguments.batch, folder, workers=arguments.workers, progress=True)
     for job in made:
         state = "failed" if job.page is None else "was there" if job.was_there else "made"
         counts[state] += 1
         place = f"row {job.row}: {job.error or job.page}"
         tqdm.write(place, file=sys.stderr if job.error else sys.stdout)  # above the bars
     print(", ".join(f"{count} {state}" for state, count in counts.items()))
-    print((arguments.folder / "index.html").resolve())
+    print((folder / "index.html").resolve())
     return 1 if counts["failed"] else 0

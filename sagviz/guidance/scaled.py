@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
@@ -76,8 +76,21 @@ class Scaled(metaclass=NamesArguments):
     @property
     def changed_settings(self) -> dict[str, Any]:
         """The fields beside the scale that differ from their defaults, by name."""
-        usual = {each.name: each.default for each in fields(self) if each.name != "scale"}
+        usual = {
+            each.name: each.default if each.default_factory is MISSING else each.default_factory()
+            for each in fields(self)
+            if each.name != "scale"
+        }
         return {k: v for k, v in self.settings().items() if k in usual and v != usual[k]}
+
+    @classmethod
+    def needed(cls) -> list[str]:
+        """The names of what it must be given beside its scale."""
+        return [
+            each.name
+            for each in fields(cls)
+            if each.name != "scale" and each.default is each.default_factory is MISSING
+        ]
 
     @cached_property
     def without_scale(self: Own) -> Own:

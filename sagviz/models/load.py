@@ -71,9 +71,13 @@ def load(
         >>> sv.load("miniature")
         <Model miniature on cpu, float32>
     """
+    of_weights = {"config": config, "variant": variant, "revision": revision}
     if isinstance(source, Model):
+        others = {"device": device, "dtype": dtype, "classifier": classifier, "offload": offload}
+        _refuse("a model that is loaded", {**others, **of_weights})
         return source
     if source is not None and not isinstance(source, str | Path):
+        _refuse("a pipeline", of_weights)
         return _from_pipeline(source, device, dtype, classifier, offload)
     source = None if source == NAME else source
     origin = Origin.of(source, device, dtype, offload, config, variant, revision)
@@ -85,6 +89,10 @@ def load(
     if offload and place.type in ("cpu", "mps", "meta"):  # MPS shares the computer's memory
         warn(f"offload=True does nothing on {place.type}; it saves the memory of a GPU")
         offload = False
+    if config is not None and not (source and os.path.isfile(source)):
+        raise ArgumentError(
+            f"config is {config!r}, which is for a checkpoint of one file; leave it out"
+        )
     given = classifier is not None
     with usual_defaults():
         if source is None and classifier is None:
@@ -198,6 +206,16 @@ def _from_pipeline(
             " offload=True"
         )
     return checked(family(name, config=dict(pipe.config), classifier=classifier, pipe=pipe))
+
+
+def _refuse(what: str, options: Mapping[str, object]) -> None:
+    """Refuse options that say how weights are read, where they have been."""
+    given = [name for name, value in options.items() if value not in (None, False)]
+    if given:
+        raise ArgumentError(
+            f"{what} is used as it is, and {', '.join(f'{name}=' for name in given)} cannot change"
+            " it; give its name or folder to load it otherwise"
+        )
 
 
 def _reopened(origin: Origin) -> Model:

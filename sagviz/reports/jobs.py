@@ -98,7 +98,10 @@ def _values(row: Mapping[str, str]) -> dict[str, Any]:
                 given[name] = _converted(name, cell, KINDS.get(TYPES.get(name, "str"), json.loads))
         elif cell:
             others.append(kind(_converted(name, cell, scale)))
-    return given | ({"terms": Guidance(tuple(others)).to_json()} if others else {})
+    named = given.get("terms", [])
+    if others and isinstance(named, list):  # else it is refused as it is
+        given["terms"] = [*named, *Guidance(tuple(others)).to_json()]
+    return given
 
 
 def _converted(name: str, cell: str, kind: Callable[[str], Any]) -> Any:

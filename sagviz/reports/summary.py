@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -72,5 +74,14 @@ def command(parameters: Parameters) -> str:
     given = {name: getattr(parameters, name) for name in ("prompt", "seed", *sorted(changed))}
     if parameters.terms:
         given["terms"] = parameters.others
-    arguments = "".join(f", {name}={value!r}" for name, value in given.items())
+    arguments = "".join(f", {name}={_code(value)}" for name, value in given.items())
     return f"sv.report('report.html'{arguments})"
+
+
+def _code(value: object) -> str:
+    """What makes the value, with `sv` alone imported."""
+    if isinstance(value, float) and math.isinf(value):
+        return f"float('{value}')"
+    if isinstance(value, str):
+        return repr(value)
+    return re.sub(r"\b([A-Z]\w*|schedule)\(", r"sv.guidance.\1(", repr(value))

@@ -67,8 +67,9 @@ class Kept:
         run = self.run
         # before the first step the picture may not be encoded yet, or be what stopped the run
         inputs = {} if self.last is None else run.inputs.tensors
-        stopped_early = self.latest is not None and not (self.steps or self.ended)
-        steps = (self.latest,) if stopped_early else self.steps
+        steps = self.steps
+        if self.latest is not None and not (steps or self.ended):
+            steps = [self.latest]
         return Trace(run.settings, tuple(steps), run.evaluations, inputs=inputs)
 
 

@@ -51,7 +51,8 @@ def steps(
     Args:
         model: from `load`, or a diffusers pipeline; several calls are quicker with a loaded one.
         prompt: one text (`sweep` takes several), which may be empty: then the seed alone decides.
-            Upper and lower case are the same.
+            CLIP's text encoders (Stable Diffusion 1.x to XL, the miniature) read upper and lower
+            case alike.
         negative_prompt: takes the place of the empty prompt in CFG's unconditional branch (of
             zeros, with SDXL's base model).
         guidance: a sum of terms such as `CFG(3.0) + SAG(1.0)`, one alone, or `None` for the plain

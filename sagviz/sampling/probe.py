@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from typing import Any
 
 from sagviz.attention.layers import layers
@@ -61,9 +61,8 @@ def every_term(model: Model, given: Guidance) -> tuple[Guidance, dict[str, str]]
 
 def _unfit(model: Model, kind: type[Term], others: Guidance) -> str:
     """Why a term has no place beside others in a sum for this model; nothing where it has one."""
-    open_ = [f.name for f in fields(kind) if f.default is MISSING and f.name != "scale"]
-    if open_:
-        return f"it needs {', '.join(open_)}; give it in guidance="
+    if needed := kind.needed():
+        return f"it needs {', '.join(needed)}; give it in guidance="
     if kind.needs_both_branches and not model.reads_text:
         return f"{model.name} reads no prompt"
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tiny import is_one_sentence
@@ -140,3 +140,17 @@ def test_json_gives_the_same_guidance_back(total: Guidance) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         CFG(3.0).scale = 4.0  # type: ignore[misc]
+
+
+def test_a_default_that_is_made_is_a_default() -> None:
+    @dataclasses.dataclass(frozen=True, repr=False)
+    class Counted(CFG):
+        name: ClassVar[str] = "counted"
+        cells: tuple[int, ...] = dataclasses.field(default_factory=lambda: (1, 2))
+
+    try:
+        assert repr(Counted(1.0)) == "Counted(1.0)"
+        assert repr(Counted(1.0, cells=(3,))) == "Counted(1.0, cells=(3,))"
+        assert Counted.needed() == []
+    finally:
+        Term.kinds.pop("counted")

@@ -54,6 +54,16 @@ def test_the_miniature_has_a_name() -> None:
     assert named.classifier is not None
 
 
+def test_options_that_could_do_nothing_are_refused(
+    model: sv.Model, pipe: StableDiffusionPipeline, folder: Path
+) -> None:
+    assert sv.load(model) is model
+    refuses(ArgumentError, "dtype=, offload= cannot", model, dtype="float16", offload=True)
+    refuses(ArgumentError, "revision= cannot", pipe, revision="main")
+    for source in (None, folder):
+        refuses(ArgumentError, "checkpoint of one file", source, config="elsewhere")
+
+
 def test_a_folder_gives_diffusers_own_classes_ready_to_run(
     model: sv.Model, pipe: StableDiffusionPipeline
 ) -> None:

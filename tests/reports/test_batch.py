@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import threading
 from pathlib import Path
@@ -10,8 +12,10 @@ from types import SimpleNamespace
 import pytest
 from tiny import is_one_sentence
 
+from sagviz import PAG, SEG
 from sagviz.cli import main
 from sagviz.errors import ReportError
+from sagviz.guidance import as_guidance
 from sagviz.mini import NAME
 from sagviz.reports.batch import batch
 from sagviz.reports.jobs import read
@@ -45,6 +49,15 @@ def test_rows_are_what_was_written(tmp_path: Path, separator: str) -> None:
     assert first.parameters.blur_sigma is None, "an empty cell of a number is the usual one"
     assert second.parameters.prompt == "", "and an empty text is an empty text"
     assert (second.parameters.cfg_scale, second.parameters.blur_sigma) == (7.25, 0.77)
+
+
+def test_a_rows_terms_and_its_scales_of_terms_add_up(tmp_path: Path) -> None:
+    text = io.StringIO()
+    rows = [("pag_scale", "terms"), (1.5, json.dumps(as_guidance(SEG(2.0)).to_json()))]
+    csv.writer(text).writerows(rows)
+    (job,) = read(table(tmp_path, text.getvalue()))
+    assert job.parameters is not None, job.error
+    assert job.parameters.others == SEG(2.0) + PAG(1.5)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import ast
 import errno
 import inspect
 import json
+import math
 import os
 import re
 import signal
@@ -32,7 +33,7 @@ from tiny import is_one_sentence
 from torch import Tensor
 
 import sagviz as sv
-from sagviz import CFG, PAG
+from sagviz import CFG, PAG, SEG, schedule
 from sagviz.checks import MAX_SEED
 from sagviz.guidance import Term, as_guidance
 from sagviz.guidance.views import StepView
@@ -401,9 +402,11 @@ def test_the_page_states_what_it_found(page_file: Path) -> None:
 
 def test_the_command_makes_the_same_parameters() -> None:
     """What it calls is called with what the report had."""
-    given = Parameters(prompt="it's", steps=9, sag_scale=0.5, terms=[{"kind": "pag", "scale": 2.0}])
+    terms = (PAG(2.0) + SEG(schedule("cosine", 1, 2))).to_json()
+    given = Parameters(prompt="it's PAG(x=inf)", steps=9, threshold=math.inf, terms=terms)
     seen: dict[str, Any] = {}
-    names = {"sv": SimpleNamespace(report=lambda _, **more: seen.update(more)), "PAG": PAG}
+    report = lambda _, **more: seen.update(more)  # noqa: E731
+    names = {"sv": SimpleNamespace(report=report, guidance=sv.guidance)}
     exec(command(given), names)
     assert as_guidance(seen.pop("terms")) == given.others
     assert Parameters(**seen, terms=given.terms) == given

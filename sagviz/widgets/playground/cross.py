@@ -19,7 +19,6 @@ from sagviz.widgets.common.notice import Notice
 from sagviz.widgets.common.still import live
 from sagviz.widgets.common.traits import Amount
 from sagviz.widgets.microscope.settings import scale_name
-from sagviz.widgets.playground import terms
 from sagviz.widgets.playground.labels import title_of
 from sagviz.widgets.playground.settings import FormSettings
 
@@ -84,7 +83,7 @@ class Cross(W.VBox):
 def crossable(settings: FormSettings) -> list[str]:
     """The settings that may be on an axis."""
     texts = ["prompt", "cfg_scale"] if settings.model.reads_text else []
-    scales = [scale_name(kind) for kind in settings.kinds if not terms.needed(kind)]
+    scales = [scale_name(kind) for kind in settings.kinds if not kind.needed()]
     return ["sag_scale", *texts, "seed", "steps", "scheduler", *OF_SAG, *scales]
 
 

@@ -113,7 +113,7 @@ def guidance(settings: FormSettings) -> W.Widget:
     for kind in settings.kinds:
         rows.append(_control(settings, scale_name(kind), kind.scale_step))
         rows[-1].add_class("sag-term")
-        for need in terms.needed(kind):
+        for need in kind.needed():
             rows.append(control(settings, terms.need_of(kind, need), f"{kind.title} {need}"))
     words = "These act in the picture on the right, beside SAG; at 0 the run is without them."
     return stack(W.HTML(f"<p class='sag-quiet'>{words}</p>"), *rows)

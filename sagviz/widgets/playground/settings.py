@@ -43,8 +43,7 @@ class FormSettings(WidgetSettings):
     derived = ("height", "width", "blur_sigma", "examples")
 
     prompt = traitlets.Unicode(
-        "",
-        help="What to draw, in words. May be empty: then the seed decides. Capitals do not matter.",
+        "", help="What to draw, in words. May be empty: then the seed decides."
     )
     steps = Whole(
         50,

@@ -5,7 +5,6 @@ takes, by what their classes say.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
 import traitlets
@@ -25,16 +24,7 @@ def taken(model: Model) -> tuple[type[Term], ...]:
     than a scale is refused, if at all, when it is run.
     """
     kinds = [kind for kind in Term.kinds.values() if kind not in IN_THE_FORM]
-    return tuple(kind for kind in kinds if needed(kind) or _takes(model, kind))
-
-
-def needed(kind: type[Term]) -> list[str]:
-    """The names of what a term must be given beside its scale."""
-    return [
-        each.name
-        for each in fields(kind)
-        if each.name != "scale" and each.default is each.default_factory is MISSING
-    ]
+    return tuple(kind for kind in kinds if kind.needed() or _takes(model, kind))
 
 
 def need_of(kind: type[Term], need: str) -> str:
@@ -51,7 +41,7 @@ def traits_of(kinds: tuple[type[Term], ...]) -> dict[str, traitlets.TraitType]:
             f"{kind.title} {kind.symbol}, {low:g} to {high:g} (0, without it): {kind.scale_help}."
         )
         traits[scale_name(kind)] = Amount(0.0, min=min(low, 0.0), max=high, help=words)
-        for need in needed(kind):
+        for need in kind.needed():
             words = f"The {need} that {kind.title} needs, in words (none)."
             traits[need_of(kind, need)] = traitlets.Unicode("", help=words)
     return traits
@@ -63,7 +53,7 @@ def total(kinds: tuple[type[Term], ...], values: Mapping[str, Any]) -> Guidance:
         tuple(
             kind(
                 values[scale_name(kind)],
-                **{need: values[need_of(kind, need)] for need in needed(kind)},
+                **{need: values[need_of(kind, need)] for need in kind.needed()},
             )
             for kind in kinds
             if values[scale_name(kind)]
@@ -78,7 +68,7 @@ def values_of(guidance: Guidance, kinds: tuple[type[Term], ...]) -> dict[str, An
         term = guidance.get(kind)
         values[scale_name(kind)] = float(term.peak) if term else 0.0
         values |= {
-            need_of(kind, need): getattr(term, need) if term else "" for need in needed(kind)
+            need_of(kind, need): getattr(term, need) if term else "" for need in kind.needed()
         }
     return values
 
