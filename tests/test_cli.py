@@ -152,7 +152,12 @@ def test_a_reports_file_is_the_one_that_was_named(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
-    monkeypatch.setattr("sagviz.reports.report.report", lambda out, **_: made.append(out) or out)
+
+    def report(out: Path, **_: object) -> Path:
+        made.append(out)
+        return out
+
+    monkeypatch.setattr("sagviz.reports.report.report", report)
     monkeypatch.chdir(tmp_path)
     assert not main(["report", *arguments])
     assert [path.name for path in made] == ["a.html" if arguments else "report.html"]

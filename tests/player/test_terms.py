@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_the_player_makes_the_guided_prediction_of_any_sum(model: sv.Model) -> N
 @pytest.mark.parametrize("after", [CFG(8.0), CFG(3.0) + SAG(0.0), CFG(1.5) + PAG(1.0), None])
 def test_a_branch_is_shown_as_it_ran(after: Guidance | CFG | None, model: sv.Model) -> None:
     """Before the branch the terms and scales of the run that it left, though it has one slider."""
-    options = {"steps": 4, "seed": 3, "progress": False}
+    options: dict[str, Any] = {"steps": 4, "seed": 3, "progress": False}
     trace = sv.trace(
         model, "a fox", guidance=CFG(sv.schedule("linear", 1, 3)) + SAG(1.0), **options
     )

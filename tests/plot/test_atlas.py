@@ -183,7 +183,12 @@ def test_a_dead_head_and_a_dead_layer_rank_last(lame: sv.Model) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_was_given_tensors_is_asked_as_any_other(model: sv.Model) -> None:
-    options = {"steps": 4, "seed": 3, "guidance": CFG(3.0) + SAG(1.0), "progress": False}
+    options: dict[str, Any] = {
+        "steps": 4,
+        "seed": 3,
+        "guidance": CFG(3.0) + SAG(1.0),
+        "progress": False,
+    }
     trace = sv.trace(model, "a fox", **options)
     rows = sv.layers(model, trace, 2).rows
     embedded = {"prompt_embeds": model.embed("a fox").text}

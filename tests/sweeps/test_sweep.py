@@ -291,7 +291,7 @@ def test_a_cell_takes_the_memory_of_the_steps_that_it_keeps(
     model: sv.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its measures are of all steps all the same."""
-    options = {"guidance": CFG(3.0) + SAG(1.0), "steps": 8, "progress": False}
+    options: dict[str, Any] = {"guidance": CFG(3.0) + SAG(1.0), "steps": 8, "progress": False}
     whole = sv.trace(model, "a fox", seed=1, **options)
     monkeypatch.setattr("sagviz.sampling.memory_check.MAX_TRACE_BYTES", whole.nbytes // 3)
     made = sv.sweep(model, "a fox", seeds=[1, 2], keep="last", **options)
