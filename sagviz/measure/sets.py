@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sagviz.checks import check_whole
+from sagviz.checks import check_whole, shown
 from sagviz.errors import ArgumentError
 
 BLOCK = 1024  # rows at a time, so that no N x N matrix of distances is held
@@ -114,11 +114,18 @@ def _gaussian(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     return features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False))
 
 
+def _numbers(name: str, features: object) -> Tensor:
+    try:
+        return torch.as_tensor(features).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"{name} is {shown(features)}; give features (N, D), an array or a tensor"
+        ) from error
+
+
 def _pair(real: object, made: object, least: int) -> tuple[Tensor, Tensor]:
     """Both sets as float64 on the CPU."""
-    first, second = (
-        torch.as_tensor(features).detach().to("cpu", torch.float64) for features in (real, made)
-    )
+    first, second = (_numbers(*each) for each in (("real", real), ("made", made)))
     for name, features in (("real", first), ("made", second)):
         if features.ndim != 2 or len(features) < least:
             raise ArgumentError(

@@ -16,6 +16,7 @@ from sagviz import image
 from sagviz.attention.blocks import register
 from sagviz.attention.layers import default_layer
 from sagviz.checks import check_size, check_whole, format_dtype
+from sagviz.errors import ArgumentError
 from sagviz.guidance import SAG, Classifier
 from sagviz.image import PictureLike
 from sagviz.models.conditioning import Conditioning
@@ -210,7 +211,12 @@ class Model(Predictor, Prompted):
             NotFiniteError: a picture came out as NaN or infinity, in float32 too.
             OutOfMemoryError: there is not even the memory to decode in tiles.
         """
-        return self.decode_latents(image.as_latents(latents))
+        found, (channels, *_) = image.as_latents(latents), self.latent_shape(self.default_size)
+        if found.shape[1] != channels:
+            raise ArgumentError(
+                f"these latents have {found.shape[1]} channels, and those of {self.name} {channels}"
+            )
+        return self.decode_latents(found)
 
     def decode_latents(self, latents: Tensor) -> list[Image.Image]:
         """The same of a tensor of four dimensions."""

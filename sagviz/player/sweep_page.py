@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from sagviz.checks import check_number
 from sagviz.errors import ArgumentError
 from sagviz.html import grid, img
 from sagviz.player.document import island, write
 from sagviz.player.pack import pack
 from sagviz.player.stills import picture
 from sagviz.records.trace import PAGE_BYTES
+from sagviz.sweeps.labels import values_of, varies
+from sagviz.sweeps.layout import Crossing, cross
+from sagviz.sweeps.plan import Cell
 from sagviz.sweeps.results import Sweep
 
 START = """
@@ -36,56 +41,54 @@ def page(
     Args:
         sweep: some cells of it are done.
         path: an .html file in a folder that exists.
-        columns: the setting that runs from left to right, such as "seed" or "sag_scale"; the last
-            one that varies where `None`.
-        max_bytes: bound on the stored tensors of all cells together.
+        columns: the setting that runs from left to right, such as "seed", "sag_scale" or "image",
+            the number in the batch; the last one that varies where `None`.
+        max_bytes: bound on the stored tensors of all pictures together.
 
     Raises:
         ArgumentError: the file cannot be written, no cell is done, or there is no such setting.
     """
-    values = [sweep.shown(cell) for cell in sweep.cells]
-    varying = [name for name in values[0] if len({repr(of[name]) for of in values}) > 1]
-    across = columns or (varying[-1] if varying else "seed")
-    if across not in values[0]:
-        raise ArgumentError(f"columns is {columns!r}; this sweep has {', '.join(values[0])}")
-    tags, runs = _tags(sweep, [_words(of, varying) for of in values], max_bytes)
-    table = _table(values, tags, across, [name for name in varying if name != across])
+    crossing = cross(sweep, columns=columns)
+    axes, shown = crossing.axes, list(product(sweep.cells, crossing.axes["image"].values))
+    varying = [name for name, axis in axes.items() if varies(axis) and name != "guidance"]
+    owns = [{**values_of(cell), "image": image} for cell, image in shown]
+    if len({tuple(map(own.get, varying)) for own in owns}) < len(owns):
+        varying.append("guidance")
+    across = (varying or ["seed"])[-1] if columns is None else columns
+    down = [name for name in varying if name != across]
+    tags, runs = _tags(crossing, shown, int(check_number("max_bytes", max_bytes)))
+    rows: dict[str, dict[str, str]] = {}
+    for own, tag in zip(owns, tags, strict=True):
+        row = ", ".join(axes[name].label(own.get(name)) for name in down)
+        rows.setdefault(row, {})[axes[across].label(own.get(across)) if across else ""] = tag
+    heads = list(dict.fromkeys(head for row in rows.values() for head in row))
+    table = grid(
+        heads, [(name, [row.get(head, "") for head in heads]) for name, row in rows.items()]
+    )
+    every = '<div class="sagviz-grid" tabindex="0" role="group" aria-label="All runs">'
     chosen = '<h2 class="sagviz-chosen" hidden></h2><div class="sagviz"></div>'
-    prompt = values[0]["prompt"] if "prompt" not in varying else ""
-    title = f"“{prompt}”, {len(values)} runs" if prompt else f"{len(values)} runs"
-    return write(path, title, f"{table}{chosen}{island(runs, 'sagviz-runs')}", START)
+    prompt = sweep.cells[0].settings.caption if "prompt" not in varying else ""
+    title = f"“{prompt}”, {len(shown)} pictures" if prompt else f"{len(shown)} pictures"
+    return write(path, title, f"{every}{table}</div>{chosen}{island(runs, 'sagviz-runs')}", START)
 
 
 def _tags(
-    sweep: Sweep, words: Sequence[str], max_bytes: int
+    crossing: Crossing, shown: Sequence[tuple[Cell, int]], max_bytes: int
 ) -> tuple[list[str], list[dict[str, Any]]]:
-    """What stands in the grid for each cell: a picture to press, or its status; and the runs."""
-    tags = [sweep.status(cell) for cell in sweep.cells]
+    """What stands in the grid for each picture: itself, to press, or its run's status; and the
+    runs.
+    """
+    sweep = crossing.sweep
+    tags = [sweep.status(cell) for cell, _ in shown]
     done = [place for place, status in enumerate(tags) if status == "done"]
     if not done:
         raise ArgumentError("no cell of this sweep is done; run it first")
     runs = []
     for number, place in enumerate(done):
-        trace = sweep.store.load(sweep.cells[place].key)
-        shown = img(picture(trace, 256) or "", words[place])
+        cell, image = shown[place]
+        trace = sweep.store.load(cell.key).of_image(image)
+        drawn = img(picture(trace, 256) or "", crossing.words(cell, image))
         button = f'<button type="button" value="{number}" aria-pressed="false">'
-        tags[place] = f"{button}{shown}</button>"
+        tags[place] = f"{button}{drawn}</button>"
         runs.append(pack([trace], max_bytes // len(done)))
     return tags, runs
-
-
-def _words(values: dict[str, Any], names: Sequence[str]) -> str:
-    """`seed 7, sag scale 0.5`."""
-    return ", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names) or "run"
-
-
-def _table(values: list[dict[str, Any]], tags: list[str], across: str, down: Sequence[str]) -> str:
-    """Rows are the combinations of all other settings that vary."""
-    rows: dict[str, dict[str, str]] = {}
-    for of, tag in zip(values, tags, strict=True):
-        rows.setdefault(_words(of, down) if down else "", {})[_words(of, [across])] = tag
-    heads = list(dict.fromkeys(_words(of, [across]) for of in values))
-    table = grid(
-        heads, [(name, [row.get(head, "") for head in heads]) for name, row in rows.items()]
-    )
-    return f'<div class="sagviz-grid" tabindex="0" role="group" aria-label="All runs">{table}</div>'

@@ -10,6 +10,7 @@ from sagviz import describe
 from sagviz.image import enlarge, from_images, heat_map
 from sagviz.plot.display import Panel, Panels
 from sagviz.plot.pictures import TERM_COLOURS
+from sagviz.records.about_runs import about_runs
 from sagviz.records.trace import Trace
 
 PART = 3  # the part that is enlarged is a third as wide as the picture
@@ -17,6 +18,7 @@ SHOWN = 192  # least pixels on a side
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
+@about_runs
 def difference(one: Trace, other: Trace) -> Panels:
     """Where the pictures of two runs differ, and the part of each where they do so most, enlarged.
 

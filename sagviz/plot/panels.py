@@ -9,8 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from sagviz import describe, measure
+from sagviz.checks import check_whole
 from sagviz.describe import QUANTITIES
-from sagviz.errors import ArgumentError, TraceError
+from sagviz.errors import TraceError
 from sagviz.guidance import Term
 from sagviz.image import MAP_COLOURS, MASK_COLOUR, heat_map
 from sagviz.models import Model
@@ -111,8 +112,7 @@ def film_strip(trace: Trace, model: Model | None = None, count: int = 8) -> Stri
     """
     if not len(trace):
         raise TraceError("this trace holds no step to show; run at least one")
-    if count < 1:
-        raise ArgumentError(f"count is {count}; give how many steps to show, 1 or more")
+    count = check_whole("count", count, 1, 4096)
     chosen = [trace[int(i)] for i in np.unique(np.linspace(0, len(trace) - 1, count).round())]
     high = top(trace)
     pictures = [StepPictures(trace, step, model, high) for step in chosen]

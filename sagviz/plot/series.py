@@ -82,7 +82,7 @@ def lines(
         thin: more of `y`, drawn as thin grey lines without a name, such as the runs of a mean.
 
     Raises:
-        ArgumentError: a line has more or fewer values than `x`.
+        ArgumentError: a line has more or fewer values than `x`, or there are none.
 
     Example:
         >>> import sagviz as sv
@@ -90,6 +90,8 @@ def lines(
         >>> drawing.words
         'sharpness over w: sharpness from 0.2 to 0.4'
     """
+    if not len(x):
+        raise ArgumentError("x is empty; give the values of the setting")
     axes = chart(title, xlabel, width=4.8)
     colours = cycle(LINE_COLOURS)
     for name, values in {**(thin or {}), **y, **(dots or {})}.items():

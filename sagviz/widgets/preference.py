@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as W
 
-from sagviz.checks import check_whole
+from sagviz.checks import check_whole, shown
 from sagviz.errors import ArgumentError
 from sagviz.image import PictureLike, as_image, to_png
 from sagviz.measure.preference import LEFT, RIGHT, TIE, Result, Votes, fingerprint
@@ -89,6 +89,11 @@ class Preference(View):
                 " i in range(10)]"
             )
         self.path = path
+        two = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+        if not two or len({*names, TIE}) != 3:
+            raise ArgumentError(
+                f"names is {shown(names)}; give two texts, such as ('CFG', 'CFG + SAG')"
+            )
         seed = check_whole("seed", seed, 0, 2**63 - 1)
         self.votes = Votes((names[0], names[1]), fingerprint(pictures), len(pictures), seed)
         if path is not None:

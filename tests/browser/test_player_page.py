@@ -24,6 +24,7 @@ from sagviz.describe import QUANTITIES
 from sagviz.image import MASK_COLOUR, MASK_TINT, from_file, from_png, heat_map, preview, to_webp
 from sagviz.player import fragment, page
 from sagviz.sweeps import sweep
+from sagviz.sweeps.layout import cross
 
 EVIL = "</script><script>alert(1)</script> \"quoted\" 'too' <!-- & é"
 BOTH = CFG(3.0) + SAG(1.0)
@@ -570,12 +571,11 @@ def test_a_sweep_is_a_grid_whose_pictures_open_their_player(
         "seed 1",
         "seed 2",
     ]
-    assert shown.page.locator("th[scope=row]").all_inner_texts() == [
-        "sag scale None",
-        "sag scale 1.0",
-    ]
+    assert shown.page.locator("th[scope=row]").all_inner_texts() == ["no SAG", "SAG scale 1"]
     buttons = shown.page.locator(".sagviz-grid button")
-    for number, caption in ((0, "seed 1, sag scale None"), (3, "seed 2, sag scale 1.0")):
+    crossing = cross(made)
+    captions = [crossing.words(cell) for cell in made.cells]
+    for number, caption in ((0, captions[0]), (3, captions[3])):
         buttons.nth(number).click()
         shown.page.get_by_role("heading", name=caption, exact=True).wait_for()
         assert buttons.nth(number).get_attribute("aria-pressed") == "true"

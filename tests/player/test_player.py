@@ -4,6 +4,8 @@ of a step.
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -262,12 +264,31 @@ def test_shares_and_ways_are_in_order() -> None:
     assert [most for most, _ in describe.WAYS] == sorted(most for most, _ in describe.WAYS)
 
 
+def test_a_sweeps_page_has_every_picture_in_words_for_people(
+    model: sv.Model, tmp_path: Path
+) -> None:
+    guidance = [CFG(1.0), CFG(3.0) + SAG(0.5), CFG(3.0) + SAG(0.5, threshold=1.2)]
+    made = sweep(model, "a fox", [3, 4], 2, guidance, images=2, progress=False)
+    page = made.to_html(tmp_path / "a.html", columns="image").read_text(encoding="utf-8")
+    assert page.count("<button") == 12
+    table = page[page.index("sagviz-grid") : page.index("sagviz-chosen")]
+    assert re.findall(r"<th[^>]*>(image \d)", table) == ["image 0", "image 1"]
+    assert "seed 4, CFG scale 3, SAG scale 0.5" in table
+    assert "no SAG" in table
+    assert "None" not in table
+    runs = re.search(r"sagviz-runs[^>]*>(.*?)</script>", page, re.DOTALL)
+    assert runs is not None
+    titles = [run["title"] for run in json.loads(runs[1])]
+    assert titles[:4] == [f"“a fox”, seed {seed}" for seed in (3, 4, 3, 4)]
+
+
 def test_a_sweep_that_cannot_be_shown_says_why(model: sv.Model, tmp_path: Path) -> None:
     done = sweep(model, steps=1, progress=False)
     assert done.to_html(tmp_path / "a.html").exists()
     empty = Sweep(done.plan, Memory())
     cases: list[tuple[Sweep, dict[str, Any], str]] = [
-        (done, {"columns": "colour"}, "this sweep has prompt"),
+        (done, {"columns": "colour"}, "no setting 'colour'"),
+        (done, {"max_bytes": "much"}, "max_bytes is 'much'"),
         (empty, {}, "no cell of this sweep is done"),
     ]
     for made, options, hint in cases:

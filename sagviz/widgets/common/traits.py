@@ -6,7 +6,7 @@ from typing import Any
 
 import traitlets
 
-from sagviz.checks import check_number, check_whole
+from sagviz.checks import check_number, check_whole, shown
 from sagviz.errors import ArgumentError
 
 
@@ -15,6 +15,15 @@ class Amount(traitlets.Float):
 
     def validate(self, _obj: Any, value: Any) -> float:
         return float(check_number(str(self.name), value, self.min, self.max))
+
+
+class Text(traitlets.Unicode):
+    """A text."""
+
+    def validate(self, _obj: Any, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ArgumentError(f"{self.name} is {shown(value)}; give a text")
+        return value
 
 
 class Whole(traitlets.Int):

@@ -12,7 +12,7 @@ from sagviz.plot.sheet import Sheet, Window
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.layout import Crossing, cross
 from sagviz.widgets.common.settings import WidgetSettings
-from sagviz.widgets.common.traits import Whole, check_place
+from sagviz.widgets.common.traits import Text, Whole, check_place
 
 LAYOUT = ("rows", "columns", "fixed")  # what decides which cell stands where
 
@@ -23,16 +23,16 @@ class GridSettings(WidgetSettings):
     widget = "Grid"
     uncounted = ("selected", "batch")
 
-    rows: Any = traitlets.Unicode(
+    rows: Any = Text(
         None, allow_none=True, help="setting that changes from row to row, '' for one row (chosen)"
     )
-    columns: Any = traitlets.Unicode(
+    columns: Any = Text(
         None, allow_none=True, help="setting that changes across, '' for one column (chosen)"
     )
     fixed: Any = traitlets.Dict(
         help="values of the settings that are on neither axis, by name (the first ones)"
     )
-    measure = traitlets.Unicode("", help="measure under each picture, '' for none (none)")
+    measure = Text("", help="measure under each picture, '' for none (none)")
     page = Whole(
         0, min=0, max=99_999, help="which part of the rows is shown where not all fit, from 0 (0)"
     )

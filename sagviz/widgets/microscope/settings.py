@@ -21,7 +21,7 @@ from sagviz.models import Model, as_model
 from sagviz.records.trace import Trace
 from sagviz.sampling.checks import check_made_by
 from sagviz.widgets.common.settings import WidgetSettings
-from sagviz.widgets.common.traits import Amount, Choice, Whole, check_place
+from sagviz.widgets.common.traits import Amount, Choice, Text, Whole, check_place
 
 SWITCHED: tuple[type[Term], ...] = (CFG, SAG)  # terms that can be added to a run
 OF_SAG = ("threshold", "blur_sigma", "blur_kernel", "mask_source", "layer", "heads")
@@ -91,7 +91,7 @@ class StepSettings(WidgetSettings):
     mask_source = Choice(
         list(MASK_SOURCES), "attention", help="what the mask is made of; 1 network call"
     )
-    layer = traitlets.Unicode("mid", help="the self-attention layer that is read; 2 network calls")
+    layer = Text("mid", help="the self-attention layer that is read; 2 network calls")
     heads: Any = traitlets.Tuple(
         default_value=None,
         allow_none=True,

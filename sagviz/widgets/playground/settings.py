@@ -17,7 +17,7 @@ from sagviz.models import SCHEDULERS, Model, as_model
 from sagviz.records.settings import Settings
 from sagviz.sampling.prepare import Run, prepare
 from sagviz.widgets.common.settings import WidgetSettings
-from sagviz.widgets.common.traits import Amount, Choice, Whole
+from sagviz.widgets.common.traits import Amount, Choice, Text, Whole
 from sagviz.widgets.playground import restore, terms
 from sagviz.widgets.playground.examples import Example, examples_of
 
@@ -42,9 +42,7 @@ class FormSettings(WidgetSettings):
     widget = "Playground"
     derived = ("height", "width", "blur_sigma", "examples")
 
-    prompt = traitlets.Unicode(
-        "", help="What to draw, in words. May be empty: then the seed decides."
-    )
+    prompt = Text("", help="What to draw, in words. May be empty: then the seed decides.")
     steps = Whole(
         50,
         min=1,
@@ -84,7 +82,7 @@ class FormSettings(WidgetSettings):
         max=MOST,
         help=f"How many seeds in one run, 1 to {MOST} (1): this one and those that follow it.",
     )
-    negative_prompt = traitlets.Unicode(
+    negative_prompt = Text(
         "", help="What not to draw, in words (nothing). It acts through text guidance."
     )
     height = Whole(512, min=8, max=4096, help="Height of the picture in pixels (the model's own).")
@@ -169,6 +167,11 @@ class FormSettings(WidgetSettings):
 
     def set(self, values: Example) -> None:
         """Set several settings, all or, where one is refused, none."""
+        unknown = sorted(map(str, set(values) - set(self.options())))
+        if unknown:
+            raise ArgumentError(
+                f"there is no setting {unknown[0]}; give {', '.join(self.options())}"
+            )
         before = {name: getattr(self, name) for name in (*values, "randomize")}
         try:
             with self.together():

@@ -13,7 +13,7 @@ from sagviz.errors import ArgumentError
 from sagviz.guidance import CFG, SAG, Guidance, Term
 from sagviz.models import Model
 from sagviz.sampling.checks import check_text
-from sagviz.widgets.common.traits import Amount
+from sagviz.widgets.common.traits import Amount, Text
 from sagviz.widgets.microscope.settings import scale_name
 
 IN_THE_FORM = (CFG, SAG)  # they have a place of their own
@@ -43,7 +43,7 @@ def traits_of(kinds: tuple[type[Term], ...]) -> dict[str, traitlets.TraitType]:
         traits[scale_name(kind)] = Amount(0.0, min=min(low, 0.0), max=high, help=words)
         for need in kind.needed():
             words = f"The {need} that {kind.title} needs, in words (none)."
-            traits[need_of(kind, need)] = traitlets.Unicode("", help=words)
+            traits[need_of(kind, need)] = Text("", help=words)
     return traits
 
 
