@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from sagviz.errors import ArgumentError, SagvizError
 
 PART = ".part"  # how the name of a temporary file ends
+LONG = 3600  # seconds in which every write ends
 LONGEST = 200  # bytes of a name that its temporary file repeats: systems allow 255
 
 
@@ -54,6 +56,23 @@ def write_whole(path: str | Path, content: bytes) -> Path:
         with suppress(OSError):
             part.unlink()
     return path
+
+
+def is_written(part: Path) -> bool:
+    """Whether the process that writes a temporary file lives on this machine. What is old was left
+    behind by another of that number.
+    """
+    writer = part.name.split(".")[-2].partition("-")[0]
+    if os.name == "nt" or not writer.isdecimal():  # on Windows the question would end the process
+        return False
+    try:
+        young = time.time() - part.stat().st_mtime < LONG
+        os.kill(int(writer), 0)
+    except PermissionError:  # another user's process
+        return young
+    except (OSError, OverflowError):
+        return False
+    return young
 
 
 def save(path: str | Path, content: bytes, raises: type[SagvizError] = ArgumentError) -> Path:

@@ -4,17 +4,21 @@ elsewhere. Two toys of the tests stand for all that a scale alone makes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
-from tiny import counted, same
-from toys import Brighten, Mirror
+from tiny import counted, is_one_sentence, same
+from torch import Tensor
+from toys import Brighten, Constant, Mirror
 
 import sagviz as sv
 from sagviz import CFG, SAG, plot
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import Guidance, Term
+from sagviz.guidance.views import StepView
 from sagviz.player.pack import pack
 
 TOYS = [Brighten(0.5), Mirror(0.5)]
@@ -136,3 +140,29 @@ def test_a_file_with_a_term_that_is_not_defined_here_is_refused(
             sv.Trace.load(path)
     finally:
         Term.kinds[toy.name] = kind
+
+
+@pytest.mark.parametrize("part", [torch.tensor(1.0), torch.ones(3), torch.ones(1).long()], ids=str)
+def test_what_a_file_cannot_hold_is_refused_before_it_is_made(
+    part: Tensor, model: sv.Model
+) -> None:
+    """A counter of one number, a row too many, whole numbers."""
+
+    @dataclass(frozen=True, repr=False)
+    class Counted(Constant):
+        name: ClassVar[str] = "counted"
+
+        @property
+        def keeps(self) -> tuple[str, ...]:
+            return ("count",)
+
+        def carry_over(self, step: StepView) -> dict[str, Tensor]:
+            del step
+            return {"count": part}
+
+    try:
+        with pytest.raises(sv.SagvizError, match=r"Counted keeps count, .*; keep fl") as no:
+            sv.trace(model, "a fox", steps=3, guidance=Counted(1.0), progress=False)
+        assert is_one_sentence(no.value)
+    finally:
+        Term.kinds.pop("counted")

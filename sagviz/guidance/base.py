@@ -107,7 +107,9 @@ class Term(Scaled):
 
     @property
     def keeps(self) -> tuple[str, ...]:
-        """Names of the tensors that a step keeps for this term, beside the branches."""
+        """Names of the tensors that a step keeps for this term, beside the branches: of floats,
+        with one row for each image, as a file of the run has them.
+        """
         return ()
 
     @property

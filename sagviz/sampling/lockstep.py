@@ -125,6 +125,7 @@ def to_host(run: Run, step: Step, x_t: Tensor) -> Step:
     Raises:
         NotFiniteError: something that was moved is not finite, as x_next of a broken x_t is not.
     """
+    _check_kept(step)
     parts = {name: part for name, part in step.tensors.items() if name != "x_t"}
     large = [n for n, part in parts.items() if part.numel() > LARGE and n.startswith("captured.")]
     alone = {name: parts[name].cpu() for name in large}
@@ -139,6 +140,19 @@ def to_host(run: Run, step: Step, x_t: Tensor) -> Step:
     if not all(end.isfinite() for part in (here, *alone.values()) for end in part.aminmax()):
         raise not_finite_error(run, record)
     return record
+
+
+def _check_kept(step: Step) -> None:
+    """Refuse what a term of one's own keeps in a form that a file of the run cannot hold."""
+    for term in step.guidance.terms:
+        for name in term.keeps:
+            part = step.kept.get(name)
+            rows = None if part is None or not part.dim() else len(part)
+            if part is not None and (rows != len(step.x_t) or not part.is_floating_point()):
+                raise ArgumentError(
+                    f"{term.title} keeps {name}, {tuple(part.shape)} of {part.dtype}; keep floats"
+                    f" with one row for each image, here {len(step.x_t)}"
+                )
 
 
 def check_alike(runs: Sequence[Run]) -> None:

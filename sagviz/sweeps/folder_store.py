@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sagviz.errors import ArgumentError, RunError
-from sagviz.files import PART, expanded, save, write_whole
+from sagviz.files import PART, expanded, is_written, save, write_whole
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Measures, peek
 from sagviz.sweeps.file_store import PLAN, FileStore, Result, reaches
@@ -101,7 +101,9 @@ class Folder(FileStore):
             self._is_claimed(lock.stem)
 
     def _clear(self, part: Path) -> None:
-        """Remove a temporary file, unless a process holds the run that it is for."""
+        """Remove a temporary file, unless a process writes it, or holds the run that it is for."""
+        if is_written(part):
+            return
         key = PLAN if part.name.startswith(f".{PLAN}") else part.name.lstrip(".").partition(".")[0]
         with suppress(OSError):
             claim = self.claim(key)

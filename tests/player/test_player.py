@@ -267,7 +267,8 @@ def test_shares_and_ways_are_in_order() -> None:
 def test_a_sweeps_page_has_every_picture_in_words_for_people(
     model: sv.Model, tmp_path: Path
 ) -> None:
-    guidance = [CFG(1.0), CFG(3.0) + SAG(0.5), CFG(3.0) + SAG(0.5, threshold=1.2)]
+    sags = [SAG(0.5), SAG(0.5, threshold=1.2)]
+    guidance = [Guidance((CFG(1.0),)), *(CFG(3.0) + sag for sag in sags)]
     made = sweep(model, "a fox", [3, 4], 2, guidance, images=2, progress=False)
     page = made.to_html(tmp_path / "a.html", columns="image").read_text(encoding="utf-8")
     assert page.count("<button") == 12

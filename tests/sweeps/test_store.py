@@ -108,7 +108,7 @@ def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
         process.stdout.readline()
         folder = Folder(tmp_path)
         held = folder.status("k"), folder.claim("k")
-        part = tmp_path / ".k.sagtrace.1-a.part"
+        part = tmp_path / ".k.sagtrace.99999999-a.part"
         part.touch()
         folder.begin({})
         spared = part.exists()
@@ -124,10 +124,10 @@ def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     "name",
     [
         "k.lock",
-        ".k.sagtrace.12-ab.part",
+        ".k.sagtrace.99999999-ab.part",
         "k.sagtrace.part",
-        ".k.failed.12-ab.part",
-        ".sweep.json.12-ab.part",
+        ".k.failed.99999999-ab.part",
+        ".sweep.json.99999999-ab.part",
     ],
 )
 def test_what_a_killed_process_left_is_cleared(name: str, tmp_path: Path) -> None:
@@ -135,6 +135,17 @@ def test_what_a_killed_process_left_is_cleared(name: str, tmp_path: Path) -> Non
     (tmp_path / "notes.txt").touch()
     Folder(tmp_path).begin({"plan": 1})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "sweep.json"]
+
+
+def test_what_a_living_process_writes_is_left_to_it(tmp_path: Path) -> None:
+    """Such as a table, for which no run is claimed; what is old was another's of that number."""
+    part = tmp_path / f".table.csv.{os.getpid()}-ab.part"
+    part.touch()
+    Folder(tmp_path).begin({})
+    assert part.exists()
+    os.utime(part, (0, 0))
+    Folder(tmp_path).begin({})
+    assert not part.exists()
 
 
 def test_an_unreadable_reason_is_none(tmp_path: Path) -> None:
