@@ -21,7 +21,7 @@ from sagviz.guidance import SAG, Term
 from sagviz.image import MASK_COLOUR, MASK_TINT, heat_map
 from sagviz.models import Model, as_model
 from sagviz.player.planes import Plane, colours, cost, planes, shares
-from sagviz.player.stills import PREDICTED, Decoder, Progress, picture, spread
+from sagviz.player.stills import PREDICTED, Predictions, Progress, picture, spread
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -63,11 +63,11 @@ def pack(
     count = min(max_steps, max_bytes // sum(max(map(cost, trace)) for trace in whole))
     kept = [spread(trace.steps, count, at) for trace in whole]
     total = sum(map(len, kept)) * len(PREDICTED)
-    decoder = None if model is None else Decoder(as_model(model), total, progress)
+    made = None if model is None else Predictions(as_model(model), total, progress)
     runs = [
         {
             **_run(trace, steps, colours(trace, whole)),
-            "decoded": decoder.show(steps) if decoder else {},
+            "decoded": made.of(steps) if made else {},
         }
         for trace, steps in zip(whole, kept, strict=True)
     ]

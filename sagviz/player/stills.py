@@ -34,8 +34,8 @@ def picture(trace: Trace, longest: int | None = None) -> str | None:
     return data_uri(png if len(png) <= SMALL else to_webp(from_png(png), longest))
 
 
-class Decoder:
-    """A model that shows clean latents, none of them twice: runs share steps.
+class Predictions:
+    """Predictions as a model decodes them, none of them twice: runs share steps.
 
     Args:
         model: decodes them.
@@ -47,8 +47,8 @@ class Decoder:
         self.model, self.total, self.progress, self.done = model, total, progress, 0
         self._known: dict[bytes, str] = {}
 
-    def show(self, steps: Sequence[Step]) -> dict[str, list[str]]:
-        """The predictions of the steps, as addresses by quantity."""
+    def of(self, steps: Sequence[Step]) -> dict[str, list[str]]:
+        """Those of the steps, as addresses by quantity."""
         return {name: [self._picture(getattr(step, name)) for step in steps] for name in PREDICTED}
 
     def _picture(self, latents: Tensor) -> str:
