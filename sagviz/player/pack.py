@@ -65,10 +65,7 @@ def pack(
     total = sum(map(len, kept)) * len(PREDICTED)
     made = None if model is None else Predictions(as_model(model), total, progress)
     runs = [
-        {
-            **_run(trace, steps, colours(trace, whole)),
-            "decoded": made.of(steps) if made else {},
-        }
+        {**_run(trace, steps, colours(trace, whole)), "decoded": made.of(steps) if made else {}}
         for trace, steps in zip(whole, kept, strict=True)
     ]
     terms = {name: type(term) for each in whole for name, term in each.acting.items()}
