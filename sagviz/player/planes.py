@@ -68,8 +68,8 @@ def shares(step: Step, acting: Mapping[str, Term]) -> dict[str, float]:
     the peak of the one `acting` in the trace: shares follow a curve over the run, and before a
     branch the scales of the run that it left.
     """
-    own = {term.name: (term.factor, acting[term.name].peak) for term in step.guidance.terms}
-    return {name: factor / peak if peak else 1.0 for name, (factor, peak) in own.items()}
+    slid = [(term, acting.get(term.name, term).peak) for term in step.guidance.terms]
+    return {term.name: term.factor / peak if peak else 1.0 for term, peak in slid}
 
 
 def _plane(name: str, values: dict[int, Tensor]) -> Plane:

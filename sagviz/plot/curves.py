@@ -48,7 +48,7 @@ def guidance_curves(trace: Trace) -> Drawing:
         charts.append(_lengths(numbers, rows, terms))
         words.append(_range("length", rows, [*terms][-1]))
     scales = {(term.name, term.factor) for step in trace for term in step.guidance.terms}
-    if len(scales) > len(terms):
+    if len(scales) > len(dict(scales)):
         charts.append(_scales(numbers, trace, terms))
         words.append("scales " + ", ".join(f"{t.title} {t.scale:g}" for t in terms.values()))
     if {"cfg", "sag"} <= terms.keys():
