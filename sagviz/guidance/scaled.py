@@ -77,7 +77,7 @@ class Scaled(metaclass=NamesArguments):
     def changed_settings(self) -> dict[str, Any]:
         """The fields beside the scale that differ from their defaults, by name."""
         usual = {
-            each.name: each.default if each.default_factory is MISSING else each.default_factory()
+            each.name: each.default_factory() if callable(each.default_factory) else each.default
             for each in fields(self)
             if each.name != "scale"
         }
@@ -89,10 +89,17 @@ class Scaled(metaclass=NamesArguments):
         return [
             each.name
             for each in fields(cls)
-            if each.name != "scale" and each.default is each.default_factory is MISSING
+            if each.name != "scale"
+            and _is_missing(each.default)
+            and _is_missing(each.default_factory)
         ]
 
     @cached_property
     def without_scale(self: Own) -> Own:
         """The term without all that its predictions do not depend on."""
         return replace(self, scale=0.0, start=0.0, stop=1.0)
+
+
+def _is_missing(default: object) -> bool:
+    """Whether a field has none. A class that came from another process has a copy of MISSING."""
+    return isinstance(default, type(MISSING))
