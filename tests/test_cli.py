@@ -343,7 +343,7 @@ def test_files_are_written_over_by_force_only(
     picture, batch, notebook, shown = map(str, places)
     commands = [
         ["generate", "a fox", "--steps", "1", "-o", picture],
-        ["generate", "--steps", "1", "--images", "2", "-o", batch.replace("-1", "")],
+        ["generate", "--steps", "1", "--images", "2", "-o", batch.replace("b-1.png", "b.png")],
         ["report", notebook.replace("ipynb", "html")],
         ["show", shown.replace("html", "sagtrace")],
     ]
