@@ -149,7 +149,8 @@ def warn(message: str) -> None:
     Where this thread has them `collected`, into the list.
     """
     if (words := _words.get()) is not None:
-        words.append(message)
+        if message not in words:
+            words.append(message)
         return
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_ours(frame.f_globals):
@@ -159,8 +160,9 @@ def warn(message: str) -> None:
 
 @contextmanager
 def collected() -> Iterator[list[str]]:
-    """Our warnings in this block and thread go into a list, for a widget to show. Python's own
-    `catch_warnings` would change the state of all threads, and leave it changed where two overlap.
+    """Our warnings in this block and thread go into a list, each once, for a widget to show.
+    Python's own `catch_warnings` would change the state of all threads, and leave it changed where
+    two overlap.
     """
     words: list[str] = []
     before = _words.set(words)

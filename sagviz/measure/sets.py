@@ -125,7 +125,7 @@ def _numbers(name: str, features: object) -> Tensor:
 
 def _pair(real: object, made: object, least: int) -> tuple[Tensor, Tensor]:
     """Both sets as float64 on the CPU."""
-    first, second = (_numbers(*each) for each in (("real", real), ("made", made)))
+    first, second = _numbers("real", real), _numbers("made", made)
     for name, features in (("real", first), ("made", second)):
         if features.ndim != 2 or len(features) < least:
             raise ArgumentError(

@@ -211,10 +211,11 @@ class Model(Predictor, Prompted):
             NotFiniteError: a picture came out as NaN or infinity, in float32 too.
             OutOfMemoryError: there is not even the memory to decode in tiles.
         """
-        found, (channels, *_) = image.as_latents(latents), self.latent_shape(self.default_size)
-        if found.shape[1] != channels:
+        found = image.as_latents(latents)
+        if found.shape[1] != self.latent_channels:
             raise ArgumentError(
-                f"these latents have {found.shape[1]} channels, and those of {self.name} {channels}"
+                f"these latents have {found.shape[1]} channels, and those of {self.name}"
+                f" {self.latent_channels}"
             )
         return self.decode_latents(found)
 

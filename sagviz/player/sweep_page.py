@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,15 @@ def _tags(
     runs.
     """
     sweep = crossing.sweep
-    tags = [sweep.status(cell) for cell, _ in shown]
+    statuses = {cell: sweep.status(cell) for cell in sweep.cells}
+    tags = [statuses[cell] for cell, _ in shown]
     done = [place for place, status in enumerate(tags) if status == "done"]
     if not done:
         raise ArgumentError("no cell of this sweep is done; run it first")
-    runs = []
+    runs, load = [], lru_cache(maxsize=1)(sweep.store.load)  # a run's images follow each other
     for number, place in enumerate(done):
         cell, image = shown[place]
-        trace = sweep.store.load(cell.key).of_image(image)
+        trace = load(cell.key).of_image(image)
         drawn = img(picture(trace, 256) or "", crossing.words(cell, image))
         button = f'<button type="button" value="{number}" aria-pressed="false">'
         tags[place] = f"{button}{drawn}</button>"

@@ -63,7 +63,7 @@ class Notice(W.HTML):
             with collected() as words:
                 yield
             if words:
-                self.warn(*dict.fromkeys(words))
+                self.warn(*words)
         except Exception as error:
             self.fail(error)
 

@@ -85,7 +85,6 @@ class Microscope(View):
         self._remembering = Decoder(self.model)
         self._lock = threading.RLock()
         self._drawn: object = None
-        self._own: tuple[object, plot.Panel] | None = None
         self.cost = text("sag-cost")
         self.words, self.results = text("sag-story"), text("sag-results")
         self.formula, self.panes = text("sag-formula"), text("sag-panes")
@@ -147,8 +146,9 @@ class Microscope(View):
     def _draw(self, step: Step) -> None:
         settings = self.settings
         own = self.trace[settings.index].of_image(settings.image)
+        before = outcome(self.trace, own, "the run's own guided x̂₀", self._decoder)
         after = outcome(self.trace, step, "under these settings", self._decoder)
-        compared = (self._before(own), after, difference(own, step))
+        compared = (before, after, difference(own, step))
         self.results.value = plot.Panels(compared, width=200, columns=3)._repr_html_()
         self.formula.value = formula(step)._repr_html_()
         words = describe.of_step(step, self.trace.evaluations)
@@ -166,13 +166,6 @@ class Microscope(View):
     def _decoder(self) -> Decoder | None:
         """What makes pictures of clean latents; without it they have their previews."""
         return self._remembering if self.settings.decoded else None
-
-    def _before(self, own: Step) -> plot.Panel:
-        """What the run itself made of the step; drawn once, whatever is tried."""
-        wanted = (self.settings.index, self.settings.image, self.settings.decoded)
-        if self._own is None or self._own[0] != wanted:
-            self._own = wanted, outcome(self.trace, own, "the run's own guided x̂₀", self._decoder)
-        return self._own[1]
 
     def _draw_panes(self, step: Step) -> plot.Panel:
         """All quantities but the guided prediction, which stands among the results; gives that of

@@ -189,7 +189,7 @@ class Playground(View):
         with collected() as words:
             runs = self.prepare()
         check_limits(runs)
-        return Asked(runs, self.settings.image, tuple(dict.fromkeys(words)))
+        return Asked(runs, self.settings.image, tuple(words))
 
     def _launch(self) -> None:
         """Put the form's run in line, and begin where nobody is at it."""
