@@ -5,6 +5,7 @@ reports and mails.
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sagviz.checks import format_dtype
-from sagviz.guidance import CG, Guidance, Schedule, Term
+from sagviz.guidance import CG, SAG, Guidance, Schedule, Term
 from sagviz.mini import NAME
 from sagviz.models import Model
 from sagviz.models.schedulers import scheduler_name
@@ -37,7 +38,7 @@ def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
         step: one of its own steps, or what `what_if` made of one.
         image: which image of the batch.
     """
-    masks = [*_masks(trace), _new_mask(trace, step)]
+    masks = [*_masks(trace), _new_mask(_own(trace, step), step)]
     lines = [
         *_head(model, _used(trace, step), masks, "image"),
         *_run(model, trace),
@@ -154,8 +155,8 @@ def _ancestry(settings: Settings) -> list[Settings]:
 
 
 def _masks(trace: Trace) -> list[Tensor | None]:
-    """The hand-made mask of each branch that left its mark."""
-    first = {step.index: step.hand_mask for step in trace}
+    """The hand-made mask of each branch that left its mark; without SAG it has none of its own."""
+    first = {step.index: step.hand_mask for step in trace if step.guidance.get(SAG)}
     return [first.get(settings.branched_at or 0) for settings in _ancestry(trace.settings)[1:]]
 
 
@@ -182,17 +183,19 @@ def _options(model: Model, settings: Settings) -> list[str]:
 def _scheduler(model: Model, wanted: dict[str, Any]) -> list[str]:
     """The scheduler by name where it has one; nothing where it is the model's own."""
     name = scheduler_name(model, wanted)
-    return [] if name == "" else [f"scheduler={name or wanted!r}"]
+    if name == "":
+        return []
+    code = re.sub(r"(?<=: )(-?inf)\b", r"float('\1')", repr(name or wanted))
+    return [f"scheduler={code}"]
 
 
 def _step(trace: Trace, step: Step) -> list[str]:
     place = f"# step {step.number} of {trace.evaluations}; indices count from 0"
-    own = next((other for other in trace if other.index == step.index), None)
-    mask = _new_mask(trace, step)
+    own = _own(trace, step)
+    mask = _new_mask(own, step)
     removed = own is not None and own.hand_mask is not None and step.hand_mask is None
-    indices = [other.index for other in trace]
     loaded = bool(_ancestry(trace.settings)[0].inputs)  # with the steps that were kept alone
-    at = indices.index(step.index) if loaded else step.index
+    at = [other.index for other in trace].index(step.index) if loaded else step.index
     if own is not None and own.guidance == step.guidance and mask is None and not removed:
         return [place, f"step = trace[{at}]"]
     given = ["mask=mask"] if mask is not None else ["mask=None"] if removed else []
@@ -200,11 +203,16 @@ def _step(trace: Trace, step: Step) -> list[str]:
     return [*_mask_lines(mask), place, _call("step = sv.what_if", arguments)]
 
 
-def _new_mask(trace: Trace, step: Step) -> Tensor | None:
+def _own(trace: Trace, step: Step) -> Step | None:
+    """The trace's own step in that place, where it was kept."""
+    return next((other for other in trace if other.index == step.index), None)
+
+
+def _new_mask(own: Step | None, step: Step) -> Tensor | None:
     """The step's hand-made mask, where it is not the trace's own."""
-    own = next((other.hand_mask for other in trace if other.index == step.index), None)
-    same = own is not None and step.hand_mask is not None and torch.equal(own, step.hand_mask)
-    return None if same else step.hand_mask
+    known, mask = None if own is None else own.hand_mask, step.hand_mask
+    same = known is not None and mask is not None and torch.equal(known, mask)
+    return None if same else mask
 
 
 def _mask_lines(mask: Tensor | None) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from sagviz.cli.flags import (
 )
 from sagviz.errors import ArgumentError
 from sagviz.files import expanded, save
+from sagviz.records import strict
 from sagviz.reports.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -115,5 +115,5 @@ def _write(made: Trace, number: int, path: Path) -> Path:
         return made.save(path)
     if kind == ".html":
         return made.to_html(path, image=number)
-    notes = {"sagviz": json.dumps(made.settings.of_image(number).to_json())}
+    notes = {"sagviz": strict.dumps(made.settings.of_image(number).to_json())}
     return save(path, to_png(made.images[number], notes))

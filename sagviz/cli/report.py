@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     about = "explain a run in one HTML file"
     parser = commands.add_parser("report", help=about, description=f"{about.capitalize()}.")
     parser.add_argument(
-        "out",
+        "page",
         type=expanded,
         nargs="?",
         help="HTML file (report.html); the executed notebook comes beside it",
@@ -35,7 +35,6 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--out",
-        dest="folder",
         type=expanded,
         help="with --batch the folder of the reports and of their index (reports), else the file",
     )
@@ -58,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
         return _batch(arguments)
     if arguments.workers is not None:
         raise ArgumentError("--workers shares the rows of a --batch; leave it out for one report")
-    if arguments.out and arguments.folder:
-        raise ArgumentError(f"the file is {arguments.out} and {arguments.folder}; give one")
-    out = page_path(arguments.out or arguments.folder or Path("report.html"), ReportError)
+    if arguments.page and arguments.out:
+        raise ArgumentError(f"the file is {arguments.page} and {arguments.out}; give one")
+    out = page_path(arguments.page or arguments.out or Path("report.html"), ReportError)
     check_free(arguments, (out, out.with_suffix(".ipynb")))
     more = terms(arguments)
     print(report(out, progress=True, terms=more, **settings(arguments)).resolve())
@@ -80,12 +79,12 @@ def _batch(arguments: argparse.Namespace) -> int:
             " was given beside it; make it a column"
         )
     counts = Counter[str]()
-    if arguments.out or arguments.force:
+    if arguments.page or arguments.force:
         raise ArgumentError(
-            f"{arguments.out or '--force'} is for one report; with --batch, --out names a folder,"
+            f"{arguments.page or '--force'} is for one report; with --batch, --out names a folder,"
             " and finished reports stay"
         )
-    folder = arguments.folder or Path("reports")
+    folder = arguments.out or Path("reports")
     made = batch(arguments.batch, folder, workers=arguments.workers, progress=True)
     for job in made:
         state = "failed" if job.page is None else "was there" if job.was_there else "made"

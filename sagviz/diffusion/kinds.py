@@ -26,7 +26,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "dpm++ 2s": (
         "DPMSolverSinglestepScheduler",
-        {"algorithm_type": "dpmsolver++", "solver_order": 2},
+        {"algorithm_type": "dpmsolver++", "solver_order": 2, "lower_order_final": True},
     ),
     "lcm": ("LCMScheduler", {}),
     "tcd": ("TCDScheduler", {}),

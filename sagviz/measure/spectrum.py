@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sagviz.checks import check_whole
+from sagviz.measure.given import as_numbers
+
 
 def spectrum(x: Tensor, rings: int = 8) -> list[float]:
     """Power by frequency, coarse first, relative to the mean over all frequencies: white noise has
@@ -20,6 +23,7 @@ def spectrum(x: Tensor, rings: int = 8) -> list[float]:
         >>> [round(power, 2) for power in sv.measure.spectrum(torch.ones(1, 4, 16, 16), rings=4)]
         [19.69, 0.0, 0.0, 0.0]
     """
+    rings = check_whole("rings", rings, 1, 4096)
     power, radius = _power(x)
     ring = (radius * rings).ceil().clamp(min=1) - 1
     relative = power / power.mean()
@@ -42,6 +46,7 @@ def fine_share(x: Tensor) -> float:
 
 def _power(x: Tensor) -> tuple[Tensor, Tensor]:
     """Power at each frequency, (H, W), and how far that is from 0, where 1 is 0.5 cycles a cell."""
+    x = as_numbers("x", x, "latents (B, C, H, W)", dims=4).cpu()
     rows, columns = (torch.fft.fftfreq(side, 0.5, dtype=torch.float64) for side in x.shape[2:])
-    power = torch.fft.fft2(x.double().cpu()).abs().square().mean(dim=(0, 1))
+    power = torch.fft.fft2(x).abs().square().mean(dim=(0, 1))
     return power, torch.hypot(rows[:, None], columns)

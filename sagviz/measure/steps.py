@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sagviz.errors import ArgumentError
 from sagviz.guidance import SAG
+from sagviz.measure.given import as_numbers
 from sagviz.records.about_runs import about_runs
 from sagviz.records.step import Step
 
 NAN = float("nan")
+NOTHING = 1e-5  # a term shorter than this part of the base is what rounding leaves
 CLOSE = 0.01  # |A - psi| under which a cell of the map counts as undecided; the map averages 1
 
 
@@ -29,7 +32,7 @@ def rms(x: Tensor) -> float:
         >>> sv.measure.rms(torch.tensor([3.0, -3.0]))
         3.0
     """
-    return float(x.square().mean().sqrt())
+    return float(as_numbers("x", x, "a tensor").square().mean().sqrt())
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -40,7 +43,12 @@ def cosine(a: Tensor, b: Tensor) -> float:
         >>> sv.measure.cosine(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]))
         0.0
     """
-    return float(F.cosine_similarity(a.flatten(1), b.flatten(1)).mean())
+    one, other = (as_numbers(*each, "latents (B, ...)", dims=2) for each in (("a", a), ("b", b)))
+    if one.shape != other.shape:
+        raise ArgumentError(
+            f"a has the shape {tuple(one.shape)} and b {tuple(other.shape)}; give latents of one"
+        )
+    return float(F.cosine_similarity(one.flatten(1), other.flatten(1)).mean())
 
 
 @about_runs
@@ -94,6 +102,8 @@ def _to_threshold(step: Step) -> Tensor | None:
     sag, attention = step.guidance.get(SAG), step.attention
     if sag is None or attention is None or sag.mask_source == "none" or step.hand_mask is not None:
         return None
+    if math.isinf(sag.threshold):  # which masks nothing, whatever the map is
+        return None
     return (attention - sag.threshold).abs()
 
 
@@ -111,7 +121,9 @@ def entropy(attention: Tensor) -> float:
         >>> sv.measure.entropy(torch.ones(1, 8, 8))
         1.0
     """
-    flat = attention.double().flatten(1)
+    flat = as_numbers("attention", attention, "maps (B, h, w)", dims=3).flatten(1)
+    if (flat < 0).any():
+        raise ArgumentError("attention has negative cells; give what a layer received, as A_t is")
     cells = flat.shape[1]
     if cells == 1:
         return 1.0
@@ -163,10 +175,13 @@ def of_step(step: Step) -> dict[str, float]:
         ['cfg', 'sag', 'cosine', 'coverage']
     """
     base, terms = rms(step.eps_base), step.terms
-    lengths = {
-        term.name: abs(term.factor) * rms(terms[term.name]) / base for term in step.guidance.terms
+    unscaled = {name: rms(term) / base for name, term in terms.items()}
+    lengths = {term.name: abs(term.factor) * unscaled[term.name] for term in step.guidance.terms}
+    angles = {
+        # of rounding there is no direction
+        _pair(a, b): cosine(terms[a], terms[b]) if min(unscaled[a], unscaled[b]) > NOTHING else NAN
+        for a, b in combinations(terms, 2)
     }
-    angles = {_pair(a, b): cosine(terms[a], terms[b]) for a, b in combinations(terms, 2)}
     found = {**lengths, **angles, "coverage": coverage(step)}
     if step.attention is not None:
         found |= {

@@ -45,7 +45,7 @@ class Conditioning:
     @staticmethod
     def joined(several: Sequence[C]) -> C:
         """The rows of several, one below the other; they are of one family. Shorter texts are
-        filled up, which their masks leave out.
+        filled up, which their masks leave out; those without masks have one length.
         """
         first = several[0]
         columns = {name: [each.tensors[name] for each in several] for name in first.tensors}

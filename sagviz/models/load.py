@@ -89,7 +89,8 @@ def load(
     if offload and place.type in ("cpu", "mps", "meta"):  # MPS shares the computer's memory
         warn(f"offload=True does nothing on {place.type}; it saves the memory of a GPU")
         offload = False
-    if config is not None and not (source and os.path.isfile(source)):
+    file = Path(source) if source is not None and os.path.isfile(source) else None
+    if config is not None and file is None:
         raise ArgumentError(
             f"config is {config!r}, which is for a checkpoint of one file; leave it out"
         )
@@ -97,8 +98,8 @@ def load(
     with usual_defaults():
         if source is None and classifier is None:
             classifier = load_classifier(WEIGHTS, place)
-        if source is not None and os.path.isfile(source):
-            model = _from_file(Path(source), kind, config, revision, classifier)
+        if file is not None:
+            model = _from_file(file, kind, config, revision, classifier)
         else:
             model = _from_folder(source, kind, place, classifier, variant, revision)
     if not given:

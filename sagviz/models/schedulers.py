@@ -100,13 +100,13 @@ def _tested(model: Model, kind: object) -> str:
 def _named(model: Model, name: str) -> Any:
     """A scheduler of that name on the model's noise schedule."""
     kind, options = schedulers_of(model)[name]
-    config = dict(model.scheduler.config)
+    config, takes = dict(model.scheduler.config), inspect.signature(_class(kind)).parameters
     if model.FLOW:  # two names for one number
         shift = config.get("shift", config.get("flow_shift", 1.0))
-        config |= {"shift": shift, "flow_shift": shift}
+        config |= {each: shift for each in ("shift", "flow_shift") if each in takes}
     for spacing in SPACINGS:
         config.pop(spacing, None)
-    if not model.bounded:  # but DDIM and DDPM clip by default
+    if not model.bounded and "clip_sample" in takes:  # but DDIM and DDPM clip by default
         config.setdefault("clip_sample", False)
     if config.get("variance_type") in LEARNED:
         del config["variance_type"]  # then DDPM takes its own, the smaller of the two fixed ones
@@ -165,13 +165,17 @@ def set_timesteps(
     if timesteps is not None:
         _set_given(scheduler, list(timesteps))
         return
+    refused = ArgumentError(
+        f"steps is {steps}, which {type(scheduler).__name__} does not take; give fewer, or another"
+        " scheduler such as 'ddim'"
+    )
     try:
         scheduler.set_timesteps(steps, **options)
     except ValueError as error:
-        raise ArgumentError(
-            f"steps is {steps}, which {type(scheduler).__name__} does not take; give fewer, or"
-            " another scheduler such as 'ddim'"
-        ) from error
+        raise refused from error
+    # a multistep solver divides by how far two levels are apart
+    if "solver_order" in scheduler.config and (scheduler.sigmas.diff() == 0).any():
+        raise refused
 
 
 def _set_given(scheduler: Any, timesteps: list[int]) -> None:

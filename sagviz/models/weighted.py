@@ -34,7 +34,7 @@ def weighted(model: Model, prompt: str, *, negative_prompt: str = "") -> dict[st
         prompt, negative_prompt: with weights or without.
 
     Raises:
-        ArgumentError: compel is not there, the model reads no text, or a prompt is none.
+        ArgumentError: compel is not there, the model takes no embeddings, or a prompt is none.
 
     Example:
         >>> import sagviz as sv
@@ -47,7 +47,9 @@ def weighted(model: Model, prompt: str, *, negative_prompt: str = "") -> dict[st
     """
     model = as_model(model)
     if not model.embedding_widths:
-        raise ArgumentError(f"{model.name} reads no text; give a model with a text encoder")
+        raise ArgumentError(
+            f"{model.name} takes no embeddings; give a model of Stable Diffusion 1.x, 2.x or SDXL"
+        )
     for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
         check_kind(name, text, str, "a text, such as 'a (red:1.3) fox'")
     none = model.embed(None)

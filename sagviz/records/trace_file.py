@@ -22,6 +22,7 @@ from sagviz.diffusion.noise_level import NoiseLevel
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.files import expanded
 from sagviz.guidance import Guidance
+from sagviz.records import strict
 from sagviz.records.settings import Settings
 from sagviz.records.step import LATENTS, Step, below
 from sagviz.records.trace_check import check_parts
@@ -144,11 +145,11 @@ def _pack(content: Content) -> tuple[dict[str, Tensor], str]:
         "steps": rows,
     }
     tensors = {name: each.contiguous() for name, each in _tensors(content).items()}
-    return tensors, json.dumps(meta, sort_keys=True)
+    return tensors, strict.dumps(meta, sort_keys=True)
 
 
 def _unpack(tensors: Mapping[str, Tensor], meta: str) -> Content:
-    noted = json.loads(meta)
+    noted = strict.loads(meta)
     settings = Settings.from_json(noted["settings"])
     steps: list[Step] = []
     for position, row in reversed(list(enumerate(noted["steps"]))):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sagviz.errors import ReportError
 from sagviz.guidance import Guidance
-from sagviz.reports import progress
+from sagviz.reports import emptied, progress
 from sagviz.reports.own_terms import define, own_kinds, pickled, reason
 
 if TYPE_CHECKING:
@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 TERMS = "terms.pkl"
 INSTALL = "reports need papermill and nbconvert; install them with pip install 'sagviz[report]'"
 STARTS_WITHIN = 120  # seconds
-EMPTY = "get_ipython().reset(new_session=True)"  # cells count from 1 again
 LONGEST = 90  # letters of a folder in which a socket's path stays below the 104 that macOS allows
 
 
-def _at_start(function: Any, *arguments: str) -> str:
-    """The kernel's argument that has it call a function of ours before the first cell."""
+def _called(function: Any, *arguments: str) -> str:
+    """The code that has a kernel call a function of ours."""
     where, name = function.__module__, function.__name__
-    called = f"{name}({', '.join(map(repr, arguments))})"
-    return f"--IPKernelApp.exec_lines=__import__({where!r}, fromlist=[{name!r}]).{called}"
+    return f"__import__({where!r}, fromlist=[{name!r}]).{name}({', '.join(map(repr, arguments))})"
+
+
+def _at_start(function: Any, *arguments: str) -> str:
+    """The kernel's argument that has it do so before the first cell."""
+    return f"--IPKernelApp.exec_lines={_called(function, *arguments)}"
 
 
 def _arguments(folder: Path) -> list[str]:
@@ -120,7 +123,7 @@ class WarmKernel:
         """
         manager = self._started()
         if manager.talk is not None:
-            manager.talk.execute(EMPTY, silent=True)
+            manager.talk.execute(_called(emptied.empty), silent=True)
         return {"km": manager}
 
     def stop(self) -> None:

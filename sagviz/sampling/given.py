@@ -115,13 +115,13 @@ def checked_embeddings(
     if not there:
         return {}
     if not model.embedding_widths:
-        raise ArgumentError(f"{min(there)} is given, and {model.name} reads no text; leave it out")
+        instead = "is run with texts alone; give prompt=" if model.reads_text else "reads no text"
+        raise ArgumentError(f"{min(there)} is given, and {model.name} {instead}; leave it out")
     found = {name: _checked(model, name, value, images) for name, value in there.items()}
     for sign, text in prompts.items():
         _check_branch(model, sign, text, found)
-    if guidance.needs_both_branches:
-        _check_lengths(model, found)
-    elif warns and any(name.startswith(NEGATIVE) for name in found):
+    alone = all(name.startswith(NEGATIVE) for name in found)
+    if warns and alone and not guidance.reads_negative_prompt:
         warn("negative_prompt_embeds does nothing without CFG; add CFG(3.0) to the guidance")
     return found
 
@@ -164,8 +164,10 @@ def _check_branch(model: Model, sign: str, text: Text, found: Mapping[str, Tenso
         raise ArgumentError(f"{other} and {there[0]} are both given; give one of the two")
 
 
-def _check_lengths(model: Model, found: Mapping[str, Tensor]) -> None:
-    """Refuse branches of different lengths, whose rows go in one U-Net call."""
+def check_lengths(model: Model, guidance: Guidance, found: Mapping[str, Tensor]) -> None:
+    """Refuse texts of different lengths, where both are read: their rows go in one U-Net call."""
+    if not found or not guidance.reads_negative_prompt:
+        return
     usual = model.tokenizer.model_max_length
     one, other = (
         found[name].shape[1] if name in found else usual
@@ -173,6 +175,6 @@ def _check_lengths(model: Model, found: Mapping[str, Tensor]) -> None:
     )
     if one != other:
         raise ArgumentError(
-            f"the prompt has {one} tokens and the negative one {other}, and with CFG they go"
+            f"the prompt has {one} tokens and the negative one {other}, and {guidance!r} reads them"
             " together; give prompt_embeds and negative_prompt_embeds of one length"
         )

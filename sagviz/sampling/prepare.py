@@ -32,9 +32,15 @@ from sagviz.sampling.checks import (
     checked_timesteps,
     warn_of_prompts,
 )
-from sagviz.sampling.given import Pictures, check_words, checked_embeddings, given_inputs
+from sagviz.sampling.given import (
+    Pictures,
+    check_lengths,
+    check_words,
+    checked_embeddings,
+    given_inputs,
+)
 from sagviz.sampling.inputs import Inputs
-from sagviz.sampling.schedule import describe, go_to, lay_out
+from sagviz.sampling.schedule import describe, go_to, lay_out, warn_of_strides
 
 PREPARED = (  # the settings that `prepare` takes
     "prompt",
@@ -184,6 +190,7 @@ def prepare(
             image=image,
             paint=paint,
         )
+    check_lengths(model, total, inputs.embeddings)
     strength = checked_strength(strength, inputs.has_picture)
     for term in total.terms:
         term.check(model, total, inputs.shape)
@@ -195,6 +202,8 @@ def prepare(
         check_scheduler(model, planner, warns=warns)
         options = lay_out(model, planner, steps, times, eta, inputs.size)
         begin = go_to(planner, steps, strength, warns=warns)
+    if warns and times is None and strength is None:
+        warn_of_strides(planner, steps)
     advice = needless_cfg(model, planner, steps, negative_prompt)
     if warns and total.needs_both_branches and advice:
         warn(advice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,10 @@ from sagviz.diffusion.noise_level import is_flow
 from sagviz.errors import ArgumentError, warn
 from sagviz.models import Model
 from sagviz.models.schedulers import set_timesteps
+
+FEW = 10  # steps whose first one is late because strides are long
+ALL_THE_WAY = 0.8  # of the times that the model was trained on
+OWN_STRIDE = ("DDIMScheduler", "PNDMScheduler")  # which take it whatever their spacing is
 
 
 def lay_out(
@@ -43,7 +48,7 @@ def go_to(planner: Any, steps: int, strength: float | None, *, warns: bool) -> i
     if made < 1:
         raise ArgumentError(
             f"strength is {strength} of {steps} steps, which leaves none to be made; give"
-            f" {1 / steps:.3g} or more, or more steps"
+            f" {math.ceil(1000 / steps) / 1000:g} or more, or more steps"
         )
     begin: int = (steps - made) * planner.order
     if warns and begin and type(planner).__name__ == "PNDMScheduler":
@@ -54,6 +59,30 @@ def go_to(planner: Any, steps: int, strength: float | None, *, warns: bool) -> i
     if hasattr(planner, "set_begin_index"):
         planner.set_begin_index(begin)
     return begin
+
+
+def warn_of_strides(planner: Any, steps: int) -> None:
+    """Warn where many steps do not go all the way: schedulers stride by whole numbers, rounded
+    down, and either begin late or do not arrive.
+    """
+    if is_flow(planner) or steps < FEW:
+        return
+    kind, spacing = type(planner).__name__, planner.config.get("timestep_spacing")
+    times = planner.config.num_train_timesteps
+    first, solver = float(planner.timesteps.max()), "solver_order" in planner.config
+    stride = times // (steps + solver)
+    ends = kind in OWN_STRIDE and spacing != "leading"
+    if (steps * stride if ends else first) < ALL_THE_WAY * times:
+        trouble = (
+            "leave noise in the picture"
+            if ends
+            else f"begin at t = {first:.0f} of {times}, where the model expects less noise than"
+            " there is"
+        )
+        warn(
+            f"{steps} steps of {kind}, with strides rounded down to {stride}, {trouble}; give steps"
+            f"={times // (stride + 1) - solver}, which go all the way"
+        )
 
 
 def _part(planner: Any, steps: int, strength: float) -> int:

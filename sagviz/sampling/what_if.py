@@ -151,6 +151,7 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
     alone.
     """
     before, index = trace.steps[:position], trace[position].index
+    run.scheduler.is_scale_input_called = True  # else diffusers misses inputs that nobody computes
     if type(run.scheduler).__name__ in MEMORYLESS:
         if hasattr(run.scheduler, "set_begin_index"):
             run.scheduler.set_begin_index(run.begin + index)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from sagviz.errors import TraceError
 from sagviz.image import png_texts
+from sagviz.records import strict
 from sagviz.records.trace import Trace
 from sagviz.records.trace_file import UNREADABLE
 
@@ -90,7 +91,7 @@ def peek(read: Callable[[int, int], bytes]) -> Measures | None:
 
 def _measured(start: bytes) -> dict[str, Any]:
     """The measures in the beginning of a picture."""
-    return dict(json.loads(png_texts(start)["measures"]).items())
+    return dict(strict.loads(png_texts(start)["measures"]).items())
 
 
 def _is_picture(name: str) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sagviz.errors import ArgumentError, RunError, SagvizError, TraceError, first_sentence, warn
+from sagviz.records import strict
 from sagviz.records.trace import Trace
 from sagviz.sweeps.cell_file import Failure, Measures, measures
 
@@ -64,7 +65,7 @@ class FileStore(ABC):
     def begin(self, plan: dict[str, Any]) -> None:
         """Write the plan down, and clear what killed processes left half-written."""
         try:
-            self._begin(json.dumps(plan, sort_keys=True).encode())
+            self._begin(strict.dumps(plan, sort_keys=True).encode())
         except Exception as error:  # each fsspec protocol has its own kinds: no such bucket, ...
             cause = error.__cause__ or error
             raise ArgumentError(
@@ -76,7 +77,7 @@ class FileStore(ABC):
     def plan(self) -> dict[str, Any]:
         """What `begin` wrote down."""
         try:
-            return json.loads(self._read(PLAN))
+            return strict.loads(self._read(PLAN))
         except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
             raise ArgumentError(
                 f"{self.place} is not the store of a sweep ({error}); give the folder or address of"

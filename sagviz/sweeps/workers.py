@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from sagviz import image, measure
 from sagviz.errors import RunError, SagvizError
 from sagviz.measure.steps import averaged
 from sagviz.models import Model
+from sagviz.records import strict
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 from sagviz.sampling.collect import Follow, collect
@@ -29,7 +29,7 @@ from sagviz.sweeps.store import Store
 LATENT_CELLS = 2**14
 MAX_BATCH = 16
 Told = Callable[[float], object] | None
-Measured = dict[str, float]
+Rows = list[list[dict[str, float]]]  # of each image the measures of its steps
 POLL = 0.2  # seconds between two looks at runs that other processes make
 
 
@@ -110,10 +110,9 @@ def make_batch(model: Model, cells: Sequence[Cell], store: Store, told: Told = N
         return
     try:
         going = list(runs.values())
-        rows: list[list[Measured]] = [[] for _ in going]
+        rows: list[Rows] = [[[] for _ in range(run.settings.images)] for run in going]
         traces = collect(going, keep=cells[0].kept, follow=_measuring(going, rows, told))
-        measured = map(averaged, rows)
-        made = [_finished(*each) for each in zip(traces, measured, strict=True)]
+        made = [_finished(*each) for each in zip(traces, rows, strict=True)]
     except Exception as error:  # let go of at once, because it holds the memory of the runs
         reason = _sentence(error)
     else:
@@ -127,14 +126,15 @@ def make_batch(model: Model, cells: Sequence[Cell], store: Store, told: Told = N
             make_batch(model, [cell], store, told)
 
 
-def _measuring(runs: Sequence[Run], rows: Sequence[list[Measured]], told: Told) -> Follow:
+def _measuring(runs: Sequence[Run], rows: Sequence[Rows], told: Told) -> Follow:
     """Measures joint steps, of which few are kept, and has `told` hear of them."""
 
     def follow(steps: Sequence[Step | None]) -> bool:
         made = 0.0
         for run, own, step in zip(runs, rows, steps, strict=True):
             if step is not None:
-                own.append(measure.of_step(step))
+                for image, row in enumerate(own):
+                    row.append(measure.of_step(step.of_image(image)))
                 made += 1 / run.evaluations
         if told is not None:
             told(made)
@@ -143,12 +143,12 @@ def _measuring(runs: Sequence[Run], rows: Sequence[list[Measured]], told: Told) 
     return follow
 
 
-def _finished(trace: Trace, numbers: Measured) -> Trace:
-    """The trace with settings and measures written into its pictures."""
+def _finished(trace: Trace, rows: Rows) -> Trace:
+    """The trace with settings and the means of measures written into its pictures."""
 
     def with_texts(number: int, picture: Image) -> bytes:
-        settings = json.dumps(trace.settings.of_image(number).to_json())
-        measured = json.dumps({**measure.of_picture(picture), **numbers})
+        settings = strict.dumps(trace.settings.of_image(number).to_json())
+        measured = strict.dumps(measure.of_picture(picture) | averaged(rows[number]))
         return image.to_png(picture, {"sagviz": settings, "measures": measured})
 
     return replace(trace, pictures=tuple(starmap(with_texts, enumerate(trace.images))))

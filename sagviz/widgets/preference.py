@@ -4,6 +4,7 @@ last vote.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from html import escape
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 KEYS = {"l": LEFT, "r": RIGHT, "t": TIE}
+LOOK = 0.3  # seconds in which nobody has looked at a pair: that is a double click
 PAPER = (
     "Hong et al. (2023) asked the same of Stable Diffusion's pictures: their raters preferred those"
     " with self-attention guidance 84 % of the time. Yours is a small sample of another model: mind"
@@ -116,7 +118,7 @@ class Preference(View):
             "undo": ("Undo", "take the last vote back: key U", ""),
         }
         self.buttons = {
-            name: action_button(self.notice, label, words, partial(self._act, name), look)
+            name: action_button(self.notice, label, words, partial(self._press, name), look)
             for name, (label, words, look) in labels.items()
         }
         for name, made in self.buttons.items():
@@ -149,6 +151,10 @@ class Preference(View):
     def _act(self, name: str) -> None:
         self.undo() if name == "undo" else self.vote(name)
 
+    def _press(self, name: str) -> None:
+        if name == "undo" or time.monotonic() - self._shown_at >= LOOK:
+            self._act(name)
+
     def _key(self, change: Any) -> None:
         """The last key only: what was typed before has been counted, even where the box was not
         emptied in time.
@@ -170,6 +176,7 @@ class Preference(View):
         for name in (LEFT, TIE, RIGHT):
             self.buttons[name].layout.display = "none" if done else None
         self.buttons["undo"].disabled = not number
+        self._shown_at = time.monotonic()
         if not done:
             for side, content in zip(self.sides, self._sides(number), strict=True):
                 side.show(content, f"picture of pair {number + 1}")

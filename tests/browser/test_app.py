@@ -24,6 +24,7 @@ from websockets.sync.client import connect
 
 import sagviz as sv
 from sagviz.mini.examples import EXAMPLES
+from sagviz.widgets.preference import LOOK
 
 STEPS, PAIRS, VISITORS = 300, 2, 4
 SEED = EXAMPLES[0]["seed"]  # what the form says at first
@@ -232,6 +233,7 @@ def test_votes_come_together(served: App, visit: Callable[..., Page]) -> None:
         page.get_by_role("tab", name="Vote").click()
         for number in range(PAIRS):
             expect(page.get_by_text(f"Pair {number + 1} of {PAIRS}")).to_be_visible()
+            page.wait_for_timeout(1000 * LOOK)
             press(page, side)
         expect(page.get_by_text("The vote is over")).to_be_visible()
     deadline = time.monotonic() + 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from sagviz.errors import ArgumentError
 from sagviz.html import data_uri
 from sagviz.image import to_png
 from sagviz.measure.preference import LEFT, RIGHT, TIE, Votes, fingerprint
-from sagviz.widgets.preference import Preference
+from sagviz.widgets.preference import LOOK, Preference
 
 NAMES = ("CFG", "CFG + SAG")
 
@@ -87,6 +88,18 @@ def test_file_is_written_after_every_vote_and_resumed(tmp_path: Path) -> None:
     second.undo()
     assert json.loads(path.read_text())["given"] == [LEFT]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_double_click_is_one_vote() -> None:
+    """The second would be on a pair that nobody has seen."""
+    vote = Preference(pictures(3))
+    time.sleep(LOOK)
+    for _ in range(2):
+        vote.buttons["left"].click()
+    assert vote.votes.given == (LEFT,)
+    time.sleep(LOOK)
+    vote.buttons["left"].click()
+    assert vote.votes.given == (LEFT, LEFT)
 
 
 @pytest.mark.parametrize(
@@ -181,13 +194,16 @@ def test_keys_and_buttons_vote() -> None:
         widget.typed.value = typed
         assert widget.typed.value == ""
     assert widget.votes.given == (LEFT, RIGHT, TIE)
+    time.sleep(LOOK)
     widget.buttons[RIGHT].click()
+    assert len(widget.votes.given) == 4
     widget.buttons["undo"].click()
     assert widget.votes.given == (LEFT, RIGHT, TIE)
 
 
 def test_an_error_stands_under_the_widget(tmp_path: Path) -> None:
     widget = Preference(pictures(2), path=tmp_path / "none" / "votes.json")
+    time.sleep(LOOK)
     widget.buttons[LEFT].click()
     assert "folder that exists" in widget.notice.value
     assert widget.votes.given == ()

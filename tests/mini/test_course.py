@@ -53,6 +53,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("2.1", 0, "perfect prediction"),
     ("2.1", 5, "variance"),
     ("2.2", lambda predict, x, t, noise: (predict(x, t) - noise).square().mean(), "noisy points"),
+    ("2.2", lambda predict, x, t, noise: plane.noisy(x, t, noise).mean(), "Three lines"),
     ("2.3", lambda points: points.median(dim=0).values, "median"),
     ("2.3", lambda points: points, "One guess"),
     ("2.4", "new", "exact predictor"),
@@ -61,6 +62,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("3.2", lambda eps, cond, sigma: (cond - eps) / sigma, "The sign"),
     ("3.2", lambda eps, cond, sigma: eps - cond, "sigma is missing"),
     ("3.3", lambda eps, cond, w: cond + w * (cond - eps), "w = 4"),
+    ("3.3", lambda eps, cond, w: eps + 3 * (cond - eps), "Try w = 0"),
     ("3.3", lambda eps, cond, w: eps - w * (cond - eps), "away from the prompt"),
     ("3.4", 2, "compare the factors"),
     ("4.1", lambda q, k: (q @ k.T).softmax(dim=1), "root of the number"),
@@ -69,6 +71,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("4.2", lambda maps: maps.sum(dim=0).sum(dim=0), "mean over heads"),
     ("4.2", lambda maps: maps.mean(dim=0).mean(dim=0), "could reach"),
     ("4.3", lambda attention, psi: attention < psi, "high"),
+    ("4.3", lambda attention, psi: attention >= psi, "not above"),
+    ("4.3", lambda attention, psi: attention > attention.mean(), "psi is given"),
     ("5.1", lambda x, blurred, eps, m, a, s: (1 - m) * x + m * blurred, "no noise left"),
     ("5.1", lambda x, blurred, eps, m, a, s: a * blurred + s * eps, "everywhere"),
     ("5.1", lambda x, blurred, eps, m, a, s: m * x + (1 - m) * (a * blurred + s * eps), "does not"),
@@ -82,10 +86,13 @@ WRONG: list[tuple[str, Any, str]] = [
     ("6.2", lambda sag, plain: (sag - plain).mean(), "has a unit"),
     ("6.3", lambda counts, values: counts[-1], "how early"),
     ("6.3", lambda counts, values: counts[0], "every value"),
+    ("6.3", lambda counts, values: 50, "every value"),
+    ("6.3", lambda c, v: c[[abs(x / v[-1] - 1) <= 0.1 for x in v].index(True)], "leave it"),
     ("6.4", lambda tokens, length: tokens[length:], "start and end"),
     ("6.4", lambda tokens, length: tokens[: length - 2], "what is kept"),
     ("7.1", 8, "below 5 %"),
     ("7.1", 12, "fewer"),
+    ("7.1", 10.9, "whole"),
     ("7.2", lambda p, n: p * (1 - p) / n, "the variance"),
     ("7.2", lambda p, n: (p * (1 - p)) ** 0.5, "spreads less"),
     ("7.3", lambda a, b: ((a.var() + b.var()) / len(a)) ** 0.5, "strangers"),
@@ -108,6 +115,20 @@ def test_the_solution_is_right(number: str) -> None:
     verdict = course.check(number, SOLUTIONS[number])
     assert verdict.right, verdict
     assert EXERCISES[number].why in repr(verdict)
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"),
+    [
+        ("2.2", lambda net, x, t, e: (net(plane.noisy(x, t, e), t) - e).square().sum(1).mean()),
+        ("2.4", " Copies"),
+        ("3.4", 3.0),
+        ("7.1", 10.0),
+    ],
+)
+def test_other_words_for_it_are_right_too(number: str, answer: Any) -> None:
+    verdict = course.check(number, answer)
+    assert verdict.right, verdict
 
 
 @pytest.mark.parametrize(("number", "answer", "hint"), WRONG)

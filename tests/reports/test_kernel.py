@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -11,12 +12,18 @@ import pytest
 from sagviz.guidance import Guidance
 from sagviz.reports.kernel import WarmKernel, run
 
+MEMORY = "import psutil\nprint(psutil.Process().memory_info().rss)"
+HELD = "many = [bytes(1000) for _ in range(100_000)]\nimport sys\nsys.behind = bytes(1000)"
+
 
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
     """It prints whether it has run here before."""
-    cell = nbformat.v4.new_code_cell("print('here' in globals())\nhere = 1")
-    path = tmp_path / "one.ipynb"
+    return _with_cell(tmp_path / "one.ipynb", "print('here' in globals())\nhere = 1")
+
+
+def _with_cell(path: Path, code: str) -> Path:
+    cell = nbformat.v4.new_code_cell(code)
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
     return path
 
@@ -41,6 +48,20 @@ def test_each_notebook_finds_the_kernel_empty_and_the_same_client(
             clients.add(kernel.emptied()["km"].talk)
         kernel.stop()
     assert len(clients) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_what_a_notebook_held_goes_back_to_the_system(tmp_path: Path, folder: Path) -> None:
+    """Though what lies behind it on the heap stays."""
+    small = _with_cell(tmp_path / "small.ipynb", MEMORY)
+    large = _with_cell(tmp_path / "large.ipynb", f"{HELD}\n{MEMORY}")
+    with closing(WarmKernel(folder, {})) as kernel:
+        cells = [
+            run(each, {}, Guidance(), folder, False, kernel).cells[0] for each in (large, small)
+        ]
+        kernel.stop()
+    held, left = (int(cell.outputs[0].text) for cell in cells)
+    assert left < held - 80e6
 
 
 def test_a_kernel_that_died_is_replaced(notebook: Path, folder: Path) -> None:

@@ -248,8 +248,9 @@ def test_a_run_as_files(playground: Playground, tmp_path: Path) -> None:
     torch.testing.assert_close(again.latents, with_sag.latents, rtol=0, atol=1e-4)
     playground.buttons["steps"].click()
     assert playground.more.children[-1].traces[1].settings == with_sag.settings
+    playground.run()
     playground.buttons["vote"].click()
-    assert playground.more.children[-1].votes.pairs == 1
+    assert playground.more.children[-1].votes.pairs == 1, "the same run again is no other pair"
 
 
 def test_the_slider_of_steps_is_logarithmic_and_never_speaks_of_itself(model: sv.Model) -> None:

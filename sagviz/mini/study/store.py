@@ -5,14 +5,15 @@ repository has them all.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from sagviz.files import write_whole
 from sagviz.mini.study.cells import CHUNK, VERSION, Cell
 from sagviz.mini.study.pictures import Numbers
 from sagviz.sweeps.folder_store import Folder
@@ -41,13 +42,12 @@ class Store:
             yield mine is not None and not path.exists()
 
     def save(self, cell: Cell, first: int, numbers: Numbers) -> None:
-        """Keep a chunk: under a name of its own until it is whole."""
-        path = self.path(cell, first)
+        """Keep a chunk."""
+        path, content = self.path(cell, first), BytesIO()
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.stem}.{os.getpid()}.unfinished.npz")
         kept = {name: column.astype(np.float16) for name, column in asdict(numbers).items()}
-        np.savez_compressed(unfinished, **kept)
-        unfinished.replace(path)
+        np.savez_compressed(content, **kept)
+        write_whole(path, content.getvalue())
 
     def load(self, cell: Cell) -> Numbers | None:
         """All chunks of a cell from the first on, `None` where there is none."""

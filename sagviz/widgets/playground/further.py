@@ -97,19 +97,22 @@ class Further(W.VBox):
         self._open("steps", lambda: Scrubber(made.of_image(self.screen.image), self.model))
 
     def vote(self) -> None:
-        """Open a vote on all pairs of the last runs that have the same names as the one shown."""
+        """Open a vote on all pairs of the last runs that have the same names as the one shown, on
+        equal ones once.
+        """
         shown = self.screen.made
         alike = [
             run for run in self.history.runs if shown and run.whole and run.names == shown.names
         ]
         if shown is None or not alike:
             raise SagvizError("there is no pair to vote on; press Run first")
-        pairs = [
-            [from_png(content) for content in run.pair(image)]
-            for run in alike
-            for image in range(run.images)
-        ]
-        self._open("vote", lambda: Preference(pairs, names=shown.names))
+        contents = [run.pair(image) for run in alike for image in range(run.images)]
+        # of two equal runs the notes may differ in the files, the pictures do not
+        pairs = {
+            tuple(picture.tobytes() for picture in pair): pair
+            for pair in ([from_png(content) for content in both] for both in contents)
+        }
+        self._open("vote", lambda: Preference([*pairs.values()], names=shown.names))
 
     def code(self) -> None:
         """Show the Python that makes the run with SAG."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from sagviz import describe
 from sagviz.guidance import Guidance
 from sagviz.image import enlarge, from_png, preview, to_jpeg, to_png
 from sagviz.models import Model
+from sagviz.records import strict
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -108,7 +108,7 @@ class Made:
 
 def note(settings: Settings) -> dict[str, str]:
     """What a PNG says of the run that made it."""
-    return {"sagviz": json.dumps(settings.to_json())}
+    return {"sagviz": strict.dumps(settings.to_json())}
 
 
 def named(guidance: Guidance) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from sagviz.image import png_texts
 from sagviz.models import Model
 from sagviz.models.fingerprint import fingerprint
 from sagviz.models.schedulers import scheduler_name
+from sagviz.records import strict
 from sagviz.records.settings import Settings
 from sagviz.records.trace_file import UNREADABLE
 from sagviz.widgets.playground import terms
@@ -63,7 +63,7 @@ def read_settings(content: bytes) -> Settings:
         ArgumentError: it is no picture, has none, or has those of another version.
     """
     try:
-        return Settings.from_json(json.loads(png_texts(content)["sagviz"]))
+        return Settings.from_json(strict.loads(png_texts(content)["sagviz"]))
     except ArgumentError:
         raise
     except UNREADABLE as error:

@@ -11,7 +11,8 @@ from sagviz.mini.course.check import close, exercise
 from sagviz.models.load import load
 
 COUNTS = (10, 25, 50, 200, 750)
-VALUES = (0.50, 0.77, 0.91, 0.97, 1.00)
+RISING = (0.50, 0.77, 0.91, 0.97, 1.00)
+CROSSING = (0.96, 1.30, 1.25, 1.05, 1.00)  # it comes near its last value, and leaves it again
 
 
 @exercise("6.2", "One picture in another's units: only so do the eight prompts have one axis.")
@@ -30,15 +31,23 @@ def relative(answer: Callable[[np.ndarray, np.ndarray], float]) -> str | None:
 
 
 @exercise("6.3", "What comes after is paid for and not seen.")
-def settled(answer: Callable[[Sequence[int], Sequence[float]], int]) -> str | None:
-    given = int(answer(COUNTS, VALUES))
-    near = [abs(value - VALUES[-1]) <= 0.1 * VALUES[-1] for value in VALUES]
-    right = next(count for i, count in enumerate(COUNTS) if all(near[i:]))
-    if given == right:
+def until_settled(answer: Callable[[Sequence[int], Sequence[float]], int]) -> str | None:
+    given, near = [], []
+    for values in (RISING, CROSSING):
+        given.append(answer(COUNTS, values))
+        near.append([abs(value - values[-1]) <= 0.1 * values[-1] for value in values])
+    settled = [[all(row[i:]) for i in range(len(row))] for row in near]
+    if given == [*map(_first, settled)]:
         return None
-    if given == COUNTS[-1]:
+    if given == [COUNTS[-1]] * 2:
         return "That is the last one; how early is a value already within 10 % of it?"
+    if given == [*map(_first, near)]:
+        return "A curve may come near its last value and leave it again: look at all that follow."
     return "The first count from which on every value is within 10 % of the last one."
+
+
+def _first(holds: list[bool]) -> int:
+    return next(count for count, held in zip(COUNTS, holds, strict=True) if held)
 
 
 @exercise("6.1", "Guidance is paid in rows: CFG adds one to a step, SAG another.")

@@ -43,10 +43,14 @@ def received(answer: Callable[[Tensor], Tensor]) -> str | None:
 
 @exercise("4.3", "In units of the mean, psi = 1 asks for more than an even share.")
 def mask(answer: Callable[[Tensor, float], Tensor]) -> str | None:
-    attention = torch.tensor([[0.4, 1.6], [1.2, 0.8]])
-    given = answer(attention, 1.0)
-    if close(torch.as_tensor(given, dtype=torch.float32), (attention > 1.0).float()):
+    attention, psi = torch.tensor([[0.5, 1.75], [1.0, 0.75]]), 0.75  # one cell is just at psi
+    given = torch.as_tensor(answer(attention, psi), dtype=torch.float32)
+    if close(given, (attention > psi).float()):
         return None
-    if close(torch.as_tensor(given, dtype=torch.float32), (attention < 1.0).float()):
+    if close(given, (attention < psi).float()):
         return "1 stands where attention is high: there the picture is blurred."
+    if close(given, (attention >= psi).float()):
+        return "A cell at psi itself is not above it."
+    if close(given, (attention > 1).float()):
+        return "That is the mask of psi = 1; psi is given."
     return "1 where a cell receives more than psi, 0 elsewhere."

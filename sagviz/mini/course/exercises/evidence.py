@@ -20,9 +20,11 @@ def wins_needed(answer: int) -> str | None:
     right = next(
         wins for wins in range(PAIRS // 2, PAIRS + 1) if binomtest(wins, PAIRS).pvalue < 0.05
     )
-    if int(answer) == right:
+    if answer == right:
         return None
-    if int(answer) < right:
+    if answer != int(answer):
+        return "Wins are whole numbers."
+    if answer < right:
         chance = binomtest(int(answer), PAIRS).pvalue
         return f"A coin is as uneven in {chance:.0%} of all votes; below 5 % is asked for."
     return "So many would do; fewer do as well."

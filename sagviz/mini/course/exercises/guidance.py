@@ -18,12 +18,12 @@ def _pair() -> tuple[Tensor, Tensor]:
 @exercise("3.3", "0 ignores the prompt, 1 is the plain prediction given it, above 1 goes further.")
 def cfg(answer: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
     eps, eps_cond = _pair()
-    given = answer(eps, eps_cond, 3.0)
-    if close(given, eps + 3.0 * (eps_cond - eps)):
+    given = answer(eps, eps_cond, 2.7)
+    if close(given, eps + 2.7 * (eps_cond - eps)):
         return None
-    if close(given, eps_cond + 3.0 * (eps_cond - eps)):
+    if close(given, eps_cond + 2.7 * (eps_cond - eps)):
         return "That counts from the prediction given the prompt: your 3 is w = 4."
-    if close(given, eps + 3.0 * (eps - eps_cond)):
+    if close(given, eps + 2.7 * (eps - eps_cond)):
         return "That leads away from the prompt: turn the difference round."
     return "Try w = 0 and w = 1: the one must be eps, the other eps_cond."
 
