@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
 import sagviz as sv
 from sagviz import CFG, SAG, Step, Trace, image, measure
-from sagviz.codegen import code
+from sagviz.codegen import code, code_of_run
 from sagviz.plot.formula import formula
 
 GUIDANCE = CFG(3.0) + SAG(1.0)
@@ -104,9 +105,23 @@ def test_code_of_branches(model: sv.Model) -> None:
     check(model, late, sv.what_if(model, late, 3, mask=None))
     later = sv.branch(model, late, 3, guidance=CFG(1.0), mask=None, progress=False)
     assert check(model, later, later[3]).count("sv.branch(") == 2
+    plain = sv.branch(model, late, 3, guidance=None, progress=False)  # has no use for the mask
+    check(model, plain, plain[3])
+    check(model, plain, sv.what_if(model, plain, 3, guidance=GUIDANCE))
     # leaves nothing of the late one
     early = sv.branch(model, late, 1, guidance=CFG(2.0), mask=None, progress=False)
     assert check(model, early, early[3]).count("sv.branch(") == 1
+
+
+@pytest.mark.slow
+def test_code_of_a_scheduler_without_a_name(model: sv.Model) -> None:
+    """Its settings, some of which are infinite."""
+    config = {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True}
+    scheduler = DPMSolverMultistepScheduler.from_config(model.scheduler.config, **config)
+    trace = run(model, scheduler=scheduler)
+    text = code_of_run(model, trace)
+    assert "float('-inf')" in text
+    assert made(text)["trace"].latents.equal(trace.latents)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ implementations.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ import scipy.ndimage
 import scipy.stats
 import torch
 from PIL import Image, ImageFilter
-from tiny import noise
+from tiny import is_one_sentence, noise
 
 import sagviz as sv
 from sagviz import CFG, SAG, measure
@@ -322,3 +323,44 @@ def test_precision_is_that_of_the_paper_in_a_worked_example() -> None:
 def test_features_that_are_none_are_refused(real: np.ndarray, made: np.ndarray, k: int) -> None:
     with pytest.raises(sv.SagvizError):
         measure.precision_recall(real, made, k)
+
+
+def test_numbers_come_from_numpy_as_well() -> None:
+    drawn = np.random.default_rng(0).normal(size=(2, 4, 8, 8)).astype(np.float32)
+    latents = torch.from_numpy(drawn)
+    assert sv.measure.rms(drawn) == sv.measure.rms(latents)
+    assert sv.measure.cosine(drawn, drawn[::-1]) == sv.measure.cosine(latents, latents.flip(0))
+    assert sv.measure.spectrum(drawn) == sv.measure.spectrum(latents)
+    assert sv.measure.entropy(abs(drawn[0])) == sv.measure.entropy(latents[0].abs())
+    assert sv.measure.rms(torch.tensor([3, -3])) == 3
+    assert sv.measure.rms(torch.full((4,), 300.0, dtype=torch.float16)) == 300
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: sv.measure.rms("x"), "x is 'x'; give a tensor"),
+        (lambda: sv.measure.cosine(torch.ones(3), torch.ones(3)), "a is of the shape .3,.; give"),
+        (lambda: sv.measure.cosine(torch.ones(1, 3), torch.ones(1, 2)), "give latents of one"),
+        (lambda: sv.measure.entropy(-torch.ones(1, 2, 2)), "negative cells"),
+        (lambda: sv.measure.entropy(torch.ones(4)), "give maps .B, h, w."),
+        (lambda: sv.measure.spectrum(torch.ones(4, 8, 8)), "give latents .B, C, H, W."),
+        (lambda: sv.measure.spectrum(torch.ones(1, 4, 8, 8), rings=0), "rings is 0"),
+        (lambda: sv.measure.fine_share([1]), "give latents"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(sv.SagvizError, match=words) as error:
+        call()
+    assert is_one_sentence(error.value)
+
+
+def test_rounding_has_no_direction(model: sv.Model) -> None:
+    """Of a mask of nothing SAG's term is what rounding leaves of it."""
+    nothing = CFG(3.0) + SAG(1.0, threshold=50.0)
+    trace = sv.trace(model, "a fox", guidance=nothing, steps=2, progress=False)
+    assert math.isnan(of_step(trace[0])["cosine"])
+    assert "cosine" not in sv.measure.of_run(trace)
+    both = sv.trace(model, "a fox", guidance=CFG(3.0) + SAG(1.0), steps=2, progress=False)
+    off = sv.what_if(model, both, 0, guidance=CFG(0.0) + SAG(0.0))
+    assert of_step(off)["cosine"] == pytest.approx(of_step(both[0])["cosine"]), "without its scale"

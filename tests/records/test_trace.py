@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import math
 import os
 from base64 import b64encode
@@ -22,6 +23,7 @@ from sagviz import CFG, SAG
 from sagviz.diffusion.blur import gaussian_blur
 from sagviz.errors import TraceError
 from sagviz.guidance import Guidance
+from sagviz.records import strict
 from sagviz.records.settings import Settings
 from sagviz.sampling.collect import collect
 from sagviz.sampling.prepare import resume
@@ -388,3 +390,20 @@ def test_saving_leaves_nothing_behind(trace: sv.Trace) -> None:
     for length in range(100, 150):
         save(length)
     assert objects() - before < 50
+
+
+def test_the_header_is_json_for_every_program(model: sv.Model) -> None:
+    """And a header of Python's own json, with -Infinity in it, is read as before."""
+    endless = SAG(1.0, threshold=math.inf)
+    trace = sv.trace(
+        model, "a fox", guidance=endless, steps=2, scheduler="dpm++ 2m", progress=False
+    )
+    content = trace.to_bytes()
+    length = int.from_bytes(content[:8], "little")
+    meta = json.loads(content[8 : 8 + length])["__metadata__"]
+    text = next(each for each in meta.values() if each.startswith("{"))
+    json.loads(text, parse_constant=pytest.fail)
+    assert sv.Trace.from_bytes(content).settings == trace.settings
+    assert strict.loads(json.dumps(trace.settings.to_json())) == strict.loads(
+        strict.dumps(trace.settings.to_json())
+    )

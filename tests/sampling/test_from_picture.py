@@ -5,6 +5,7 @@ img2img and inpainting pipelines: the same seed, the same latents.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -44,6 +45,7 @@ from sagviz.codegen import code
 from sagviz.errors import ArgumentError
 from sagviz.models.transformer import unpacked
 from sagviz.records.settings import Settings
+from sagviz.sampling.prepare import prepare
 
 BOUND = 1e-5
 STEPS = 5
@@ -377,3 +379,11 @@ def test_an_estimate_takes_a_picture_without_weights(folder: Path) -> None:
     assert need.size == (32, 48)
     whole = sv.estimate(model, "a fox", steps=STEPS, size=(32, 48), noise=noise(1, (16, 24)))
     assert need.records * STEPS == whole.records * 3
+
+
+def test_the_least_strength_that_is_advised_is_enough(model: sv.Model) -> None:
+    for steps in range(2, 1000, 7):
+        with pytest.raises(ArgumentError, match=r"give .* or more, or more steps") as error:
+            prepare(model, image=picture(), strength=0.0005, steps=steps)
+        least = float(re.findall(r"give ([\d.]+) or more", str(error.value))[0])
+        prepare(model, image=picture(), strength=least, steps=steps, warns=False)

@@ -23,7 +23,7 @@ from tiny import difference, is_one_sentence, noise
 from transformers import CLIPTextModel
 
 import sagviz as sv
-from sagviz import CFG
+from sagviz import CFG, SAG
 from sagviz.codegen import code
 from sagviz.errors import ArgumentError
 from sagviz.records.settings import Settings
@@ -258,6 +258,39 @@ def test_what_has_no_words_or_no_cell_says_so(model: sv.Model) -> None:
         sv.trace(model, **nan)
     with pytest.warns(sv.SagvizWarning, match="does nothing without CFG"):
         sv.trace(model, "a fox", negative_prompt_embeds=given["prompt_embeds"], steps=1)
+
+
+def test_embeddings_that_are_read_or_come_in_pairs_are_not_warned_of(
+    model: sv.Model, recwarn: pytest.WarningsRecorder
+) -> None:
+    text = torch.zeros(1, 24, 32)
+    given: dict[str, Any] = {"steps": 1, "progress": False, "negative_prompt_embeds": text}
+    sv.trace(model, "a fox", guidance=sv.NAG(1.0), **given)
+    sv.trace(model, prompt_embeds=text, guidance=SAG(1.0), **given)
+    assert [str(each.message) for each in recwarn] == []
+
+
+def test_texts_of_unlike_lengths_are_refused_wherever_both_are_read(model: sv.Model) -> None:
+    """They would go in one call, and the shorter would be read with zeros at its end."""
+    long: Any = {"prompt_embeds": torch.zeros(1, 48, 32), "progress": False}
+    trace = sv.trace(model, guidance=SAG(1.0), steps=2, **long)
+    words = "48 tokens and the negative one 24"
+    with pytest.raises(ArgumentError, match=words):
+        sv.what_if(model, trace, 1, guidance=CFG(3.0))
+    with pytest.raises(ArgumentError, match=words):
+        sv.branch(model, trace, 0, guidance=CFG(3.0))
+    with pytest.raises(ArgumentError, match=words) as error:
+        sv.trace(model, guidance=sv.NAG(0.0), **long)
+    assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize("family", ["sd3", "flux", "pixart"])
+def test_a_model_of_texts_alone_says_so(families: Open, family: str) -> None:
+    found = families(family).model
+    with pytest.raises(ArgumentError, match="is run with texts alone; give prompt="):
+        sv.trace(found, prompt_embeds=torch.zeros(1, 24, 32))
+    with pytest.raises(ArgumentError, match="takes no embeddings; give a model of"):
+        sv.weighted(found, "a (fox:1.2)")
 
 
 # Wherever settings go.

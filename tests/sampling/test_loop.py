@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -38,6 +40,7 @@ from sagviz import CFG, SAG
 from sagviz.errors import ArgumentError, Interrupted, RunError, SagvizError, Unfinished
 from sagviz.models import SCHEDULERS, StableDiffusion
 from sagviz.sampling import memory_check
+from sagviz.sampling.prepare import prepare
 
 BOTH = CFG(3.0) + SAG(1.0)
 
@@ -710,3 +713,50 @@ def test_a_step_of_one_image_is_that_image_of_the_batch(model: sv.Model, source:
         for name, whole in {**trace[2].tensors, **derived}.items():
             own = getattr(one, name) if name in derived else one.tensors[name]
             assert torch.equal(own, whole[number : number + 1]), name
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "steps", "fitting"),
+    [("ddim", 750, 500), ("euler", 334, 333), ("dpm++ 2m", 500, 499), ("unipc", 253, 249)],
+)
+def test_many_steps_that_begin_late_are_warned_of(
+    model: sv.Model, scheduler: str, steps: int, fitting: int
+) -> None:
+    """Strides are whole numbers, rounded down. What is advised instead is all right."""
+    with pytest.warns(sv.SagvizWarning, match=rf"begin at t = .* give steps={fitting},"):
+        late = prepare(model, steps=steps, scheduler=scheduler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", sv.SagvizWarning)
+        whole = prepare(model, steps=fitting, scheduler=scheduler)
+    noisy = [run.levels[0].sigma / run.levels[0].alpha for run in (late, whole)]
+    assert 2 * noisy[0] < noisy[1]
+
+
+def test_strides_that_do_not_arrive_are_warned_of(model: sv.Model) -> None:
+    """DDIM goes by its own stride, whatever the spacing of its times is."""
+    trailing = DDIMScheduler.from_config(model.scheduler.config, timestep_spacing="trailing")
+    with pytest.warns(sv.SagvizWarning, match="rounded down to 1, leave noise in the picture"):
+        prepare(model, steps=750, scheduler=trailing)
+
+
+@pytest.mark.parametrize("scheduler", ["dpm++ 2m", "dpm++ 2m sde", "deis", "unipc"])
+def test_two_levels_that_are_one_are_refused(model: sv.Model, scheduler: str) -> None:
+    """A solver that divides by how far they are apart made NaN of them."""
+    with pytest.raises(ArgumentError, match=r"steps is 999, which .* does not take; give fewer"):
+        prepare(model, steps=999, scheduler=scheduler)
+
+
+@pytest.mark.parametrize("scheduler", ["heun", "euler", "dpm++ 2m"])
+def test_diffusers_has_nothing_to_remark(
+    model: sv.Model, families: Any, scheduler: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a step that is asked again, of an odd number of steps, of a flow's settings."""
+    logging.getLogger("diffusers").addHandler(caplog.handler)
+    try:
+        trace = sv.trace(model, "a fox", steps=3, scheduler=scheduler, progress=False)
+        sv.what_if(model, trace, 1, guidance=CFG(5.0))
+        prepare(model, steps=3, scheduler="dpm++ 2s")
+        prepare(families("sd3").model, steps=3, scheduler=scheduler)
+    finally:
+        logging.getLogger("diffusers").removeHandler(caplog.handler)
+    assert caplog.messages == []

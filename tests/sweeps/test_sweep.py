@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
+from PIL import Image
 from sweep_worker import AXES, KILLS
 from tiny import counted, is_one_sentence
 
@@ -769,3 +771,28 @@ def test_the_bar_tells_cells_and_the_time_left(capsys: pytest.CaptureFixture[str
     assert "50%" in shown
     assert "8.0/8 cells" in shown
     assert "left]" in shown
+
+
+def test_the_measures_of_an_image_are_its_own(model: sv.Model) -> None:
+    """Also where several images are one run."""
+    settings: Any = {"prompts": "a fox", "steps": 3, "guidance": CFG(3.0) + SAG(1.0)}
+    together = sweep(model, **{**settings, "seeds": 0, "images": 2}).table()
+    apart = sweep(model, **{**settings, "seeds": [0, 1]}).table()
+    for name in ("coverage", "margin", "cfg_equivalent", "cfg", "sag"):
+        assert together[name].tolist() == pytest.approx(apart[name].tolist(), rel=1e-3), name
+    assert apart.cfg_equivalent[0] != pytest.approx(apart.cfg_equivalent[1], rel=1e-3)
+
+
+def test_what_is_written_is_json_for_every_program(model: sv.Model, tmp_path: Path) -> None:
+    """Python's own writes -Infinity, which no other reads: of DPM++ and of masks of nothing."""
+    store, endless = tmp_path / "store", SAG(1.0, threshold=math.inf)
+    made = sweep(
+        model, prompts="a fox", seeds=0, guidance=endless, schedulers="dpm++ 2m", store=store
+    )
+    (trace,) = made
+    notes = Image.open(io.BytesIO(trace.pictures[0])).text  # type: ignore[attr-defined]
+    for text in ((store / "sweep.json").read_text(), *notes.values()):
+        json.loads(text, parse_constant=pytest.fail)
+    assert sv.Sweep.open(store).cells[0].settings == trace.settings
+    assert trace.settings.guidance == Guidance((endless,))
+    assert math.isnan(made.table().get("margin", pd.Series([math.nan]))[0])
