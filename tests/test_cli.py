@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import MISSING, fields
@@ -413,3 +414,19 @@ def test_python_m_sagviz() -> None:
     command = [sys.executable, "-m", "sagviz", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "generate | report | sweep | show | estimate" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_reader_that_ends_early_is_no_fault() -> None:
+    """As `| head` does."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "sagviz", "estimate", "--steps", "2"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_store_that_ends_with_the_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "--prompts", "a fox", "--store", "memory://runs"]) == 2
+    assert "--store is memory://runs, which ends with this command" in capsys.readouterr().err

@@ -5,6 +5,7 @@ it.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -32,10 +33,15 @@ def _run(argv: list[str] | None) -> int:
         made.print_help()
         return 0
     try:
-        return arguments.run(arguments) or 0
+        status: int = arguments.run(arguments) or 0
+        sys.stdout.flush()
+        return status
     except SagvizError as error:
         print(f"sagviz: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # what reads our lines, such as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what is left of them
+        return 1
     except KeyboardInterrupt:
         print("sagviz: interrupted", file=sys.stderr)
         return 130

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
 from sagviz.checks import shown
 from sagviz.errors import ArgumentError
 from sagviz.image import as_tensor
+
+Numbers = Tensor | np.ndarray
 
 
 def as_numbers(name: str, value: object, words: str, *, dims: int = 0) -> Tensor:

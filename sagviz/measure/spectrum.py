@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from sagviz.checks import check_whole
-from sagviz.measure.given import as_numbers
+from sagviz.measure.given import Numbers, as_numbers
 
 
-def spectrum(x: Tensor, rings: int = 8) -> list[float]:
+def spectrum(x: Numbers, rings: int = 8) -> list[float]:
     """Power by frequency, coarse first, relative to the mean over all frequencies: white noise has
     1 throughout.
 
@@ -30,7 +30,7 @@ def spectrum(x: Tensor, rings: int = 8) -> list[float]:
     return [float(relative[ring == number].mean()) for number in range(rings)]
 
 
-def fine_share(x: Tensor) -> float:
+def fine_share(x: Numbers) -> float:
     """Share of the power that is above 0.25 cycles a cell, half of what a row can hold; of white
     noise it is about 0.8.
 
@@ -44,9 +44,11 @@ def fine_share(x: Tensor) -> float:
     return float(power[radius > 0.5].sum() / power.sum())
 
 
-def _power(x: Tensor) -> tuple[Tensor, Tensor]:
+def _power(x: Numbers) -> tuple[Tensor, Tensor]:
     """Power at each frequency, (H, W), and how far that is from 0, where 1 is 0.5 cycles a cell."""
-    x = as_numbers("x", x, "latents (B, C, H, W)", dims=4).cpu()
-    rows, columns = (torch.fft.fftfreq(side, 0.5, dtype=torch.float64) for side in x.shape[2:])
-    power = torch.fft.fft2(x).abs().square().mean(dim=(0, 1))
+    latents = as_numbers("x", x, "latents (B, C, H, W)", dims=4).cpu()
+    rows, columns = (
+        torch.fft.fftfreq(side, 0.5, dtype=torch.float64) for side in latents.shape[2:]
+    )
+    power = torch.fft.fft2(latents).abs().square().mean(dim=(0, 1))
     return power, torch.hypot(rows[:, None], columns)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from sagviz.errors import ArgumentError
 from sagviz.guidance import SAG
-from sagviz.measure.given import as_numbers
+from sagviz.measure.given import Numbers, as_numbers
 from sagviz.records.about_runs import about_runs
 from sagviz.records.step import Step
 
@@ -24,7 +24,7 @@ NOTHING = 1e-5  # a term shorter than this part of the base is what rounding lea
 CLOSE = 0.01  # |A - psi| under which a cell of the map counts as undecided; the map averages 1
 
 
-def rms(x: Tensor) -> float:
+def rms(x: Numbers) -> float:
     """Root mean square: the length of a latent, free of its size. Unit noise has 1.
 
     Example:
@@ -35,7 +35,7 @@ def rms(x: Tensor) -> float:
     return float(as_numbers("x", x, "a tensor").square().mean().sqrt())
 
 
-def cosine(a: Tensor, b: Tensor) -> float:
+def cosine(a: Numbers, b: Numbers) -> float:
     """Cosine of the angle between two latents (B, ...), averaged over the batch.
 
     Example:
@@ -107,7 +107,7 @@ def _to_threshold(step: Step) -> Tensor | None:
     return (attention - sag.threshold).abs()
 
 
-def entropy(attention: Tensor) -> float:
+def entropy(attention: Numbers) -> float:
     r"""Entropy of the attention received, as a distribution over the cells: :math:`-\sum p \ln p /
     \ln N`, mean of the batch.
 

@@ -240,7 +240,12 @@ def prepare(
     )
 
 
-def resume(model: Model, settings: Settings, tensors: Mapping[str, Tensor] = NOTHING) -> Run:
+def resume(
+    model: Model,
+    settings: Settings,
+    tensors: Mapping[str, Tensor] = NOTHING,
+    capture: Capture | None = None,
+) -> Run:
     """The run of these settings, laid out anew, with the tensors that its trace stores.
 
     Raises:
@@ -248,5 +253,6 @@ def resume(model: Model, settings: Settings, tensors: Mapping[str, Tensor] = NOT
     """
     given = {name: getattr(settings, name) for name in PREPARED}
     inputs = Inputs.stored(model, settings, tensors)
-    run = prepare(model, warns=False, known=settings.fingerprint, inputs=inputs, **given)
+    told: dict[str, Any] = {"warns": False, "known": settings.fingerprint, "capture": capture}
+    run = prepare(model, inputs=inputs, **told, **given)
     return replace(run, settings=settings)

@@ -9,6 +9,7 @@ from types import EllipsisType
 
 from torch import Tensor
 
+from sagviz.attention.capture import Capture
 from sagviz.checks import names_arguments
 from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import SAG, Guidance, Term, as_guidance
@@ -84,6 +85,7 @@ def branch(
     *,
     guidance: Guidance | Term | EllipsisType | None = ...,
     mask: MaskLike | EllipsisType | None = ...,
+    capture: Capture | None = None,
     progress: Progress = True,
 ) -> Trace:
     """A trace that goes with the old one up to step `index` and from there on its own way.
@@ -94,6 +96,8 @@ def branch(
     Args:
         model, trace, guidance, mask: as for `what_if`.
         index: position in the trace of the first step that may differ.
+        capture: what to read of the attention after step `index`, which has that of the old trace
+            where its first prediction is the same; `None` reads nothing, whatever the old one has.
         progress: whether to show a progress bar, or a function to tell (done, total) after each
             step.
 
@@ -110,7 +114,7 @@ def branch(
         >>> other.settings.branched_at, other[3] is trace[3], other[4] is trace[4]
         (4, True, False)
     """
-    run, first = depart(model, trace, index, guidance, mask)
+    run, first = depart(model, trace, index, guidance, mask, capture)
     with progress_bar([run], progress) as follow:
         (rest,) = collect([run], firsts=[first], follow=follow)
     return replace(rest, steps=(*trace.steps[: trace.position(index)], *rest.steps))
@@ -122,6 +126,7 @@ def depart(
     index: int,
     guidance: Guidance | Term | EllipsisType | None = ...,
     mask: MaskLike | EllipsisType | None = ...,
+    capture: Capture | None = None,
 ) -> tuple[Run, Step]:
     """The run of a branch, and its first step with all predictions that still hold, for `collect`.
 
@@ -141,7 +146,7 @@ def depart(
             raise ArgumentError("a mask does nothing without SAG; add SAG(1.0) to the guidance")
     settings = replace(old, guidance=total, fingerprint=found, before=old, branched_at=step.index)
     on_device = None if hand_mask is None else hand_mask.to(model.device)
-    run = replace(resume(model, settings, trace.inputs), hand_mask=on_device)
+    run = replace(resume(model, settings, trace.inputs, capture), hand_mask=on_device)
     _replay(run, trace, position)
     return run, _reuse(step, total.at(step.index / run.evaluations), hand_mask, old)
 

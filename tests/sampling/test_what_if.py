@@ -265,3 +265,14 @@ def test_a_trace_of_another_machine_is_asked_and_followed(
     assert scope.branched is not None
     assert scope.branched.latents.equal(trace.latents)
     scope.close()
+
+
+def test_a_branch_reads_the_attention_that_it_is_asked_for(model: sv.Model) -> None:
+    read = sv.Capture(LAYER, ("mass",))
+    trace = sv.trace(model, "a fox", guidance=BOTH, steps=4, capture=read, progress=False)
+    given: dict[str, Any] = {"guidance": CFG(4.0) + SAG(1.0), "progress": False}
+    without = sv.branch(model, trace, 2, **given)
+    assert [len(step.captured) for step in without] == [1, 1, 1, 0], "the step of before the change"
+    found = sv.branch(model, trace, 2, capture=read, **given)
+    assert [len(step.captured) for step in found] == [1, 1, 1, 1]
+    assert found.latents.equal(without.latents)

@@ -66,7 +66,8 @@ def forest(rows: pd.DataFrame, title: str, *, at: float | None = None) -> Drawin
     """
     title = _counted(title, rows)
     axes = _tall(title, len(rows))
-    names = [_short(name) for name in rows.index]
+    alike = rows.n.nunique() == 1
+    names = [f"{_short(row.Index)}{'' if alike else f' ({row.n})'}" for row in rows.itertuples()]
     places = range(len(rows))
     axes.errorbar(rows.value, places, xerr=_sides(rows), fmt="o", color=LINE_COLOURS[0], capsize=3)
     axes.set_yticks(places, names)
