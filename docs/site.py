@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from html import escape, unescape
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
+from urllib.parse import unquote
 
 import api
 import nbformat
@@ -130,18 +131,25 @@ def _linked(body: str, page: Page, every: Sequence[Page]) -> str:
         source = normpath(f"{PurePosixPath(page.source).parent}/{path}")
         found = places.get(source) or places.get(f"{source}/README.md")
         place = _way(page, found) if found else f"{SOURCES}/{source}"
-        return f"{place}{f'#{mark}' if mark else ''}"
+        return f"{place}{f'#{_mark(mark)}' if mark else ''}"
 
     def replaced(match: re.Match[str]) -> str:
         name, address = match[1], match[2]
-        if re.match(r"[a-z]+:|#|$", address):
+        if address.startswith("#") or name == "id":
+            return f'{name}="{address[:1] if name == "href" else ""}{_mark(address)}"'
+        if re.match(r"[a-z]+:|$", address):
             return match[0]
         if name == "src":
             picture = ROOT / PurePosixPath(page.source).parent / unescape(address)
             return f'src="{html.data_uri(picture.read_bytes())}"'
         return f'href="{escape(target(address))}"'
 
-    return re.sub(r'\b(href|src)="([^"]*)"', replaced, body)
+    return re.sub(r'\b(href|src|(?<=<h. )id)="([^"]*)"', replaced, body)
+
+
+def _mark(heading: str) -> str:
+    """A heading as an address within a page, in GitHub's way, by which our links are written."""
+    return re.sub(r"[^\w -]", "", unquote(unescape(heading)).lower()).strip().replace(" ", "-")
 
 
 def _leading_to_live(body: str) -> str:

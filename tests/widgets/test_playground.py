@@ -190,8 +190,10 @@ def test_picture_of_the_command_line_is_loaded_too(
     ]
     assert cli.main(command) == 0
     playground = Playground(model)
-    playground.load(out.read_bytes())
+    playground.load(out)
     assert playground.run()[1].image.tobytes() == from_png(out.read_bytes()).tobytes()
+    with pytest.raises(ArgumentError, match="cannot read 'nothing.png'"):
+        playground.load("nothing.png")
 
 
 @pytest.mark.slow

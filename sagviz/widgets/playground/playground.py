@@ -135,9 +135,11 @@ class Playground(View):
         self._present(made)
         self._restore(made.traces[-1].settings, made)
 
-    def load(self, content: bytes) -> None:
-        """Set the form to the settings inside a PNG that this or `sagviz generate` made."""
-        self._restore(read_settings(content))
+    def load(self, png: bytes | str | Path) -> None:
+        """Set the form to the settings inside a PNG that this or `sagviz generate` made: the file,
+        or its content.
+        """
+        self._restore(read_settings(png))
 
     def load_files(self, value: Any) -> None:
         """Load what an upload button holds."""

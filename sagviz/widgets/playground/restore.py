@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sagviz.errors import ArgumentError
+from sagviz.files import expanded
 from sagviz.guidance import CFG, SAG, Guidance, Schedule, Term
 from sagviz.image import png_texts
 from sagviz.models import Model
@@ -56,12 +58,19 @@ def lost(model: Model, kinds: Kinds, settings: Settings, *, has_image: bool) -> 
     return said
 
 
-def read_settings(content: bytes) -> Settings:
-    """The settings inside a PNG.
+def read_settings(png: bytes | str | Path) -> Settings:
+    """The settings inside a PNG, a file or its content.
 
     Raises:
         ArgumentError: it is no picture, has none, or has those of another version.
     """
+    try:
+        content = png if isinstance(png, bytes) else expanded(png).read_bytes()
+    except OSError as error:
+        raise ArgumentError(
+            f"cannot read {png!r}: {error.strerror}; give a PNG that was downloaded here or that"
+            " sagviz generate made"
+        ) from error
     try:
         return Settings.from_json(strict.loads(png_texts(content)["sagviz"]))
     except ArgumentError:
