@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 FLOAT = "float"  # the only key of an object that stands for such a number
+NAMES = ("inf", "-inf", "nan")
 
 
 def dumps(value: Any, *, sort_keys: bool = False) -> str:
@@ -30,4 +31,5 @@ def _finite(value: Any) -> Any:
 
 
 def _number(found: dict[str, Any]) -> Any:
-    return float(found[FLOAT]) if found.keys() == {FLOAT} else found
+    named = found.keys() == {FLOAT} and found[FLOAT] in NAMES
+    return float(found[FLOAT]) if named else found

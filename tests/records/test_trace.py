@@ -404,6 +404,10 @@ def test_the_header_is_json_for_every_program(model: sv.Model) -> None:
     text = next(each for each in meta.values() if each.startswith("{"))
     json.loads(text, parse_constant=pytest.fail)
     assert sv.Trace.from_bytes(content).settings == trace.settings
-    assert strict.loads(json.dumps(trace.settings.to_json())) == strict.loads(
-        strict.dumps(trace.settings.to_json())
-    )
+    noted = trace.settings.to_json()
+    assert strict.loads(json.dumps(noted)) == strict.loads(strict.dumps(noted))
+
+
+@pytest.mark.parametrize("text", ['{"float": []}', '{"float": "1"}', '{"float": "inf", "a": 1}'])
+def test_what_only_looks_like_an_infinity_stays(text: str) -> None:
+    assert strict.loads(text) == json.loads(text)
