@@ -192,7 +192,7 @@ def test_picture_of_the_command_line_is_loaded_too(
     playground = Playground(model)
     playground.load(out)
     assert playground.run()[1].image.tobytes() == from_png(out.read_bytes()).tobytes()
-    with pytest.raises(ArgumentError, match="cannot read 'nothing.png'"):
+    with pytest.raises(ArgumentError, match=r"cannot read 'nothing\.png'"):
         playground.load("nothing.png")
 
 
