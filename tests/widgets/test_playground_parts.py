@@ -29,6 +29,7 @@ from sagviz.widgets.playground import save
 from sagviz.widgets.playground.cross import Cross
 from sagviz.widgets.playground.line import MOST, Asked
 from sagviz.widgets.playground.made import Made
+from sagviz.widgets.playground.pictures import COVERED
 from sagviz.widgets.playground.playground import Playground
 from sagviz.widgets.playground.steps import LogNumber
 
@@ -250,7 +251,16 @@ def test_a_run_as_files(playground: Playground, tmp_path: Path) -> None:
     assert playground.more.children[-1].traces[1].settings == with_sag.settings
     playground.run()
     playground.buttons["vote"].click()
-    assert playground.more.children[-1].votes.pairs == 1, "the same run again is no other pair"
+    vote = playground.more.children[-1]
+    assert vote.votes.pairs == 1, "the same run again is no other pair"
+    pictures = (playground.screen, playground.history)
+    assert all(COVERED in each._dom_classes for each in pictures), "they have names"
+    vote.vote("left")
+    assert not any(COVERED in each._dom_classes for each in pictures)
+    vote.undo()
+    assert all(COVERED in each._dom_classes for each in pictures)
+    playground.run()
+    assert COVERED not in playground.screen._dom_classes, "pictures that nobody votes on"
 
 
 def test_the_slider_of_steps_is_logarithmic_and_never_speaks_of_itself(model: sv.Model) -> None:

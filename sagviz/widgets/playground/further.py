@@ -29,7 +29,7 @@ from sagviz.widgets.common.time_left import time_left
 from sagviz.widgets.playground import save
 from sagviz.widgets.playground.history import History
 from sagviz.widgets.playground.made import Made
-from sagviz.widgets.playground.pictures import Screen
+from sagviz.widgets.playground.pictures import COVERED, Screen
 from sagviz.widgets.preference import Preference
 
 OPENING, SAVING = "Opening ...", "Saving ..."
@@ -98,7 +98,7 @@ class Further(W.VBox):
 
     def vote(self) -> None:
         """Open a vote on all pairs of the last runs that have the same names as the one shown, on
-        equal ones once.
+        equal ones once. The same pictures above, under their names, are covered until it is over.
         """
         shown = self.screen.made
         alike = [
@@ -113,6 +113,9 @@ class Further(W.VBox):
             for pair in ([from_png(content) for content in both] for both in contents)
         }
         self._open("vote", lambda: Preference([*pairs.values()], names=shown.names))
+        (vote,) = (each for each in self.place.children if isinstance(each, Preference))
+        self.cover(True)
+        vote.end.observe(lambda change: self.cover(not change["new"]), "value")
 
     def code(self) -> None:
         """Show the Python that makes the run with SAG."""
@@ -139,7 +142,13 @@ class Further(W.VBox):
         with self._at_work(name, OPENING):
             self._show(make())
 
+    def cover(self, covered: bool) -> None:
+        """Whether the pictures of the runs are not to be made out, while a vote is going on."""
+        for each in (self.screen, self.history):
+            (each.add_class if covered else each.remove_class)(COVERED)
+
     def _show(self, widget: W.Widget) -> None:
+        self.cover(False)
         close_all(self.place.children)
         self.place.children = (*arrival(), widget)
 

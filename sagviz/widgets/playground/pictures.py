@@ -30,6 +30,7 @@ from sagviz.widgets.playground.strip import Strip
 
 EVERY = 1 / 15  # seconds between two previews: a run must not wait for its display
 BLANK = "press Run"
+COVERED = "sag-covered"  # of what must not be seen while a vote on the same is going on
 
 if anywidget is not None:
 
@@ -88,6 +89,7 @@ class Screen(W.VBox):
     def clear(self, settings: Sequence[Settings], warnings: Sequence[str] = ()) -> None:
         """Ready for runs of these settings that begin now, and what there is to warn of."""
         self.began, self.last, self.cleared = time.monotonic(), 0.0, True
+        self.remove_class(COVERED)
         self.bar.value = 0
         self.say("starting")
         self.warned.warn(*warnings)
