@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TERMS = "terms.pkl"
 INSTALL = "reports need papermill and nbconvert; install them with pip install 'sagviz[report]'"
 STARTS_WITHIN = 120  # seconds
+REMEMBERED = 1000  # messages, on either side: of the usual 65,536 each has 8 MiB
 LONGEST = 90  # letters of a folder in which a socket's path stays below the 104 that macOS allows
 
 
@@ -40,7 +41,7 @@ def _arguments(folder: Path) -> list[str]:
     return [
         _at_start(progress.begin),
         f"--HistoryManager.hist_file={folder / 'history.sqlite'}",  # the user's own stays as it is
-        "--Session.digest_history_size=1000",  # messages it remembers: 65,536 of them are 8 MiB
+        f"--Session.digest_history_size={REMEMBERED}",
     ]
 
 
@@ -98,7 +99,7 @@ def _new(terms: Guidance, folder: Path) -> dict[str, Any]:
     """A kernel that is still to be started, as papermill is given it."""
     return {
         "kernel_manager_class": _kernel_manager(),
-        "config": _sockets(folder),
+        "config": _config(folder),
         "extra_arguments": [*_arguments(folder), *_own_terms(terms, folder / TERMS)],
     }
 
@@ -147,7 +148,7 @@ class WarmKernel:
                 self.close()
                 self._manager = None
             if self._manager is None:
-                self._manager = _kernel_manager()(config=_sockets(self._folder))
+                self._manager = _kernel_manager()(config=_config(self._folder))
                 self._manager.start_kernel(
                     env=os.environ | self._environment, extra_arguments=_arguments(self._folder)
                 )
@@ -197,15 +198,21 @@ def _kernel_manager() -> type[KernelManager]:
     return ThisPython
 
 
-def _sockets(folder: Path) -> Any:
-    """The kernel's connection file and sockets in the report's own folder: parallel reports share
-    no name, and no TCP port, which they race for and anyone on the machine can read.
+def _config(folder: Path) -> Any:
+    """For the manager of a kernel and for its client. Connection file and sockets are in the
+    report's own folder: parallel reports share no name, and no TCP port, which they race for and
+    anyone on the machine can read.
     """
     from traitlets.config import Config
 
     on_disk = os.name != "nt" and len(os.fsencode(folder)) <= LONGEST
     manager = {"connection_file": str(folder / "kernel.json")}
-    return Config({"KernelManager": manager | ({"transport": "ipc"} if on_disk else {})})
+    return Config(
+        {
+            "KernelManager": manager | ({"transport": "ipc"} if on_disk else {}),
+            "Session": {"digest_history_size": REMEMBERED},
+        }
+    )
 
 
 def _own_terms(terms: Guidance, path: Path) -> list[str]:

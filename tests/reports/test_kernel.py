@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 
 from sagviz.guidance import Guidance
-from sagviz.reports.kernel import WarmKernel, run
+from sagviz.reports.kernel import REMEMBERED, WarmKernel, run
 
 MEMORY = "import psutil\nprint(psutil.Process().memory_info().rss)"
 HELD = "many = [bytes(1000) for _ in range(100_000)]\nimport sys\nsys.behind = bytes(1000)"
@@ -39,13 +40,15 @@ def test_each_notebook_finds_the_kernel_empty_and_the_same_client(
     notebook: Path, folder: Path
 ) -> None:
     """A client that connects leaves 19 KiB in a kernel."""
-    clients = set[object]()
+    clients = set[Any]()
     with closing(WarmKernel(folder, {})) as kernel:
         for _ in range(3):
             (cell,) = run(notebook, {}, Guidance(), folder, False, kernel).cells
             assert cell.execution_count == 1
             assert cell.outputs[0].text == "False\n"
             clients.add(kernel.emptied()["km"].talk)
+            (session,) = {client.session for client in clients}
+            assert session.digest_history_size == REMEMBERED
         kernel.stop()
     assert len(clients) == 1
 
