@@ -68,8 +68,13 @@ def _unreadable(error: BaseException, kind: str, given: object, advice: str) -> 
 
 
 def as_image(picture: PictureLike) -> Image.Image:
-    """A picture of NumPy or torch as one of PIL; one of PIL as it is."""
-    return picture if isinstance(picture, Image.Image) else to_images(from_images(picture))[0]
+    """A picture of NumPy or torch as one of PIL; one of PIL as it is. Several are refused."""
+    if isinstance(picture, Image.Image):
+        return picture
+    found = to_images(from_images(picture))
+    if len(found) > 1:
+        raise ArgumentError(f"a picture is {len(found)} of them; give one after the other")
+    return found[0]
 
 
 def as_mask(mask: MaskLike) -> Tensor:

@@ -350,6 +350,7 @@ def test_numbers_come_from_numpy_as_well() -> None:
         (lambda: sv.measure.spectrum(torch.ones(4, 8, 8)), "give latents .B, C, H, W."),
         (lambda: sv.measure.spectrum(torch.ones(1, 4, 8, 8), rings=0), "rings is 0"),
         (lambda: LOOSE.fine_share([1]), "give latents"),
+        (lambda: LOOSE.of_picture([picture(), picture()]), "a picture is 2 of them"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(call: Callable[[], object], words: str) -> None:
