@@ -19,7 +19,8 @@ import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG, Rescale
 from sagviz.cli import main
 from sagviz.cli.term_flags import TermFlag, term_flags
-from sagviz.guidance import Guidance, Term
+from sagviz.guidance import Term
+from sagviz.records.settings import Settings
 
 LONG = "n" * 300  # no file can be called so
 
@@ -278,7 +279,7 @@ def test_the_command_line_adds_terms(tmp_path: Path) -> None:
     expected = sv.trace(sv.load(), "a fox", seed=3, steps=2, guidance=wanted, progress=False)
     with Image.open(out) as picture:
         assert picture.tobytes() == expected.image.tobytes()
-        assert Guidance.from_json(json.loads(picture.info["sagviz"])["guidance"]) == wanted
+        assert Settings.from_json(json.loads(picture.info["sagviz"])).guidance == wanted
 
 
 def test_every_term_that_needs_a_scale_alone_has_a_flag(capsys: pytest.CaptureFixture[str]) -> None:

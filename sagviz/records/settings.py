@@ -12,6 +12,7 @@ from sagviz.checks import check_fields, check_unicode
 from sagviz.diffusion.kinds import KINDS
 from sagviz.errors import ArgumentError
 from sagviz.guidance import Guidance
+from sagviz.records import strict
 
 R = TypeVar("R", Tensor, tuple[str, ...])
 Digests = tuple[str, ...]  # of each row of a tensor, or of the only one
@@ -123,11 +124,12 @@ class Settings:
 
     @staticmethod
     def from_json(content: Any) -> Settings:
-        """The settings that `to_json` gave.
+        """The settings that `to_json` gave, or a picture's text as `json.loads` reads it.
 
         Raises:
             ArgumentError: another version wrote them, or somebody else.
         """
+        content = strict.restored(content)
         names = [each.name for each in fields(Settings)]
         check_fields("the record of the settings", content, Settings, names)
         check_kinds(content, KIND)

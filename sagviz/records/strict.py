@@ -17,7 +17,18 @@ def dumps(value: Any, *, sort_keys: bool = False) -> str:
 
 def loads(text: str | bytes) -> Any:
     """The value of such a text, and of Python's own."""
-    return json.loads(text, object_hook=_number)
+    return restored(json.loads(text))
+
+
+def restored(value: Any) -> Any:
+    """What `json.loads` makes of such a text, with its infinities."""
+    if isinstance(value, list):
+        return [*map(restored, value)]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {FLOAT} and value[FLOAT] in NAMES:
+        return float(value[FLOAT])
+    return {key: restored(each) for key, each in value.items()}
 
 
 def _finite(value: Any) -> Any:
@@ -28,8 +39,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return {FLOAT: str(value)}
     return value
-
-
-def _number(found: dict[str, Any]) -> Any:
-    named = found.keys() == {FLOAT} and found[FLOAT] in NAMES
-    return float(found[FLOAT]) if named else found
