@@ -426,8 +426,3 @@ def test_a_reader_that_ends_early_is_no_fault() -> None:
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
-
-
-def test_a_store_that_ends_with_the_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sweep", "--prompts", "a fox", "--store", "memory://runs"]) == 2
-    assert "--store is memory://runs, which ends with this command" in capsys.readouterr().err

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from sagviz.checks.texts import whole
 from sagviz.cli.flags import PURPOSES, add_schedule, schedule
-from sagviz.errors import ArgumentError
 from sagviz.files import from_home
 from sagviz.mini import NAME
 from sagviz.reports.texts import scale
@@ -81,12 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
     from sagviz.sweeps import sweep
     from sagviz.sweeps.fsspec_store import store_at
 
-    store = store_at(arguments.store)
-    if store.address is None:
-        raise ArgumentError(
-            f"--store is {arguments.store}, which ends with this command; give a folder, or the"
-            " address of a storage"
-        )
     model = load(arguments.model or None)
     with _executor(arguments) as executor:
         made = sweep(
@@ -100,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     for cell, reason in made.failed.items():
         settings = ", ".join(f"{name} {value!r}" for name, value in made.shown(cell).items())
         print(f"sagviz: failed: {settings}: {reason}", file=sys.stderr)
-    print(store.write("table.csv", made.table().to_csv(index=False).encode()))
+    print(store_at(arguments.store).write("table.csv", made.table().to_csv(index=False).encode()))
     return 1 if made.failed else 0
 
 

@@ -101,12 +101,7 @@ def _pixels(vae: Any, row: Tensor) -> Tensor:
     """
 
     def decode(vae: Any) -> Tensor:
-        place = execution_device(vae)
-        # A CPU decodes small pictures a fifth faster in this order, and others in less memory. The
-        # autoencoder of a video has none for it.
-        last = place.type == "cpu" and row.dim() == 4
-        order = torch.channels_last if last else torch.preserve_format
-        return vae.decode(row.to(place, vae.dtype, memory_format=order)).sample.float().cpu()
+        return vae.decode(row.to(execution_device(vae), vae.dtype)).sample.float().cpu()
 
     if not has_tiles(vae) or vae.use_tiling:
         return decode(vae)
