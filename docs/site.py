@@ -135,8 +135,8 @@ def _linked(body: str, page: Page, every: Sequence[Page]) -> str:
 
     def replaced(match: re.Match[str]) -> str:
         name, address = match[1], match[2]
-        if address.startswith("#") or name == "id":
-            return f'{name}="{address[:1] if name == "href" else ""}{_mark(address)}"'
+        if address.startswith("#"):
+            return f'{name}="#{_mark(address)}"'
         if re.match(r"[a-z]+:|$", address):
             return match[0]
         if name == "src":
@@ -144,7 +144,8 @@ def _linked(body: str, page: Page, every: Sequence[Page]) -> str:
             return f'src="{html.data_uri(picture.read_bytes())}"'
         return f'href="{escape(target(address))}"'
 
-    return re.sub(r'\b(href|src|(?<=<h. )id)="([^"]*)"', replaced, body)
+    body = re.sub(r'(<h. id=)"([^"]*)"', lambda found: f'{found[1]}"{_mark(found[2])}"', body)
+    return re.sub(r'\b(href|src)="([^"]*)"', replaced, body)
 
 
 def _mark(heading: str) -> str:

@@ -5,7 +5,6 @@ reports and mails.
 from __future__ import annotations
 
 import os
-import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from sagviz.checks import format_dtype
 from sagviz.guidance import CG, SAG, Guidance, Schedule, Term
+from sagviz.guidance.scaled import runnable
 from sagviz.mini import NAME
 from sagviz.models import Model
 from sagviz.models.schedulers import scheduler_name
@@ -185,8 +185,7 @@ def _scheduler(model: Model, wanted: dict[str, Any]) -> list[str]:
     name = scheduler_name(model, wanted)
     if name == "":
         return []
-    code = re.sub(r"(?<=: )(-?inf)\b", r"float('\1')", repr(name or wanted))
-    return [f"scheduler={code}"]
+    return [f"scheduler={runnable(repr(name or wanted))}"]
 
 
 def _step(trace: Trace, step: Step) -> list[str]:

@@ -19,7 +19,6 @@ from sagviz.cli.flags import (
 )
 from sagviz.errors import ArgumentError
 from sagviz.files import expanded, save
-from sagviz.records import strict
 from sagviz.reports.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -115,5 +114,4 @@ def _write(made: Trace, number: int, path: Path) -> Path:
         return made.save(path)
     if kind == ".html":
         return made.to_html(path, image=number)
-    notes = {"sagviz": strict.dumps(made.settings.of_image(number).to_json())}
-    return save(path, to_png(made.images[number], notes))
+    return save(path, to_png(made.images[number], made.settings.of_image(number).note()))

@@ -36,7 +36,7 @@ class Scaled(metaclass=NamesArguments):
         changed = (f", {name}={value!r}" for name, value in self.changed_settings.items())
         scale = self.scale if isinstance(self.scale, Schedule) else float(self.scale)
         code = f"{type(self).__name__}({scale!r}{''.join(changed)})"
-        return re.sub(r"=(-?inf)\b", r"=float('\1')", code)
+        return runnable(code)
 
     @property
     def scale_name(self) -> str:
@@ -103,3 +103,8 @@ class Scaled(metaclass=NamesArguments):
 def _is_missing(default: object) -> bool:
     """Whether a field has none. A class that came from another process has a copy of MISSING."""
     return isinstance(default, type(MISSING))
+
+
+def runnable(code: str) -> str:
+    """Values as Python writes them, with infinities that Python reads."""
+    return re.sub(r"(=|: )(-?inf)\b", r"\1float('\2')", code)

@@ -122,6 +122,10 @@ class Settings:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {**values, "guidance": self.guidance.to_json(), "before": before}
 
+    def note(self) -> dict[str, str]:
+        """What a PNG says of the run that made it."""
+        return {"sagviz": strict.dumps(self.to_json())}
+
     @staticmethod
     def from_json(content: Any) -> Settings:
         """The settings that `to_json` gave, or a picture's text as `json.loads` reads it.

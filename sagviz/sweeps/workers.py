@@ -147,9 +147,9 @@ def _finished(trace: Trace, rows: Rows) -> Trace:
     """The trace with settings and the means of measures written into its pictures."""
 
     def with_texts(number: int, picture: Image) -> bytes:
-        settings = strict.dumps(trace.settings.of_image(number).to_json())
         measured = strict.dumps(measure.of_picture(picture) | averaged(rows[number]))
-        return image.to_png(picture, {"sagviz": settings, "measures": measured})
+        note = trace.settings.of_image(number).note()
+        return image.to_png(picture, {**note, "measures": measured})
 
     return replace(trace, pictures=tuple(starmap(with_texts, enumerate(trace.images))))
 

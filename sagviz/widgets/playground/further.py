@@ -106,16 +106,21 @@ class Further(W.VBox):
         ]
         if shown is None or not alike:
             raise SagvizError("there is no pair to vote on; press Run first")
-        contents = [run.pair(image) for run in alike for image in range(run.images)]
+        pairs = (
+            [from_png(content) for content in run.pair(image)]
+            for run in alike
+            for image in range(run.images)
+        )
         # of two equal runs the notes may differ in the files, the pictures do not
-        pairs = {
-            tuple(picture.tobytes() for picture in pair): pair
-            for pair in ([from_png(content) for content in both] for both in contents)
-        }
-        self._open("vote", lambda: Preference([*pairs.values()], names=shown.names))
-        (vote,) = (each for each in self.place.children if isinstance(each, Preference))
+        unlike = {tuple(picture.tobytes() for picture in pair): pair for pair in pairs}
+
+        def begin() -> Preference:
+            vote = Preference([*unlike.values()], names=shown.names)
+            vote.end.observe(lambda change: self.cover(not change["new"]), "value")
+            return vote
+
+        self._open("vote", begin)
         self.cover(True)
-        vote.end.observe(lambda change: self.cover(not change["new"]), "value")
 
     def code(self) -> None:
         """Show the Python that makes the run with SAG."""

@@ -12,7 +12,6 @@ from sagviz import describe
 from sagviz.guidance import Guidance
 from sagviz.image import enlarge, from_png, preview, to_jpeg, to_png
 from sagviz.models import Model
-from sagviz.records import strict
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
@@ -56,7 +55,7 @@ class Made:
         ]
         return Made(
             tuple(traces),
-            tuple(to_png(picture, note(settings)) for settings, picture in every),
+            tuple(to_png(picture, settings.note()) for settings, picture in every),
             tuple(to_jpeg(scaled(picture, THUMBNAIL)) for _, picture in every),
             describe.of_run(traces[-1]),
             start,
@@ -104,11 +103,6 @@ class Made:
     def thinned(self) -> Made:
         """The same without its steps."""
         return replace(self, traces=tuple(replace(trace, steps=()) for trace in self.traces))
-
-
-def note(settings: Settings) -> dict[str, str]:
-    """What a PNG says of the run that made it."""
-    return {"sagviz": strict.dumps(settings.to_json())}
 
 
 def named(guidance: Guidance) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from sagviz.image import png_texts
 from sagviz.models import Model
 from sagviz.models.fingerprint import fingerprint
 from sagviz.models.schedulers import scheduler_name
-from sagviz.records import strict
 from sagviz.records.settings import Settings
 from sagviz.records.trace_file import UNREADABLE
 from sagviz.widgets.playground import terms
@@ -72,7 +72,7 @@ def read_settings(png: bytes | str | Path) -> Settings:
             " sagviz generate made"
         ) from error
     try:
-        return Settings.from_json(strict.loads(png_texts(content)["sagviz"]))
+        return Settings.from_json(json.loads(png_texts(content)["sagviz"]))
     except ArgumentError:
         raise
     except UNREADABLE as error:

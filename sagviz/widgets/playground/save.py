@@ -15,7 +15,7 @@ from sagviz.image import from_png, to_png
 from sagviz.models import Model
 from sagviz.player import page
 from sagviz.player.stills import Progress
-from sagviz.widgets.playground.made import Made, note
+from sagviz.widgets.playground.made import Made
 
 FACTOR, GAP = 4, 16  # how much larger than the pictures, pixels around them
 TITLE = 1 / 14  # height of the words above, of a picture's width
@@ -36,7 +36,7 @@ def pair(made: Made, image: int) -> tuple[str, str, bytes]:
         large = picture.resize((width, height), Image.Resampling.LANCZOS)
         sheet.paste(large, (left, above + GAP))
     settings = made.settings(image)[-1]
-    return f"{file_stem(settings)}-pair.png", "image/png", to_png(sheet, note(settings))
+    return f"{file_stem(settings)}-pair.png", "image/png", to_png(sheet, settings.note())
 
 
 def player(model: Model, progress: Progress, made: Made, image: int) -> tuple[str, str, bytes]:
