@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -23,7 +24,10 @@ import torch
 
 import sagviz as sv
 from sagviz import CFG, SAG
-from sagviz.reports.batch import batch
+from sagviz.guidance import Guidance
+from sagviz.reports.parameters import Parameters
+from sagviz.reports.report import make
+from sagviz.reports.workers import Workers
 
 BOTH = CFG(3.0) + SAG(1.0)
 KEPT = list[torch.Tensor]()
@@ -81,14 +85,11 @@ WORK: dict[str, Work] = {each.__name__: each for each in (leak, all_day, trace, 
 
 
 def reports(runs: int) -> Iterator[object]:
-    """A batch of reports, the shortest there are, in one warm kernel."""
-    with tempfile.TemporaryDirectory() as folder:
-        jobs = Path(folder, "jobs.csv")
-        rows = "".join(f"{seed},1,0\n" for seed in range(runs))
-        jobs.write_text(f"seed,steps,seeds\n{rows}")
-        for job in batch(jobs, Path(folder, "reports"), workers=1):
-            assert job.error == "", job.error
-            yield job
+    """The shortest reports there are, in one warm kernel, which rests while we look."""
+    with tempfile.TemporaryDirectory() as folder, Workers(1) as kernels:
+        for seed in range(runs):
+            page, short = Path(folder, f"{seed}.html"), Parameters(seed=seed, steps=1, seeds=0)
+            yield kernels.submit(partial(make, page, short, Guidance(), False)).result()
 
 
 def worked(kind: str, model: str | None) -> Iterator[object]:

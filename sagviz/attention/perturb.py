@@ -165,7 +165,7 @@ def mix_anew(
     found: list[Tensor] = []
 
     def see(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found[:] = [mixed(attn, inputs_of(args, kwargs))]
+        found[:] = [mixed(attn, inputs_of(attn, args, kwargs))]
 
     def put(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         new = found.pop()

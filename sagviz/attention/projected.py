@@ -8,6 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sagviz.errors import ModelError
+
+KNOWN = frozenset(  # diffusers' processors that compute softmax(QK^T) V of a layer's projections
+    (
+        *("AttnProcessor", "AttnProcessor2_0", "FusedAttnProcessor2_0", "SlicedAttnProcessor"),
+        *("XFormersAttnProcessor", "AttnProcessorNPU", "XLAFlashAttnProcessor2_0"),
+    )
+)
+
 
 def rows_of(x: Tensor, rows: Sequence[int]) -> Tensor:
     """These rows of a batch, taken by slices: a list of them would be copied to the device, which
@@ -26,8 +35,19 @@ def spans(rows: Sequence[int]) -> list[slice]:
     ]
 
 
-def inputs_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What an attention layer of diffusers was called with, by name."""
+def inputs_of(attn: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What an attention layer of diffusers was called with, by name.
+
+    Raises:
+        ModelError: what it does with that is its processor's own affair.
+    """
+    kind = type(attn.processor)
+    if kind.__name__ not in KNOWN or not kind.__module__.startswith("diffusers."):
+        raise ModelError(
+            f"an attention layer has the processor {kind.__name__}, which may attend in a way of"
+            " its own, so that its attention can be neither read nor changed; set one of"
+            " diffusers': network.set_attn_processor(AttnProcessor2_0())"
+        )
     return {**dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)), **kwargs}
 
 

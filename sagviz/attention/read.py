@@ -110,7 +110,7 @@ def capture(
 
     def reader(reading: Reading, rows: Sequence[int]) -> Any:
         def read(attn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            found[reading] = _read(attn, reading, list(rows), size, inputs_of(args, kwargs))
+            found[reading] = _read(attn, reading, list(rows), size, inputs_of(attn, args, kwargs))
 
         return read
 

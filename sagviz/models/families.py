@@ -10,7 +10,7 @@ from sagviz.errors import ModelError
 from sagviz.models.base import Model
 from sagviz.models.unfit import network_word
 
-MORE_INPUTS = ("controlnet", "adapter", "motion_adapter")  # they give more than a prompt
+MORE_INPUTS = ("controlnet", "adapter", "motion_adapter", "processor")  # more than a prompt
 OTHER_NETWORKS = ("prior", "decoder")  # that stand in place of a U-Net or transformer
 LINEAR = "whose attention is linear: without a softmax there is no map of where it goes"
 WITHOUT_MAP = {  # diffusers' classes of networks -> why there is nothing for SAG to read
@@ -72,7 +72,9 @@ def checked(model: Model) -> Model:
     Raises:
         ModelError: says what is in the way, and what works.
     """
-    reason = model.misfit()
+    lacking = [part for part in model.PARTS if getattr(model, part, None) is None]
+    lacking = [part for part in lacking if part not in model.OPTIONAL]
+    reason = f"{model.name} has no {lacking[0]} any more" if lacking else model.misfit()
     if reason is not None:
         raise unsupported(reason)
     return model

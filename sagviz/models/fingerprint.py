@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+import torch
 from torch import nn
 
 from sagviz.attention.compiled import plain
@@ -96,10 +97,23 @@ def _acting(module: nn.Module) -> dict[str, Any]:
 
 
 def _processor(processor: object) -> dict[str, Any]:
-    """Its class, unless diffusers has it: all of those compute the same."""
+    """Its class and what it is set to, unless diffusers has it: those compute the same."""
     kind = type(processor)
-    own = processor is not None and not kind.__module__.startswith("diffusers.")
-    return {"processor": f"{kind.__module__}.{kind.__qualname__}"} if own else {}
+    if processor is None or kind.__module__.startswith("diffusers."):
+        return {}
+    own = getattr(processor, "__dict__", {})
+    return {
+        "processor": f"{kind.__module__}.{kind.__qualname__}",
+        "set to": {name: _number(own[name]) for name in own if not name.startswith("_")},
+    }
+
+
+def _number(value: Any) -> Any:
+    """Of a setting what is the same in another process."""
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    simple = value is None or isinstance(value, bool | int | float | str | list | tuple)
+    return value if simple else type(value).__qualname__
 
 
 def _settings(network: nn.Module) -> dict[str, Any]:

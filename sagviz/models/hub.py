@@ -61,7 +61,7 @@ def read_parts(
                 read = getattr(libraries[library], kind)
                 where = {"subfolder": part, "local_files_only": local, **options}
                 if not part.startswith(WITHOUT_WEIGHTS) and weights:
-                    where["variant"] = variant or _only_variant(Path(folder) / part)
+                    where["variant"] = _variant(Path(folder), part, variant)
                     where["use_safetensors"] = True  # a pickle may run code
                 parts[part] = _read_part(read, folder, part, dtype, where, weights)
             except UNREADABLE as error:
@@ -87,11 +87,21 @@ def _read_part(
     return kind.from_pretrained(folder, **where, **{"dtype" if of_five else "torch_dtype": dtype})
 
 
-def _only_variant(folder: Path) -> str | None:
-    """The variant of the weights in a folder, "fp16", where they are there in one alone."""
-    files = [WEIGHTS.fullmatch(path.name) for path in folder.glob("*")]
-    found = {file["variant"] for file in files if file}
-    return found.pop() if len(found) == 1 else None
+def _variant(folder: Path, part: str, wanted: str | None) -> str | None:
+    """Which weights of a part to take: the wanted variant, such as "fp16", unless other parts alone
+    have it, or what there is where it is there in one alone.
+    """
+    there = _variants(folder / part)
+    elsewhere = any(wanted in _variants(path) for path in folder.glob("*"))
+    if wanted is not None and (wanted in there or not elsewhere):
+        return wanted
+    return there.pop() if len(there) == 1 else None
+
+
+def _variants(folder: Path) -> set[str | None]:
+    """Of the weights in a folder, `None` for the plain ones."""
+    files = (WEIGHTS.fullmatch(path.name) for path in folder.glob("*"))
+    return {file["variant"] for file in files if file}
 
 
 def _without_weights(kind: Any, folder: str, where: dict[str, Any]) -> Any:

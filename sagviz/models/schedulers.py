@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from sagviz.checks import shown
 from sagviz.diffusion.kinds import FLOW_SCHEDULERS, KINDS
 from sagviz.diffusion.kinds import SCHEDULERS as SCHEDULERS
@@ -32,6 +34,7 @@ REFUSED = {  # settings of diffusers' schedulers -> why they cannot be honoured
 }
 OF_FLOW = ("use_flow_sigmas", "use_dynamic_shifting")
 NOTHING: Mapping[str, Any] = {}
+STATE = ("betas", "alphas_cumprod", "_shift")  # made of the settings, and what levels are made of
 ZERO_SNR = "rescale_betas_zero_snr"  # Lin et al. 2023, arXiv 2305.08891
 
 
@@ -45,6 +48,7 @@ def make_scheduler(model: Model, chosen: object = None) -> Any:
     """
     if isinstance(chosen, dict):
         return _recorded(model, chosen)
+    _check_unchanged(model.scheduler)
     if chosen is None or hasattr(chosen, "set_timesteps"):
         return _like(model, model.scheduler if chosen is None else chosen)
     if str(chosen).lower() not in schedulers_of(model):
@@ -88,7 +92,26 @@ def _like(model: Model, template: Any) -> Any:
             f" {template.__name__}.from_config(model.scheduler.config), or its name, such as 'ddim'"
         )
     _tested(model, type(template).__name__)
+    _check_unchanged(template)
     return type(template).from_config(template.config)
+
+
+def _check_unchanged(template: Any) -> None:
+    """Refuse one whose levels are not those of its settings, which are what a run notes of it."""
+    kind, fresh = type(template), type(template).from_config(template.config)
+    for name in STATE:
+        own, made = (getattr(each, name, None) for each in (template, fresh))
+        if isinstance(own, Tensor) and isinstance(made, Tensor):
+            same = own.shape == made.shape and bool((own.cpu() == made.cpu()).all())
+        else:
+            same = own == made
+        if not same:
+            what = name.removeprefix("_")
+            raise ArgumentError(
+                f"{what} of this {kind.__name__} was changed after it was made, and runs are noted"
+                f" by its settings; make it anew with other settings, as {kind.__name__}"
+                f".from_config(scheduler.config, {'shift=7.0' if what == 'shift' else '...'}) does"
+            )
 
 
 def _tested(model: Model, kind: object) -> str:
@@ -173,13 +196,18 @@ def set_timesteps(
         scheduler.set_timesteps(steps, **options)
     except ValueError as error:
         raise refused from error
-    # a multistep solver divides by how far two levels are apart
-    if "solver_order" in scheduler.config and (scheduler.sigmas.diff() == 0).any():
+    # a multistep solver divides by how far two levels are apart, but for those of its last step
+    if "solver_order" in scheduler.config and (scheduler.sigmas.diff()[:-1] == 0).any():
         raise refused
 
 
 def _set_given(scheduler: Any, timesteps: list[int]) -> None:
     kind = type(scheduler)
+    if is_flow(scheduler):  # diffusers shifts levels, and tells the network the times as given
+        raise ArgumentError(
+            "timesteps are given, and a model of flow matching lays out its own noise levels; give"
+            " steps="
+        )
     if not _takes_timesteps(kind):
         able = [
             name

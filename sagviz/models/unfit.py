@@ -11,6 +11,8 @@ MORE_INPUTS = {  # settings of diffusers' U-Nets -> what such a U-Net reads besi
     "class_embed_type": "class labels",
     "num_class_embeds": "class labels",
     "encoder_hid_dim_type": "pictures (of an IP-Adapter, which pipe.unload_ip_adapter() removes)",
+    "zero_cond_t": "pictures to edit",
+    "use_layer3d_rope": "pictures in layers",
 }
 
 
@@ -31,6 +33,11 @@ def misfit(called: str, network: Any, scheduler: Any, *, flow: bool) -> str | No
         # an adapter sets the attribute alone, not the entry
         if getattr(network.config, setting, None):
             return f"{called} wants {what}, which sagviz does not give it"
+    if getattr(network, "is_cache_enabled", False):
+        return (
+            f"{called} has a cache, which gives a pass what an earlier one computed; call its"
+            " disable_cache()"
+        )
     if not self_attentions(network):
         return f"{called} has no self-attention, which SAG reads"
     kind = type(scheduler).__name__

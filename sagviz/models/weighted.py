@@ -15,9 +15,7 @@ from sagviz.models.load import as_model
 from sagviz.models.offload import execution_device
 from sagviz.models.sdxl import SDXL
 
-WEIGHT = re.compile(
-    r"\(([^()]+):\s*([0-9]*\.?[0-9]+)\)"
-)  # (word:1.3), which compel writes (word)1.3
+WEIGHT = re.compile(r":\s*\+?([-+.,\de]+)\s*\)$")  # the end of (word:1.3)
 
 
 @names_arguments()
@@ -55,7 +53,7 @@ def weighted(model: Model, prompt: str, *, negative_prompt: str = "") -> dict[st
     none = model.embed(None)
     with model.at_work():
         words, others = (
-            WEIGHT.sub(r"(\1)\2", with_all_vectors(model.tokenizer, text))
+            _as_compel(with_all_vectors(model.tokenizer, text))
             for text in (prompt, negative_prompt)
         )
         found = _compel(model)(words, negative_prompt=others or None)
@@ -70,6 +68,29 @@ def weighted(model: Model, prompt: str, *, negative_prompt: str = "") -> dict[st
         "negative_pooled_prompt_embeds": pooled,
     }
     return {name: value for name, value in made.items() if value is not None}
+
+
+def _as_compel(text: str) -> str:
+    """(word:1.3) as compel writes it, (word)1.3, also in one another."""
+    written, opened = "", list[int]()
+    for letter in text:
+        escaped, written = written.endswith("\\"), written + letter
+        if letter == "(" and not escaped:
+            opened.append(len(written) - 1)
+        if letter == ")" and opened and not escaped:
+            start = opened.pop()
+            written = written[:start] + WEIGHT.sub(_weight, written[start:])
+    return written
+
+
+def _weight(end: re.Match[str]) -> str:
+    try:
+        weight = float(end[1])
+    except ValueError:
+        weight = -1.0
+    if weight < 0:
+        raise ArgumentError(f"the weight {end[1]!r} in the prompt; give one like (fox:1.3), from 0")
+    return f"){weight:g}"
 
 
 def _compel(model: Model) -> Any:

@@ -36,11 +36,11 @@ def _at_start(function: Any, *arguments: str) -> str:
     return f"--IPKernelApp.exec_lines={_called(function, *arguments)}"
 
 
-def _arguments(folder: Path) -> list[str]:
+def _arguments() -> list[str]:
     """A kernel's own: it announces steps, and what it keeps grows little."""
     return [
         _at_start(progress.begin),
-        f"--HistoryManager.hist_file={folder / 'history.sqlite'}",  # the user's own stays as it is
+        "--HistoryManager.enabled=False",  # the user's own stays as it is
         f"--Session.digest_history_size={REMEMBERED}",
     ]
 
@@ -100,7 +100,7 @@ def _new(terms: Guidance, folder: Path) -> dict[str, Any]:
     return {
         "kernel_manager_class": _kernel_manager(),
         "config": _config(folder),
-        "extra_arguments": [*_arguments(folder), *_own_terms(terms, folder / TERMS)],
+        "extra_arguments": [*_arguments(), *_own_terms(terms, folder / TERMS)],
     }
 
 
@@ -150,7 +150,7 @@ class WarmKernel:
             if self._manager is None:
                 self._manager = _kernel_manager()(config=_config(self._folder))
                 self._manager.start_kernel(
-                    env=os.environ | self._environment, extra_arguments=_arguments(self._folder)
+                    env=os.environ | self._environment, extra_arguments=_arguments()
                 )
             return self._manager
 

@@ -82,10 +82,10 @@ def checked_clip_skip(model: Model, clip_skip: object) -> int | None:
     """
     if clip_skip is None:
         return None
-    if not model.reads_text:
-        raise ArgumentError(
-            f"clip_skip is {clip_skip!r}, and {model.name} has no text encoder; leave it out"
-        )
+    if not model.max_clip_skip:
+        last = "takes what its text encoders say last"
+        what = last if model.reads_text else "has no text encoder"
+        raise ArgumentError(f"clip_skip is {clip_skip!r}, and {model.name} {what}; leave it out")
     return check_whole("clip_skip", clip_skip, 0, model.max_clip_skip)
 
 

@@ -68,7 +68,8 @@ def steps(
         clip_skip: how many last layers of the text encoder are left out, for the prompt alone, as
             in diffusers; 1 is what other programs call "CLIP skip 2".
         timesteps: where to evaluate, falling from 999 at most, in place of `steps`, which is then
-            not read; for schedulers that take it, such as "euler", "dpm++ 2m" and "lcm".
+            not read; for schedulers that take it, such as "euler", "dpm++ 2m" and "lcm", none of
+            which is of flow matching.
         noise: the start noise, (images, C, H, W) of unit variance; drawn from the seeds where
             `None`.
         prompt_embeds, negative_prompt_embeds: embeddings (1 or images, tokens, width) in place of

@@ -12,6 +12,7 @@ from sagviz.sampling.prepare import Run
 
 LARGEST_HALF = 65504  # of float16
 GROWN = 30.0  # times the noise level: latents so large come from too much guidance
+HUGE = 1e15  # of a prediction, so that a step may leave what float32 holds
 
 
 def not_finite_error(run: Run, step: Step) -> NotFiniteError:
@@ -40,6 +41,12 @@ def _cause(run: Run, step: Step, name: str) -> str:
         return "it was so before the step: give a finite noise=, or go on from an earlier step"
     scales = ", ".join(f"{type(term).__name__} {term.scale:g}" for term in step.guidance.terms)
     grown = float(step.x_t.square().mean().sqrt()) / level.norm
+    if name == "x_next" and float(step.eps.abs().max()) < HUGE:
+        kind = type(run.scheduler).__name__
+        return (
+            f"the {kind} made it of a finite latent and a finite prediction: give another"
+            " scheduler= such as 'ddim', or more or fewer steps"
+        )
     if scales and (grown > GROWN or name == "x_next"):
         return (
             f"too much guidance drives the latent, {grown:.3g} times its noise level, out of"

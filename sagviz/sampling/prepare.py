@@ -1,6 +1,4 @@
-"""What is fixed before the first step: the arguments checked, the noise drawn, the schedule laid
-out.
-"""
+"""What is fixed before the first step: arguments checked, noise drawn, the schedule laid out."""
 
 from __future__ import annotations
 
@@ -22,6 +20,7 @@ from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.image import MaskLike
 from sagviz.models import Model, as_model, check_scheduler, make_scheduler
 from sagviz.models.distilled import needless_cfg
+from sagviz.models.families import checked
 from sagviz.models.fingerprint import fingerprint
 from sagviz.records.settings import NEGATIVE, Settings, Text
 from sagviz.sampling.checks import (
@@ -162,6 +161,8 @@ def prepare(
     model's fingerprint where it has been taken, `inputs` the tensors of a run that had the same.
     """
     model, total = as_model(model), as_guidance(guidance)
+    if known is None and model.pipe is not None:
+        checked(model)  # what was set on it since
     times = checked_timesteps(timesteps)
     steps = check_steps(steps if times is None else len(times))
     images = check_whole("images", images, 1, 4096)

@@ -44,11 +44,15 @@ def adapted(folder: Path) -> sv.Model:
     return sv.load(pipe)
 
 
-class Halved(AttnProcessor2_0):
-    """Half of what the layer says."""
+class Shared(AttnProcessor2_0):
+    """A share of what the layer says."""
+
+    def __init__(self, share: Any) -> None:
+        super().__init__()
+        self.share = share
 
     def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return super().__call__(attn, hidden_states, *args, **kwargs) / 2
+        return super().__call__(attn, hidden_states, *args, **kwargs) * self.share
 
 
 def meet_at_the_edges(model: sv.Model, mode: Any) -> None:
@@ -83,7 +87,7 @@ CHANGES: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
         lambda model: setattr(model.tokenizer, "model_max_length", 24),
     ),
     "an attention processor of one's own": (
-        lambda model: model.unet.set_attn_processor(Halved()),
+        lambda model: model.unet.set_attn_processor(Shared(0.5)),
         lambda model: model.unet.set_attn_processor(AttnProcessor()),  # another of diffusers'
     ),
     "a seamless picture": (
@@ -110,6 +114,17 @@ def test_what_decides_the_picture_is_part_of_it(adapted: sv.Model, change: str) 
     changed = fingerprint(adapted)
     undo(adapted)
     assert before == fingerprint(adapted) != changed
+
+
+def test_so_is_what_a_processor_is_set_to(adapted: sv.Model) -> None:
+    """A number, or one for each channel."""
+    prints = list[str]()
+    for share in (0.5, 0.25, torch.tensor([0.5, 0.25]), torch.tensor([0.5, 0.75]), 0.5):
+        adapted.unet.set_attn_processor(Shared(share))
+        prints.append(fingerprint(adapted))
+    adapted.unet.set_attn_processor(AttnProcessor())
+    assert prints[0] == prints[-1]
+    assert len(set(prints)) == 4
 
 
 def test_a_fused_adapter_is_another_model(adapted: sv.Model) -> None:

@@ -94,6 +94,15 @@ def test_a_variant_is_a_choice(half: Path, folder: Path, model: sv.Model) -> Non
     assert "the unet of" in refusal(folder, variant="bf16")
 
 
+def test_a_variant_that_some_parts_have_is_taken_there(
+    half: Path, folder: Path, model: sv.Model
+) -> None:
+    """As diffusers does."""
+    shutil.rmtree(half / "vae")
+    shutil.copytree(folder / "vae", half / "vae")
+    assert fingerprint(sv.load(half, variant="fp16")) == fingerprint(model)
+
+
 def test_the_users_folder_is_found(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,31 @@ def test_a_long_prompt_goes_in_pieces(model: sv.Model) -> None:
     sv.trace(model, steps=1, guidance=CFG(3.0), progress=False, **made)
 
 
+@pytest.mark.parametrize(
+    ("written", "by_compel"),
+    [
+        ("a ((red:1.3) fox:1.2)", "a ((red)1.3 fox)1.2"),
+        ("a (red:1.) fox", "a red fox"),
+        ("a (fox:+1.5)", "a (fox)1.5"),
+        ("a (fox:1e1)", "a (fox)10"),
+        ("a fox (at 5pm)", "a fox (at 5pm)"),
+    ],
+)
+def test_brackets_in_one_another_and_other_numbers(
+    families: Open, written: str, by_compel: str
+) -> None:
+    found = families("sd1")
+    expected = CompelForSD(found.pipe)(by_compel)
+    assert torch.equal(sv.weighted(found.model, written)["prompt_embeds"], expected.embeds)
+
+
+@pytest.mark.parametrize("weight", ["-1", "1,3", "1.2.3"])
+def test_a_weight_that_is_none_is_refused(model: sv.Model, weight: str) -> None:
+    with pytest.raises(ArgumentError, match=rf"weight '{weight}' in the prompt; give one") as error:
+        sv.weighted(model, f"a (fox:{weight})")
+    assert is_one_sentence(error.value)
+
+
 def test_what_has_no_weights_is_refused(families: Open) -> None:
     for family, prompt, words in (
         ("pixels", "a fox", "takes no embeddings; give a model of Stable Diffusion"),

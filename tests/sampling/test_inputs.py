@@ -90,6 +90,8 @@ def test_layers_are_left_out_as_in_diffusers(families: Open, family: str, skip: 
         ("sdxl", 2, "from 0 to 1"),
         ("sd1", True, "whole number"),
         ("pixels", 1, "no text encoder"),
+        ("flux", 1, "takes what its text encoders say last; leave it out"),
+        ("pixart", 0, "takes what its text encoders say last; leave it out"),
     ],
 )
 def test_layers_that_are_not_there_are_refused(
@@ -142,6 +144,17 @@ def test_timesteps_that_cannot_be_taken_are_refused(
 ) -> None:
     with pytest.raises(ArgumentError, match=words) as error:
         sv.trace(model, **{"timesteps": TIMES, **settings})
+    assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize("family", ["sd3", "flux", "qwen", "z_image"])
+@pytest.mark.parametrize("scheduler", [None, "euler", "dpm++ 2m", "unipc"])
+def test_timesteps_of_flow_matching_are_refused(
+    families: Open, family: str, scheduler: str | None
+) -> None:
+    """diffusers would shift the levels, and tell the network the times as they were given."""
+    with pytest.raises(ArgumentError, match="lays out its own noise levels; give steps=") as error:
+        sv.trace(families(family).model, "a fox", timesteps=TIMES, scheduler=scheduler)
     assert is_one_sentence(error.value)
 
 

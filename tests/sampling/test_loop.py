@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, EulerAncestralDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    StableDiffusionPipeline,
+)
 from diffusers.configuration_utils import FrozenDict
 from instruments import held
 from pairs import pairs
@@ -749,6 +755,22 @@ def test_two_levels_that_are_one_are_refused(model: sv.Model, scheduler: str) ->
     """A solver that divides by how far they are apart made NaN of them."""
     with pytest.raises(ArgumentError, match=r"steps is 999, which .* does not take; give fewer"):
         prepare(model, steps=999, scheduler=scheduler)
+
+
+@pytest.mark.parametrize("spacing", ["use_karras_sigmas", "use_exponential_sigmas"])
+def test_levels_that_are_one_after_the_last_step_are_taken(
+    model: sv.Model, pipe: StableDiffusionPipeline, spacing: str
+) -> None:
+    """DEIS ends where its spacing does, so that its last step goes nowhere."""
+    solver = DEISMultistepScheduler.from_config(model.scheduler.config, **{spacing: True})
+    made = sv.trace(
+        model, "a fox", steps=6, noise=noise(), guidance=CFG(3.0), scheduler=solver, progress=False
+    )
+    own, pipe.scheduler = pipe.scheduler, solver
+    settings: Any = {"num_inference_steps": 6, "guidance_scale": 3.0, "output_type": "latent"}
+    expected = pipe("a fox", latents=noise(), **settings).images
+    pipe.scheduler = own
+    assert difference(made.latents, expected) < 1e-5
 
 
 @pytest.mark.parametrize("scheduler", ["heun", "euler", "dpm++ 2m"])

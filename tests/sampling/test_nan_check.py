@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UniPCMultistepScheduler
 from tiny import is_one_sentence, noise
 
 import sagviz as sv
@@ -105,6 +106,15 @@ def test_a_damaged_weight_is_named(folder: Path) -> None:
 @pytest.mark.parametrize("guidance", [CFG(1e39), CFG(3.0) + SAG(-1e39)], ids=repr)
 def test_too_much_guidance_is_told(model: sv.Model, guidance: Any) -> None:
     stopped(model, r"x_next .*too much guidance .*lower the scale of .*1e\+39", guidance=guidance)
+
+
+@pytest.mark.parametrize("guidance", [None, CFG(3.0)], ids=repr)
+def test_a_scheduler_that_makes_it_is_named(model: sv.Model, guidance: Any) -> None:
+    """In diffusers, too, UniPC ends so where its last step is not of the first order."""
+    settings = {**model.scheduler.config, "lower_order_final": False}
+    solver = UniPCMultistepScheduler.from_config(settings)
+    words = "x_next .*UniPCMultistepScheduler made it of a finite latent and a finite prediction"
+    stopped(model, words, guidance=guidance, scheduler=solver, steps=3)
 
 
 def test_guidance_that_drove_the_latent_away_before_is_told(model: sv.Model) -> None:

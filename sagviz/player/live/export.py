@@ -53,7 +53,7 @@ class Predictor(nn.Module):
         seen: list[Tensor] = []
 
         def look(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen.append(inputs_of(args, kwargs)["hidden_states"])
+            seen.append(inputs_of(self.layer, args, kwargs)["hidden_states"])
 
         handle = before(self.layer, look)
         try:
