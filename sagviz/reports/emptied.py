@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import linecache
 from contextlib import suppress
 
 
@@ -14,6 +15,8 @@ def empty() -> None:
     shell = get_ipython()
     assert shell is not None, "a kernel has one"
     shell.reset(new_session=True)
+    shell.history_manager.db_input_cache.clear()  # which grows where no history is kept
+    linecache.clearcache()  # of the cells' source
     gc.collect()
     with suppress(OSError, TypeError, AttributeError):  # glibc alone keeps gaps, and can close them
         ctypes.CDLL(None).malloc_trim(0)
