@@ -14,6 +14,7 @@ KNOWN = frozenset(  # diffusers' processors that compute softmax(QK^T) V of a la
     (
         *("AttnProcessor", "AttnProcessor2_0", "FusedAttnProcessor2_0", "SlicedAttnProcessor"),
         *("XFormersAttnProcessor", "AttnProcessorNPU", "XLAFlashAttnProcessor2_0"),
+        "JointAttnProcessor2_0",  # of the picture alone, in the dual blocks of SD 3.5
     )
 )
 

@@ -14,6 +14,7 @@ def empty() -> None:
 
     shell = get_ipython()
     assert shell is not None, "a kernel has one"
+    assert shell.history_manager is not None, "a shell has one, though none is kept"
     shell.reset(new_session=True)
     shell.history_manager.db_input_cache.clear()  # which grows where no history is kept
     linecache.clearcache()  # of the cells' source
