@@ -270,7 +270,7 @@ def test_reports_at_once_from_one_folder(tmp_path: Path) -> None:
     for process, out in zip(going, outs, strict=True):
         _, said = process.communicate()
         assert process.returncode == 0, said
-        assert "report: cell 8 of 21, step 3 of 3" in said
+        assert "report: cell 8 of 27, step 3 of 3" in said
         assert " left" in said
         assert out.exists()
         assert "sagviz step" not in out.with_suffix(".ipynb").read_text()
@@ -370,8 +370,13 @@ def test_the_page_holds_all_that_it_shows(page_file: Path) -> None:
     assert all(address.startswith("data:") for address in links.fetched)
     assert "@import" not in html
     assert "url(http" not in html
-    written = "".join(
-        cell.source for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "markdown"
+    made = nbformat.read(page_file.with_suffix(".ipynb"), 4).cells
+    written = "".join(cell.source for cell in made if cell.cell_type == "markdown")
+    written += "".join(
+        output.data.get("text/markdown", "")
+        for cell in made
+        for output in cell.get("outputs", [])
+        if "data" in output
     )
     assert html.count("<math") == len(re.findall(r"\$\$?.+?\$\$?", written)) > 10
     assert "a fox &amp; an owl &lt;b&gt; $5" in html
