@@ -386,6 +386,17 @@ def test_the_page_holds_all_that_it_shows(page_file: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_warning_is_a_sentence_without_code(page_file: Path) -> None:
+    html, notebook = page_file.read_text(), page_file.with_suffix(".ipynb").read_text()
+    assert '<p class="said" role="note">miniature was not taught \'b\'' in html
+    for words in ("ipykernel", "SagvizWarning", "sv.compare("):
+        assert words not in html
+    outputs = [o for c in nbformat.reads(notebook, 4).cells for o in c.get("outputs", [])]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert "ipykernel" not in str(outputs)
+
+
+@pytest.mark.slow
 def test_the_page_states_what_it_found(page_file: Path) -> None:
     """Its numbers are those of the runs: of the pixels, and Student's interval of three seeds."""
     runs = [
@@ -460,6 +471,17 @@ def test_the_page_opens_offline_and_is_readable(page_file: Path, page: Page, wid
     page.keyboard.press("End")
     # else the player is dead
     page.locator(".sagviz-player .caption", has_text="Step 4, the last of 4").first.wait_for()
+
+
+@pytest.mark.browser
+def test_a_prompt_without_a_space_wraps(tmp_path: Path, page: Page) -> None:
+    """It stands in the title of the player, in a warning, under pictures and in the table."""
+    made = sv.report(tmp_path / "long.html", prompt="x" * 400, steps=1, seeds=0)
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(made.as_uri())
+    page.locator(".sagviz-player").wait_for()
+    page.locator(".said", has_text="was not taught").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.browser
