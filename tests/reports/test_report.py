@@ -40,7 +40,7 @@ from sagviz.guidance.views import StepView
 from sagviz.reports import Parameters
 from sagviz.reports.page import markdown_with_math
 from sagviz.reports.report import NOTEBOOK
-from sagviz.reports.summary import command
+from sagviz.reports.summary import command, summary
 
 SIZE = 0.125  # a global of this module that a class uses
 
@@ -414,6 +414,13 @@ def test_the_page_states_what_it_found(page_file: Path) -> None:
     assert f"by {gains.mean():+.2f} (95 % interval {low:+.2f} to {high:+.2f})" in html
     numbers = re.findall(r"<b>Figure (\d)\.</b>", html)
     assert numbers == [str(n) for n in range(1, 7)]
+
+
+def test_the_table_has_the_negative_prompt_where_there_is_one(model: sv.Model) -> None:
+    for words in ("", "a dog"):
+        runs = sv.compare(model, "a fox", negative_prompt=words, steps=1, progress=False)
+        given = Parameters(prompt="a fox", negative_prompt=words, steps=1)
+        assert dict(summary(runs, model, given).rows).get("negative prompt", "") == words
 
 
 def test_the_command_makes_the_same_parameters() -> None:
