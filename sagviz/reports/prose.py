@@ -32,10 +32,10 @@ LEARNT = {  # what a network predicts -> how its training is told
 CFG_FORMULA = r"$$\epsilon(x_t) + w\,\bigl(\epsilon(x_t, c) - \epsilon(x_t)\bigr)$$"
 MASKED = r"$$\hat x_t = (1 - M_t)\, x_t + M_t\, (\alpha_t \tilde x_0 + \sigma_t\, \epsilon(x_t))$$"
 DELTAS = {
-    CFG: r"$$\Delta_{CFG} = \epsilon(x_t, c) - \epsilon(x_t)$$",
-    SAG: r"$$\Delta_{SAG} = \epsilon(x_t) - \epsilon(\hat x_t)$$",
+    "cfg": r"$$\Delta_{CFG} = \epsilon(x_t, c) - \epsilon(x_t)$$",
+    "sag": r"$$\Delta_{SAG} = \epsilon(x_t) - \epsilon(\hat x_t)$$",
 }
-IN_SUM = {CFG: r" + w\,\Delta_{CFG}", SAG: r" + s\,\Delta_{SAG}"}
+IN_SUM = {"cfg": r" + w\,\Delta_{CFG}", "sag": r" + s\,\Delta_{SAG}"}
 BREAK = "\n\n"
 TIMES = ("first", "second", "third")
 
@@ -125,8 +125,8 @@ def of_sag(model: Model, run: Trace) -> Prose:
     sag = guidance.get(SAG)
     place = "In the middle" if sag is None or sag.layer == "mid" else f"In the layer `{sag.layer}`"
     such = "such a" if guidance.get(CFG) else "a"
-    deltas = "\n\n".join(formula for kind, formula in DELTAS.items() if guidance.get(kind))
-    in_sum = "".join(part for kind, part in IN_SUM.items() if guidance.get(kind))
+    deltas = "\n\n".join(formula for name, formula in DELTAS.items() if guidance.get(name))
+    in_sum = "".join(part for name, part in IN_SUM.items() if guidance.get(name))
     rest, others = _others(guidance)
     return Prose(
         f"SAG finds {such} direction without any prompt. {place} of"
