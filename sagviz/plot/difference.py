@@ -21,6 +21,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 @about_runs
 def difference(one: Trace, other: Trace) -> Panels:
     """Where the pictures of two runs differ, and the part of each where they do so most, enlarged.
+    Of equal pictures there is no such part: they are shown whole.
 
     Args:
         one, other: runs that reached their end, of one size, e.g. what `compare` gives.
@@ -35,13 +36,28 @@ def difference(one: Trace, other: Trace) -> Panels:
         ['difference', 'CFG 3', 'CFG 3 + SAG 1']
     """
     apart = pixels_apart(one.image, other.image)
+    runs = [(describe.of_guidance(run.settings.guidance), run.image) for run in (one, other)]
+    if same(one.image, other.image):
+        none = Panel(_coloured(apart), "difference", "none: the pictures are the same")
+        whole = [Panel(enlarge(image, SHOWN), name, "the whole picture") for name, image in runs]
+        return Panels((none, *whole), columns=3)
     box = _most(apart)
-    words = f"of the pixels; bright is {float(apart.max()):.0%} of their range"
-    panels = [Panel(_marked(apart, box), "difference", words)]
-    for run in (one, other):
-        name = describe.of_guidance(run.settings.guidance)
-        panels.append(Panel(enlarge(run.image.crop(box), SHOWN), name, "inside the frame"))
-    return Panels(tuple(panels), columns=3)
+    words = f"of the pixels; bright is {percent(float(apart.max()))} of their range"
+    marked = Panel(_marked(apart, box), "difference", words)
+    parts = [(name, enlarge(image.crop(box), SHOWN)) for name, image in runs]
+    inside = [Panel(image, name, "inside the frame") for name, image in parts]
+    return Panels((marked, *inside), columns=3)
+
+
+def same(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two pictures are equal in every pixel."""
+    return (one.size, one.mode, one.tobytes()) == (other.size, other.mode, other.tobytes())
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share that is not 0 in percent, and so that it does not read as 0."""
+    least = 10.0**-digits
+    return f"{share:.{digits}%}" if 100 * share >= least else f"less than {least:g}%"
 
 
 def pixels_apart(one: Image.Image, other: Image.Image) -> Tensor:
@@ -62,9 +78,13 @@ def _most(apart: Tensor) -> Box:
 
 def _marked(apart: Tensor, box: Box) -> Image.Image:
     """The differences as colours, and a frame."""
-    colours = heat_map(apart, 0, float(apart.max()), TERM_COLOURS)
-    shown = enlarge(Image.fromarray(colours), SHOWN)
+    shown = _coloured(apart)
     scale = shown.width // apart.shape[1]
     left, top, right, bottom = (scale * edge for edge in box)
     ImageDraw.Draw(shown).rectangle((left, top, right - 1, bottom - 1), outline="white", width=2)
     return shown
+
+
+def _coloured(apart: Tensor) -> Image.Image:
+    colours = heat_map(apart, 0, float(apart.max()), TERM_COLOURS)
+    return enlarge(Image.fromarray(colours), SHOWN)

@@ -14,7 +14,7 @@ from sagviz import describe
 from sagviz.measure import sharpness
 from sagviz.models import Model
 from sagviz.plot import Strip, gallery
-from sagviz.plot.difference import pixels_apart
+from sagviz.plot.difference import percent, pixels_apart, same
 from sagviz.records.trace import Trace
 from sagviz.reports.parameters import Parameters
 from sagviz.reports.progress import announced
@@ -66,15 +66,32 @@ def more_seeds(parameters: Parameters, model: Model, first: Pair) -> list[Pair]:
 
 def finding(found: Sequence[Pair]) -> Finding:
     """How far the pictures of the first pair are apart, and what all pairs say of sharpness, with
-    Student's interval at 95 %.
+    Student's interval at 95 %; or that all are equal.
     """
     before, after = (describe.of_guidance(run.settings.guidance) for run in found[0])
-    apart = float(pixels_apart(*(run.image for run in found[0])).mean())
-    sharp = 1000 * np.array([list(map(sharpness, images)) for images in _pictures(found)])
+    rows = _pictures(found)
+    equal = [same(*pair) for pair in zip(*rows, strict=True)]
+    if all(equal):
+        seeds = "for this seed" if len(equal) == 1 else f"for each of {len(equal)} seeds"
+        return Finding(
+            f"Both pictures are the same: {before} and {after} give the same picture in every"
+            f" pixel, {seeds}."
+        )
+    sharp = 1000 * np.array([list(map(sharpness, images)) for images in rows])
     return Finding(
-        f"From {before} to {after} this picture changes by {apart:.1%} of a pixel's range in the"
+        f"{_of_first(before, after, found[0], sharp[:, 0])} {_of_all(sharp[1] - sharp[0])}{OPEN}"
+    )
+
+
+def _of_first(before: str, after: str, pair: Pair, sharp: np.ndarray) -> str:
+    """The report's own pair of pictures, in numbers where they differ."""
+    if same(pair[0].image, pair[1].image):
+        return f"{before} and {after} give the same picture in every pixel here."
+    apart = percent(float(pixels_apart(*(run.image for run in pair)).mean()), 1)
+    return (
+        f"From {before} to {after} this picture changes by {apart} of a pixel's range in the"
         " mean, and its sharpness (variance of the Laplacian, in thousandths) goes from"
-        f" {sharp[0, 0]:.2f} to {sharp[1, 0]:.2f}. {_of_all(sharp[1] - sharp[0])}{OPEN}"
+        f" {sharp[0]:.2f} to {sharp[1]:.2f}."
     )
 
 

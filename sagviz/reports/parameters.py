@@ -40,7 +40,7 @@ class Parameters:
     """The settings of a report. The notebook's parameters cell has the same names and defaults.
 
     Attributes:
-        model: "miniature", a folder in diffusers' format or a hub name.
+        model: "miniature", which "" is too, a folder in diffusers' format or a hub name.
         prompt: may be empty.
         negative_prompt: in place of the empty prompt in CFG's unconditional branch.
         seed: of the start noise.
@@ -71,7 +71,7 @@ class Parameters:
     terms: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        from sagviz.guidance import CFG, SAG, Schedule
+        from sagviz.guidance import Schedule
 
         for each in fields(self):
             value = plain(getattr(self, each.name))
@@ -88,8 +88,15 @@ class Parameters:
         check_whole("seeds", self.seeds, 0, 1000)
         for name in ("model", "prompt", "negative_prompt", "scheduler"):
             check_unicode(name, getattr(self, name))
-        # they check their own numbers
-        _ = CFG(self.cfg_scale) + SAG(self.sag_scale, **self._of_sag) + self.others
+        object.__setattr__(self, "model", self.model or NAME)
+        _ = self.guidance  # its terms check their own numbers
+
+    @property
+    def guidance(self) -> Guidance:
+        """All terms as they are for a model that reads text, before it gives them its own blur."""
+        from sagviz.guidance import CFG, SAG
+
+        return CFG(self.cfg_scale) + SAG(self.sag_scale, **self._of_sag) + self.others
 
     @property
     def others(self) -> Guidance:
@@ -161,4 +168,4 @@ class Parameters:
 def _loaded(name: str) -> Model:
     from sagviz.models.load import load
 
-    return load(name or None)
+    return load(name)

@@ -1,7 +1,7 @@
 """How far a report is: its kernel announces the steps of the run, and a bar shows cells, steps and
 the time left.
 
-The kernel's standard error is the way from one to the other. Nothing of it stays in the notebook.
+The kernel's standard error is the way from one to the other. No step stays in the notebook.
 """
 
 from __future__ import annotations
@@ -9,10 +9,15 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
+
+from sagviz.errors import SagvizWarning
 
 IN_REPORT = "SAGVIZ_IN_REPORT"  # the environment variable that a report's kernel sets itself
 STEP = re.compile(r"sagviz step (\d+) of (\d+)\n")
@@ -20,8 +25,36 @@ FORMAT = "{desc} |{bar}| {elapsed}"
 
 
 def begin() -> None:
-    """In a report's kernel, before the first cell: steps are announced from now on."""
+    """In a report's kernel, before the first cell: steps are announced from now on, and warnings
+    are sentences for readers, without a file, a line and its code.
+    """
     os.environ[IN_REPORT] = "1"
+    warnings.showwarning = _say
+
+
+@dataclass(frozen=True, repr=False)
+class Said:
+    """A warning as a paragraph."""
+
+    words: str
+
+    def __repr__(self) -> str:
+        return self.words
+
+    def _repr_html_(self) -> str:
+        return f'<p class="said" role="note">{escape(self.words)}</p>'
+
+
+def _say(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """In place of `warnings.showwarning`: ours are shown where they happen; what libraries say to
+    programmers goes to standard error.
+    """
+    if issubclass(category, SagvizWarning):
+        from IPython.display import display
+
+        display(Said(str(message)))
+    else:
+        print(f"{category.__name__}: {message}", file=sys.stderr, flush=True)
 
 
 def announced(run: int = 0, runs: int = 1) -> bool | Callable[[int, int], None]:

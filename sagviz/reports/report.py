@@ -19,6 +19,7 @@ from sagviz.html import page_path
 from sagviz.reports.kernel import WarmKernel, run
 from sagviz.reports.page import to_html
 from sagviz.reports.parameters import Parameters
+from sagviz.reports.summary import what_ran
 
 PACKAGE = Path(__file__).parents[1]
 PLACES = (PACKAGE / "report.ipynb", PACKAGE.parent / "notebooks" / "report.ipynb")
@@ -110,7 +111,8 @@ def make(
         notebook = run(NOTEBOOK, asdict(parameters), terms, Path(folder), progress, kernel)
     import nbformat  # which papermill brings
 
-    page = to_html(notebook, parameters.prompt or "unconditional")
+    prompt = what_ran(notebook).get("prompt", parameters.prompt)
+    page = to_html(notebook, prompt or "unconditional")
     _keep({out.with_suffix(".ipynb"): nbformat.writes(notebook), out: page})
     return out
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
 
+from sagviz import describe
 from sagviz.checks import format_dtype
 from sagviz.html import table
 
@@ -16,15 +17,33 @@ if TYPE_CHECKING:
     from sagviz.records.trace import Trace
     from sagviz.reports.parameters import Parameters
 
+RAN = "sagviz"  # in an output's metadata
+
 
 @dataclass(frozen=True)
 class Summary:
-    """A table of settings and costs, for people to compare and for others to repeat."""
+    """A table of settings and costs, for people to compare and for others to repeat. The notebook
+    keeps beside it what ran, for `what_ran`.
+    """
 
     rows: tuple[tuple[str, str], ...]
+    ran: Mapping[str, str] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         return table(self.rows)
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, str], dict[str, Any]]:
+        return {}, {RAN: dict(self.ran)}
+
+
+def what_ran(notebook: Mapping[str, Any]) -> Mapping[str, str]:
+    """The `prompt` and the `guidance` of the runs of an executed notebook, which only they know: a
+    model that reads no text has neither the prompt nor the CFG that reports have by default.
+    Nothing of a notebook that has no such summary.
+    """
+    outputs = (each for cell in notebook["cells"] for each in cell.get("outputs", []))
+    found = (each.get("metadata", {}).get(RAN) for each in outputs)
+    return dict(next(filter(None, found), {}))
 
 
 def summary(traces: Sequence[Trace], model: Model, parameters: Parameters) -> Summary:
@@ -49,13 +68,15 @@ def summary(traces: Sequence[Trace], model: Model, parameters: Parameters) -> Su
         network_word(model.NETWORK): f"{calls} calls, {predictions} predictions for {runs}",
         "model": f"{model.name} on {model.device}, {format_dtype(model.dtype)}",
         "prompt": last.caption or "(none)",
+        "negative prompt": last.negative_prompt,
         "seed": str(last.seed),
         "steps": f"{last.steps}, {last.scheduler['class']}",
         "guidance": repr(last.guidance),
-        "command": command(parameters),
+        "command": command(replace(parameters, prompt=last.prompt)),
         "made with": ", ".join(f"{name} {version(name)}" for name in made_with),
     }
-    return Summary(tuple(rows.items()))
+    ran = {"prompt": last.caption, "guidance": describe.of_guidance(last.guidance)}
+    return Summary(tuple((name, words) for name, words in rows.items() if words), ran)
 
 
 def command(parameters: Parameters) -> str:
@@ -69,7 +90,7 @@ def command(parameters: Parameters) -> str:
         "sv.report('report.html', prompt='an owl', seed=7, steps=20)"
     """
     usual = type(parameters)()
-    changed = {field.name for field in fields(parameters)} - {"prompt", "seed", "terms"}
+    changed = {each.name for each in fields(parameters)} - {"prompt", "seed", "terms"}
     changed = {name for name in changed if getattr(parameters, name) != getattr(usual, name)}
     given = {name: getattr(parameters, name) for name in ("prompt", "seed", *sorted(changed))}
     if parameters.terms:

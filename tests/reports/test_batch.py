@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tiny import is_one_sentence
+from tiny import build_pixels, is_one_sentence
 
 from sagviz import PAG, SEG
 from sagviz.cli import main
@@ -18,7 +19,8 @@ from sagviz.errors import ReportError
 from sagviz.guidance import as_guidance
 from sagviz.mini import NAME
 from sagviz.reports.batch import batch
-from sagviz.reports.jobs import read
+from sagviz.reports.index import write_index
+from sagviz.reports.jobs import Job, read
 from sagviz.reports.kernel import WarmKernel
 from sagviz.reports.workers import Workers, how_many
 
@@ -94,7 +96,7 @@ def test_a_batch_goes_on_where_it_stopped(
     stopped.close()  # while the kernel is at the next row, which ends with it
     assert first.page is not None
     before = first.page.stat().st_mtime_ns
-    assert "1 reports" in (folder / "index.html").read_text()
+    assert "<h1>Self-Attention Guidance: 1 report</h1>" in (folder / "index.html").read_text()
     assert main(["report", "--batch", str(jobs), "--out", str(folder)]) == 1
     said = capsys.readouterr()
     assert "2 was there, 2 failed, 1 made" in said.out
@@ -106,6 +108,8 @@ def test_a_batch_goes_on_where_it_stopped(
     assert len(pages) == 2
     index = (folder / "index.html").read_text()
     assert all(page.name in index for page in pages)
+    assert "3 reports, 2 rows failed" in index
+    assert "row 4: seed 5, CFG 3 + SAG 1, steps 2<" in index
     assert index.count("<img") == 9, "three runs of three rows"
     notebook = json.loads(next(folder.glob("report-*.ipynb")).read_text())
     counts = [c["execution_count"] for c in notebook["cells"] if c["cell_type"] == "code"]
@@ -113,6 +117,34 @@ def test_a_batch_goes_on_where_it_stopped(
     made = "".join(json.dumps(cell) for cell in notebook["cells"])
     assert "seed = 5" in made
     assert "a fox" not in made.replace("a fox on a blue background", ""), "nothing of other rows"
+
+
+def test_a_card_is_in_words(tmp_path: Path) -> None:
+    """Also where its notebook is gone."""
+    text = "seed,cfg_scale,pag_scale,blur_sigma,model,scheduler\n5,cosine 1 7,2,0.5,,ddim\n"
+    (job,) = read(table(tmp_path, text))
+    assert job.parameters is not None, job.error
+    assert job.parameters.model == NAME
+    failed = Job(2, error="no")
+    index = write_index(tmp_path, [replace(job, page=tmp_path / "a.html"), failed]).read_text()
+    assert "<h1>Self-Attention Guidance: 1 report, 1 row failed</h1>" in index
+    words = "row 1: seed 5, CFG cosine 1 → 7 + SAG 1 + PAG 2, blur sigma 0.5, scheduler ddim<"
+    assert words in index
+
+
+@pytest.mark.slow
+def test_a_model_that_reads_no_text_has_no_prompt(tmp_path: Path) -> None:
+    """In the index, in its tab and in the command that makes it again; nor has it CFG."""
+    build_pixels().save_pretrained(tmp_path / "pixels")
+    jobs = table(tmp_path, f"model,steps,seeds\n{tmp_path / 'pixels'},2,0\n")
+    (job,) = batch(jobs, tmp_path / "reports", workers=1)
+    assert job.page is not None, job.error
+    assert "<title>SAG report: unconditional: sagviz</title>" in (page := job.page.read_text())
+    assert "prompt=&#x27;&#x27;" in page or "prompt=''" in page
+    index = (tmp_path / "reports" / "index.html").read_text()
+    assert "<b>(no prompt)</b>" in index
+    assert "row 1: seed 7, SAG 1, model " in index
+    assert "a fox on" not in page + index
 
 
 def test_kernels_work_at_once() -> None:

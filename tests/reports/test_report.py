@@ -40,7 +40,7 @@ from sagviz.guidance.views import StepView
 from sagviz.reports import Parameters
 from sagviz.reports.page import markdown_with_math
 from sagviz.reports.report import NOTEBOOK
-from sagviz.reports.summary import command
+from sagviz.reports.summary import command, summary
 
 SIZE = 0.125  # a global of this module that a class uses
 
@@ -270,7 +270,7 @@ def test_reports_at_once_from_one_folder(tmp_path: Path) -> None:
     for process, out in zip(going, outs, strict=True):
         _, said = process.communicate()
         assert process.returncode == 0, said
-        assert "report: cell 8 of 21, step 3 of 3" in said
+        assert "report: cell 8 of 27, step 3 of 3" in said
         assert " left" in said
         assert out.exists()
         assert "sagviz step" not in out.with_suffix(".ipynb").read_text()
@@ -370,14 +370,30 @@ def test_the_page_holds_all_that_it_shows(page_file: Path) -> None:
     assert all(address.startswith("data:") for address in links.fetched)
     assert "@import" not in html
     assert "url(http" not in html
-    written = "".join(
-        cell.source for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "markdown"
+    made = nbformat.read(page_file.with_suffix(".ipynb"), 4).cells
+    written = "".join(cell.source for cell in made if cell.cell_type == "markdown")
+    written += "".join(
+        output.data.get("text/markdown", "")
+        for cell in made
+        for output in cell.get("outputs", [])
+        if "data" in output
     )
     assert html.count("<math") == len(re.findall(r"\$\$?.+?\$\$?", written)) > 10
     assert "a fox &amp; an owl &lt;b&gt; $5" in html
     assert "<td>miniature on cpu, float32</td>" in html
     assert page_file.with_suffix(".ipynb").exists()
     assert len(html) < 2_000_000
+
+
+@pytest.mark.slow
+def test_a_warning_is_a_sentence_without_code(page_file: Path) -> None:
+    html, notebook = page_file.read_text(), page_file.with_suffix(".ipynb").read_text()
+    assert '<p class="said" role="note">miniature was not taught \'b\'' in html
+    for words in ("ipykernel", "SagvizWarning", "sv.compare("):
+        assert words not in html
+    outputs = [o for c in nbformat.reads(notebook, 4).cells for o in c.get("outputs", [])]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert "ipykernel" not in str(outputs)
 
 
 @pytest.mark.slow
@@ -398,6 +414,13 @@ def test_the_page_states_what_it_found(page_file: Path) -> None:
     assert f"by {gains.mean():+.2f} (95 % interval {low:+.2f} to {high:+.2f})" in html
     numbers = re.findall(r"<b>Figure (\d)\.</b>", html)
     assert numbers == [str(n) for n in range(1, 7)]
+
+
+def test_the_table_has_the_negative_prompt_where_there_is_one(model: sv.Model) -> None:
+    for words in ("", "a dog"):
+        runs = sv.compare(model, "a fox", negative_prompt=words, steps=1, progress=False)
+        given = Parameters(prompt="a fox", negative_prompt=words, steps=1)
+        assert dict(summary(runs, model, given).rows).get("negative prompt", "") == words
 
 
 def test_the_command_makes_the_same_parameters() -> None:
@@ -455,6 +478,17 @@ def test_the_page_opens_offline_and_is_readable(page_file: Path, page: Page, wid
     page.keyboard.press("End")
     # else the player is dead
     page.locator(".sagviz-player .caption", has_text="Step 4, the last of 4").first.wait_for()
+
+
+@pytest.mark.browser
+def test_a_prompt_without_a_space_wraps(tmp_path: Path, page: Page) -> None:
+    """It stands in the title of the player, in a warning, under pictures and in the table."""
+    made = sv.report(tmp_path / "long.html", prompt="x" * 400, steps=1, seeds=0)
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(made.as_uri())
+    page.locator(".sagviz-player").wait_for()
+    page.locator(".said", has_text="was not taught").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.browser

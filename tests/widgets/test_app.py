@@ -119,6 +119,20 @@ def classroom(model: sv.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return Classroom(model, pairs, Limits(visitors=2), tmp_path)
 
 
+def test_the_first_run_is_one_that_the_class_may_make(classroom: Classroom) -> None:
+    """After Reset and a click on an example, too."""
+    for limit, steps in ((200, 50), (20, 20)):
+        classroom.limits = Limits(steps=limit, visitors=2)
+        visitor, _sent = visit(classroom)
+        with hosted_by(visitor):
+            playground = visitor.page.playground
+            assert playground.steps == steps
+            playground.set({"steps": 2})
+            playground.reset()
+            assert playground.steps == steps
+        visitor.leave()
+
+
 def visit(classroom: Classroom) -> tuple[Visitor, list[dict[str, Any]]]:
     """A visitor whose page is open, and what went to the page."""
     sent: list[dict[str, Any]] = []

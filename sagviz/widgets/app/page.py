@@ -12,6 +12,7 @@ from sagviz.widgets.common.layout import close_all, text
 from sagviz.widgets.microscope.microscope import Microscope
 from sagviz.widgets.playground.examples import examples_of
 from sagviz.widgets.playground.playground import Playground
+from sagviz.widgets.playground.settings import FormSettings
 from sagviz.widgets.preference import Preference
 
 STEP = "Take a step apart"
@@ -19,9 +20,10 @@ TITLES = ("Make pictures", STEP, "Vote")
 
 
 class ClassPage(W.VBox):
-    """Playground, set to its first example, Microscope and Preference under tabs; the later two are
-    made when they are opened. The Microscope is on the run with SAG that the Playground shows, anew
-    when that is another; before the first one, on one of the pairs to vote on.
+    """Playground, Microscope and Preference under tabs; the later two are made when opened.
+    The Playground is set to its first example, in no more steps than the class may make. The
+    Microscope is on the run with SAG that the Playground shows, anew when that is another; before
+    the first one, on one of the pairs to vote on.
 
     Args:
         classroom: what all visitors share.
@@ -34,7 +36,9 @@ class ClassPage(W.VBox):
 
     def __init__(self, classroom: Classroom, number: int) -> None:
         self.classroom, self.number = classroom, number
-        self.playground = Playground(classroom.model, **examples_of(classroom.model)[0])
+        example = examples_of(classroom.model)[0]
+        steps = min(example.get("steps", FormSettings.steps.default_value), classroom.limits.steps)
+        self.playground = Playground(classroom.model, **{**example, "steps": steps})
         self.vote: Preference | None = None
         self.under: tuple[Trace, int] = (classroom.pairs[0][1], 0)  # the Microscope: run, image
         self.place = text("sag-place")
