@@ -211,7 +211,8 @@ def of_cost(model: Model, run: Trace) -> Prose:
     """How many predictions and calls of the network a step is made of."""
     terms = run.settings.guidance.terms
     second = next((term for term in terms if term.cost[1]), None)
-    costs = "; ".join(_cost(term, term is second) for term in terms)
+    before = terms.index(second) if second else len(terms)
+    costs = "; ".join(_cost(term, i - before) for i, term in enumerate(terms))
     return Prose(
         "A step without guidance is one prediction, in one call of the"
         f" {network_word(model.NETWORK)}. {costs}. The same settings give the same picture again."
@@ -227,13 +228,14 @@ def _rows(guidance: Guidance) -> int:
     return 1 + sum(term.cost[0] for term in guidance.terms)
 
 
-def _cost(term: Term, first: bool) -> str:
+def _cost(term: Term, after: int) -> str:
+    """What a term costs that stands so far after the first one with a call of its own."""
     rows, calls = term.cost
     if not rows:
         return f"{term.title} adds none"
-    where = "in the same call"
+    where = f"in the {'first' if after > 0 else 'same'} call"
     if calls:
-        own = "a call of its own" if first else "that second call"
+        own = "that second call" if after else "a call of its own"
         where = f"in {own}, because its input depends on what the first call gave"
     return f"{term.title} adds {rows}, {where}"
 

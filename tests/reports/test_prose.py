@@ -91,7 +91,7 @@ def test_more_terms_are_all_named(model: sv.Model) -> None:
         f"SEG ({SEG.formula}), scale 1",
         r"\sum_k s_k",
         "5 steps of CFG for 2 of CFG + SAG + PAG + SEG",
-        "SEG adds 1, in the same call",
+        "SEG adds 1, in the first call",
         "angle between CFG and SAG",
     ):
         assert words in said, words

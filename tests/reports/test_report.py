@@ -270,7 +270,7 @@ def test_reports_at_once_from_one_folder(tmp_path: Path) -> None:
     for process, out in zip(going, outs, strict=True):
         _, said = process.communicate()
         assert process.returncode == 0, said
-        assert "report: cell 8 of 27, step 3 of 3" in said
+        assert "report: cell 8 of 28, step 3 of 3" in said
         assert " left" in said
         assert out.exists()
         assert "sagviz step" not in out.with_suffix(".ipynb").read_text()
