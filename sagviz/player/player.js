@@ -47,6 +47,12 @@ function say(node, words) {
   if (node.textContent !== words) node.textContent = words;
 }
 
+// What stood there before any player is the run as a story, for paper; in a copy that the browser saved it is put away already.
+function stillsOf(el) {
+  const stood = [...el.childNodes].filter((node) => !node.matches?.(".sagviz-player"));
+  return stood.flatMap((node) => (node.matches?.(".story") ? [...node.childNodes] : [node]));
+}
+
 class Player {
   // what layout.js makes of it
   /** @type {any} */ playButton;
@@ -78,8 +84,8 @@ class Player {
     this.root.addEventListener("keydown", (event) => this.key(event));
     lights(this.root);
     unscrolled(this.root);
-    // what stood there until now, unless it is another run's player, is the run as a story, for paper
-    const still = [...el.childNodes].filter((node) => !node.matches?.(".sagviz-player, .story"));
+    const still = el.drawn ? [] : stillsOf(el);
+    el.drawn = true; // not in the DOM, whose copy starts anew
     el.replaceChildren(this.root, make("div", { class: "story" }, ...still));
     this.arrange();
     this.tell();

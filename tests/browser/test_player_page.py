@@ -53,6 +53,7 @@ class Reader:
             color_scheme="dark" if dark else "light",
         )
         self.page: Page = self.context.new_page()
+        self.file = file
         self.faults: list[str] = []
         self.page.on(
             "console",
@@ -428,6 +429,20 @@ def test_a_link_restores_the_view(traces: tuple[sv.Trace, ...], reader: Opener) 
     assert [box.input_value() for box in boxes.all()] == ["3", "3", "2"]
 
 
+@pytest.mark.parametrize("mangled", ["panes=%", "panes=x_t%25,mask", "scales=%25:3;cfg:%", "%&%25"])
+def test_a_mangled_link_opens_the_player(
+    traces: tuple[sv.Trace, ...], reader: Opener, mangled: str
+) -> None:
+    """What of it can be read is shown."""
+    shown = reader(traces[1])
+    shown.page.goto("about:blank")
+    shown.page.goto(f"{shown.file.as_uri()}#{mangled}&step=2")
+    shown.page.locator(".sagviz-player").wait_for()
+    assert shown.text(".readout") == "Step 2 of 5"
+    assert shown.page.locator(".pane.mask").is_visible() == (not mangled.startswith("panes=%"))
+    assert shown.page.locator(".knob.cfg input[type=number]").input_value() == "3"
+
+
 def test_it_prints_as_a_story(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
     """On paper the run stands in pictures and sentences below the step, and its settings."""
     shown = reader(traces[1], width=718)  # A4 between its margins
@@ -529,6 +544,48 @@ def test_fragments_live_side_by_side(
     ]
     assert not shown.faults
     shown.context.close()
+
+
+@pytest.mark.parametrize("kind", ["page", "fragments", "sweep"])
+def test_a_copy_that_the_browser_saves_starts_again(
+    traces: tuple[sv.Trace, ...], model: sv.Model, kind: str, browser: Browser, tmp_path: Path
+) -> None:
+    """Saved is the document as it stands: with the players' parts, whose canvases are empty."""
+    file = tmp_path / "first.html"
+    if kind == "page":
+        page(traces[1], file)
+    elif kind == "fragments":
+        both = f"{fragment(traces[1])}{fragment(list(traces))}"
+        icon = '<link rel="icon" href="data:,">'
+        file.write_text(f'<!DOCTYPE html><meta charset="utf-8">{icon}{both}', encoding="utf-8")
+    else:
+        made = sweep(model, "a fox", seeds=[1], steps=3, guidance=BOTH, keep=None, progress=False)
+        made.to_html(file)
+    copies, count = [Reader(browser, file, player=False)], 1 + (kind == "fragments")
+    if kind == "sweep":
+        copies[0].page.locator(".sagviz-grid button").click()
+    for number in range(2):  # and a copy of the copy
+        shown = copies[-1]
+        shown.page.locator(".sagviz-player").nth(count - 1).wait_for()
+        again = tmp_path / f"{number}.html"
+        again.write_text(shown.page.content(), encoding="utf-8")
+        copies.append(Reader(browser, again, player=False))
+    first, last = copies[0], copies[-1]
+    last.page.wait_for_function(f"""() => {{
+        const shown = [...document.querySelectorAll('.x0_hat .frame:not([hidden]) canvas')];
+        const drawn = (it) => it.getContext('2d').getImageData(0, 0, 1, 1).data[3] > 0;
+        return shown.length >= {count} && shown.every(drawn);
+    }}""")
+    for selector in (".sagviz-player", ".story", ".story img", "canvas"):
+        assert last.page.locator(selector).count() == first.page.locator(selector).count(), selector
+    assert last.page.locator(".story img").count() == {"page": 6, "fragments": 18, "sweep": 0}[kind]
+    last.page.locator(".step").last.focus()
+    last.page.keyboard.press("Home")
+    last.page.keyboard.press("ArrowRight")
+    assert last.page.locator(".readout").last.inner_text().startswith("Step 2 of ")
+    for one in copies:  # whose policy refuses the styles that scripts had set in the old parts
+        assert [fault for fault in one.faults if "inline style" not in fault] == []
+        one.context.close()
 
 
 @pytest.mark.parametrize(
