@@ -518,6 +518,48 @@ def test_a_link_runs_it_again(shown: Reader, offline: BrowserContext) -> None:
     other.page.close()
 
 
+def test_a_link_that_is_opened_during_a_run_takes_its_place(shown: Reader) -> None:
+    """Form, picture and address are those of the newest link, whatever went on before."""
+    page = shown.page
+    page.locator(".reset").click()
+    shown.fill(prompt="a fox", steps=100, beside=True)
+    page.locator(".run").click()
+    shown.until(r"^Step \d+ of 100")
+    page.evaluate("location.hash = 'prompt=a+whale&seed=3&steps=90'")
+    page.evaluate("location.hash = 'prompt=a+koala&seed=5&steps=4&step=2&panes=x_t,%25'")
+    page.get_by_text("Your run: “a koala”, seed 5").wait_for()
+    shown.until("^Done")
+    page.wait_for_function("() => location.hash.includes('step=2')")
+    assert page.locator("[name=prompt]").input_value() == "a koala"
+    assert page.locator("[name=steps]").input_value() == "4"
+    assert shown.text(".readout") == f"Step 2 of {STEPS}"
+    assert page.locator("figure.pane:visible").count() == 1
+    assert "prompt=a+koala&seed=5&steps=4" in page.url
+    shown.run()
+
+
+def test_a_copy_that_the_browser_saves_says_what_it_lacks(
+    shown: Reader, offline: BrowserContext, tmp_path: Path
+) -> None:
+    """Its recorded run can be explored as before."""
+    shown.run(prompt="a koala")
+    copied = tmp_path / "copy.html"
+    copied.write_text(shown.page.content(), encoding="utf-8")
+    other = Reader(offline, copied.as_uri())
+    sentence = "This copy of the page was saved without its model, which only the original file has"
+    assert other.until("The recorded run below can still").startswith(sentence)
+    assert other.text(".run-title") == "Recorded run: no prompt, seed 26"
+    other.go(3)
+    assert other.text(".readout") == "Step 3 of 20"
+    assert other.pixels(canvas("x0_hat")).std() > 5
+    for kind in (".predict", ".tour", ".sagviz-player"):
+        assert other.page.locator(kind).count() == 1
+    other.page.locator(".run").click()
+    other.until("open that one to run the model.$")
+    assert [fault for fault in other.faults if "inline style" not in fault] == []
+    other.page.close()
+
+
 @pytest.fixture(scope="module")
 def phone(file: Path, browser: Browser) -> Iterator[Reader]:
     context = browser.new_context(
