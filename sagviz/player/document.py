@@ -29,7 +29,7 @@ ALONE = ADDRESS + (HERE / "alone.js").read_text(encoding="utf-8")  # on a page o
 START = """
 for (const place of document.querySelectorAll(".sagviz-data")) {
   if (place.started) continue;
-  place.started = true; // no attribute: a copy that the browser saves would have it, and never start
+  place.started = true; // no attribute, which a copy that the browser saves would have
   const data = JSON.parse(place.textContent);
   render(place.previousElementSibling, data, data.state);
 }
