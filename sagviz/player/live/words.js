@@ -83,7 +83,7 @@ function pushesSaid(record, settings, words, measures) {
     if (!settings[name]) return `${title}'s scale is 0: it adds nothing.`;
     if (measures[name] < words.nothing) return `${title}'s push is 0 here: it adds nothing.`;
     if (name === "cfg" || !(measures.cfg >= words.nothing)) return `${title}'s push is ${evenly(100 * measures[name])}% of the prediction's length.`;
-    const cosine = measures.cosine * Math.sign(settings.cfg * settings[name]);
+    const cosine = cosineOf(record.terms.cfg, record.terms[name]) * Math.sign(settings.cfg * settings[name]);
     const way = words.ways.find(([most]) => cosine <= most)?.[1];
     return `${title}'s push is ${shareSaid(measures[name] / measures.cfg, words)} and points ${way} (cosine\u00a0${cosine.toFixed(2)}).`;
   });
