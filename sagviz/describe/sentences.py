@@ -9,7 +9,7 @@ import re
 
 from sagviz import measure
 from sagviz.checks import shortened
-from sagviz.describe.quantities import near
+from sagviz.describe.quantities import begins, near
 from sagviz.guidance import CFG, SAG, Guidance, Term
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
@@ -69,21 +69,26 @@ def file_stem(settings: Settings) -> str:
     return "-".join([words or "no-prompt", f"seed{settings.seed}", *scales])
 
 
-def of_step(step: Step, evaluations: int) -> str:
+def of_step(step: Step, evaluations: int, strength: float | None = None) -> str:
     """What happens in this step, for people.
 
     Args:
         evaluations: of the whole run. Steps count from 1 in words: `trace[0]` is step 1.
+        strength: of a run from a picture; others begin with noise alone.
     """
-    return " ".join([_where(step, evaluations), *_mask(step), *_pushes(step)])
+    return " ".join([_where(step, evaluations, strength), *_mask(step), *_pushes(step)])
 
 
-def _where(step: Step, evaluations: int) -> str:
+def _where(step: Step, evaluations: int, strength: float | None) -> str:
     place = {1: ", the first", evaluations: ", the last"}.get(step.number, "")
     noise = (step.sigma / step.level.norm) ** 2  # share of the variance, the clean latent's being 1
-    amount = "hardly any noise is left"
-    if noise >= 0.005:
-        amount = f"noise is still {noise:.0%} of the latent's variance"
+    share = f"{noise:.0%}" if noise >= 0.005 else "hardly any"
+    if begins(step, strength):  # few steps may begin where the schedule has little noise
+        amount = f"the latent is pure noise; the schedule takes {share} of its variance for noise"
+    elif noise >= 0.005:
+        amount = f"noise is still {share} of the latent's variance"
+    else:
+        amount = "hardly any noise is left"
     return f"Step {step.number}{place} of {evaluations}: {amount}."
 
 

@@ -233,8 +233,26 @@ def test_captions_carry_the_numbers_of_the_step(traces: tuple[sv.Trace, ...]) ->
     assert f"covers {numbers['coverage']:.0%}" in words
     assert f"CFG's push is {numbers['cfg']:.0%}" in words
     assert f"(cosine\N{NO-BREAK SPACE}{numbers['cosine']:.2f})" in words
-    assert ", the first" in describe.of_step(traces[1][0], 5)
+    first = describe.of_step(traces[1][0], 5)
+    assert first.startswith("Step 1, the first of 5: the latent is pure noise; the schedule takes ")
+    assert f"takes {traces[1][0].sigma ** 2:.0%} of its variance for noise." in first
     assert ", the last" in describe.of_step(traces[1][4], 5)
+
+
+def test_what_begins_as_noise_is_noise_whatever_the_schedule_says(model: sv.Model) -> None:
+    """One step has the schedule's last noise level, and the latent is noise alone all the same."""
+    trace = sv.trace(model, "a fox", steps=1, progress=False)
+    (run,) = pack([trace], PAGE_BYTES)["runs"]
+    words = "Step 1, the last of 1: the latent is pure noise; the schedule takes"
+    assert run["steps"][0]["caption"].startswith(f"{words} hardly any of its variance for noise.")
+    faced = "what goes in: pure noise, which the schedule takes for noise of strength 0.0"
+    assert run["words"]["x_t"].startswith(faced)
+    again = sv.trace(model, "a fox", image=trace.image, strength=0.5, steps=4, progress=False)
+    (run,) = pack([again], PAGE_BYTES)["runs"]
+    assert run["steps"][0]["caption"].startswith("Step 1, the first of 2: noise is still ")
+    assert run["words"]["x_t"].startswith("what goes in: noise of strength ")
+
+
 
 
 @pytest.mark.parametrize(

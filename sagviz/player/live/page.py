@@ -162,6 +162,8 @@ def words(data: Mapping[str, Any]) -> dict[str, Any]:
         "titles": {term.name: term.title for term in TERMS},
         "shares": describe.SHARES,
         "ways": describe.WAYS,
+        "faced": describe.FACED,
+        "first": describe.FIRST,
         "near": describe.NEAR,
         "nothing": describe.NOTHING,
     }
