@@ -123,7 +123,8 @@ def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
     # of what is added, signs and all
     cosine = math.copysign(between, between * term.factor * cfg.factor)
     way = next(way for most, way in WAYS if cosine <= most)
-    measured = f"cosine\N{NO-BREAK SPACE}{cosine:.2f}"  # no line begins with the number
+    rounded = round(cosine, 2) + 0.0  # no -0.00
+    measured = f"cosine\N{NO-BREAK SPACE}{rounded:.2f}"  # no line begins with the number
     return f"{name}'s push is {_share(size / numbers['cfg'])} and points {way} ({measured})."
 
 

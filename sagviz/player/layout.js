@@ -132,6 +132,18 @@ function written(number) {
   return size < 0.1 ? `${Number(number.toPrecision(2))}` : number.toFixed(size < 1 ? 2 : 1);
 }
 
+// Two digits, and no -0.00.
+/** @param {number} number */
+function rounded(number) {
+  return number.toFixed(2).replace(/^-(?=0\.00$)/, "");
+}
+
+// Six significant digits at most, as Python's :g has them.
+/** @param {number} number */
+function short(number) {
+  return String(Number(number.toPrecision(6)));
+}
+
 // What is shown, and how: folded away until it is wanted.
 function choices(player) {
   const panes = player.data.panes.map(([name, title]) => tick(title, player.state.panes.includes(name), (on) => {

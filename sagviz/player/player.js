@@ -196,10 +196,10 @@ class Player {
       const value = this.state.scales[run][term];
       slide.value = value;
       if (box !== document.activeElement) {
-        box.value = value;
+        box.value = short(value);
         tellFault(box, "");
       }
-      number.textContent = value < 0 ? `(−${-value})` : String(value);
+      number.textContent = value < 0 ? `(−${short(-value)})` : short(value);
     }
     for (const { view: own, radio } of this.radios ?? []) radio.checked = own === view;
     this.menus?.forEach((menu, i) => (menu.value = this.pair[i]));

@@ -23,6 +23,7 @@ from sagviz import CFG, SAG, describe, measure
 from sagviz.describe import QUANTITIES
 from sagviz.image import MASK_COLOUR, MASK_TINT, from_file, from_png, heat_map, preview, to_webp
 from sagviz.player import fragment, page
+from sagviz.player.document import SCRIPT
 from sagviz.sweeps import sweep
 from sagviz.sweeps.layout import cross
 
@@ -470,6 +471,19 @@ def test_a_term_lights_up_wherever_it_stands(traces: tuple[sv.Trace, ...], reade
     shown.page.locator(".knob.cfg input[type=range]").focus()
     assert lit.count() == 5
     assert lit.first.get_attribute("data-term") == "cfg"
+
+
+def test_numbers_are_rounded_before_they_are_written(model: sv.Model, reader: Opener) -> None:
+    """Six digits of a scale, as Python writes it, and no sign before what is 0.00."""
+    guidance = CFG(0.1 + 0.2) + SAG(-0.1 - 0.2)
+    shown = reader(sv.trace(model, "a fox", steps=2, guidance=guidance, progress=False))
+    assert shown.text(".formula") == "ε̃ = ε(xₜ) + 0.3 · ΔCFG + (−0.3) · ΔSAG"
+    boxes = shown.page.locator(".knob input[type=number]").all()
+    assert [box.input_value() for box in boxes] == ["0.3", "-0.3"]
+    page = shown.context.new_page()
+    page.add_script_tag(content=f"{SCRIPT}; window.rounded = rounded;", type="module")
+    written = [page.evaluate(f"rounded({number})") for number in (-0.004, -0.0, -0.006, 0.004)]
+    assert written == ["0.00", "0.00", "-0.01", "0.00"]
 
 
 def test_runs_of_different_lengths_keep_step(

@@ -253,6 +253,17 @@ def test_what_begins_as_noise_is_noise_whatever_the_schedule_says(model: sv.Mode
     assert run["words"]["x_t"].startswith("what goes in: noise of strength ")
 
 
+def test_a_cosine_of_nothing_has_no_sign(traces: tuple[sv.Trace, ...]) -> None:
+    """Of two pushes at right angles, but for rounding."""
+    step = replace(traces[1][2], guidance=BOTH)
+    base, cfg = step.eps_uncond, step.eps_cond - step.eps_uncond
+    sag = torch.randn(cfg.shape, generator=torch.Generator().manual_seed(0))
+    along = (sag * cfg).sum() / (cfg * cfg).sum()
+    sag = sag - (along + 1e-4 * sag.norm() / cfg.norm()) * cfg
+    assert -0.005 < float((sag * cfg).sum() / sag.norm() / cfg.norm()) < 0
+    kept = {**step.kept, "out_degraded": base - 0.1 * sag}
+    words = describe.of_step(replace(step, kept=kept), 5)
+    assert "points elsewhere (cosine\N{NO-BREAK SPACE}0.00)" in words
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ function dataOf(runs, recorded) {
   };
 }
 function nameOf(settings, { titles }) {
-  const terms = ["cfg", "sag"].filter((name) => settings[name] !== null).map((name) => `${titles[name]} ${settings[name]}`);
+  const terms = ["cfg", "sag"].filter((name) => settings[name] !== null).map((name) => `${titles[name]} ${short(settings[name])}`);
   return [terms.join(" + ") || "plain", settings.start && `from step ${settings.start.index + 1} on`].filter(Boolean).join(", ");
 }
 

@@ -17,7 +17,7 @@ function filled(template, facts) {
 /** @param {number | string} value @param {string} kind */
 function inFormat(value, kind) {
   if (typeof value === "string" || !kind) return String(value);
-  if (kind === "g") return String(Number(value.toPrecision(6)));
+  if (kind === "g") return short(value);
   const digits = Number(kind[1]);
   return kind.endsWith("%") ? `${evenly(100 * value)}%` : value.toFixed(digits);
 }
@@ -92,7 +92,7 @@ function pushesSaid(record, settings, words, measures) {
     if (name === "cfg" || !(measures.cfg >= words.nothing)) return `${title}'s push is ${evenly(100 * measures[name])}% of the prediction's length.`;
     const cosine = cosineOf(record.terms.cfg, record.terms[name]) * Math.sign(settings.cfg * settings[name]);
     const way = words.ways.find(([most]) => cosine <= most)?.[1];
-    return `${title}'s push is ${shareSaid(measures[name] / measures.cfg, words)} and points ${way} (cosine\u00a0${cosine.toFixed(2)}).`;
+    return `${title}'s push is ${shareSaid(measures[name] / measures.cfg, words)} and points ${way} (cosine\u00a0${rounded(cosine)}).`;
   });
 }
 
