@@ -473,6 +473,23 @@ def test_a_term_lights_up_wherever_it_stands(traces: tuple[sv.Trace, ...], reade
     assert lit.first.get_attribute("data-term") == "cfg"
 
 
+def test_words_that_differ_stand_by_run(
+    model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
+    """What is said of one run's picture is not said of another's."""
+    guidance = CFG(3.0) + SAG(1.0, threshold=1.2)
+    other = sv.trace(model, "a fox", steps=5, seed=3, guidance=guidance, progress=False)
+    shown = reader([*traces, other, traces[1]])
+    shown.go(2)
+    shares = [describe.of_panes(run[2])["mask"] for run in (traces[1], other)]
+    assert shares[0] != shares[1]
+    assert shown.text(".pane.mask .words") == f"B, D: {shares[0]}\nC: {shares[1]}"
+    assert shown.text(".pane.x0_hat .words") == describe.of_panes(other[2])["x0_hat"]
+    shown.page.get_by_label("flip (F)").check()
+    shown.page.get_by_role("button", name="Shown: A").click()
+    assert shown.text(".pane.mask .words") == shares[0]
+
+
 def test_numbers_are_rounded_before_they_are_written(model: sv.Model, reader: Opener) -> None:
     """Six digits of a scale, as Python writes it, and no sign before what is 0.00."""
     guidance = CFG(0.1 + 0.2) + SAG(-0.1 - 0.2)
