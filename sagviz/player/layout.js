@@ -204,6 +204,16 @@ function settings(player) {
   return make("details", { class: "settings" }, make("summary", {}, "Settings and keys"), make("div", { class: "tables" }, ...tables), make("p", {}, keys));
 }
 
+// Brings the parts into the order in which the eye meets them, which player.css changes with the width: Tab goes the same way.
+function ordered(root) {
+  const parts = [...root.children].map((part) => ({ part, ...part.getBoundingClientRect().toJSON() }));
+  parts.sort((a, b) => a.top - b.top || a.left - b.left);
+  if (parts.every(({ part }, i) => part === root.children[i])) return;
+  const focused = root.getRootNode().activeElement;
+  root.append(...parts.map(({ part }) => part));
+  if (focused !== root && root.contains(focused)) focused.focus({ preventScroll: true });
+}
+
 // A finger that scrolls the page leaves the sliders below it as they were: a press sets them, until the browser takes the finger.
 function unscrolled(root) {
   let slide, before;

@@ -94,6 +94,7 @@ class Player {
     const still = el.drawn ? [] : stillsOf(el);
     el.drawn = true; // not in the DOM, whose copy starts anew
     el.replaceChildren(this.root, make("div", { class: "story" }, ...still));
+    new ResizeObserver(() => ordered(this.root)).observe(this.root);
     this.arrange();
     this.tell();
     if (this.state.playing) this.play(true);

@@ -5,6 +5,7 @@ prediction anew.
 from __future__ import annotations
 
 import io
+import json
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -501,6 +502,40 @@ def test_numbers_are_rounded_before_they_are_written(model: sv.Model, reader: Op
     page.add_script_tag(content=f"{SCRIPT}; window.rounded = rounded;", type="module")
     written = [page.evaluate(f"rounded({number})") for number in (-0.004, -0.0, -0.006, 0.004)]
     assert written == ["0.00", "0.00", "-0.01", "0.00"]
+
+
+@pytest.mark.parametrize(
+    ("width", "order"),
+    [
+        (1280, ["bar", "what-if", "stage", "choices", "settings"]),
+        (640, ["bar", "stage", "what-if", "choices", "settings"]),
+        (390, ["stage", "bar", "what-if", "choices", "settings"]),
+    ],
+)
+def test_tab_goes_the_way_of_the_eye(
+    traces: tuple[sv.Trace, ...], reader: Opener, width: int, order: list[str]
+) -> None:
+    """On pages of any width, and when the width changes, where the focus stays."""
+    shown = reader(list(traces), width=900)
+    slider = shown.page.locator(".knob.sag input[type=range]")
+    slider.focus()
+    shown.page.set_viewport_size({"width": width, "height": 900})
+    parts = "[...document.querySelector('.sagviz-player').children]"
+    wanted = json.dumps(order)
+    shown.page.wait_for_function(
+        f"() => {wanted}.every((name, i) => {parts}[i].classList.contains(name))"
+    )
+    assert slider.evaluate("it => it === document.activeElement")
+    tops = shown.page.evaluate(f"{parts}.map((part) => part.getBoundingClientRect().top)")
+    assert tops == sorted(tops)
+    shown.page.locator(".sagviz-player").focus()
+    found = []
+    for _ in range(30):
+        shown.page.keyboard.press("Tab")
+        found.append(
+            shown.page.evaluate("document.activeElement.closest('.sagviz-player > *')?.className")
+        )
+    assert list(dict.fromkeys(filter(None, found))) == order
 
 
 def test_runs_of_different_lengths_keep_step(
