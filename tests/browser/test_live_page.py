@@ -523,6 +523,23 @@ def test_a_link_runs_it_again(shown: Reader, offline: BrowserContext) -> None:
     other.page.close()
 
 
+def test_the_dialog_says_what_this_run_blurs(shown: Reader) -> None:
+    """By the mask's source; and one cell is a cell."""
+    shown.run(mask="random")
+    shown.page.get_by_role("button", name="Paint a mask").click()
+    dialog = shown.page.get_by_role("dialog")
+    about = dialog.locator(".about").inner_text()
+    assert about.startswith("This run blurs cells that are drawn at random, as many as get more")
+    shown.page.keyboard.press("Space")
+    dialog.get_by_role("button", name="Reveal").click()
+    assert dialog.locator(".said").inner_text().startswith("You painted 1 cell, SAG's mask has ")
+    shown.page.keyboard.press("Escape")
+    shown.run()
+    shown.page.get_by_role("button", name="Paint a mask").click()
+    assert dialog.locator(".about").inner_text().startswith("SAG blurs the cells that get more")
+    shown.page.keyboard.press("Escape")
+
+
 def test_a_link_that_is_opened_during_a_run_takes_its_place(shown: Reader) -> None:
     """Form, picture and address are those of the newest link, whatever went on before."""
     page = shown.page
