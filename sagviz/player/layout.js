@@ -209,9 +209,10 @@ function ordered(root) {
   const parts = [...root.children].map((part) => ({ part, ...part.getBoundingClientRect().toJSON() }));
   parts.sort((a, b) => a.top - b.top || a.left - b.left);
   if (parts.every(({ part }, i) => part === root.children[i])) return;
-  const focused = root.getRootNode().activeElement;
-  root.append(...parts.map(({ part }) => part));
-  if (focused !== root && root.contains(focused)) focused.focus({ preventScroll: true });
+  // what has the focus is not moved, or the page would scroll away
+  const nodes = parts.map(({ part }) => part), still = Math.max(0, nodes.findIndex((part) => part.matches(":focus-within")));
+  nodes[still].before(...nodes.slice(0, still));
+  nodes[still].after(...nodes.slice(still + 1));
 }
 
 // A finger that scrolls the page leaves the sliders below it as they were: a press sets them, until the browser takes the finger.
