@@ -7,7 +7,6 @@ class Live {
   /** @param {any} own what page.py wrote for this script */
   constructor(own) {
     this.known = own;
-    for (const old of document.querySelectorAll(".predict, .tour")) old.remove(); // in a copy that the browser saved
     this.place = document.querySelector(".sagviz");
     /** @type {any} */
     this.player = null;
@@ -59,6 +58,8 @@ class Live {
     this.busy(false);
     this.nameRecorded();
     if (document.readyState === "loading") await new Promise((done) => document.addEventListener("DOMContentLoaded", done));
+    const own = [this.predict.node, this.tour.node]; // others are in a copy that the browser saved
+    for (const node of document.querySelectorAll(".predict, .tour")) if (!own.includes(node)) node.remove();
     await this.load();
     if (!this.running) this.restore(location.hash); // else the reader has asked for another one meanwhile
   }
