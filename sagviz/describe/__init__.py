@@ -3,6 +3,8 @@ quantity.
 """
 
 from sagviz.describe.quantities import DECODED as DECODED
+from sagviz.describe.quantities import FACED as FACED
+from sagviz.describe.quantities import FIRST as FIRST
 from sagviz.describe.quantities import NEAR as NEAR
 from sagviz.describe.quantities import QUANTITIES as QUANTITIES
 from sagviz.describe.quantities import facts as facts

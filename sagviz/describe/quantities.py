@@ -49,6 +49,7 @@ class Quantity:
 
 
 FACED = "noise of strength {step.sigma:.2f} over a picture of strength {step.alpha:.2f}"
+FIRST = f"pure noise, which the schedule takes for {FACED}"  # it may say so of few steps: 0.03
 SECOND = "blurred under the mask, the same noise put back: what the network sees the second time"
 CLEAN = "what the network takes the clean picture to be, before guidance"
 RECEIVED = "attention received per cell"
@@ -59,7 +60,7 @@ TABLE = (  # in the order of the method; each term's own stands before their sum
         "x_t",
         "noisy latent",
         "xₜ",
-        f"what goes in: {FACED}",
+        "what goes in: {faced}",
         "step {step.number}, t = {step.t:.0f}, noise σ = {step.sigma:.2f}",
     ),
     Quantity("x0_hat", "prediction", "x̂₀", CLEAN),
@@ -111,11 +112,21 @@ DECODED = ("x0_hat", "x0_blurred", "x0_guided")  # clean latents: a decoder make
 QUANTITIES: Mapping[str, Quantity] = {each.name: each for each in TABLE}
 
 
-def facts(step: Step) -> dict[str, Any]:
-    """The numbers of a step that the words are filled in with; what it has not is left out."""
+def begins(step: Step, strength: float | None) -> bool:
+    """Whether a run of that strength (`None` without a picture) begins there, with noise alone."""
+    return step.index == 0 and strength is None
+
+
+def facts(step: Step, strength: float | None = None) -> dict[str, Any]:
+    """The numbers of a step that the words are filled in with; what it has not is left out.
+
+    Args:
+        strength: of a run from a picture.
+    """
     terms = step.guidance.terms
     total = " + ".join(f"{term.scale:g} × {term.title}" for term in terms) or "no guidance"
-    found: dict[str, Any] = {"step": step, "NEAR": NEAR, "total": total}
+    faced = (FIRST if begins(step, strength) else FACED).format(step=step)
+    found: dict[str, Any] = {"step": step, "NEAR": NEAR, "total": total, "faced": faced}
     if terms:
         found["terms"] = terms
     sag = step.guidance.get(SAG)
@@ -127,9 +138,11 @@ def facts(step: Step) -> dict[str, Any]:
     return found | {"sag": sag}
 
 
-def of_panes(step: Step) -> dict[str, str]:
-    """What each picture of the step shows, in a few words, by the name of the quantity."""
-    known = facts(step)
+def of_panes(step: Step, strength: float | None = None) -> dict[str, str]:
+    """What each picture of the step shows, in a few words, by the name of the quantity; `strength`
+    is that of a run from a picture.
+    """
+    known = facts(step, strength)
     there = [each for each in TABLE if not each.needs or each.needs in known]
     pushes = {term.name: _push(term) for term in step.guidance.terms}
     return {each.name: each.words.format(**known) for each in there} | pushes

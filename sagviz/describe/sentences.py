@@ -9,7 +9,7 @@ import re
 
 from sagviz import measure
 from sagviz.checks import shortened
-from sagviz.describe.quantities import near
+from sagviz.describe.quantities import begins, near
 from sagviz.guidance import CFG, SAG, Guidance, Term
 from sagviz.records.settings import Settings
 from sagviz.records.step import Step
@@ -69,21 +69,26 @@ def file_stem(settings: Settings) -> str:
     return "-".join([words or "no-prompt", f"seed{settings.seed}", *scales])
 
 
-def of_step(step: Step, evaluations: int) -> str:
+def of_step(step: Step, evaluations: int, strength: float | None = None) -> str:
     """What happens in this step, for people.
 
     Args:
         evaluations: of the whole run. Steps count from 1 in words: `trace[0]` is step 1.
+        strength: of a run from a picture; others begin with noise alone.
     """
-    return " ".join([_where(step, evaluations), *_mask(step), *_pushes(step)])
+    return " ".join([_where(step, evaluations, strength), *_mask(step), *_pushes(step)])
 
 
-def _where(step: Step, evaluations: int) -> str:
+def _where(step: Step, evaluations: int, strength: float | None) -> str:
     place = {1: ", the first", evaluations: ", the last"}.get(step.number, "")
     noise = (step.sigma / step.level.norm) ** 2  # share of the variance, the clean latent's being 1
-    amount = "hardly any noise is left"
-    if noise >= 0.005:
-        amount = f"noise is still {noise:.0%} of the latent's variance"
+    share = f"{noise:.0%}" if noise >= 0.005 else "hardly any"
+    if begins(step, strength):  # few steps may begin where the schedule has little noise
+        amount = f"the latent is pure noise; the schedule takes {share} of its variance for noise"
+    elif noise >= 0.005:
+        amount = f"noise is still {share} of the latent's variance"
+    else:
+        amount = "hardly any noise is left"
     return f"Step {step.number}{place} of {evaluations}: {amount}."
 
 
@@ -118,7 +123,8 @@ def _push(term: Term, step: Step, numbers: dict[str, float]) -> str:
     # of what is added, signs and all
     cosine = math.copysign(between, between * term.factor * cfg.factor)
     way = next(way for most, way in WAYS if cosine <= most)
-    measured = f"cosine\N{NO-BREAK SPACE}{cosine:.2f}"  # no line begins with the number
+    rounded = round(cosine, 2) + 0.0  # no -0.00
+    measured = f"cosine\N{NO-BREAK SPACE}{rounded:.2f}"  # no line begins with the number
     return f"{name}'s push is {_share(size / numbers['cfg'])} and points {way} ({measured})."
 
 

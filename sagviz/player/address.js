@@ -27,7 +27,7 @@ function fromAddress(address, data) {
     const apart = steps.map(({ index }) => Math.abs(index - wanted));
     state.index = apart.indexOf(Math.min(...apart));
   }
-  const panes = (given.get("panes") ?? "").split(",").map(decodeURIComponent);
+  const panes = (given.get("panes") ?? "").split(","); // decoded by now: once more, and a lone % is an error
   if (given.has("panes")) state.panes = data.panes.map(([name]) => name).filter((name) => panes.includes(name));
   const written = (given.get("scales") ?? "").split(";"), view = given.get("view") ?? "", looks = (given.get("looks") ?? "").split(",");
   if (given.has("scales")) state.scales = data.runs.map((run, r) => scalesIn(written[r] ?? "", run));
@@ -39,7 +39,7 @@ function fromAddress(address, data) {
 
 // The scales of one run: within the sliders, and those that it ran with where nothing else is said.
 function scalesIn(text, run) {
-  const said = new Map(text.split(",").map((part) => part.split(":")).map(([name, scale]) => [decodeURIComponent(name), Number(scale)]));
+  const said = new Map(text.split(",").map((part) => part.split(":")).map(([name, scale]) => [name, Number(scale)]));
   return Object.fromEntries(run.terms.map(({ name, scale, low, high }) => {
     const number = said.get(name);
     return [name, Number.isFinite(number) ? Math.min(high, Math.max(low, number)) : scale];

@@ -60,7 +60,7 @@ function curves(place, data) {
   const tell = (steps) => {
     for (const { name, number } of readouts) {
       const said = steps.map((step) => step.measures[name]).filter((value) => value !== undefined);
-      const written = said.map((value) => (name === "coverage" ? `${Math.round(100 * value)}%` : value.toFixed(2)));
+      const written = said.map((value) => (name === "coverage" ? `${Math.round(100 * value)}%` : rounded(value)));
       say(number, [...new Set(written)].join(" · ") || "–");
     }
   };

@@ -27,8 +27,9 @@ WIDGET = (HERE / "widget.js").read_text(encoding="utf-8")
 ADDRESS = (HERE / "address.js").read_text(encoding="utf-8")
 ALONE = ADDRESS + (HERE / "alone.js").read_text(encoding="utf-8")  # on a page of its own
 START = """
-for (const place of document.querySelectorAll(".sagviz-data:not([data-started])")) {
-  place.dataset.started = "";
+for (const place of document.querySelectorAll(".sagviz-data")) {
+  if (place.started) continue;
+  place.started = true; // no attribute, which a copy that the browser saves would have
   const data = JSON.parse(place.textContent);
   render(place.previousElementSibling, data, data.state);
 }

@@ -132,6 +132,18 @@ function written(number) {
   return size < 0.1 ? `${Number(number.toPrecision(2))}` : number.toFixed(size < 1 ? 2 : 1);
 }
 
+// Two digits, and no -0.00.
+/** @param {number} number */
+function rounded(number) {
+  return number.toFixed(2).replace(/^-(?=0\.00$)/, "");
+}
+
+// Six significant digits at most, as Python's :g has them.
+/** @param {number} number */
+function short(number) {
+  return String(Number(number.toPrecision(6)));
+}
+
 // What is shown, and how: folded away until it is wanted.
 function choices(player) {
   const panes = player.data.panes.map(([name, title]) => tick(title, player.state.panes.includes(name), (on) => {
@@ -190,6 +202,17 @@ function settings(player) {
   });
   const keys = "Keys: ← → one step, Page Up and Down five, Home and End, space plays" + (player.runs.length > 1 ? ", F flips, D shows the difference." : ".");
   return make("details", { class: "settings" }, make("summary", {}, "Settings and keys"), make("div", { class: "tables" }, ...tables), make("p", {}, keys));
+}
+
+// Brings the parts into the order in which the eye meets them, which player.css changes with the width: Tab goes the same way.
+function ordered(root) {
+  const parts = [...root.children].map((part) => ({ part, ...part.getBoundingClientRect().toJSON() }));
+  parts.sort((a, b) => a.top - b.top || a.left - b.left);
+  if (parts.every(({ part }, i) => part === root.children[i])) return;
+  // what has the focus is not moved, or the page would scroll away
+  const nodes = parts.map(({ part }) => part), still = Math.max(0, nodes.findIndex((part) => part.matches(":focus-within")));
+  nodes[still].before(...nodes.slice(0, still));
+  nodes[still].after(...nodes.slice(still + 1));
 }
 
 // A finger that scrolls the page leaves the sliders below it as they were: a press sets them, until the browser takes the finger.

@@ -111,9 +111,10 @@ def _run(trace: Trace, steps: Sequence[Step], rgb: Tensor) -> dict[str, Any]:
     acting = trace.acting
     made = planes(steps, rgb, [shares(step, acting) for step in steps])
     places, packed = _joined(made, len(steps))
-    words = [describe.of_panes(step) for step in steps]
+    strength = trace.settings.strength
+    words = [describe.of_panes(step, strength) for step in steps]
     rows = [
-        {"at": at, **_numbers(step, trace.evaluations), "words": _changed(words[0], own)}
+        {"at": at, **_numbers(step, trace.evaluations, strength), "words": _changed(words[0], own)}
         for step, at, own in zip(steps, places, words, strict=True)
     ]
     return {
@@ -154,7 +155,7 @@ def _changed(first: dict[str, str], own: dict[str, str]) -> dict[str, str]:
     return {name: words for name, words in own.items() if first.get(name) != words}
 
 
-def _numbers(step: Step, evaluations: int) -> dict[str, Any]:
+def _numbers(step: Step, evaluations: int, strength: float | None) -> dict[str, Any]:
     sag = step.guidance.get(SAG)
     found = measure.of_step(step)
     return {
@@ -163,7 +164,7 @@ def _numbers(step: Step, evaluations: int) -> dict[str, Any]:
         "sigma": round(step.sigma, 4),
         "threshold": sag.threshold if sag is not None and math.isfinite(sag.threshold) else None,
         "measures": {name: round(v, 4) for name, v in found.items() if math.isfinite(v)},
-        "caption": describe.of_step(step, evaluations),
+        "caption": describe.of_step(step, evaluations, strength),
     }
 
 

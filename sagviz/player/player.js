@@ -42,9 +42,22 @@ function lights(root) {
   for (const event of ["pointerover", "pointerout", "focusin", "focusout"]) root.addEventListener(event, light);
 }
 
+// What stands below pictures: what holds for all of them, or a line for each that says something else, by the letters of the runs.
+function wordsOf(drawn) {
+  const there = drawn.filter((one) => one.there), lines = [...new Set(there.map(({ what }) => what))];
+  const letters = (line) => there.filter(({ what }) => what === line).map(({ letter }) => letter).join(", ");
+  return lines.length > 1 ? lines.map((line) => `${letters(line)}: ${line}`).join("\n") : lines.join();
+}
+
 // Changes a text only where it is another, so that the page need not be laid out anew.
 function say(node, words) {
   if (node.textContent !== words) node.textContent = words;
+}
+
+// What stood there before any player is the run as a story, for paper; in a copy that the browser saved it is put away already.
+function stillsOf(el) {
+  const stood = [...el.childNodes].filter((node) => !node.matches?.(".sagviz-player"));
+  return stood.flatMap((node) => (node.matches?.(".story") ? [...node.childNodes] : [node]));
 }
 
 class Player {
@@ -78,9 +91,10 @@ class Player {
     this.root.addEventListener("keydown", (event) => this.key(event));
     lights(this.root);
     unscrolled(this.root);
-    // what stood there until now, unless it is another run's player, is the run as a story, for paper
-    const still = [...el.childNodes].filter((node) => !node.matches?.(".sagviz-player, .story"));
+    const still = el.drawn ? [] : stillsOf(el);
+    el.drawn = true; // not in the DOM, whose copy starts anew
     el.replaceChildren(this.root, make("div", { class: "story" }, ...still));
+    new ResizeObserver(() => ordered(this.root)).observe(this.root);
     this.arrange();
     this.tell();
     if (this.state.playing) this.play(true);
@@ -190,10 +204,10 @@ class Player {
       const value = this.state.scales[run][term];
       slide.value = value;
       if (box !== document.activeElement) {
-        box.value = value;
+        box.value = short(value);
         tellFault(box, "");
       }
-      number.textContent = value < 0 ? `(−${-value})` : String(value);
+      number.textContent = value < 0 ? `(−${short(-value)})` : short(value);
     }
     for (const { view: own, radio } of this.radios ?? []) radio.checked = own === view;
     this.menus?.forEach((menu, i) => (menu.value = this.pair[i]));
@@ -215,7 +229,7 @@ class Player {
     const look = { ...this.state, tables: this.tables, limits: this.limits, masked: this.data.masked };
     figure.drawn = []; // for `tell`
     const fill = (frame, canvas, made, what, run, none = NONE) => {
-      figure.drawn.push({ canvas, legend: made?.legend, what: made ? what : none, run, there: Boolean(made) });
+      figure.drawn.push({ canvas, legend: made?.legend, what: made ? what : none, run: run && this.label(run), letter: run && LETTERS[run.number], there: Boolean(made) });
       if (made) delete frame.dataset.none;
       else frame.dataset.none = none;
       if (canvas.classList.contains("none") === Boolean(made)) canvas.classList.toggle("none");
@@ -232,7 +246,7 @@ class Player {
         if (frames[r].hidden) return;
         const made = picture(name, run, steps[r], look);
         const what = `${steps[r].words[name] ?? run.words[name]}${made?.more ?? ""}`;
-        fill(frames[r], canvases[r], made, what, this.runs.length > 1 && this.label(run), absence(name, run, this.runs));
+        fill(frames[r], canvases[r], made, what, this.runs.length > 1 && run, absence(name, run, this.runs));
       });
     }
   }
@@ -264,7 +278,7 @@ class Player {
     for (const { title, drawn, words, legend } of this.shown) {
       for (const { canvas, what, run } of drawn) canvas.setAttribute("aria-label", `${title}${run ? ` of ${run}` : ""}: ${what}`);
       const last = drawn.findLast(({ there }) => there);
-      say(words, last?.what ?? NONE);
+      say(words, wordsOf(drawn) || NONE);
       const key = JSON.stringify(last?.legend);
       if (legend.key !== key) legend.replaceChildren(...(last?.legend ? legendOf(last.legend, this.tables) : []));
       legend.key = key;

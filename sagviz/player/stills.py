@@ -89,7 +89,8 @@ def spread(steps: Sequence[Step], count: int, at: float) -> list[Step]:
 
 def _still(step: Step, trace: Trace, rgb: Tensor) -> str:
     small = enlarge(preview(step.x0_guided, rgb)[0], 112)
-    return _cell(data_uri(to_png(small)), describe.of_step(step, trace.evaluations))
+    words = describe.of_step(step, trace.evaluations, trace.settings.strength)
+    return _cell(data_uri(to_png(small)), words)
 
 
 def _cell(address: str, words: str) -> str:

@@ -31,6 +31,8 @@ for (const button of buttons) button.addEventListener("click", async () => {
   await render(document.querySelector(".sagviz"), runs[button.value]);
   chosen.scrollIntoView({ behavior: "smooth" });
 });
+// one that was pressed when the browser saved this copy
+buttons.find((button) => button.getAttribute("aria-pressed") === "true")?.click();
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from base64 import b64decode
 from collections.abc import Iterator
@@ -155,20 +156,22 @@ AS_STEP = """({ record, settings, known }) => {
 
 
 @pytest.mark.parametrize(
-    "guidance",
+    ("prompt", "steps", "guidance"),
     [
-        CFG(3.0) + SAG(1.0),
-        CFG(0.0) + SAG(-0.5, 1.3, 2.0),
-        CFG(7.0) + SAG(0.0, mask_source="random"),
-        CFG(3.0) + SAG(1.0, threshold=99.0),
+        ("a fox", 3, CFG(3.0) + SAG(1.0)),
+        ("a fox", 3, CFG(0.0) + SAG(-0.5, 1.3, 2.0)),
+        ("a fox", 3, CFG(7.0) + SAG(0.0, mask_source="random")),
+        ("a fox", 3, CFG(3.0) + SAG(1.0, threshold=99.0)),
+        ("a fox", 1, CFG(3.0) + SAG(1.0)),
+        ("", 3, CFG(3.0) + SAG(1.0)),
     ],
 )
 def test_a_step_is_told_as_python_tells_it(
-    model: sv.Model, offline: BrowserContext, guidance: Guidance
+    model: sv.Model, offline: BrowserContext, prompt: str, steps: int, guidance: Guidance
 ) -> None:
     """Captions, words below the pictures, measures and colours; a hand-made mask, too."""
-    trace = sv.trace(model, "a fox", steps=3, guidance=guidance, progress=False)
-    by_hand = sv.what_if(model, trace, 1, mask=(trace[1].attention[0] < 1))
+    trace = sv.trace(model, prompt, steps=steps, guidance=guidance, progress=False)
+    by_hand = sv.what_if(model, trace, steps // 2, mask=trace[steps // 2].attention[0] < 1)
     page, cfg, sag = offline.new_page(), guidance.get(CFG), guidance.get(SAG)
     assert cfg is not None
     assert sag is not None
@@ -179,18 +182,18 @@ def test_a_step_is_told_as_python_tells_it(
         "words": live.words(pack([trace], 10**6)),
     }
     for step in (*trace, by_hand):
-        settings = {"cfg": cfg.scale, "sag": sag.scale, "psi": sag.threshold, "steps": 3}
+        settings = {"cfg": cfg.scale, "sag": sag.scale, "psi": sag.threshold, "steps": steps}
         settings |= {"sigma": sag.blur_sigma, "mask": sag.mask_source}
         asked = {"record": record(step), "settings": settings, "known": known}
         told = page.evaluate(AS_STEP, json.loads(json.dumps(asked)))
-        assert told["caption"] == describe.of_step(step, 3)
+        assert told["caption"] == describe.of_step(step, steps)
         assert told["words"] == describe.of_panes(step)
         if step.mask is not None and not step.mask.any():
             assert "SAG's push is 0 here: it adds nothing." in told["caption"]
         numbers = measure.of_step(step)
+        # there is no direction of what is only rounding
+        assert ("cosine" in told["measures"]) is math.isfinite(numbers["cosine"])
         for name, value in told["measures"].items():
-            if name == "cosine" and numbers["sag"] < describe.NOTHING:
-                continue  # the direction of what is only rounding
             assert value == pytest.approx(numbers[name], abs=1e-4)
         for name, latents in (("x0_hat", step.x0_hat), ("degraded", step.x_degraded)):
             colours = np.reshape(told[name], (3, *latents.shape[2:])).clip(-1, 1)
@@ -237,6 +240,8 @@ def test_enter_runs_what_is_typed(shown: Reader) -> None:
     assert np.array_equal(shown.pixels(".finished canvas"), shown.pixels(canvas("image")))
     assert not shown.page.locator(".about-recorded").is_visible()
     assert shown.page.locator(".pane.cfg").is_visible()  # which the recorded run had not
+    charts = shown.page.locator(".chart .key").all_inner_texts()
+    assert [chart.split(" ")[0] for chart in charts] == ["CFG's", "cosine", "cells"]
 
 
 def test_seeds_arrive_digit_by_digit(shown: Reader) -> None:
@@ -515,6 +520,65 @@ def test_a_link_runs_it_again(shown: Reader, offline: BrowserContext) -> None:
     other.until("^Done")
     assert other.text(".formula") == "ε̃ = ε(xₜ) + 3 · ΔCFG + 2 · ΔSAG"
     assert not other.faults
+    other.page.close()
+
+
+def test_the_dialog_says_what_this_run_blurs(shown: Reader) -> None:
+    """By the mask's source; and one cell is a cell."""
+    shown.run(mask="random")
+    shown.page.get_by_role("button", name="Paint a mask").click()
+    dialog = shown.page.get_by_role("dialog")
+    about = dialog.locator(".about").inner_text()
+    assert about.startswith("This run blurs cells that are drawn at random, as many as get more")
+    shown.page.keyboard.press("Space")
+    dialog.get_by_role("button", name="Reveal").click()
+    assert dialog.locator(".said").inner_text().startswith("You painted 1 cell, SAG's mask has ")
+    shown.page.keyboard.press("Escape")
+    shown.run()
+    shown.page.get_by_role("button", name="Paint a mask").click()
+    assert dialog.locator(".about").inner_text().startswith("SAG blurs the cells that get more")
+    shown.page.keyboard.press("Escape")
+
+
+def test_a_link_that_is_opened_during_a_run_takes_its_place(shown: Reader) -> None:
+    """Form, picture and address are those of the newest link, whatever went on before."""
+    page = shown.page
+    page.locator(".reset").click()
+    shown.fill(prompt="a fox", steps=100, beside=True)
+    page.locator(".run").click()
+    shown.until(r"^Step \d+ of 100")
+    page.evaluate("location.hash = 'prompt=a+whale&seed=3&steps=90'")
+    page.evaluate("location.hash = 'prompt=a+koala&seed=5&steps=4&step=2&panes=x_t,%25'")
+    page.get_by_text("Your run: “a koala”, seed 5").wait_for()
+    shown.until("^Done")
+    page.wait_for_function("() => location.hash.includes('step=2')")
+    assert page.locator("[name=prompt]").input_value() == "a koala"
+    assert page.locator("[name=steps]").input_value() == "4"
+    assert shown.text(".readout") == f"Step 2 of {STEPS}"
+    assert page.locator("figure.pane:visible").count() == 1
+    assert "prompt=a+koala&seed=5&steps=4" in page.url
+    shown.run()
+
+
+def test_a_copy_that_the_browser_saves_says_what_it_lacks(
+    shown: Reader, offline: BrowserContext, tmp_path: Path
+) -> None:
+    """Its recorded run can be explored as before."""
+    shown.run(prompt="a koala")
+    copied = tmp_path / "copy.html"
+    copied.write_text(shown.page.content(), encoding="utf-8")
+    other = Reader(offline, copied.as_uri())
+    sentence = "This copy of the page was saved without its model, which only the original file has"
+    assert other.until("The recorded run below can still").startswith(sentence)
+    assert other.text(".run-title") == "Recorded run: no prompt, seed 26"
+    other.go(3)
+    assert other.text(".readout") == "Step 3 of 20"
+    assert other.pixels(canvas("x0_hat")).std() > 5
+    for kind in (".predict", ".tour", ".sagviz-player"):
+        assert other.page.locator(kind).count() == 1
+    other.page.locator(".run").click()
+    other.until("open that one to run the model.$")
+    assert [fault for fault in other.faults if "inline style" not in fault] == []
     other.page.close()
 
 

@@ -5,6 +5,7 @@ prediction anew.
 from __future__ import annotations
 
 import io
+import json
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from sagviz import CFG, SAG, describe, measure
 from sagviz.describe import QUANTITIES
 from sagviz.image import MASK_COLOUR, MASK_TINT, from_file, from_png, heat_map, preview, to_webp
 from sagviz.player import fragment, page
+from sagviz.player.document import SCRIPT
 from sagviz.sweeps import sweep
 from sagviz.sweeps.layout import cross
 
@@ -53,6 +55,7 @@ class Reader:
             color_scheme="dark" if dark else "light",
         )
         self.page: Page = self.context.new_page()
+        self.file = file
         self.faults: list[str] = []
         self.page.on(
             "console",
@@ -428,6 +431,20 @@ def test_a_link_restores_the_view(traces: tuple[sv.Trace, ...], reader: Opener) 
     assert [box.input_value() for box in boxes.all()] == ["3", "3", "2"]
 
 
+@pytest.mark.parametrize("mangled", ["panes=%", "panes=x_t%25,mask", "scales=%25:3;cfg:%", "%&%25"])
+def test_a_mangled_link_opens_the_player(
+    traces: tuple[sv.Trace, ...], reader: Opener, mangled: str
+) -> None:
+    """What of it can be read is shown."""
+    shown = reader(traces[1])
+    shown.page.goto("about:blank")
+    shown.page.goto(f"{shown.file.as_uri()}#{mangled}&step=2")
+    shown.page.locator(".sagviz-player").wait_for()
+    assert shown.text(".readout") == "Step 2 of 5"
+    assert shown.page.locator(".pane.mask").is_visible() == (not mangled.startswith("panes=%"))
+    assert shown.page.locator(".knob.cfg input[type=number]").input_value() == "3"
+
+
 def test_it_prints_as_a_story(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
     """On paper the run stands in pictures and sentences below the step, and its settings."""
     shown = reader(traces[1], width=718)  # A4 between its margins
@@ -455,6 +472,70 @@ def test_a_term_lights_up_wherever_it_stands(traces: tuple[sv.Trace, ...], reade
     shown.page.locator(".knob.cfg input[type=range]").focus()
     assert lit.count() == 5
     assert lit.first.get_attribute("data-term") == "cfg"
+
+
+def test_words_that_differ_stand_by_run(
+    model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
+    """What is said of one run's picture is not said of another's."""
+    guidance = CFG(3.0) + SAG(1.0, threshold=1.2)
+    other = sv.trace(model, "a fox", steps=5, seed=3, guidance=guidance, progress=False)
+    shown = reader([*traces, other, traces[1]])
+    shown.go(2)
+    shares = [describe.of_panes(run[2])["mask"] for run in (traces[1], other)]
+    assert shares[0] != shares[1]
+    assert shown.text(".pane.mask .words") == f"B, D: {shares[0]}\nC: {shares[1]}"
+    assert shown.text(".pane.x0_hat .words") == describe.of_panes(other[2])["x0_hat"]
+    shown.page.get_by_label("flip (F)").check()
+    shown.page.get_by_role("button", name="Shown: A").click()
+    assert shown.text(".pane.mask .words") == shares[0]
+
+
+def test_numbers_are_rounded_before_they_are_written(model: sv.Model, reader: Opener) -> None:
+    """Six digits of a scale, as Python writes it, and no sign before what is 0.00."""
+    guidance = CFG(0.1 + 0.2) + SAG(-0.1 - 0.2)
+    shown = reader(sv.trace(model, "a fox", steps=2, guidance=guidance, progress=False))
+    assert shown.text(".formula") == "ε̃ = ε(xₜ) + 0.3 · ΔCFG + (−0.3) · ΔSAG"
+    boxes = shown.page.locator(".knob input[type=number]").all()
+    assert [box.input_value() for box in boxes] == ["0.3", "-0.3"]
+    page = shown.context.new_page()
+    page.add_script_tag(content=f"{SCRIPT}; window.rounded = rounded;", type="module")
+    written = [page.evaluate(f"rounded({number})") for number in (-0.004, -0.0, -0.006, 0.004)]
+    assert written == ["0.00", "0.00", "-0.01", "0.00"]
+
+
+@pytest.mark.parametrize(
+    ("width", "order"),
+    [
+        (1280, ["bar", "what-if", "stage", "choices", "settings"]),
+        (640, ["bar", "stage", "what-if", "choices", "settings"]),
+        (390, ["stage", "bar", "what-if", "choices", "settings"]),
+    ],
+)
+def test_tab_goes_the_way_of_the_eye(
+    traces: tuple[sv.Trace, ...], reader: Opener, width: int, order: list[str]
+) -> None:
+    """On pages of any width, and when the width changes, where the focus stays."""
+    shown = reader(list(traces), width=900)
+    slider = shown.page.locator(".knob.sag input[type=range]")
+    slider.focus()
+    shown.page.set_viewport_size({"width": width, "height": 900})
+    parts = "[...document.querySelector('.sagviz-player').children]"
+    wanted = json.dumps(order)
+    shown.page.wait_for_function(
+        f"() => {wanted}.every((name, i) => {parts}[i].classList.contains(name))"
+    )
+    assert slider.evaluate("it => it === document.activeElement")
+    tops = shown.page.evaluate(f"{parts}.map((part) => part.getBoundingClientRect().top)")
+    assert tops == sorted(tops)
+    shown.page.locator(".sagviz-player").focus()
+    found = []
+    for _ in range(30):
+        shown.page.keyboard.press("Tab")
+        found.append(
+            shown.page.evaluate("document.activeElement.closest('.sagviz-player > *')?.className")
+        )
+    assert list(dict.fromkeys(filter(None, found))) == order
 
 
 def test_runs_of_different_lengths_keep_step(
@@ -529,6 +610,48 @@ def test_fragments_live_side_by_side(
     ]
     assert not shown.faults
     shown.context.close()
+
+
+@pytest.mark.parametrize("kind", ["page", "fragments", "sweep"])
+def test_a_copy_that_the_browser_saves_starts_again(
+    traces: tuple[sv.Trace, ...], model: sv.Model, kind: str, browser: Browser, tmp_path: Path
+) -> None:
+    """Saved is the document as it stands: with the players' parts, whose canvases are empty."""
+    file = tmp_path / "first.html"
+    if kind == "page":
+        page(traces[1], file)
+    elif kind == "fragments":
+        both = f"{fragment(traces[1])}{fragment(list(traces))}"
+        icon = '<link rel="icon" href="data:,">'
+        file.write_text(f'<!DOCTYPE html><meta charset="utf-8">{icon}{both}', encoding="utf-8")
+    else:
+        made = sweep(model, "a fox", seeds=[1], steps=3, guidance=BOTH, keep=None, progress=False)
+        made.to_html(file)
+    copies, count = [Reader(browser, file, player=False)], 1 + (kind == "fragments")
+    if kind == "sweep":
+        copies[0].page.locator(".sagviz-grid button").click()
+    for number in range(2):  # and a copy of the copy
+        shown = copies[-1]
+        shown.page.locator(".sagviz-player").nth(count - 1).wait_for()
+        again = tmp_path / f"{number}.html"
+        again.write_text(shown.page.content(), encoding="utf-8")
+        copies.append(Reader(browser, again, player=False))
+    first, last = copies[0], copies[-1]
+    last.page.wait_for_function(f"""() => {{
+        const shown = [...document.querySelectorAll('.x0_hat .frame:not([hidden]) canvas')];
+        const drawn = (it) => it.getContext('2d').getImageData(0, 0, 1, 1).data[3] > 0;
+        return shown.length >= {count} && shown.every(drawn);
+    }}""")
+    for selector in (".sagviz-player", ".story", ".story img", "canvas"):
+        assert last.page.locator(selector).count() == first.page.locator(selector).count(), selector
+    assert last.page.locator(".story img").count() == {"page": 6, "fragments": 18, "sweep": 0}[kind]
+    last.page.locator(".step").last.focus()
+    last.page.keyboard.press("Home")
+    last.page.keyboard.press("ArrowRight")
+    assert last.page.locator(".readout").last.inner_text().startswith("Step 2 of ")
+    for one in copies:  # whose policy refuses the styles that scripts had set in the old parts
+        assert [fault for fault in one.faults if "inline style" not in fault] == []
+        one.context.close()
 
 
 @pytest.mark.parametrize(

@@ -233,8 +233,37 @@ def test_captions_carry_the_numbers_of_the_step(traces: tuple[sv.Trace, ...]) ->
     assert f"covers {numbers['coverage']:.0%}" in words
     assert f"CFG's push is {numbers['cfg']:.0%}" in words
     assert f"(cosine\N{NO-BREAK SPACE}{numbers['cosine']:.2f})" in words
-    assert ", the first" in describe.of_step(traces[1][0], 5)
+    first = describe.of_step(traces[1][0], 5)
+    assert first.startswith("Step 1, the first of 5: the latent is pure noise; the schedule takes ")
+    assert f"takes {traces[1][0].sigma ** 2:.0%} of its variance for noise." in first
     assert ", the last" in describe.of_step(traces[1][4], 5)
+
+
+def test_what_begins_as_noise_is_noise_whatever_the_schedule_says(model: sv.Model) -> None:
+    """One step has the schedule's last noise level, and the latent is noise alone all the same."""
+    trace = sv.trace(model, "a fox", steps=1, progress=False)
+    (run,) = pack([trace], PAGE_BYTES)["runs"]
+    words = "Step 1, the last of 1: the latent is pure noise; the schedule takes"
+    assert run["steps"][0]["caption"].startswith(f"{words} hardly any of its variance for noise.")
+    faced = "what goes in: pure noise, which the schedule takes for noise of strength 0.0"
+    assert run["words"]["x_t"].startswith(faced)
+    again = sv.trace(model, "a fox", image=trace.image, strength=0.5, steps=4, progress=False)
+    (run,) = pack([again], PAGE_BYTES)["runs"]
+    assert run["steps"][0]["caption"].startswith("Step 1, the first of 2: noise is still ")
+    assert run["words"]["x_t"].startswith("what goes in: noise of strength ")
+
+
+def test_a_cosine_of_nothing_has_no_sign(traces: tuple[sv.Trace, ...]) -> None:
+    """Of two pushes at right angles, but for rounding."""
+    step = replace(traces[1][2], guidance=BOTH)
+    base, cfg = step.eps_uncond, step.eps_cond - step.eps_uncond
+    sag = torch.randn(cfg.shape, generator=torch.Generator().manual_seed(0))
+    along = (sag * cfg).sum() / (cfg * cfg).sum()
+    sag = sag - (along + 1e-4 * sag.norm() / cfg.norm()) * cfg
+    assert -0.005 < float((sag * cfg).sum() / sag.norm() / cfg.norm()) < 0
+    kept = {**step.kept, "out_degraded": base - 0.1 * sag}
+    words = describe.of_step(replace(step, kept=kept), 5)
+    assert "points elsewhere (cosine\N{NO-BREAK SPACE}0.00)" in words
 
 
 @pytest.mark.parametrize(

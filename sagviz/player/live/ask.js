@@ -1,7 +1,9 @@
 // The worker that has the networks: it is asked by messages, each with a number of its own, and answers with that number.
 
+const COPIED = "This copy of the page was saved without its model, which only the original file has; open that one to run the model.";
+
 class Engine {
-  /** @param {string} script the worker's, packed @param {object} parts what it loads @param {(share: number) => void} loading */
+  /** @param {string | undefined} script the worker's, packed; a copy that the browser saved has none @param {object} parts what it loads @param {(share: number) => void} loading */
   constructor(script, parts, loading) {
     /** @type {Map<number, {runs: boolean, told: (answer: any) => void, done: (answer: any) => void, fail: (error: Error) => void}>} */
     this.asked = new Map();
@@ -9,9 +11,10 @@ class Engine {
     this.ready = new Promise((done, fail) => this.load(script, parts, loading, done, fail));
   }
 
-  /** @param {string} script @param {object} parts @param {(share: number) => void} loading @param {(answer: any) => void} done @param {(error: Error) => void} fail */
+  /** @param {string | undefined} script @param {object} parts @param {(share: number) => void} loading @param {(answer: any) => void} done @param {(error: Error) => void} fail */
   async load(script, parts, loading, done, fail) {
     try {
+      if (!script) throw new Error(COPIED);
       const address = URL.createObjectURL(new Blob([await inflate(script)], { type: "text/javascript" }));
       this.worker = new Worker(address);
       this.worker.onerror = (event) => fail(new Error(event.message || "the worker did not start"));

@@ -11,6 +11,13 @@ class Live {
     /** @type {any} */
     this.player = null;
     this.running = false;
+    this.stopped = false; // whether the run that goes on is to end
+    this.current = 0; // its number, once the engine has it
+    /** @type {Promise<void> | undefined} */
+    this.work = undefined;
+    /** @type {any} */
+    this.plan = null; // what is computed last
+    this.asked = ""; // the newest address
     /** @type {any} */
     this.engine = null;
     this.ask = new Ask(/** @type {HTMLFormElement} */ (document.querySelector(".ask")), own.defaults);
@@ -34,7 +41,7 @@ class Live {
       this.run();
     });
     const pressed = {
-      ".cancel": () => this.current && this.engine.cancel(this.current), ".tour-start": () => this.running || this.tour.start(),
+      ".cancel": () => this.stop(), ".tour-start": () => this.running || this.tour.start(),
       ".save-picture": () => this.result.save(`${stemOf(this)}.png`), ".save-settings": () => saveSettings(this), ".copy-link": () => this.copyLink(),
       ".as-recorded": () => this.setForm({ ...own.defaults, ...given, cfg: own.defaults.cfg, beside: true }),
     };
@@ -48,11 +55,13 @@ class Live {
     const { recorded } = this.known;
     this.player = await render(this.place, this.withTries(recorded), fromAddress(location.hash, recorded), (name) => this.followed(name));
     this.recordedRuns = this.player.runs;
-    this.tries.reset();
-    this.result.show(this.player.runs);
+    this.busy(false);
+    this.nameRecorded();
     if (document.readyState === "loading") await new Promise((done) => document.addEventListener("DOMContentLoaded", done));
+    const own = [this.predict.node, this.tour.node]; // others are in a copy that the browser saved
+    for (const node of document.querySelectorAll(".predict, .tour")) if (!own.includes(node)) node.remove();
     await this.load();
-    this.restore(location.hash);
+    if (!this.running) this.restore(location.hash); // else the reader has asked for another one meanwhile
   }
 
   async load() {
@@ -66,7 +75,8 @@ class Live {
     try {
       this.result.tell(readyWords(await this.engine.ready), 0);
     } catch (error) {
-      this.result.tell(`The model does not start in this browser: ${/** @type {Error} */ (error).message}; the recorded run below can still be explored.`, 0);
+      const why = /** @type {Error} */ (error).message;
+      this.result.tell(`${script ? `The model does not start in this browser: ${why}.` : why} The recorded run below can still be explored.`, 0);
     }
   }
   withTries(data) {
@@ -85,9 +95,12 @@ class Live {
   }
 
   showRecorded() {
-    const { recorded } = this.known;
-    this.show(this.recordedRuns, recorded);
-    say(this.title, `Recorded run: ${recorded.title}`);
+    this.show(this.recordedRuns, this.known.recorded);
+    this.nameRecorded();
+  }
+
+  nameRecorded() {
+    say(this.title, `Recorded run: ${this.known.recorded.title}`);
     this.about.hidden = false;
     this.result.show(this.recordedRuns);
   }
@@ -112,7 +125,14 @@ class Live {
     if (this.running) return;
     if (fault) return this.result.tell(fault, 0);
     if (innerWidth < NARROW) this.ask.form.querySelector(".go")?.scrollIntoView(); // the picture and how far it is stand below
-    return this.compute(settings.beside ? [{ ...settings, sag: null }, settings] : [settings]);
+    return this.begin(settings.beside ? [{ ...settings, sag: null }, settings] : [settings]);
+  }
+
+  // Ends the run that goes on, if one does.
+  stop() {
+    this.stopped = true;
+    if (this.current) this.engine.cancel(this.current);
+    return this.work;
   }
 
   // On from the step that is shown, with the scales, the threshold, the blur and the mask that stand below "What if?".
@@ -126,12 +146,20 @@ class Live {
       start: { index: step.index, x_t: (step.ran ?? step).record.x_t }, painted: painted && Object.fromEntries(after),
     };
     this.tries.reset();
-    this.compute([settings], [run], run.steps.slice(0, place));
+    this.begin([settings], [run], run.steps.slice(0, place));
   }
 
   // One run after the other, in the player from the first step on; `beside` stand there already, `head` are steps before the first.
-  async compute(plans, beside = [], head = []) {
+  begin(plans, beside = [], head = []) {
+    this.plan = plans[plans.length - 1];
+    this.work = this.compute(plans, beside, head);
+    return this.work;
+  }
+
+  async compute(plans, beside, head) {
     this.busy(true);
+    this.stopped = false;
+    this.current = 0;
     this.tour.node.hidden || this.tour.close();
     tellUnknown(this.notice, []);
     const runs = [...beside];
@@ -140,6 +168,7 @@ class Live {
       await this.engine.ready;
       const began = performance.now();
       for (const [i, settings] of plans.entries()) {
+        if (this.stopped) break;
         runs.push(emptyRun(settings, this.known, head));
         if (!(await this.computeOne(runs, plans.slice(i + 1)))) break;
       }
@@ -148,6 +177,7 @@ class Live {
       this.result.tell(/** @type {Error} */ (error).message, 0);
     }
     for (const run of this.player.runs) delete run.planned;
+    this.current = 0;
     this.busy(false);
     this.writeAddress();
     this.decoding.go();
@@ -228,8 +258,11 @@ class Live {
   // An address that asks for a run is run, and its view shown; one that does not is a view.
   /** @param {string} address */
   async restore(address) {
-    const settings = this.ask.fromAddress(address), shown = this.shownSettings;
-    if (settings && (!shown || this.ask.address(settings) !== this.ask.address(shown))) {
+    const settings = this.ask.fromAddress(address), there = this.running ? this.plan : this.shownSettings;
+    this.asked = address;
+    if (settings && (!there || this.ask.address(settings) !== this.ask.address(there))) {
+      await this.stop(); // or the form would say one thing and the picture another
+      if (this.asked !== address) return; // a later link
       this.ask.write(settings);
       await this.run();
     }

@@ -106,10 +106,16 @@ def recorded(model: Model) -> tuple[Trace, ...]:
     return compare(model, prompt, seed=seed, steps=steps, cfg=None, sag=guidance, progress=False)
 
 
+def _usual(model: Model) -> Trace:
+    """A step of a run that has all that runs have here: without a prompt CFG has no direction."""
+    both = CFG(DEFAULTS["cfg"]) + SAG(DEFAULTS["sag"])
+    return trace(model, DEFAULTS["prompt"], steps=1, guidance=both, progress=False)
+
+
 def whole(made: Mapping[str, Any], runs: Sequence[Trace], model: Model) -> str:
     """The page: form, recorded runs and script, which starts at once, then the networks."""
     data = pack(runs, PAGE_BYTES, model=model)
-    usual = pack([trace(model, steps=1, guidance=CFG(3.0) + SAG(1.0), progress=False)], PAGE_BYTES)
+    usual = pack([_usual(model)], PAGE_BYTES)
     own = {
         "recorded": data,
         "given": [{**DEFAULTS, **RECORDED, "cfg": None, "sag": s} for s in (None, RECORDED["sag"])],
@@ -156,6 +162,8 @@ def words(data: Mapping[str, Any]) -> dict[str, Any]:
         "titles": {term.name: term.title for term in TERMS},
         "shares": describe.SHARES,
         "ways": describe.WAYS,
+        "faced": describe.FACED,
+        "first": describe.FIRST,
         "near": describe.NEAR,
         "nothing": describe.NOTHING,
     }

@@ -1,5 +1,18 @@
 // "Where does SAG look?": the reader paints cells over the prediction, then sees the mask beside what was painted.
 
+const AS_MANY = "as many as get more attention than ψ times the mean";
+/** @type {Record<string, string>} */
+const BLURRED = {
+  attention: "SAG blurs the cells that get more attention than ψ times the mean", none: "This run blurs every cell",
+  random: `This run blurs cells that are drawn at random, ${AS_MANY}`, "high-frequency": `This run blurs the cells with the finest detail, ${AS_MANY}`,
+  inverted: `This run blurs the cells that get the least attention, ${AS_MANY}`, hand: "This run blurs the cells that were painted for it",
+};
+
+/** @param {number} count @param {string} [kind] */
+function cells(count, kind = "") {
+  return `${count} ${kind}cell${count === 1 ? "" : "s"}`;
+}
+
 class Predict {
   constructor(page) {
     this.page = page;
@@ -12,8 +25,8 @@ class Predict {
     this.use = make("button", { type: "button", class: "use", onclick: () => this.useIt() }, "Use my mask at this step");
     const clear = make("button", { type: "button", onclick: () => this.clear() }, "Clear");
     const close = make("button", { type: "button", class: "close", onclick: () => this.node.close() }, "Close");
-    const words = "SAG blurs the cells that get more attention than ψ times the mean. Which are they? Paint them, then look.";
-    this.node = make("dialog", { class: "predict", "aria-labelledby": "predict-title" }, this.title, make("p", {}, words),
+    this.about = make("p", { class: "about" });
+    this.node = make("dialog", { class: "predict", "aria-labelledby": "predict-title" }, this.title, this.about,
       make("div", { class: "board" }, this.picture, this.grid), this.said, make("div", { class: "do" }, this.revealButton, this.use, clear, close));
     this.grid.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => this.press(event));
     this.grid.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.key(event));
@@ -33,11 +46,18 @@ class Predict {
     this.cells = tries.painted.get(this.step.index)?.slice() ?? new Uint8Array(height * width);
     this.grid.style.setProperty("--columns", width);
     this.grid.replaceChildren(...Array.from(this.cells, (_, i) => this.cell(i)));
-    say(this.title, `Step ${this.step.index + 1}: where does SAG look?`);
+    const looks = this.source === "attention";
+    say(this.title, `Step ${this.step.index + 1}: where does SAG ${looks ? "look" : "blur"}?`);
+    say(this.about, `${BLURRED[this.source]}. Which are they? Paint them, then look.`);
     say(this.said, "");
     this.use.disabled = !this.run.given || this.page.running;
     this.node.showModal();
     this.grid.firstChild.focus();
+  }
+
+  // What the mask of the step is made of. The recorded run's is of the attention; a painted one has no threshold.
+  get source() {
+    return this.step.threshold === null ? "hand" : (this.step.made?.mask ?? "attention");
   }
 
   /** @param {number} i */
@@ -111,10 +131,10 @@ class Predict {
     truth.forEach((inside, i) => this.grid.children[i].classList.toggle("inside", Boolean(inside)));
     const count = (/** @type {(i: number) => any} */ holds) => truth.filter((_, i) => holds(i)).length;
     const [mine, its, both] = [count((i) => this.cells[i]), count((i) => truth[i]), count((i) => this.cells[i] && truth[i])];
-    if (!its) return say(this.said, "SAG's mask is empty at this step: no cell is above the threshold.");
-    if (!mine) return say(this.said, `SAG's mask has the ${its} framed cells of ${truth.length}. Paint before you look next time.`);
+    if (!its) return say(this.said, `SAG's mask is empty at this step${this.source === "hand" ? "" : ": no cell is above the threshold"}.`);
+    if (!mine) return say(this.said, `SAG's mask has the ${cells(its, "framed ")} of ${truth.length}. Paint before you look next time.`);
     const overlap = both / (mine + its - both), chance = this.chance(mine / truth.length, its / truth.length);
-    say(this.said, `You painted ${mine} cells, SAG's mask has ${its}, framed; ${both} are the same: IoU ${overlap.toFixed(2)} (what is in both, of what is in either). As many cells picked at random get about ${chance.toFixed(2)}.`);
+    say(this.said, `You painted ${cells(mine)}, SAG's mask has ${its}, framed; ${both} ${both === 1 ? "is" : "are"} the same: IoU ${overlap.toFixed(2)} (what is in both, of what is in either). As many cells picked at random get about ${chance.toFixed(2)}.`);
   }
 
   // Intersection over union that two independent choices of these shares of the cells have, on the whole.

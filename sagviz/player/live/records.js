@@ -21,7 +21,7 @@ function addStep(run, record, known) {
 
 // One record as a step; `settings` are those that it was made with.
 function stepOf(record, settings, known) {
-  const measures = measuresOf(record, settings);
+  const measures = measuresOf(record, settings, known.words);
   return {
     record, made: settings, at: planesOf(record, known), index: record.index, t: record.t, sigma: record.sigma,
     threshold: record.mask && record.threshold !== null ? settings.psi : null, measures,
@@ -57,12 +57,14 @@ function inColours(latents, known, scale, offset) {
 }
 
 // The numbers of `sagviz.measure` that have a curve: each scaled term's length as a share of the base prediction's, in noise units.
-/** @returns {Record<string, number>} */
-function measuresOf(record, settings) {
+/** @param {Words} words @returns {Record<string, number>} */
+function measuresOf(record, settings, words) {
   const { terms, alpha, sigma, mask } = record, base = rmsOf(record.eps_uncond ?? record.eps_cond);
-  const lengths = Object.entries(terms).map(([name, term]) => [name, (Math.abs(settings[name]) * rmsOf(term) * alpha) / sigma / base]);
-  const measures = Object.fromEntries(lengths);
-  if (terms.cfg && terms.sag) measures.cosine = cosineOf(terms.cfg, terms.sag);
+  /** @type {[string, number][]} */
+  const unscaled = Object.entries(terms).map(([name, term]) => [name, (rmsOf(term) * alpha) / sigma / base]);
+  const measures = Object.fromEntries(unscaled.map(([name, length]) => [name, Math.abs(settings[name]) * length]));
+  const isThere = unscaled.every(([, length]) => length > words.nothing); // of rounding there is no direction
+  if (terms.cfg && terms.sag && isThere) measures.cosine = cosineOf(terms.cfg, terms.sag);
   if (mask) measures.coverage = mean(mask);
   return measures;
 }
@@ -74,7 +76,7 @@ function rmsOf(values) {
 
 /** @param {Float32Array} a @param {Float32Array} b */
 function cosineOf(a, b) {
-  return mean(a.map((value, i) => value * b[i])) / (rmsOf(a) * rmsOf(b) || 1); // 0 where one is nothing: without a prompt CFG's is
+  return mean(a.map((value, i) => value * b[i])) / (rmsOf(a) * rmsOf(b));
 }
 
 // The clean latent that these scales make of a record.
@@ -99,7 +101,7 @@ function dataOf(runs, recorded) {
   };
 }
 function nameOf(settings, { titles }) {
-  const terms = ["cfg", "sag"].filter((name) => settings[name] !== null).map((name) => `${titles[name]} ${settings[name]}`);
+  const terms = ["cfg", "sag"].filter((name) => settings[name] !== null).map((name) => `${titles[name]} ${short(settings[name])}`);
   return [terms.join(" + ") || "plain", settings.start && `from step ${settings.start.index + 1} on`].filter(Boolean).join(", ");
 }
 

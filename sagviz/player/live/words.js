@@ -1,7 +1,7 @@
 // A step that was computed here, in words: the very sentences of `sagviz.describe`, whose tables the page carries.
 
 /**
- * @typedef {{panes: Record<string, string>, shares: [number, string][], ways: [number, string][], near: number, nothing: number,
+ * @typedef {{panes: Record<string, string>, shares: [number, string][], ways: [number, string][], near: number, nothing: number, faced: string, first: string,
  *   titles: Record<string, string>, pushes: Record<string, string>}} Words
  */
 
@@ -17,7 +17,7 @@ function filled(template, facts) {
 /** @param {number | string} value @param {string} kind */
 function inFormat(value, kind) {
   if (typeof value === "string" || !kind) return String(value);
-  if (kind === "g") return String(Number(value.toPrecision(6)));
+  if (kind === "g") return short(value);
   const digits = Number(kind[1]);
   return kind.endsWith("%") ? `${evenly(100 * value)}%` : value.toFixed(digits);
 }
@@ -34,7 +34,7 @@ function evenly(value) {
 function paneWords(record, settings, words) {
   const { attention, mask, terms } = record;
   const facts = {
-    step: record, NEAR: words.near, share: mask && mean(mask), near: nearOf(record, settings, words),
+    step: record, faced: filled(begins(record) ? words.first : words.faced, { step: record }), NEAR: words.near, share: mask && mean(mask), near: nearOf(record, settings, words),
     low: Math.min(...attention), high: Math.max(...attention), sag: { threshold: settings.psi, blur_sigma: settings.sigma },
   };
   const lacks = { margin: !mask, mask: !mask, x0_blurred: !mask, x_degraded: !mask, sum: !Object.keys(terms).length };
@@ -57,8 +57,15 @@ function whereIs(record, steps) {
   const number = record.index + 1;
   const place = number === steps ? ", the last" : number === 1 ? ", the first" : "";
   const noise = noiseShare(record);
-  const amount = noise < 0.005 ? "hardly any noise is left" : `noise is still ${evenly(100 * noise)}% of the latent's variance`;
+  const share = noise < 0.005 ? "hardly any" : `${evenly(100 * noise)}%`;
+  const later = noise < 0.005 ? "hardly any noise is left" : `noise is still ${share} of the latent's variance`;
+  const amount = begins(record) ? `the latent is pure noise; the schedule takes ${share} of its variance for noise` : later;
   return `Step ${number}${place} of ${steps}: ${amount}.`;
+}
+
+// All runs of this page begin with noise alone.
+function begins({ index }) {
+  return index === 0;
 }
 
 /** @param {Words} words */
@@ -83,9 +90,9 @@ function pushesSaid(record, settings, words, measures) {
     if (!settings[name]) return `${title}'s scale is 0: it adds nothing.`;
     if (measures[name] < words.nothing) return `${title}'s push is 0 here: it adds nothing.`;
     if (name === "cfg" || !(measures.cfg >= words.nothing)) return `${title}'s push is ${evenly(100 * measures[name])}% of the prediction's length.`;
-    const cosine = measures.cosine * Math.sign(settings.cfg * settings[name]);
+    const cosine = cosineOf(record.terms.cfg, record.terms[name]) * Math.sign(settings.cfg * settings[name]);
     const way = words.ways.find(([most]) => cosine <= most)?.[1];
-    return `${title}'s push is ${shareSaid(measures[name] / measures.cfg, words)} and points ${way} (cosine\u00a0${cosine.toFixed(2)}).`;
+    return `${title}'s push is ${shareSaid(measures[name] / measures.cfg, words)} and points ${way} (cosine\u00a0${rounded(cosine)}).`;
   });
 }
 

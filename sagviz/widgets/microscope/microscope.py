@@ -151,7 +151,7 @@ class Microscope(View):
         compared = (before, after, difference(own, step))
         self.results.value = plot.Panels(compared, width=200, columns=3)._repr_html_()
         self.formula.value = formula(step)._repr_html_()
-        words = describe.of_step(step, self.trace.evaluations)
+        words = describe.of_step(step, self.trace.evaluations, self.trace.settings.strength)
         covered = "Map and mask are covered: paint first."
         self.words.value = f"<p>{escape(covered if settings.hidden else words)}</p>"
         self._write_code()

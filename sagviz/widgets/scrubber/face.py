@@ -41,5 +41,6 @@ def in_step(
     name = describe.of_guidance(trace.settings.guidance)
     if step.guidance != own.guidance:
         name += f", this step as if {describe.of_guidance(step.guidance)}"
-    words = f"<b>{escape(name)}.</b> {escape(describe.of_step(step, trace.evaluations))}"
+    told = describe.of_step(step, trace.evaluations, trace.settings.strength)
+    words = f"<b>{escape(name)}.</b> {escape(told)}"
     return f"<p>{words}</p>{replace(panels, panels=chosen, width=SMALL)._repr_html_()}"
