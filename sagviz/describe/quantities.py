@@ -53,7 +53,7 @@ FIRST = f"pure noise, which the schedule takes for {FACED}"  # it may say so of 
 SECOND = "blurred under the mask, the same noise put back: what the network sees the second time"
 CLEAN = "what the network takes the clean picture to be, before guidance"
 RECEIVED = "attention received per cell"
-MARGIN = "attention less the threshold {sag.threshold:g}; {near} cells are within {NEAR:g} of it"
+MARGIN = "attention less the threshold {sag.threshold:g}; cells within {NEAR:g} of it: {near}"
 BLURRED = "x̂₀ blurred, σ = {sag.blur_sigma:g} latent pixels"
 TABLE = (  # in the order of the method; each term's own stands before their sum
     Quantity(

@@ -100,8 +100,9 @@ def _mask(step: Step) -> list[str]:
         return [f"The hand-made mask {covers}."]
     if sag.mask_source != "attention":
         return [f"The mask (source: {sag.mask_source}) {covers}."]
-    close = f"{near(step)} of {step.attention.numel()} are close to the threshold"
-    return [f"The mask {covers}; {close}."]
+    close = near(step)
+    are = f"{close} of {step.attention.numel()} {'is' if close == 1 else 'are'}"
+    return [f"The mask {covers}; {are} close to the threshold."]
 
 
 def _pushes(step: Step) -> list[str]:

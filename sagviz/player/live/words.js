@@ -74,7 +74,8 @@ function maskSaid(record, settings, words) {
   const covers = `covers ${evenly(100 * mean(record.mask))}% of the cells`;
   if (record.threshold === null) return [`The hand-made mask ${covers}.`];
   if (settings.mask !== "attention") return [`The mask (source: ${settings.mask}) ${covers}.`];
-  return [`The mask ${covers}; ${nearOf(record, settings, words)} of ${record.attention.length} are close to the threshold.`];
+  const near = nearOf(record, settings, words);
+  return [`The mask ${covers}; ${near} of ${record.attention.length} ${near === 1 ? "is" : "are"} close to the threshold.`];
 }
 
 function nearOf(record, settings, { near }) {
