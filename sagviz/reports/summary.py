@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from sagviz import describe
 from sagviz.checks import format_dtype
 from sagviz.html import table
 
@@ -57,6 +56,7 @@ def summary(traces: Sequence[Trace], model: Model, parameters: Parameters) -> Su
     # no help waits for these
     from importlib.metadata import version
 
+    from sagviz import describe
     from sagviz.models.unfit import network_word
 
     last = traces[-1].settings

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from driver import Notebook, Opener, pixels, serious_faults
 
+from sagviz.widgets.preference import LOOK
+
 SETUP = """
 import torch
 torch.set_num_threads(1)
@@ -40,6 +42,7 @@ def test_vote_by_keyboard_to_the_end_undo_and_resume(open_notebook: Opener) -> N
     page.keyboard.press("Tab")  # out of the box, and back to a button by its name
     right = page.get_by_role("button", name="Right is better")
     right.focus()
+    page.wait_for_timeout(1000 * LOOK)  # a press before that is a double click
     page.keyboard.press("Enter")
     view.get_by_text("was preferred in").wait_for()
     assert "84 %" in view.inner_text()
