@@ -70,7 +70,7 @@ def test_a_step_changes_the_pictures_and_sends_nothing(
     before = [canvas.evaluate(IMAGE) for canvas in pictures.all()]
     step(scrubber, notebook.page, "ArrowRight")
     after = [canvas.evaluate(IMAGE) for canvas in pictures.all()]
-    assert scrubber.locator(".readout").inner_text() == "Step 3 of 4"
+    scrubber.locator(".readout", has_text="Step 3 of 4").wait_for()
     # all but the mask that A has not
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 5
     notebook.page.wait_for_timeout(1500)  # the hand rests

@@ -76,12 +76,12 @@ class Reader:
         if address != file.as_uri() and not address.startswith("data:"):
             self.faults.append(f"a request to {address}")
 
-    def text(self, selector: str) -> str:
+    def text(self, selector: str, number: int = 0) -> str:
         """What stands there, once the words have followed the pictures, which takes a frame of the
         screen.
         """
         self.page.wait_for_function("() => !document.querySelector('.sagviz-player[data-telling]')")
-        return self.page.locator(selector).first.inner_text()
+        return self.page.locator(selector).nth(number).inner_text()
 
     def show(self, *panes: str) -> None:
         """Only these pictures."""
@@ -285,7 +285,7 @@ def test_the_margin_marks_the_cells_that_may_flip(
         near = (step.attention[0] - 1).abs().numpy() <= describe.NEAR
         assert near.any()
         assert np.array_equal((centres == 0).all(-1), near)
-        assert f"{int(near.sum())} cells" in shown.text(".pane.margin .words")
+        assert shown.text(".pane.margin .words").endswith(f" of it: {int(near.sum())}")
 
 
 def test_words_and_numbers_follow_the_step(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
@@ -603,7 +603,7 @@ def test_fragments_live_side_by_side(
     assert players.nth(1).get_by_label("difference (D)").is_checked()
     players.nth(2).locator(".step").focus()
     shown.page.keyboard.press("Home")
-    assert [player.locator(".readout").inner_text() for player in players.all()] == [
+    assert [shown.text(".readout", number) for number in range(3)] == [
         "Step 3 of 5",
         "Step 3 of 5",
         "Step 1 of 5",
@@ -648,7 +648,7 @@ def test_a_copy_that_the_browser_saves_starts_again(
     last.page.locator(".step").last.focus()
     last.page.keyboard.press("Home")
     last.page.keyboard.press("ArrowRight")
-    assert last.page.locator(".readout").last.inner_text().startswith("Step 2 of ")
+    assert last.text(".readout", -1).startswith("Step 2 of ")
     for one in copies:  # whose policy refuses the styles that scripts had set in the old parts
         assert [fault for fault in one.faults if "inline style" not in fault] == []
         one.context.close()
