@@ -72,8 +72,8 @@ def checked(model: Model) -> Model:
     Raises:
         ModelError: says what is in the way, and what works.
     """
-    lacking = [part for part in model.PARTS if getattr(model, part, None) is None]
-    lacking = [part for part in lacking if part not in model.OPTIONAL]
+    needed = [part for part in model.PARTS if part not in model.OPTIONAL]
+    lacking = [part for part in needed if getattr(model, part, None) is None]
     reason = f"{model.name} has no {lacking[0]} any more" if lacking else model.misfit()
     if reason is not None:
         raise unsupported(reason)

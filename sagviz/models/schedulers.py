@@ -48,7 +48,6 @@ def make_scheduler(model: Model, chosen: object = None) -> Any:
     """
     if isinstance(chosen, dict):
         return _recorded(model, chosen)
-    _check_unchanged(model.scheduler)
     if chosen is None or hasattr(chosen, "set_timesteps"):
         return _like(model, model.scheduler if chosen is None else chosen)
     if str(chosen).lower() not in schedulers_of(model):
@@ -92,12 +91,13 @@ def _like(model: Model, template: Any) -> Any:
             f" {template.__name__}.from_config(model.scheduler.config), or its name, such as 'ddim'"
         )
     _tested(model, type(template).__name__)
-    _check_unchanged(template)
-    return type(template).from_config(template.config)
+    return _fresh(template)
 
 
-def _check_unchanged(template: Any) -> None:
-    """Refuse one whose levels are not those of its settings, which are what a run notes of it."""
+def _fresh(template: Any) -> Any:
+    """Another of the same settings. Refused is one whose levels are not those of its settings,
+    which are what a run notes of it.
+    """
     kind, fresh = type(template), type(template).from_config(template.config)
     for name in STATE:
         own, made = (getattr(each, name, None) for each in (template, fresh))
@@ -112,6 +112,7 @@ def _check_unchanged(template: Any) -> None:
                 f" by its settings; make it anew with other settings, as {kind.__name__}"
                 f".from_config(scheduler.config, {'shift=7.0' if what == 'shift' else '...'}) does"
             )
+    return fresh
 
 
 def _tested(model: Model, kind: object) -> str:
@@ -123,7 +124,7 @@ def _tested(model: Model, kind: object) -> str:
 def _named(model: Model, name: str) -> Any:
     """A scheduler of that name on the model's noise schedule."""
     kind, options = schedulers_of(model)[name]
-    config, takes = dict(model.scheduler.config), inspect.signature(_class(kind)).parameters
+    config, takes = dict(_fresh(model.scheduler).config), inspect.signature(_class(kind)).parameters
     if model.FLOW:  # two names for one number
         shift = config.get("shift", config.get("flow_shift", 1.0))
         config |= {each: shift for each in ("shift", "flow_shift") if each in takes}

@@ -36,7 +36,10 @@ DELTAS = {
     "sag": r"$$\Delta_{SAG} = \epsilon(x_t) - \epsilon(\hat x_t)$$",
 }
 IN_SUM = {"cfg": r" + w\,\Delta_{CFG}", "sag": r" + s\,\Delta_{SAG}"}
-BREAK = "\n\n"
+COARSE = (
+    "; attention and mask are coarse because the layer that is read works on a coarser grid than"
+    " the latent"
+)
 TIMES = ("first", "second", "third")
 
 
@@ -55,11 +58,14 @@ class Prose:
 
 def of_pictures(runs: Sequence[Trace]) -> str:
     """What the runs share, and what each has more than the one before."""
-    prompt = "One prompt" if runs[-1].settings.caption else "No prompt"
     sums = [run.settings.guidance.terms for run in runs]
     added = [more[len(fewer) :] for fewer, more in pairwise(sums)]
     titles = ", then ".join(listed([term.title for term in terms]) for terms in added)
-    return f"{prompt} and one noise; from left to right guidance is added: {titles}."
+    return f"{_prompt(runs)} and one noise; from left to right guidance is added: {titles}."
+
+
+def _prompt(runs: Sequence[Trace]) -> str:
+    return "One prompt" if runs[-1].settings.caption else "No prompt"
 
 
 def of_difference(one: Trace, other: Trace) -> str:
@@ -104,18 +110,15 @@ def of_cfg(run: Trace) -> Prose:
     if settings.guidance.get(CFG) is None:
         return Prose("")
     without = "with the negative prompt" if settings.negative_prompt else "without"
-    idle = (
-        ""
-        if settings.caption or settings.negative_prompt
-        else (" This run has no prompt, so both predictions are the same, and CFG adds nothing.")
-    )
+    idle = " This run has no prompt, so both predictions are the same, and CFG adds nothing."
+    said = settings.caption or settings.negative_prompt
     return Prose(
         "## Classifier-free guidance\n\nThe network predicts twice from the same $x_t$: once with"
         f" the prompt $c$, once {without}. Their difference is the direction “more like the"
         f" prompt”, and CFG [2] exaggerates it by the scale $w$:\n\n{CFG_FORMULA}\n\n"
         "$w = 0$ ignores the prompt, $w = 1$ is the plain prediction given the prompt. (Papers that"
         r" start from $\epsilon(x_t, c)$ write the same thing with $s = w - 1$.)"
-        f"{idle}"
+        f"{'' if said else idle}"
     )
 
 
@@ -135,7 +138,7 @@ def of_sag(model: Model, run: Trace) -> Prose:
         r" mean is exactly 1. The mask $M_t$ is 1 where $A_t > \psi$, and 0 elsewhere. The whole"
         r" guess is blurred to $\tilde x_0$; under the mask it takes the place of the guess, and"
         f" **the same** noise is put back:\n\n{MASKED}\n\nThe network predicts once more, now from"
-        rf" $\hat x_t$, and guidance moves away from that:{BREAK}{deltas}{BREAK}"
+        f" $\\hat x_t$, and guidance moves away from that:\n\n{deltas}\n\n"
         rf"$$\tilde\epsilon = \epsilon(x_t){in_sum}{rest}$${others}"
     )
 
@@ -147,7 +150,7 @@ def _others(guidance: Guidance) -> tuple[str, str]:
         return "", ""
     named = listed([f"{term.title} ({term.formula}), scale {term.scale:g}" for term in terms], "; ")
     sum_ = r" + \sum_k s_k\,\Delta_k"
-    return sum_, rf"{BREAK}The $\Delta_k$ are the further terms of this run: {named}."
+    return sum_, f"\n\nThe $\\Delta_k$ are the further terms of this run: {named}."
 
 
 def of_curves(runs: Sequence[Trace]) -> Prose:
@@ -165,7 +168,7 @@ def of_curves(runs: Sequence[Trace]) -> Prose:
     there = [lengths, *(words for name, words in charts.items() if name in known)]
     told = " ".join(f"The {n} curve is {words}." for n, words in zip(TIMES, there, strict=False))
     linear = "its scale" if len(terms) == 1 else "their scales"
-    coarse = any(step.attention is not None and _is_coarse(step) for step in steps)
+    coarse = any(map(_is_coarse, steps))
     return Prose(
         "The last two runs beside each other. Move the slider, or press play. The pictures show"
         " every quantity of the step, in the order in which it is computed"
@@ -173,12 +176,6 @@ def of_curves(runs: Sequence[Trace]) -> Prose:
         "*What if?* takes other scales for the step that is shown: guidance is linear in"
         f" {linear}, so the page computes the guided prediction anew from the stored terms."
     )
-
-
-COARSE = (
-    "; attention and mask are coarse because the layer that is read works on a coarser grid than"
-    " the latent"
-)
 
 
 def _each(terms: Sequence[Term]) -> str:
@@ -192,15 +189,15 @@ def _is_coarse(step: Step) -> bool:
 def of_limits(runs: Sequence[Trace], found: Sequence[Sequence[Trace]]) -> Prose:
     """What the finding is not about, and what is a fair rival."""
     before, after = (run.settings.guidance for run in runs[-2:])
-    prompt = "One prompt" if runs[-1].settings.caption else "No prompt"
     subject = "prompt, model and setting" if runs[-1].settings.caption else "model and setting"
     seeds, what = ("a few seeds", "other seeds of ") if len(found) > 1 else ("one seed", "")
     rows, fewer = _rows(after), _rows(before)
     shared = math.gcd(rows, fewer)
     plain = f"steps of {_sum(before)}" if before.terms else "plain steps"
     return Prose(
-        f"* {prompt} and {seeds}. The finding is about {what}*this* {subject}, and about nothing"
-        " else.\n* Sharpness counts noise as detail; a sharper picture need not be a better one.\n"
+        f"* {_prompt(runs)} and {seeds}. The finding is about {what}*this* {subject}, and about"
+        " nothing else.\n"
+        "* Sharpness counts noise as detail; a sharper picture need not be a better one.\n"
         "* Attention says where one layer looks, not why.\n* Guidance costs time; a fair rival has"
         f" as many rows of the network: {rows // shared} {plain} for {fewer // shared} of"
         f" {_sum(after)}."
