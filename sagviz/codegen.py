@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from sagviz.records.trace import Trace
 
 WIDTH = 100  # columns of the code that is written
 FILE = "run.sagtrace"
+Masks = Sequence[Tensor | EllipsisType | None]
 OF_FILES = ("config", "variant", "revision")  # of `load`: which files of a model
 
 
@@ -68,15 +70,15 @@ def code_of_run(model: Model, trace: Trace) -> str:
     return "\n".join(lines)
 
 
-def _head(model: Model, used: list[Guidance], masks: list[Tensor | None], *names: str) -> list[str]:
+def _head(model: Model, used: list[Guidance], masks: Masks, *names: str) -> list[str]:
     """What stands first: the imports and the model.
 
     Args:
         used: every guidance that there is.
-        masks: every mask; one that is `None` is none.
+        masks: every mask; what is none is not one.
         names: what the code needs from the package beside `sv` and the terms.
     """
-    torch_too = ["import torch"] if any(mask is not None for mask in masks) else []
+    torch_too = ["import torch"] if any(isinstance(mask, Tensor) for mask in masks) else []
     lines = ["import sagviz as sv", *_imports(used, names), *torch_too]
     return [*lines, "", f"model = {_load(model)}", *_classifier(model, used)]
 
@@ -133,11 +135,13 @@ def _run(model: Model, trace: Trace) -> list[str]:
         ]
     lines = [_call("trace = sv.trace", ["model", repr(root.prompt), *_options(model, root)])]
     for settings, mask in zip(branches, _masks(trace), strict=True):
-        given = [f"guidance={settings.guidance!r}", *(["mask=mask"] if mask is not None else [])]
-        lines += [
-            *_mask_lines(mask),
-            _call("trace = sv.branch", ["model", "trace", str(settings.branched_at), *given]),
-        ]
+        given = [str(settings.branched_at), f"guidance={settings.guidance!r}"]
+        if isinstance(mask, Tensor):
+            lines += _mask_lines(mask)
+            given.append("mask=mask")
+        elif mask is None:
+            given.append("mask=None")
+        lines.append(_call("trace = sv.branch", ["model", "trace", *given]))
     return lines
 
 
@@ -154,10 +158,16 @@ def _ancestry(settings: Settings) -> list[Settings]:
     return kept
 
 
-def _masks(trace: Trace) -> list[Tensor | None]:
-    """The hand-made mask of each branch that left its mark; without SAG it has none of its own."""
-    first = {step.index: step.hand_mask for step in trace if step.guidance.get(SAG)}
-    return [first.get(settings.branched_at or 0) for settings in _ancestry(trace.settings)[1:]]
+def _masks(trace: Trace) -> Masks:
+    """The hand-made mask of each branch that left its mark: `None` where it gave one up, `...`
+    where it has nothing to say, as without SAG.
+    """
+    at, said = {step.index: step.hand_mask for step in trace}, list[Tensor | EllipsisType | None]()
+    for settings in _ancestry(trace.settings)[1:]:
+        mask = at.get(settings.branched_at or 0)
+        known = mask is not None or any(isinstance(each, Tensor) for each in said)
+        said.append(mask if known and settings.guidance.get(SAG) else ...)
+    return said
 
 
 def _options(model: Model, settings: Settings) -> list[str]:

@@ -108,9 +108,20 @@ def test_code_of_branches(model: sv.Model) -> None:
     plain = sv.branch(model, late, 3, guidance=None, progress=False)  # has no use for the mask
     check(model, plain, plain[3])
     check(model, plain, sv.what_if(model, plain, 3, guidance=GUIDANCE))
+    back = sv.branch(model, late, 3, mask=None, progress=False)  # to the attention's own
+    assert "mask=None" in check(model, back, back[3])
+    assert made(code_of_run(model, back))["trace"].latents.equal(back.latents)
     # leaves nothing of the late one
     early = sv.branch(model, late, 1, guidance=CFG(2.0), mask=None, progress=False)
     assert check(model, early, early[3]).count("sv.branch(") == 1
+
+
+def test_code_of_a_mask_that_waits_for_sag(model: sv.Model) -> None:
+    waiting = CFG(3.0) + SAG(1.0, start=0.5)
+    trace = sv.branch(model, run(model), 0, guidance=waiting, mask=square(), progress=False)
+    assert trace[0].mask is None
+    assert measure.coverage(trace[3]) == float(square().mean())
+    assert made(code_of_run(model, trace))["trace"].latents.equal(trace.latents)
 
 
 @pytest.mark.slow

@@ -105,6 +105,7 @@ def test_a_picture_of_16_bits_is_as_bright_as_it_is() -> None:
     assert torch.allclose(from_images(bright), from_images(plain), atol=1e-6)
     assert as_mask(Image.fromarray(np.array([[0, 65535]], np.uint16))).tolist() == [[0, 1]]
     assert as_stencil(deep).flatten().tolist() == [0, 0, 1, 1]
+    assert measure.contrast(deep) == measure.contrast(plain) > 0
 
 
 def test_pixels_beyond_the_range_are_clipped() -> None:

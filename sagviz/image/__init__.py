@@ -30,6 +30,7 @@ MAP_COLOURS = "viridis"  # perceptually uniform and safe for the colour-blind
 MASK_COLOUR = (204, 0, 153)  # of masked cells: magenta, which few pictures have
 MASK_TINT = 0.5  # its share there
 # of NumPy, torch and PIL
+DEEP = "IF"  # first letters of PIL's modes of more than 8 bits, which its `convert` would clip
 UNREADABLE = TypeError, ValueError, RuntimeError, OSError, MemoryError
 
 
@@ -68,8 +69,8 @@ def _unreadable(error: BaseException, kind: str, given: object, advice: str) -> 
 
 
 def as_image(picture: PictureLike) -> Image.Image:
-    """A picture of NumPy or torch as one of PIL; one of PIL as it is. Several are refused."""
-    if isinstance(picture, Image.Image):
+    """As one of PIL; one of PIL of 8 bits is left as it is. Several are refused."""
+    if isinstance(picture, Image.Image) and picture.mode[0] not in DEEP:
         return picture
     found = to_images(from_images(picture))
     if len(found) > 1:
@@ -84,13 +85,14 @@ def as_mask(mask: MaskLike) -> Tensor:
         ArgumentError: it is no mask, or has other values.
     """
     try:
-        given = _in_8_bits(mask, "L")
-        cells = _tensor(given).float() / (255 if isinstance(given, Image.Image) else 1)
+        cells = _tensor(_in_8_bits(mask, "L"))
+        cells = cells.float() / _top(cells)
     except UNREADABLE as error:
         raise _unreadable(error, "the mask", mask, "give 0 and 1 in latent cells") from error
     if not ((cells == 0) | (cells == 1)).all():
         raise ArgumentError(
-            f"the mask, {tuple(cells.shape)}, has other values than 0 and 1; give attention > 1.2"
+            f"the mask, {tuple(cells.shape)}, has other values than 0 and 1; give true and false,"
+            " or black and white"
         )
     return cells
 
@@ -109,8 +111,7 @@ def as_stencil(mask: MaskLike) -> Tensor:
     )
     try:
         cells = _tensor(_in_8_bits(mask, "L"))
-        numbers = cells.dtype != torch.bool and not cells.is_floating_point()
-        top = 255 if numbers and cells.numel() and cells.max() > 1 else 1
+        top = _top(cells)
         if isinstance(mask, np.ndarray) and cells.dim() == 3 and cells.shape[2] in (3, 4):
             cells = cells[..., :3].float().mean(dim=2)
         flat = cells[:, 0] if cells.dim() == 4 and cells.shape[1] == 1 else cells
@@ -119,6 +120,12 @@ def as_stencil(mask: MaskLike) -> Tensor:
     except UNREADABLE as error:
         raise _unreadable(error, "the mask", mask, advice) from error
     raise ArgumentError(f"the mask is {shown(mask)}; {advice}")
+
+
+def _top(mask: Tensor) -> int:
+    """What stands for 1 in a mask: 255 where whole numbers go beyond 1."""
+    whole = mask.dtype != torch.bool and not mask.is_floating_point()
+    return 255 if whole and mask.numel() and mask.max() > 1 else 1
 
 
 def _pixels(picture: PictureLike) -> Tensor:
@@ -139,12 +146,12 @@ def _pixels(picture: PictureLike) -> Tensor:
 
 
 def _in_8_bits(picture: Any, mode: str) -> Any:
-    """A picture of PIL in this mode; one of more bits, which PIL itself would clip, as an array: of
-    16 bits from 0 to 1. Anything else as it is.
-    """
-    if not isinstance(picture, Image.Image) or picture.mode[0] not in "IF":
-        return picture.convert(mode) if isinstance(picture, Image.Image) else picture
-    return np.asarray(picture) / (65535 if picture.mode.startswith("I;16") else 1)
+    """A picture of PIL in this mode; one of more bits as an array, of 16 from 0 to 1."""
+    if not isinstance(picture, Image.Image):
+        return picture
+    if picture.mode[0] not in DEEP:
+        return picture.convert(mode)
+    return np.asarray(picture) / 65535 if picture.mode.startswith("I;16") else np.asarray(picture)
 
 
 def as_latents(latents: Any) -> Tensor:

@@ -23,7 +23,8 @@ def as_numbers(name: str, value: object, words: str, *, dims: int = 0) -> Tensor
         ArgumentError: it is nothing of the kind.
     """
     found = as_tensor(value)
-    if not isinstance(found, Tensor) or found.dim() < dims or not found.numel():
+    real = isinstance(found, Tensor) and not found.is_complex()
+    if not real or found.dim() < dims or not found.numel():
         given = f"of the shape {tuple(found.shape)}" if hasattr(found, "shape") else shown(value)
         raise ArgumentError(f"{name} is {given}; give {words}, of torch or NumPy")
     return found.double()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sagviz.checks import check_number
 from sagviz.errors import ArgumentError
 from sagviz.guidance import SAG
 from sagviz.measure.given import Numbers, as_numbers
@@ -36,7 +37,8 @@ def rms(x: Numbers) -> float:
 
 
 def cosine(a: Numbers, b: Numbers) -> float:
-    """Cosine of the angle between two latents (B, ...), averaged over the batch.
+    """Cosine of the angle between two latents (B, ...), averaged over the images of the batch in
+    which both have a direction; NaN where there is none.
 
     Example:
         >>> import sagviz as sv, torch
@@ -48,7 +50,9 @@ def cosine(a: Numbers, b: Numbers) -> float:
         raise ArgumentError(
             f"a has the shape {tuple(one.shape)} and b {tuple(other.shape)}; give latents of one"
         )
-    return float(F.cosine_similarity(one.flatten(1), other.flatten(1)).mean())
+    one, other = one.flatten(1), other.flatten(1)
+    directed = one.any(1) & other.any(1)
+    return float(F.cosine_similarity(one[directed], other[directed]).mean())
 
 
 @about_runs
@@ -93,6 +97,7 @@ def undecided(step: Step, within: float = CLOSE) -> float:
         >>> sv.measure.undecided(run[0], within=0.1)
         0.3125
     """
+    within = check_number("within", within, 0)
     distance = _to_threshold(step)
     return NAN if distance is None else float((distance < within).float().mean())
 

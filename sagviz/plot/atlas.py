@@ -20,6 +20,7 @@ from sagviz.checks import names_arguments
 from sagviz.diffusion.precision import exact
 from sagviz.guidance import CFG, Guidance, Term, as_guidance, title_of
 from sagviz.html import grid, page, write_page
+from sagviz.measure.steps import NAN, NOTHING
 from sagviz.models import Model, as_model
 from sagviz.plot.atlas_parts import draw_spectra, draw_table, shaded
 from sagviz.plot.curves import chart
@@ -68,11 +69,13 @@ class Atlas:
         return self.step.terms
 
     def size(self, name: str) -> float:
-        """Length of a direction, before its scale, relative to that of the prediction."""
+        """Unscaled length of a direction, relative to that of the prediction."""
         return measure.rms(self.directions[name]) / measure.rms(self.step.eps_base)
 
     def cosine(self, one: str, other: str) -> float:
-        """Of the angle between two directions."""
+        """Of the angle between two directions; NaN where one is nothing but rounding."""
+        if min(self.size(one), self.size(other)) <= NOTHING:
+            return NAN
         return 1.0 if one == other else measure.cosine(self.directions[one], self.directions[other])
 
     @property
@@ -121,18 +124,16 @@ class Atlas:
 
     def _panel(self, term: Term) -> Panel:
         rows, calls = term.cost
-        words = (
-            f"{self.size(term.name):.1%} of the prediction's length; rows +{rows}, calls +{calls}"
-        )
+        size = f"{self.size(term.name):.1%} of the prediction's length"
+        words = f"{size}; rows +{rows}, calls +{calls}"
         return Panel(self.picture(term.name), f"{term.title}: {term.formula}", words, term.name)
 
     def spectra(self) -> Drawing:
         """Power over frequency, of each term."""
         axes = chart("power, relative to white noise", "cycles a cell of the latent", width=6.2)
         self._lines(axes)
-        shares = ", ".join(
-            f"{t.title} {measure.fine_share(self.directions[t.name]):.0%}" for t in self.terms
-        )
+        fine = {t.title: measure.fine_share(self.directions[t.name]) for t in self.terms}
+        shares = ", ".join(f"{title} {share:.0%}" for title, share in fine.items())
         words = f"Power of each direction over frequency; above 0.25 cycles a cell: {shares}"
         return Drawing([cast(Figure, axes.figure)], words)
 
@@ -145,8 +146,7 @@ class Atlas:
         columns = min(6, count)
         lines = -(-count // columns)
         figure = Figure(figsize=(12, 2.1 * lines + 4.4), layout="constrained")
-        parts: Any = figure.subfigures(2, 1, height_ratios=[2.1 * lines, 4.4])
-        above, below = parts
+        above, below = cast(Any, figure.subfigures(2, 1, height_ratios=[2.1 * lines, 4.4]))
         places = above.subplots(lines, columns, squeeze=False).flatten()
         for axes in places:
             axes.set_axis_off()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ def draw_table(axes: Axes, titles: Sequence[str], values: Sequence[Sequence[floa
     for y, row in enumerate(values):
         for x, value in enumerate(row):
             colour = "white" if abs(value) > STRONG else "black"
-            axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+            axes.text(x, y, _words(value), ha="center", va="center", fontsize=7, color=colour)
 
 
 def draw_spectra(axes: Axes, lines: Sequence[tuple[str, str, Sequence[float]]]) -> None:
@@ -33,6 +34,12 @@ def draw_spectra(axes: Axes, lines: Sequence[tuple[str, str, Sequence[float]]]) 
 
 def shaded(value: float) -> str:
     """A number from -1 to 1 as HTML on its colour: orange below 0, violet above, as in figures."""
+    if math.isnan(value):
+        return _words(value)
     colour = "230,97,1" if value < 0 else "94,60,153"
     style = f"padding:2px 6px;background:rgba({colour},{abs(value) * 0.45:.2f})"
-    return f'<span style="{style}">{value:.2f}</span>'
+    return f'<span style="{style}">{_words(value)}</span>'
+
+
+def _words(value: float) -> str:
+    return "none" if math.isnan(value) else f"{value:.2f}"

@@ -110,10 +110,10 @@ class Step(StepView):
     @property
     def mask(self) -> Tensor | None:
         """M_t = 1(A_t > psi), (B, 1, H, W), 0 or 1; or that of another source; or the hand-made one
-        before both.
+        before both. `None` where SAG does not act.
         """
         sag = self.guidance.get(SAG)
-        return self.hand_mask if sag is None else sag.mask(self)
+        return None if sag is None else sag.mask(self)
 
     @property
     def x0_blurred(self) -> Tensor | None:

@@ -120,8 +120,10 @@ class Trace(trace_file.Content, Sequence[Step]):
         """
         place = plain(index)
         if type(place) is not int or not -len(self) <= place < len(self):
+            some = f"keeps {len(self)} of {self.evaluations} steps, at the positions"
+            which = "has steps" if len(self) == self.evaluations else some
             raise ArgumentError(
-                f"index is {place!r}; this trace has steps 0 to {len(self) - 1}, and -1 is the last"
+                f"index is {place!r}; this trace {which} 0 to {len(self) - 1}, and -1 is the last"
             )
         return place % len(self)
 

@@ -66,7 +66,8 @@ def from_path(path: str | Path) -> Content:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (OSError, SafetensorError) as error:
         raise TraceError(
-            f"{path} cannot be read as a trace ({error}); give a file that Trace.save wrote"
+            f"{path} cannot be read as a trace ({error}); give a file that Trace.save wrote, or run"
+            " the sweep again whose cell it is"
         ) from error
     return _checked(tensors, notes, str(path))
 
@@ -82,7 +83,8 @@ def from_bytes(content: bytes, name: str) -> Content:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except (ValueError, SafetensorError) as error:
         raise TraceError(
-            f"{name} cannot be read as a trace ({error}); give what Trace.to_bytes gave"
+            f"{name} cannot be read as a trace ({error}); give what Trace.to_bytes gave, or run the"
+            " sweep again whose cell it is"
         ) from error
     return _checked(tensors, header.get("__metadata__") or {}, name)
 

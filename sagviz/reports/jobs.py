@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from sagviz.checks.texts import whole
 from sagviz.errors import ReportError, SagvizError
 from sagviz.files import expanded
 from sagviz.guidance import Guidance, Term
@@ -108,4 +109,5 @@ def _converted(name: str, cell: str, kind: Callable[[str], Any]) -> Any:
     try:
         return kind(cell)
     except (ValueError, RecursionError) as error:
-        raise ReportError(f"{name} is {cell!r} ({error}); give a number as 3 or 0.5") from error
+        such = "a whole number as 3" if kind is whole else "a number as 3 or 0.5"
+        raise ReportError(f"{name} is {cell!r} ({error}); give {such}") from error

@@ -4,6 +4,7 @@ command line has them too, and imports torch only when it runs.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from sagviz.checks import (
     MAX_SEED,
+    check_call,
     check_number,
     check_steps,
     check_unicode,
     check_whole,
-    names_arguments,
     plain,
 )
 from sagviz.errors import ArgumentError, ReportError
@@ -148,7 +149,8 @@ class Parameters:
             ArgumentError: an unknown name, or a number out of range.
             ReportError: a value of another type.
         """
-        return names_arguments()(Parameters)(**given)  # type: ignore[arg-type]
+        check_call("a report", inspect.signature(Parameters), (), given, {})
+        return Parameters(**given)  # type: ignore[arg-type]
 
     @staticmethod
     def from_namespace(namespace: Mapping[str, object]) -> Parameters:

@@ -17,6 +17,11 @@ def kept_steps(keep: Keep, evaluations: int) -> set[int]:
     if keep is None:
         return set(range(evaluations))
     keep = plain(keep)
+    if isinstance(keep, str):
+        raise ArgumentError(
+            f"keep is {keep!r}; give None for all steps, a whole number for every so manyth, or the"
+            " indices of those to keep, such as [0, 9]"
+        )
     if not isinstance(keep, Collection):
         every = check_whole("keep", keep, 1, evaluations)
         return {*range(0, evaluations, every), evaluations - 1}

@@ -4,6 +4,7 @@ computed again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import EllipsisType
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from sagviz.attention.capture import Capture
 from sagviz.checks import names_arguments
-from sagviz.errors import ArgumentError, TraceError
+from sagviz.errors import ArgumentError, TraceError, warn
 from sagviz.guidance import SAG, Guidance, Term, as_guidance
 from sagviz.guidance.sag import HAND_MASK
 from sagviz.guidance.sag_mask import hand_made
@@ -72,6 +73,7 @@ def what_if(
         1
     """
     run, first = depart(model, trace, index, guidance, mask)
+    _warn_of_idle(mask, run, [first.index])
     with run.model.undisturbed(), explained(lambda: too_much_between(run.model)):
         (done,) = UNetCalls(run.model).complete([run], [first.to(run.model.device)])
         return to_host(run, replace(done, x_next=advance(run, done)), first.x_t)
@@ -115,6 +117,7 @@ def branch(
         (4, True, False)
     """
     run, first = depart(model, trace, index, guidance, mask, capture)
+    _warn_of_idle(mask, run, range(first.index, run.evaluations))
     with progress_bar([run], progress) as follow:
         (rest,) = collect([run], firsts=[first], follow=follow)
     return replace(rest, steps=(*trace.steps[: trace.position(index)], *rest.steps))
@@ -149,6 +152,15 @@ def depart(
     run = replace(resume(model, settings, trace.inputs, capture), hand_mask=on_device)
     _replay(run, trace, position)
     return run, _reuse(step, total.at(step.index / run.evaluations), hand_mask, old)
+
+
+def _warn_of_idle(mask: object, run: Run, indices: Sequence[int]) -> None:
+    """Say where a mask is given to steps at none of which SAG acts."""
+    acting = (run.settings.guidance.at(index / run.evaluations) for index in indices)
+    if not isinstance(mask, EllipsisType | None) and not any(each.get(SAG) for each in acting):
+        number = indices[0] + 1
+        place = f"at step {number}" if len(indices) == 1 else f"from step {number} on"
+        warn(f"the mask does nothing {place}, where SAG does not act; look at its start and stop")
 
 
 def _replay(run: Run, trace: Trace, position: int) -> None:

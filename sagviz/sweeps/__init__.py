@@ -60,8 +60,8 @@ def sweep(
         prompts, seeds, steps, guidance, schedulers: the axes; what a value may be is what `trace`
             takes, but a seed is a number. Ranges and arrays of NumPy are lists as well.
         negative_prompt, images, size, eta, clip_skip, timesteps: as in `trace`, for all cells;
-            cells on which it has no effect have no negative prompt, and `timesteps` take the place
-            of `steps`.
+            cells without CFG have no negative prompt, and `timesteps` take the place of `steps`.
+            Image i has the seed of its cell + i, so that seeds lie at least `images` apart.
         store: a folder, made where it is missing, or an fsspec address such as "s3://bucket/runs";
             in memory where `None`.
         keep: the steps that each trace keeps: the last ("last"), all (`None`), every k-th and the

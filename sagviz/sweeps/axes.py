@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sagviz.checks import MAX_SEED, check_steps, check_whole, names_arguments, plain
-from sagviz.errors import ArgumentError
+from sagviz.errors import ArgumentError, warn
 from sagviz.guidance import CFG, Guidance, Term, as_guidance
 from sagviz.models import Model, as_model
 from sagviz.models.fingerprint import fingerprint
@@ -91,11 +92,17 @@ def begin(
             _check_kept(kept, run)
         if run.settings.scheduler not in kinds.values():
             kinds[_label(chosen, run.scheduler, kinds)] = run.settings.scheduler
-    texts = _axis("prompts", prompts, text)
+    texts, firsts = _axis("prompts", prompts, text), _axis("seeds", seeds, _seed)
+    apart = run.settings.images
+    if any(second - first < apart for first, second in pairwise(sorted(firsts))):
+        warn(
+            f"seeds lie less than images={apart} apart, and image i has the seed of its cell + i:"
+            f" some pictures are there twice; give such as seeds=range(0, {3 * apart}, {apart})"
+        )
     warn_of_prompts(model, *texts, negative_prompt)
     plan = Plan(
         prompts=texts,
-        seeds=_axis("seeds", seeds, _seed),
+        seeds=firsts,
         steps=counts if timesteps is None else (run.settings.steps,),
         schedulers=kinds,
         guidance=sums,

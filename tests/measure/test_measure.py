@@ -328,6 +328,12 @@ def test_features_that_are_none_are_refused(real: np.ndarray, made: np.ndarray, 
         measure.precision_recall(real, made, k)
 
 
+def test_what_has_no_direction_has_no_cosine() -> None:
+    a, b = np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[1.0, 0.0], [2.0, 0.0]])
+    assert measure.cosine(a, b) == 1
+    assert np.isnan(measure.cosine(a[:1], b[:1]))
+
+
 def test_numbers_come_from_numpy_as_well() -> None:
     drawn = np.random.default_rng(0).normal(size=(2, 4, 8, 8)).astype(np.float32)
     latents = torch.from_numpy(drawn)
@@ -350,6 +356,7 @@ def test_numbers_come_from_numpy_as_well() -> None:
         (lambda: sv.measure.spectrum(torch.ones(4, 8, 8)), "give latents .B, C, H, W."),
         (lambda: sv.measure.spectrum(torch.ones(1, 4, 8, 8), rings=0), "rings is 0"),
         (lambda: LOOSE.fine_share([1]), "give latents"),
+        (lambda: sv.measure.rms(np.array([1j])), "x is of the shape .1,.; give a tensor"),
         (lambda: LOOSE.of_picture([picture(), picture()]), "a picture is 2 of them"),
     ],
 )

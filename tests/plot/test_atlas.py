@@ -137,6 +137,14 @@ def test_it_is_figure_table_and_page(found: Any, tmp_path: Path) -> None:
     assert (grey == grey[0, 0]).all()
 
 
+def test_what_has_no_length_has_no_direction(model: sv.Model, tmp_path: Path) -> None:
+    found = sv.atlas(model, "", 3, 1, steps=3)
+    assert np.isnan([found.cosine("cfg", "cfg"), found.cosine("cfg", "sag")]).all()
+    assert found.cosine("sag", "sag") == 1
+    assert ">none<" in found.to_html(tmp_path / "atlas.html").read_text(encoding="utf-8")
+    assert found.save(tmp_path / "atlas.png").stat().st_size > 10_000
+
+
 def test_a_step_that_is_not_there_is_refused(model: sv.Model) -> None:
     with pytest.raises(ArgumentError, match="step is 9; give a whole number from 0 to 4") as error:
         sv.atlas(model, "a fox", 7, 9, steps=5)

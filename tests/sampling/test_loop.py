@@ -574,7 +574,9 @@ def test_keep_says_which_steps_stay(model: sv.Model, keep: Any, indices: Any) ->
     assert trace.image.tobytes() == whole.image.tobytes()
 
 
-@pytest.mark.parametrize("keep", [0, 8, -1, True, 2.5, "all", [7], [-1], [0, "1"], [0.5]], ids=repr)
+@pytest.mark.parametrize(
+    "keep", [0, 8, -1, True, 2.5, "all", "last", [7], [-1], [0, "1"], [0.5]], ids=repr
+)
 def test_a_keep_that_names_no_steps_is_refused(model: sv.Model, keep: Any) -> None:
     refused("keep", model, steps=7, keep=keep)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,22 @@ def test_a_hand_made_mask_takes_the_place_of_the_attentions(
     )
     back = sv.branch(model, new, 2, mask=None, progress=False)
     assert torch.equal(back.latents, trace.latents)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.5])
+def test_a_mask_where_sag_does_not_act_is_warned_of(
+    model: sv.Model, trace: sv.Trace, start: float
+) -> None:
+    """It waits for SAG in a branch that comes to it."""
+    some = CFG(3.0) + SAG(1.0, start=start, stop=start + 0.5)
+    painted, index = torch.ones(*trace[0].x_t.shape[2:]), 3 if start == 0 else 1
+    with pytest.warns(sv.SagvizWarning, match=f"does nothing at step {index + 1}"):
+        step = sv.what_if(model, trace, index, guidance=some, mask=painted)
+    assert step.mask is None
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        sv.branch(model, trace, index, guidance=some, mask=painted, progress=False)
+    assert ["from step 4 on" in str(each.message) for each in said] == [True] * (start == 0)
 
 
 def test_painting_the_attentions_own_mask_changes_nothing(model: sv.Model, trace: sv.Trace) -> None:

@@ -183,6 +183,12 @@ def test_what_is_wrong_is_told_before_anything_runs(
     assert not list(tmp_path.iterdir())
 
 
+def test_seeds_whose_images_overlap_are_warned_of(model: sv.Model) -> None:
+    with pytest.warns(sv.SagvizWarning, match=r"less than images=2 apart.*range\(0, 6, 2\)"):
+        begin(model, "a fox", seeds=[4, 3], images=2)
+    begin(model, "a fox", seeds=[4, 2], images=2)
+
+
 def test_the_batch_comes_from_the_latent(model: sv.Model) -> None:
     # 16 x 16 cells: bounded by the number of runs
     assert batch_size(model, model.default_size) == 16
