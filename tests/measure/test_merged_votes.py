@@ -18,7 +18,7 @@ from sagviz.measure.preference import LEFT, RIGHT, TIE, Votes
 NAMES = ("CFG", "CFG + SAG")
 
 
-def votes(choices: str, seed: int = 0, fingerprint: str = "f") -> Votes:
+def votes(choices: str, seed: int = 0, fingerprint: str = "0f") -> Votes:
     """A person's votes: 2 for the second name, 1 for the first, t for a tie."""
     made = Votes(NAMES, fingerprint, len(choices), seed)
     for choice, swapped in zip(choices, made.swapped, strict=True):
@@ -72,7 +72,10 @@ def test_nobody_chose() -> None:
 
 def test_other_pictures_and_no_votes_are_refused() -> None:
     with pytest.raises(ArgumentError, match="different pictures"):
-        merge([votes("2"), votes("2", fingerprint="g")])
+        merge([votes("2"), votes("2", fingerprint="12")])
+    with pytest.raises(ArgumentError, match=r"different pictures"):
+        merge([votes("2"), votes("2", fingerprint="0f0f")])
+    assert merge([votes("2"), votes("2", fingerprint="11")]).people == 2, "two levels are rounding"
     with pytest.raises(ArgumentError, match="no votes"):
         merge([])
 
