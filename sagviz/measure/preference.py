@@ -63,8 +63,8 @@ class Result:
         inside = low <= 0.5 <= high
         chance = "inside: it may be chance" if inside else "outside: more than chance"
         share = (
-            f"{100 * self.share:.0f} % of the choices (95 % interval {100 * low:.0f} to"
-            f" {100 * high:.0f} %)"
+            f"{percent(self.share)} % of the choices (95 % interval {percent(low)} to"
+            f" {percent(high)} %)"
         )
         return f"{counts} {self.names[1]} was preferred in {share}. 50 % is {chance}."
 
@@ -206,6 +206,18 @@ class Votes:
         if (self.names, self.pairs, ours.shape) != (other.names, other.pairs, theirs.shape):
             return False
         return bool((abs(ours - theirs) <= ROUNDING).all())
+
+
+def percent(share: float) -> int:
+    """Rounded, but 0 and 100 are said of none and all only.
+
+    Example:
+        >>> from sagviz.measure.preference import percent
+        >>> [percent(wins / 360) for wins in (0, 1, 240, 359, 360)]
+        [0, 1, 67, 99, 100]
+    """
+    whole = round(share, 9)  # an interval's end is 1 but for rounding
+    return round(100 * share) if whole in (0, 1) else min(max(round(100 * share), 1), 99)
 
 
 def fingerprint(pairs: Sequence[Sequence[Image]]) -> str:
