@@ -22,6 +22,7 @@ class MergedResult(Result):
 
     Attributes:
         people: how many have voted.
+        unfinished: how many of them have not voted on every pair.
         by_pair: for each pair its votes for the first name, for the second, and ties.
 
     Example:
@@ -29,15 +30,18 @@ class MergedResult(Result):
         >>> from sagviz.measure.preference import Votes
         >>> one = Votes(("CFG", "CFG + SAG"), "0f", pairs=2, seed=7).add("right").add("right")
         >>> print(merge([one, one, one.undo()]))
-        3 people: CFG 0, CFG + SAG 5, tie 0. CFG + SAG was preferred in 100 % of the choices \
-(95 % interval 33 to 100 %). 50 % is inside: it may be chance.
+        3 people, 1 of them unfinished: CFG 0, CFG + SAG 5, tie 0. CFG + SAG was preferred in \
+100 % of the choices (95 % interval 33 to 100 %). 50 % is inside: it may be chance.
     """
 
     people: int = 0
+    unfinished: int = 0
     by_pair: tuple[tuple[int, int, int], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.people} {'person' if self.people == 1 else 'people'}: {super().__str__()}"
+        people = f"{self.people} {'person' if self.people == 1 else 'people'}"
+        unfinished = f", {self.unfinished} of them unfinished" if self.unfinished else ""
+        return f"{people}{unfinished}: {super().__str__()}"
 
 
 def merge(votes: Sequence[Votes]) -> MergedResult:
@@ -64,7 +68,10 @@ def merge(votes: Sequence[Votes]) -> MergedResult:
             counts[pair, names.index(choice)] += 1
     by_pair = tuple((int(one), int(other), int(ties)) for one, other, ties in counts)
     wins, ties = (int(counts[:, 0].sum()), int(counts[:, 1].sum())), int(counts[:, 2].sum())
-    known = MergedResult(first.names, wins, ties, people=len(votes), by_pair=by_pair)
+    unfinished = sum(not each.done for each in votes)
+    known = MergedResult(
+        first.names, wins, ties, people=len(votes), unfinished=unfinished, by_pair=by_pair
+    )
     if not sum(wins):
         return known
     share, number = wins[1] / sum(wins), independent_votes(counts[:, 1], counts[:, :2].sum(1))

@@ -80,6 +80,7 @@ class Votes:
         pairs: how many there are.
         seed: decides which kind stands on which side.
         given: the votes so far.
+        ballot: by chance another for each person, so that a copy is not counted; "" where unknown.
 
     Example:
         >>> from sagviz.measure.preference import Votes
@@ -96,6 +97,7 @@ class Votes:
     pairs: int
     seed: int
     given: tuple[str, ...] = ()
+    ballot: str = ""
 
     @property
     def swapped(self) -> list[bool]:
@@ -165,12 +167,12 @@ class Votes:
             if content["format"] != FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
             first, second = content["names"]
-            for text in (first, second, content["fingerprint"]):
-                check_kind("a name or fingerprint", text, str, "a text")
+            for text in (first, second, content["fingerprint"], content["ballot"]):
+                check_kind("a name, fingerprint or ballot", text, str, "a text")
             bytes.fromhex(content["fingerprint"])
             pairs = check_whole("pairs", content["pairs"], 1, 10**6)
             seed = check_whole("seed", content["seed"], 0, MAX_SEED)
-            votes = cls((first, second), content["fingerprint"], pairs, seed)
+            votes = cls((first, second), content["fingerprint"], pairs, seed, (), content["ballot"])
             for vote in content["given"]:
                 votes = votes.add(vote)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -184,10 +186,16 @@ class Votes:
         """The votes in a file, where there is one, which must be on these very pairs.
 
         Raises:
-            ArgumentError: the file is damaged, or its votes are on other pictures.
+            ArgumentError: the file is damaged, its votes are on other pictures, or there can be
+                none.
         """
         path = expanded(path)
         if not os.path.exists(path):
+            if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+                raise ArgumentError(
+                    f"no votes can be written to {path}; give a file in a folder that exists and"
+                    " may be written to"
+                )
             return self
         stored = Votes.load(path)
         if not stored.same_pairs(self):

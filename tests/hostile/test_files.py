@@ -157,6 +157,7 @@ VOTES = json.loads(
             "pairs": 3,
             "seed": 7,
             "given": ["left", "tie"],
+            "ballot": "a1",
             "choices": [],
         }
     )

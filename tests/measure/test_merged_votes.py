@@ -5,15 +5,19 @@ the interval holds what it promises where people agree on a pair.
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sagviz.cli import main
 from sagviz.errors import ArgumentError
 from sagviz.measure.merged_votes import independent_votes, merge, wilson
 from sagviz.measure.preference import LEFT, RIGHT, TIE, Votes
+from sagviz.widgets.preference import Preference
 
 NAMES = ("CFG", "CFG + SAG")
 
@@ -122,6 +126,42 @@ def test_other_pictures_and_no_votes_are_refused() -> None:
     assert merge([votes("2"), votes("2", fingerprint="11")]).people == 2, "two levels are rounding"
     with pytest.raises(ArgumentError, match="no votes"):
         merge([])
+
+
+def test_the_command_counts_nobody_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anna, ben, old = (str(tmp_path / f"{name}.json") for name in ("anna", "ben", "old"))
+    pairs = [(Image.new("L", (8, 8)), Image.new("L", (8, 8), 200))] * 2
+    for path in (anna, ben):  # the same votes, but of two people
+        opened = Preference(pairs, path=path)
+        opened.vote(TIE)
+        if path == anna:
+            shutil.copy(anna, old)
+        opened.vote(LEFT)
+    made = str(votes("21").save(tmp_path / "made.json"))
+    assert main(["votes", "merge", anna, ben]) == 0
+    assert capsys.readouterr().out.startswith("2 people: ")
+    for given in (
+        [anna, anna],
+        [anna, ben, old],
+        [made, f"{tmp_path}/../{tmp_path.name}/made.json"],
+    ):
+        assert main(["votes", "merge", *given]) == 2
+        said = capsys.readouterr()
+        assert not said.out
+        assert f"{given[0]} and {given[-1]} are one person's votes" in said.err
+
+
+def test_who_has_not_finished_is_counted_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = replace(votes("2212"), given=votes("2212").given[:1])
+    paths = [
+        str(each.save(tmp_path / f"{n}.json")) for n, each in enumerate((votes("2212"), begun))
+    ]
+    assert main(["votes", "merge", *paths]) == 0
+    assert capsys.readouterr().out.startswith("2 people, 1 of them unfinished: CFG 1, CFG + SAG 4,")
 
 
 def test_the_command_merges_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ GOOD = {
     "pairs": 1,
     "seed": 0,
     "given": [],
+    "ballot": "",
 }
 
 
@@ -180,7 +181,8 @@ def test_pictures_that_differ_by_rounding_are_of_one_vote(tmp_path: Path) -> Non
 
 def test_folder_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="folder that exists"):
-        Preference(pictures(1), path=tmp_path / "none" / "votes.json").vote(LEFT)
+        Preference(pictures(1), path=tmp_path / "none" / "votes.json")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,10 @@ def test_keys_and_buttons_vote() -> None:
 
 
 def test_an_error_stands_under_the_widget(tmp_path: Path) -> None:
-    widget = Preference(pictures(2), path=tmp_path / "none" / "votes.json")
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    widget = Preference(pictures(2), path=folder / "votes.json")
+    folder.rmdir()
     time.sleep(LOOK)
     widget.buttons[LEFT].click()
     assert "folder that exists" in widget.notice.value
