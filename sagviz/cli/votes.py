@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from sagviz.cli.flags import add_force, check_free
+from sagviz.errors import ArgumentError
 from sagviz.files import expanded
 
 ABOUT = "Count the votes of several people on the same pairs together, with an interval."
@@ -40,7 +42,16 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.out:
         check_free(arguments, (arguments.out,))
-    result = merge([Votes.load(path) for path in arguments.votes])
+    paths: dict[str, Path] = {}
+    votes = [Votes.load(path) for path in arguments.votes]
+    for path, each in zip(arguments.votes, votes, strict=True):
+        # A ballot is for a person; one without it is known by its file.
+        first = paths.setdefault(each.ballot or str(path.resolve()), path)
+        if first is not path:
+            raise ArgumentError(
+                f"{first} and {path} are one person's votes; give each person's votes once"
+            )
+    result = merge(votes)
     if arguments.out:
         save(arguments.out, json.dumps(asdict(result), indent=1).encode())
     print(result)

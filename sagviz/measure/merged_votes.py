@@ -22,6 +22,7 @@ class MergedResult(Result):
 
     Attributes:
         people: how many have voted.
+        unfinished: how many of them have not voted on every pair.
         by_pair: for each pair its votes for the first name, for the second, and ties.
 
     Example:
@@ -29,25 +30,25 @@ class MergedResult(Result):
         >>> from sagviz.measure.preference import Votes
         >>> one = Votes(("CFG", "CFG + SAG"), "0f", pairs=2, seed=7).add("right").add("right")
         >>> print(merge([one, one, one.undo()]))
-        3 people: CFG 0, CFG + SAG 5, tie 0. CFG + SAG was preferred in 100 % of the choices \
-(95 % interval 34 to 100 %). 50 % is inside: it may be chance.
+        3 people, 1 of them unfinished: CFG 0, CFG + SAG 5, tie 0. CFG + SAG was preferred in \
+100 % of the choices (95 % interval 33 to 100 %). 50 % is inside: it may be chance.
     """
 
     people: int = 0
+    unfinished: int = 0
     by_pair: tuple[tuple[int, int, int], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.people} {'person' if self.people == 1 else 'people'}: {super().__str__()}"
+        people = f"{self.people} {'person' if self.people == 1 else 'people'}"
+        unfinished = f", {self.unfinished} of them unfinished" if self.unfinished else ""
+        return f"{people}{unfinished}: {super().__str__()}"
 
 
 def merge(votes: Sequence[Votes]) -> MergedResult:
     """Count the votes of several people on the same pairs together.
 
-    The share's variance is that of a ratio over clusters (Cochran, Sampling Techniques, 1977, eq.
-    11.30, large samples): sum over pairs of (wins - share * votes)**2, over the square of all
-    votes. share (1 - share) over it is the number of independent votes that would tell as much, at
-    most those that there are; where all agree, the pairs. Wilson's interval and the binomial test
-    are at that number. For one person this is `Votes.result`.
+    Wilson's interval and the binomial test are at the number of independent votes that would tell
+    as much (see `independent_votes`). For one person this is `Votes.result`.
 
     Args:
         votes: each person's; ties stand apart as there.
@@ -67,7 +68,10 @@ def merge(votes: Sequence[Votes]) -> MergedResult:
             counts[pair, names.index(choice)] += 1
     by_pair = tuple((int(one), int(other), int(ties)) for one, other, ties in counts)
     wins, ties = (int(counts[:, 0].sum()), int(counts[:, 1].sum())), int(counts[:, 2].sum())
-    known = MergedResult(first.names, wins, ties, people=len(votes), by_pair=by_pair)
+    unfinished = sum(not each.done for each in votes)
+    known = MergedResult(
+        first.names, wins, ties, people=len(votes), unfinished=unfinished, by_pair=by_pair
+    )
     if not sum(wins):
         return known
     share, number = wins[1] / sum(wins), independent_votes(counts[:, 1], counts[:, :2].sum(1))
@@ -76,11 +80,31 @@ def merge(votes: Sequence[Votes]) -> MergedResult:
 
 
 def independent_votes(wins: np.ndarray, votes: np.ndarray) -> float:
-    """How many independent votes tell as much as these, wins of votes for each pair."""
+    """How many independent votes tell as much as these, `wins` of `votes` for each pair.
+
+    The votes there are over the design effect: the variance of a share over clusters, sum over
+    pairs of (wins - share * votes)**2 over the square of all votes (Cochran, Sampling Techniques,
+    1977, eq. 11.30), over that of independent ones, share (1 - share) / votes; at least 1.
+
+    Few pairs, or few votes against, say little of how far people agree on a pair. As Agresti and
+    Coull (The American Statistician 52, 1998) add two successes and two failures to a share, two
+    pairs that all win and two that all lose are added to this effect, with the size of the pair
+    where the mean vote is. Where all votes agree, equal pairs count as one vote each, and a vote
+    against never makes it surer that the share is high.
+
+    Example:
+        >>> import numpy as np
+        >>> from sagviz.measure.merged_votes import independent_votes
+        >>> votes = np.full(12, 30)
+        >>> [round(independent_votes(np.array([wins] * 12), votes)) for wins in (30, 29, 20, 15)]
+        [12, 15, 42, 48]
+    """
+    number = float(votes.sum())
+    size = (votes**2).sum() / number
+    wins, votes = np.append(wins, [size, size, 0, 0]), np.append(votes, [size] * 4)
     share = wins.sum() / votes.sum()
-    variance = float(((wins - share * votes) ** 2).sum() / votes.sum() ** 2)
-    number = share * (1 - share) / variance if variance else float((votes > 0).sum())
-    return min(number, float(votes.sum()))
+    effect = ((wins - share * votes) ** 2).sum() / (share * (1 - share) * votes.sum())
+    return number / max(float(effect), 1.0)
 
 
 def wilson(share: float, number: float, confidence: float = 0.95) -> tuple[float, float]:

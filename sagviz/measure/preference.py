@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL.Image import Resampling
 from scipy.stats import binomtest
 
 from sagviz.checks import MAX_SEED, check_kind, check_whole
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LEFT, RIGHT, TIE = "left", "right", "tie"
-FORMAT = "sagviz-votes-1"
+FORMAT = "sagviz-votes-2"
+CELLS = 16  # a fingerprint's means of a picture, a side
+ROUNDING = 2  # levels of 255 by which computers may differ in one of them
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Result:
         inside = low <= 0.5 <= high
         chance = "inside: it may be chance" if inside else "outside: more than chance"
         share = (
-            f"{100 * self.share:.0f} % of the choices (95 % interval {100 * low:.0f} to"
-            f" {100 * high:.0f} %)"
+            f"{percent(self.share)} % of the choices (95 % interval {percent(low)} to"
+            f" {percent(high)} %)"
         )
         return f"{counts} {self.names[1]} was preferred in {share}. 50 % is {chance}."
 
@@ -73,10 +75,12 @@ class Votes:
 
     Attributes:
         names: of the two kinds of picture, hidden from who votes.
-        fingerprint: of all the pictures, so that votes are never counted for others.
+        fingerprint: of all the pictures, so that votes are never counted for others (see
+            `fingerprint`).
         pairs: how many there are.
         seed: decides which kind stands on which side.
         given: the votes so far.
+        ballot: by chance another for each person, so that a copy is not counted; "" where unknown.
 
     Example:
         >>> from sagviz.measure.preference import Votes
@@ -93,6 +97,7 @@ class Votes:
     pairs: int
     seed: int
     given: tuple[str, ...] = ()
+    ballot: str = ""
 
     @property
     def swapped(self) -> list[bool]:
@@ -162,16 +167,18 @@ class Votes:
             if content["format"] != FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
             first, second = content["names"]
-            for text in (first, second, content["fingerprint"]):
-                check_kind("a name or fingerprint", text, str, "a text")
+            for text in (first, second, content["fingerprint"], content["ballot"]):
+                check_kind("a name, fingerprint or ballot", text, str, "a text")
+            bytes.fromhex(content["fingerprint"])
             pairs = check_whole("pairs", content["pairs"], 1, 10**6)
             seed = check_whole("seed", content["seed"], 0, MAX_SEED)
-            votes = cls((first, second), content["fingerprint"], pairs, seed)
+            votes = cls((first, second), content["fingerprint"], pairs, seed, (), content["ballot"])
             for vote in content["given"]:
                 votes = votes.add(vote)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ArgumentError(
-                f"{path} cannot be read as votes; give another path, or move that file away"
+                f"{path} cannot be read as votes of this version; give another path, or move that"
+                " file away"
             ) from error
         return votes
 
@@ -179,10 +186,16 @@ class Votes:
         """The votes in a file, where there is one, which must be on these very pairs.
 
         Raises:
-            ArgumentError: the file is damaged, or its votes are on other pictures.
+            ArgumentError: the file is damaged, its votes are on other pictures, or there can be
+                none.
         """
         path = expanded(path)
         if not os.path.exists(path):
+            if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+                raise ArgumentError(
+                    f"no votes can be written to {path}; give a file in a folder that exists and"
+                    " may be written to"
+                )
             return self
         stored = Votes.load(path)
         if not stored.same_pairs(self):
@@ -193,12 +206,33 @@ class Votes:
         return stored
 
     def same_pairs(self, other: Votes) -> bool:
-        """Whether both are votes on the same pictures under the same names."""
-        return (self.names, self.fingerprint) == (other.names, other.fingerprint)
+        """Whether both are votes on the same pictures, but for rounding, under the same names."""
+        ours, theirs = (
+            np.frombuffer(bytes.fromhex(each.fingerprint), np.uint8).astype(int)
+            for each in (self, other)
+        )
+        if (self.names, self.pairs, ours.shape) != (other.names, other.pairs, theirs.shape):
+            return False
+        return bool((abs(ours - theirs) <= ROUNDING).all())
+
+
+def percent(share: float) -> int:
+    """Rounded, but 0 and 100 are said of none and all only.
+
+    Example:
+        >>> from sagviz.measure.preference import percent
+        >>> [percent(wins / 360) for wins in (0, 1, 240, 359, 360)]
+        [0, 1, 67, 99, 100]
+    """
+    whole = round(share, 9)  # an interval's end is 1 but for rounding
+    return round(100 * share) if whole in (0, 1) else min(max(round(100 * share), 1), 99)
 
 
 def fingerprint(pairs: Sequence[Sequence[Image]]) -> str:
-    """SHA-256 over all pixels, in order.
+    """The mean colours of 16 x 16 cells of each picture, in order, as a text.
+
+    No hash: processors round a picture differently, by a level here and there, and
+    `Votes.same_pairs` compares these means within two levels of 255.
 
     Example:
         >>> from PIL import Image
@@ -207,8 +241,8 @@ def fingerprint(pairs: Sequence[Sequence[Image]]) -> str:
         >>> fingerprint([(red, blue)]) == fingerprint([(blue, red)])
         False
     """
-    digest = hashlib.sha256()
-    for pair in pairs:
-        for picture in pair:
-            digest.update(f"{picture.size}".encode() + picture.convert("RGB").tobytes())
-    return digest.hexdigest()
+    return "".join(
+        picture.convert("RGB").resize((CELLS, CELLS), Resampling.BOX).tobytes().hex()
+        for pair in pairs
+        for picture in pair
+    )

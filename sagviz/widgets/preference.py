@@ -4,6 +4,7 @@ last vote.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -69,7 +70,7 @@ class Preference(View):
         large: for a projector: text of 18 px, pictures of 480 px (False).
 
     Raises:
-        ArgumentError: no pairs, or the file is about other pictures.
+        ArgumentError: no pairs, or the file is about other pictures or cannot be written.
     """
 
     settings_type = PreferenceSettings
@@ -97,7 +98,9 @@ class Preference(View):
                 f"names is {shown(names)}; give two texts, such as ('CFG', 'CFG + SAG')"
             )
         seed = check_whole("seed", seed, 0, 2**63 - 1)
-        self.votes = Votes((names[0], names[1]), fingerprint(pictures), len(pictures), seed)
+        ballot = secrets.token_hex(8)
+        looks, number = fingerprint(pictures), len(pictures)
+        self.votes = Votes((names[0], names[1]), looks, number, seed, ballot=ballot)
         if path is not None:
             self.votes = self.votes.resume(path)
         self.shown = [tuple(to_png(picture) for picture in pair) for pair in pictures]

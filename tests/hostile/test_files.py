@@ -151,12 +151,13 @@ def test_a_store_of_another_hand_is_refused_or_shown(
 VOTES = json.loads(
     json.dumps(
         {
-            "format": "sagviz-votes-1",
+            "format": "sagviz-votes-2",
             "names": ["CFG", "CFG + SAG"],
             "fingerprint": "0f",
             "pairs": 3,
             "seed": 7,
             "given": ["left", "tie"],
+            "ballot": "a1",
             "choices": [],
         }
     )

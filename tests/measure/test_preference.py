@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sagviz as sv
 from sagviz.errors import ArgumentError
 from sagviz.html import data_uri
 from sagviz.image import to_png
@@ -18,6 +19,15 @@ from sagviz.measure.preference import LEFT, RIGHT, TIE, Votes, fingerprint
 from sagviz.widgets.preference import LOOK, Preference
 
 NAMES = ("CFG", "CFG + SAG")
+GOOD = {
+    "format": "sagviz-votes-2",
+    "names": NAMES,
+    "fingerprint": "0f",
+    "pairs": 1,
+    "seed": 0,
+    "given": [],
+    "ballot": "",
+}
 
 
 def pictures(count: int, seed: int = 0) -> list[tuple[Image.Image, Image.Image]]:
@@ -27,7 +37,7 @@ def pictures(count: int, seed: int = 0) -> list[tuple[Image.Image, Image.Image]]
 
 def votes(pairs: int, given: str = "", seed: int = 0) -> Votes:
     """`given` by initials: l, r, t."""
-    made = Votes(NAMES, "f", pairs, seed)
+    made = Votes(NAMES, "0f", pairs, seed)
     for letter in given:
         made = made.add({"l": LEFT, "r": RIGHT, "t": TIE}[letter])
     return made
@@ -110,13 +120,17 @@ def test_a_double_click_is_one_vote() -> None:
         "{}",
         "\xff",
         '{"format": "other"}',
-        json.dumps({"format": "sagviz-votes-1", "fingerprint": 3}),
+        json.dumps({"format": "sagviz-votes-2", "fingerprint": 3}),
+        json.dumps(GOOD | {"format": "sagviz-votes-1"}),
+        json.dumps(GOOD | {"fingerprint": "no hex"}),
     ],
 )
 def test_damaged_files_are_refused_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "votes.json"
     path.write_text(content)
-    with pytest.raises(ArgumentError, match="give another path"):
+    with pytest.raises(
+        ArgumentError, match=r"cannot be read as votes of this version; give another"
+    ):
         Preference(pictures(2), path=path)
     assert path.read_text() == content
 
@@ -144,9 +158,31 @@ def test_fingerprint_is_of_pixels_and_their_order() -> None:
     assert fingerprint(one) != fingerprint(one[::-1])
 
 
+def test_pictures_that_differ_by_rounding_are_of_one_vote(tmp_path: Path) -> None:
+    """Two processors' pictures, a level or two apart, and another seed's."""
+    path, random = tmp_path / "votes.json", np.random.default_rng(1)
+    model = sv.load("miniature")
+    runs, others = (
+        [sv.compare(model, "a fox", seed=seed + n, steps=3, progress=False) for n in (0, 1)]
+        for seed in (0, 2)
+    )
+    Preference(runs, path=path).vote(LEFT)
+    pairs = [[np.asarray(trace.image, int) for trace in pair] for pair in runs]
+    for noise in (-2, 2, random.integers(-2, 3, pairs[0][0].shape)):
+        near = [
+            [Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8)) for pixels in pair]
+            for pair in pairs
+        ]
+        assert Preference(near, path=path).votes.given == (LEFT,)
+    for pairs_ in (others, runs[::-1], [pair[::-1] for pair in runs], [runs[0], others[0]]):
+        with pytest.raises(ArgumentError, match=r"other pictures"):
+            Preference(pairs_, path=path)
+
+
 def test_folder_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="folder that exists"):
-        Preference(pictures(1), path=tmp_path / "none" / "votes.json").vote(LEFT)
+        Preference(pictures(1), path=tmp_path / "none" / "votes.json")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -202,7 +238,10 @@ def test_keys_and_buttons_vote() -> None:
 
 
 def test_an_error_stands_under_the_widget(tmp_path: Path) -> None:
-    widget = Preference(pictures(2), path=tmp_path / "none" / "votes.json")
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    widget = Preference(pictures(2), path=folder / "votes.json")
+    folder.rmdir()
     time.sleep(LOOK)
     widget.buttons[LEFT].click()
     assert "folder that exists" in widget.notice.value
