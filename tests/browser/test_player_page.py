@@ -500,7 +500,7 @@ def test_numbers_are_rounded_before_they_are_written(model: sv.Model, reader: Op
     assert [box.input_value() for box in boxes] == ["0.3", "-0.3"]
     page = shown.context.new_page()
     page.add_script_tag(content=f"{SCRIPT}; window.rounded = rounded;", type="module")
-    page.wait_for_function("window.rounded")  # a module runs when it likes
+    page.wait_for_function("() => window.rounded")  # a module runs when it likes
     written = [page.evaluate(f"rounded({number})") for number in (-0.004, -0.0, -0.006, 0.004)]
     assert written == ["0.00", "0.00", "-0.01", "0.00"]
 
