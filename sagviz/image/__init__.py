@@ -91,8 +91,8 @@ def as_mask(mask: MaskLike) -> Tensor:
         raise _unreadable(error, "the mask", mask, "give 0 and 1 in latent cells") from error
     if not ((cells == 0) | (cells == 1)).all():
         raise ArgumentError(
-            f"the mask, {tuple(cells.shape)}, has other values than 0 and 1; give true and false,"
-            " or black and white"
+            f"the mask, {tuple(cells.shape)}, has other values than 0 and 1; give true and"
+            " false, as attention > 1.2 has, or black and white"
         )
     return cells
 
