@@ -25,8 +25,8 @@ from sagviz.records.trace import Trace
 
 WIDTH = 100  # columns of the code that is written
 FILE = "run.sagtrace"
-Masks = Sequence[Tensor | EllipsisType | None]
 OF_FILES = ("config", "variant", "revision")  # of `load`: which files of a model
+Masks = Sequence[Tensor | EllipsisType | None]
 
 
 def code(model: Model, trace: Trace, step: Step, *, image: int = 0) -> str:
@@ -75,7 +75,7 @@ def _head(model: Model, used: list[Guidance], masks: Masks, *names: str) -> list
 
     Args:
         used: every guidance that there is.
-        masks: every mask; what is none is not one.
+        masks: every mask, or `None` and `...` in the places of those that are none.
         names: what the code needs from the package beside `sv` and the terms.
     """
     torch_too = ["import torch"] if any(isinstance(mask, Tensor) for mask in masks) else []

@@ -11,6 +11,7 @@ from pathlib import Path
 from sagviz.errors import ArgumentError, SagvizError
 
 PART = ".part"  # how the name of a temporary file ends
+ADVICE = "give a file in a folder that exists and may be written to"
 LONG = 3600  # seconds in which every write ends
 LONGEST = 200  # bytes of a name that its temporary file repeats: systems allow 255
 
@@ -84,7 +85,14 @@ def save(path: str | Path, content: bytes, raises: type[SagvizError] = ArgumentE
     try:
         return write_whole(path, content)
     except OSError as error:
-        raise raises(
-            f"cannot write {path}: {error.strerror}; give a file in a folder that exists and may be"
-            " written to"
-        ) from error
+        raise raises(f"cannot write {path}: {error.strerror}; {ADVICE}") from error
+
+
+def check_place(path: Path, raises: type[SagvizError] = ArgumentError) -> None:
+    """Refuse a place where no file can be written, before the work that it is for.
+
+    Raises:
+        SagvizError: of the kind `raises`.
+    """
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise raises(f"cannot write {path}; {ADVICE}")

@@ -29,8 +29,8 @@ MaskLike = Tensor | NDArray[Any] | Image.Image | Sequence[Any]
 MAP_COLOURS = "viridis"  # perceptually uniform and safe for the colour-blind
 MASK_COLOUR = (204, 0, 153)  # of masked cells: magenta, which few pictures have
 MASK_TINT = 0.5  # its share there
-# of NumPy, torch and PIL
 DEEP = "IF"  # first letters of PIL's modes of more than 8 bits, which its `convert` would clip
+# of NumPy, torch and PIL
 UNREADABLE = TypeError, ValueError, RuntimeError, OSError, MemoryError
 
 
@@ -151,7 +151,8 @@ def _in_8_bits(picture: Any, mode: str) -> Any:
         return picture
     if picture.mode[0] not in DEEP:
         return picture.convert(mode)
-    return np.asarray(picture) / 65535 if picture.mode.startswith("I;16") else np.asarray(picture)
+    levels = np.asarray(picture)
+    return levels / 65535 if picture.mode.startswith("I;16") else levels
 
 
 def as_latents(latents: Any) -> Tensor:

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from sagviz.checks import MAX_SEED, check_kind, check_whole
 from sagviz.errors import ArgumentError
-from sagviz.files import expanded, save
+from sagviz.files import check_place, expanded, save
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -191,11 +191,7 @@ class Votes:
         """
         path = expanded(path)
         if not os.path.exists(path):
-            if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-                raise ArgumentError(
-                    f"no votes can be written to {path}; give a file in a folder that exists and"
-                    " may be written to"
-                )
+            check_place(path)
             return self
         stored = Votes.load(path)
         if not stored.same_pairs(self):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import Any
 
 from sagviz.checks import names_arguments
 from sagviz.errors import ReportError
-from sagviz.files import save
+from sagviz.files import check_place, save
 from sagviz.guidance import Guidance, Schedule, Term, as_guidance
 from sagviz.html import page_path
 from sagviz.reports.kernel import WarmKernel, run
@@ -126,14 +125,8 @@ def _check_place(out: Path) -> None:
                 path.lstat()
     except OSError as error:  # the name is too long, or the folder is a file
         raise ReportError(f"cannot write {out}: {error.strerror}; give another name") from error
-    if (
-        any(path.is_dir() for path in places)
-        or not out.parent.is_dir()
-        or not os.access(out.parent, os.W_OK)
-    ):
-        raise ReportError(
-            f"cannot write {out}; give a file in a folder that exists and may be written to"
-        )
+    for path in places:
+        check_place(path, ReportError)
 
 
 def _keep(made: Mapping[Path, str]) -> None:

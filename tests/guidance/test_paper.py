@@ -28,7 +28,7 @@ from sagviz.models import SCHEDULERS, SDXL, Pixels
 
 PROMPT = "a fox on a blue background"
 STEPS = 5
-BOUND = 1e-3  # float32 against float64 over a run: 2.2e-4 seen; a wrong formula: more than 1e-2
+BOUND = 4e-4  # float32 against float64 over a run: 2.2e-4 seen; a wrong formula: more than 1e-2
 FIELDS = (
     "eps_uncond",
     "eps_cond",
