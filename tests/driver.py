@@ -56,29 +56,22 @@ class Notebook:
 
     def run(self, code: str, timeout: float = 60) -> Locator:
         """Add a cell, run it to its end, fail on an error; the cell's output."""
-        number: int = self.page.evaluate(
-            """async code => {
+        number, outputs = self.page.evaluate(
+            """async ([source, milliseconds]) => {
                 const notebook = jupyterapp.shell.currentWidget.content;
                 const cells = notebook.model.sharedModel;
                 const number = cells.cells.length;
-                cells.insertCell(number, {cell_type: 'code', source: code});
+                cells.insertCell(number, {cell_type: 'code', source});
                 notebook.activeCellIndex = number;
-                jupyterapp.commands.execute('notebook:run-cell');
-                return number;
+                await Promise.race([
+                    jupyterapp.commands.execute('notebook:run-cell'),
+                    new Promise((_, fail) => setTimeout(
+                        () => fail(new Error(`not within ${milliseconds} ms: ${source}`)),
+                        milliseconds)),
+                ]);
+                return [number, notebook.widgets[number].model.outputs.toJSON()];
             }""",
-            code,
-        )
-        self.page.wait_for_function(
-            """number => { const cell = jupyterapp.shell.currentWidget.content.widgets[number];
-                return cell && cell.model.executionCount !== null
-                    && cell.model.executionState !== 'running'; }""",
-            arg=number,
-            timeout=timeout * 1000,
-        )
-        outputs: list[dict[str, Any]] = self.page.evaluate(
-            "number =>"
-            " jupyterapp.shell.currentWidget.content.widgets[number].model.outputs.toJSON()",
-            number,
+            [code, timeout * 1000],
         )
         errors = [
             f"{output['ename']}: {output['evalue']}"
@@ -119,10 +112,15 @@ class Notebook:
 
     def until(self, expression: str, timeout: float = 60) -> None:
         """Wait until an expression is true in the kernel, which stays free between two looks."""
-        deadline = time.monotonic() + timeout
-        while not self.value(f"bool({expression})"):
-            assert time.monotonic() < deadline, f"not within {timeout} s: {expression}"
-            time.sleep(0.1)
+        eventually(lambda: self.value(f"bool({expression})"), expression, timeout)
+
+
+def eventually(holds: Callable[[], object], what: str, timeout: float = 30) -> None:
+    """Look again and again until it holds, however slow the machine is."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -180,7 +178,11 @@ def jupyter(home: Path, app: str = "lab") -> Iterator[tuple[str, Path]]:
         yield f"http://127.0.0.1:{port}/{app}", root
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:  # its kernels end with it
+            process.kill()
+            process.wait()
 
 
 class App:

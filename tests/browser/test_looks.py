@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from driver import Notebook, Opener, serious_faults
+from driver import Notebook, Opener, eventually, serious_faults
 
 SETUP = """
 import torch; torch.set_num_threads(1)
@@ -111,7 +111,8 @@ def test_large_widgets_are_for_a_projector(notebook: Notebook, width: int) -> No
     page.set_viewport_size({"width": width, "height": 1000})
     usual = page.locator(VIEWS).evaluate_all(f"all => all.map({LARGEST})")
     notebook.run("for widget in widgets: widget.large = True")
-    page.wait_for_timeout(500)
+    eventually(lambda: page.locator(f"{VIEWS}.sag-large").count() == len(NAMES), "large widgets")
+    page.wait_for_timeout(500)  # for the layout
     for name, view in zip(NAMES, page.locator(VIEWS).all(), strict=True):
         assert view.evaluate(SMALL) == [], name
         assert view.evaluate(BEYOND) == [], name
@@ -119,6 +120,8 @@ def test_large_widgets_are_for_a_projector(notebook: Notebook, width: int) -> No
         if width > 1000 and name != "Playground":
             assert view.evaluate(LARGEST) >= 480, name
     notebook.run("for widget in widgets: widget.large = False")
-    page.wait_for_timeout(500)
-    assert page.locator(VIEWS).evaluate_all(f"all => all.map({LARGEST})") == usual
+    eventually(
+        lambda: page.locator(VIEWS).evaluate_all(f"all => all.map({LARGEST})") == usual,
+        "the usual sizes",
+    )
     page.set_viewport_size({"width": 1280, "height": 1000})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from driver import Notebook, Opener, pixels, serious_faults
+from driver import Notebook, Opener, eventually, pixels, serious_faults
 
 import sagviz as sv
 
@@ -46,11 +46,7 @@ def tab(notebook: Notebook, name: str) -> None:
 
 def changes(notebook: Notebook, picture: str, before: str) -> None:
     """Wait until a picture has other pixels."""
-    for _ in range(300):
-        if pixels(notebook.page.locator(picture)) != before:
-            return
-        notebook.page.wait_for_timeout(100)
-    raise AssertionError(f"{picture} stayed as it was")
+    eventually(lambda: pixels(notebook.page.locator(picture)) != before, f"another {picture}")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from driver import Notebook, Opener, pixels, serious_faults
+from driver import Notebook, Opener, eventually, pixels, serious_faults
 
 SETUP = """
 import traitlets
@@ -88,8 +88,7 @@ def test_pictures_change_and_nothing_moves(notebook: Notebook) -> None:
     assert page.locator(".sag-picture").last.bounding_box() == before
     notebook.run("sample.steps = 200")
     page.get_by_role("button", name="Go").click()
-    page.wait_for_timeout(500)
-    assert pixels(picture) != first
+    eventually(lambda: pixels(picture) != first, "another picture")
 
 
 def test_error_is_shown_under_the_widget_which_stays_usable(notebook: Notebook) -> None:

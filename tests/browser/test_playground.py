@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from driver import Notebook, Opener, pixels, serious_faults
+from driver import Notebook, Opener, eventually, pixels, serious_faults
 from PIL import Image
 from playwright.sync_api import Locator
 
@@ -216,8 +216,7 @@ def test_several_seeds_and_a_picture_to_start_from(notebook: Notebook, tmp_path:
     page.locator(".sag-status", has_text="from a picture at strength 0.5").wait_for()
     first = shown(notebook)
     page.locator(".sag-screen").get_by_role("button", name="seed", exact=False).nth(1).click()
-    page.wait_for_timeout(500)
-    assert not set(first) & set(shown(notebook))
+    eventually(lambda: not set(first) & set(shown(notebook)), "the second picture's own")
     press(notebook, "Take it out")
     notebook.until("playground.image is None")
     fold(notebook, "Start from a picture")
@@ -380,8 +379,7 @@ def test_history_brings_a_run_back(notebook: Notebook) -> None:
     assert not set(before) & set(shown(notebook))
     page.locator(".sag-run img:visible").nth(2).click(force=True)  # the second run's first picture
     notebook.until(f"playground.seed == {seed}")
-    page.wait_for_timeout(300)
-    assert shown(notebook) == before
+    eventually(lambda: shown(notebook) == before, "the second run's pictures")
 
 
 def test_download_carries_the_settings_and_upload_restores_them(
@@ -448,10 +446,9 @@ def test_explain_opens_below_the_pictures_in_sight(notebook: Notebook) -> None:
     press(notebook, "Explain this")
     scope = notebook.page.locator(".sag-view .sag-view")
     scope.locator(".sag-results img").first.wait_for()
-    notebook.page.wait_for_timeout(500)
-    place = scope.bounding_box()
-    assert place is not None
-    assert 0 <= place["y"] < 500, "scrolled to"
+    eventually(
+        lambda: 0 <= scope.evaluate("node => node.getBoundingClientRect().top") < 500, "scrolled to"
+    )
     notebook.page.get_by_role("button", name="Explain this").and_(
         notebook.page.locator(":enabled")
     ).wait_for()
@@ -462,7 +459,7 @@ def test_a_run_in_a_cell_is_seen_from_its_first_step(notebook: Notebook) -> None
     code = "early = sv.Playground(model, prompt='a fox', steps=20)\nearly.run()\nearly"
     notebook.run(code, timeout=120)
     views = [each for each in notebook.outputs if WIDGET in each.get("data", {})]
-    assert len(views) == 1
+    assert len(views) == 1, notebook.outputs
     (still,) = [each for each in notebook.outputs if "sag-still" in str(each)]
     assert still["data"]["text/html"].count("<figure") == 2, "the static face is the last one"
     notebook.run("early.close()")
