@@ -147,15 +147,18 @@ class Model(Predictor, Prompted):
         called = f"the {network_word(self.NETWORK)} of {self.name}"
         return misfit(called, self.network, self.scheduler, flow=self.FLOW)
 
-    def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+    def predict(
+        self, x: Tensor, t: Tensor, conditioning: Conditioning, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """One call of the network: its own output, float32. `x` (B, C, H, W) as the scheduler's
-        `scale_model_input` made it, `t` one time or (B,), of the conditioning B rows.
+        `scale_model_input` made it, `t` one time or (B,), of the conditioning B rows; `dtype` is
+        the network's, for who has it at hand: networks take a while to say it.
 
         Raises:
             OutOfMemoryError: says what was tried and what to lower.
         """
         with explained(lambda: too_much(self, x)):
-            kind = self.dtype  # a network takes a while to say it
+            kind = dtype or self.dtype
             return self.call_network(self.network, x.to(kind), t, conditioning.to(kind)).float()
 
     @staticmethod

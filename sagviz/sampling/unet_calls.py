@@ -36,7 +36,7 @@ class UNetCalls:
 
     def __init__(self, model: Model, max_rows: int | None = None) -> None:
         self.model, self.max_rows = model, max_rows
-        self._compiled = is_compiled(model.network)
+        self._compiled, self._dtype = is_compiled(model.network), model.dtype
         self._embeddings: dict[tuple[Text, int, int], Conditioning] = {}
 
     @torch.no_grad()
@@ -116,7 +116,8 @@ class UNetCalls:
             capture(network, wanted, cells) as read,
             uncompiled() if hooked else nullcontext(),
         ):
-            outputs = self.model.predict(x, t, Conditioning.joined(texts)).split(sizes)
+            predicted = self.model.predict(x, t, Conditioning.joined(texts), self._dtype)
+        outputs = predicted.split(sizes)
         results = {
             each.key: UNetResult(output, int(place == 0), len(output))
             for place, (each, output) in enumerate(zip(group, outputs, strict=True))
