@@ -61,10 +61,14 @@ class Perturbed(Term):
         return UNetRequest(name, step.x_t, change, True, change, with_negative=negative)
 
     def reusable(self, old: StepView, new: StepView) -> dict[str, Tensor]:
-        """Also where CFG comes or goes: the row is under the prompt in any case."""
+        """Also where CFG comes or goes and the prompt's branch stays: the row is under its text.
+        Without a prompt, a single branch may be under another text than CFG's.
+        """
         name, before = self.output_name, old.guidance.get(type(self))
+        branches = (old.guidance.needs_both_branches, new.guidance.needs_both_branches)
+        same_text = new.out_cond is not None or branches[0] == branches[1]
         same = before is not None and before.perturbation(old) == self.perturbation(new)
-        return {name: old.kept[name]} if same and name in old.kept else {}
+        return {name: old.kept[name]} if same_text and same and name in old.kept else {}
 
     def in_noise(self, step: StepView) -> Tensor:
         level, disturbed = step.level, step.kept[self.output_name]

@@ -15,8 +15,8 @@ from diffusers import StableDiffusionPipeline
 from tiny import counted, is_one_sentence, same
 
 import sagviz as sv
-from sagviz import CFG, SAG
-from sagviz.guidance import as_guidance
+from sagviz import CFG, NAG, PAG, SAG, SEG
+from sagviz.guidance import Guidance, Term, as_guidance
 from sagviz.models import SCHEDULERS
 from sagviz.sampling.lockstep import begin
 from sagviz.sampling.prepare import resume
@@ -82,6 +82,20 @@ def test_the_empty_prompt_is_not_taken_for_the_negative_one(model: sv.Model) -> 
     assert torch.equal(step.eps, anew(model, trace, 1, None).eps)
     back = sv.what_if(model, replace(trace, steps=(trace[0], step, trace[2])), 1, guidance=CFG(3.0))
     torch.testing.assert_close(back.eps, trace[1].eps, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("term", [PAG(2.0), SEG(2.0), NAG(2.0)], ids=repr)
+@pytest.mark.parametrize("comes", [True, False], ids=["CFG comes", "CFG goes"])
+def test_a_disturbed_row_without_a_prompt_is_under_its_branchs_text(
+    model: sv.Model, term: Term, comes: bool
+) -> None:
+    """A single branch reads nothing, CFG's the empty prompt, of which `clip_skip` takes others."""
+    first, then = (Guidance((term,)), CFG(3.0) + term)[:: 1 if comes else -1]
+    own: dict[str, Any] = {"clip_skip": 1, "steps": 3, "seed": 4, "progress": False}
+    trace = sv.trace(model, "", guidance=first, **own)
+    branch = sv.branch(model, trace, 0, guidance=then, progress=False)
+    fresh = sv.trace(model, "", guidance=then, **own)
+    torch.testing.assert_close(branch.latents, fresh.latents, rtol=0, atol=1e-4)
 
 
 def test_a_term_that_the_trace_lacks_costs_its_passes(model: sv.Model) -> None:

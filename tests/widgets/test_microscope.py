@@ -336,6 +336,24 @@ def test_branches_and_few_steps(model: sv.Model, trace: Trace) -> None:
     scope.close()
 
 
+def test_each_image_keeps_the_mask_that_its_branch_had(model: sv.Model, trace: Trace) -> None:
+    masks = torch.stack([square(), 1 - square()])[:, None]
+    branch = sv.branch(model, trace, 2, mask=masks, progress=False)
+    scope = open_(model, branch, index=3, image=1)
+    assert torch.equal(scope.mask, masks[1, 0])
+    assert cost(scope) == 0
+    scope.branch_tab.start(here=True)
+    assert scope.branched is not None
+    assert torch.equal(scope.branched.latents, branch.latents)
+    scope.image = 0
+    assert torch.equal(scope.mask, masks[0, 0])
+    assert cost(scope) == 0
+    scope.mask = square().T
+    scope.image = 1
+    assert torch.equal(scope.mask, square().T), "a mask of one's own stays"
+    scope.close()
+
+
 @pytest.mark.slow
 def test_extreme_settings_of_a_run(model: sv.Model) -> None:
     wild = CFG(25.0) + SAG(5.0, threshold=float("inf"), start=0.4)

@@ -123,8 +123,10 @@ class StepSettings(WidgetSettings):
         every = [type(term) for at in range(len(trace)) for term in self.own_guidance(at).terms]
         self.kinds = tuple(dict.fromkeys((*SWITCHED, *every)))
         self.add_traits(**self._bounded())
-        index = plain(options.get("index", len(trace) // 2))
-        own = self.own(index) if isinstance(index, int) and 0 <= index < len(trace) else {}
+        index, image = plain(options.get("index", len(trace) // 2)), plain(options.get("image", 0))
+        places = ((index, len(trace)), (image, len(trace[0].x_t)))
+        inside = all(isinstance(at, int) and 0 <= at < count for at, count in places)
+        own = self.own(index, image) if inside else {}  # else the trait says what is wrong
         super().__init__(**{"index": index, "decoded": _is_quick(model), **own, **options})
 
     @property
@@ -137,8 +139,9 @@ class StepSettings(WidgetSettings):
         """The guidance of the run, or of the one that it left, at a step."""
         return self.trace.settings.guidance_at(self.trace[index].index)
 
-    def own(self, index: int) -> dict[str, Any]:
-        """The settings that the run itself had at a step, by name."""
+    def own(self, index: int, image: int | None = None) -> dict[str, Any]:
+        """The settings that the run itself had at a step, by name, for one image (the present)."""
+        image = self.image if image is None else image
         guidance, step = self.own_guidance(index), self.trace[index]
         terms = {kind: self._term(guidance, kind) for kind in self.kinds}
         sag = terms[SAG]
@@ -149,7 +152,7 @@ class StepSettings(WidgetSettings):
             **{scale_name(kind): float(term.peak) if term else 0.0 for kind, term in terms.items()},
             **{name: getattr(sag, name) for name in OF_SAG},
             "threshold": max(-1.0, min(float(sag.threshold), cells)),
-            "mask": None if step.hand_mask is None else step.hand_mask[0, 0],
+            "mask": None if step.hand_mask is None else step.hand_mask[image, 0],
         }
 
     @property
@@ -168,8 +171,11 @@ class StepSettings(WidgetSettings):
 
     @property
     def applied_mask(self) -> Tensor | None:
-        """The hand-made mask, where there is SAG to use it."""
-        return self.mask if self.use_sag else None
+        """The hand-made mask, where there is SAG to use it; the run's own is one for each image."""
+        if self.mask is None or not self.use_sag:
+            return None
+        run = self.trace[self.index].hand_mask
+        return run if run is not None and same(self.mask, run[self.image, 0]) else self.mask
 
     def reset(self, *names: str) -> None:
         """Set these settings, or all of them, to the run's own values."""
@@ -177,13 +183,14 @@ class StepSettings(WidgetSettings):
         self._take(own, names or [*own])
 
     def adjust(self, name: str, before: Any) -> None:
-        """Settings that were the run's own at the last step are its own at this one; another layer
+        """Settings that were the run's own at the last place are its own at this one; another layer
         may have other heads, so that a choice of heads is given up for all.
         """
         if name == "layer":
             self.heads = None
-        elif name == "index":
-            was, own = self.own(before), self.own(self.index)
+        elif name in ("index", "image"):
+            places = {"index": self.index, "image": self.image}
+            was, own = self.own(**{**places, name: before}), self.own(**places)
             self._take(own, [each for each in own if same(getattr(self, each), was[each])])
 
     def _take(self, own: dict[str, Any], names: Sequence[str]) -> None:
