@@ -114,11 +114,11 @@ def _classifier(model: Model, used: list[Guidance]) -> list[str]:
 
 def _load(model: Model) -> str:
     """The call of `load`; a pipeline that a notebook made itself is called `pipe`."""
-    if model.name == NAME:
-        return "sv.load()"
-    if "/" not in model.name and not os.path.exists(model.name):
-        return f"sv.load(pipe)  # your {model.name}"
     given: dict[str, Any] = {"device": str(model.device), "dtype": format_dtype(model.dtype)}
+    if model.name == NAME and given == {"device": "cpu", "dtype": "float32"}:
+        return "sv.load()"
+    if model.name != NAME and "/" not in model.name and not os.path.exists(model.name):
+        return f"sv.load(pipe)  # your {model.name}"
     if model.origin is not None:
         given |= {name: value for name in OF_FILES if (value := getattr(model.origin, name))}
     named = (f"{name}={value!r}" for name, value in given.items())

@@ -171,6 +171,12 @@ def test_code_of_the_miniature() -> None:
     assert "model = sv.load()\n" in check(model, trace, trace[0])
 
 
+def test_code_of_the_miniature_in_another_number_format() -> None:
+    model = sv.load(dtype="bfloat16")
+    trace = run(model, steps=2)
+    assert torch.equal(made(code_of_run(model, trace))["trace"].latents, trace.latents)
+
+
 @pytest.mark.slow
 def test_code_opens_the_same_files_of_a_model(
     pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -215,6 +215,17 @@ class Guidance:
         return self.needs_both_branches or any(term.reads_negative_prompt for term in self.terms)
 
     @property
+    def costs(self) -> tuple[tuple[int, int], ...]:
+        """The `cost` of each term beside those before it: the other branch counts once."""
+        costs, branches = list[tuple[int, int]](), False
+        for term in self.terms:
+            rows, calls = term.cost
+            brings = term.needs_both_branches and not term.requires
+            costs.append((rows - (brings and branches), calls))
+            branches = branches or brings
+        return tuple(costs)
+
+    @property
     def applicable(self) -> Guidance:
         """Without the terms that need another one which is not there."""
         return Guidance(tuple(term for term in self.terms if all(map(self.get, term.requires))))

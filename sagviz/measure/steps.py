@@ -143,12 +143,12 @@ def equivalent_cfg(step: Step) -> float:
     \epsilon(x_t, c) - \epsilon(x_t)`.
 
     :math:`w_{eq} = \langle u, d \rangle / \langle d, d \rangle` with the update :math:`u =
-    \tilde\epsilon - \epsilon(x_t)`, for each image, then averaged over the batch. `CFG(w)` alone
+    \tilde\epsilon - \epsilon(x_t)`, averaged over the images in which there is one. `CFG(w)` alone
     has exactly w; what another term adds to w is the part of it that a larger w would have done as
     well, which is often much of it ("Guidance Matters", 2026, arXiv 2602.22570).
 
     It is taken between the network's own outputs, which a v-model keeps apart where its noises
-    coincide (alpha = 0). NaN where a branch is missing or both are the same.
+    coincide (alpha = 0). NaN where a branch is missing or both are the same but for rounding.
 
     Example:
         >>> import sagviz as sv
@@ -162,7 +162,9 @@ def equivalent_cfg(step: Step) -> float:
         output.double().flatten(1) for output in (step.out_uncond, step.out_cond, step.output)
     )
     towards, update = prompted - base, guided - base
-    return float(((update * towards).sum(1) / towards.square().sum(1)).mean())
+    squares = towards.square().sum(1)
+    directed = squares > NOTHING**2 * base.square().sum(1)  # of rounding there is no direction
+    return float(((update * towards).sum(1) / squares)[directed].mean())
 
 
 @about_runs

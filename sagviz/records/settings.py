@@ -38,7 +38,8 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All that a run depends on: the same settings give the same latents.
+    """All that a run depends on: the same settings give the same latents, but for the hand-made
+    masks of branches, which their steps keep.
 
     `model` is a name for people, `fingerprint` says which model it is (see `models.fingerprint`);
     `size` is (height, width) in pixels; `scheduler` a class name with its configuration; image i of

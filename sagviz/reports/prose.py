@@ -111,14 +111,14 @@ def of_cfg(run: Trace) -> Prose:
         return Prose("")
     without = "with the negative prompt" if settings.negative_prompt else "without"
     idle = " This run has no prompt, so both predictions are the same, and CFG adds nothing."
-    said = settings.caption or settings.negative_prompt
+    alike = all(math.isnan(measure.equivalent_cfg(step)) for step in run)
     return Prose(
         "## Classifier-free guidance\n\nThe network predicts twice from the same $x_t$: once with"
         f" the prompt $c$, once {without}. Their difference is the direction “more like the"
         f" prompt”, and CFG [2] exaggerates it by the scale $w$:\n\n{CFG_FORMULA}\n\n"
         "$w = 0$ ignores the prompt, $w = 1$ is the plain prediction given the prompt. (Papers that"
         r" start from $\epsilon(x_t, c)$ write the same thing with $s = w - 1$.)"
-        f"{'' if said else idle}"
+        f"{idle if alike and not settings.caption else ''}"
     )
 
 
@@ -206,13 +206,12 @@ def of_limits(runs: Sequence[Trace], found: Sequence[Sequence[Trace]]) -> Prose:
 
 def of_cost(model: Model, run: Trace) -> Prose:
     """How many predictions and calls of the network a step is made of."""
-    terms = run.settings.guidance.terms
-    second = next((term for term in terms if term.cost[1]), None)
-    before = terms.index(second) if second else len(terms)
-    costs = "; ".join(_cost(term, i - before) for i, term in enumerate(terms))
+    terms, costs = run.settings.guidance.terms, run.settings.guidance.costs
+    before = next((i for i, (_, calls) in enumerate(costs) if calls), len(terms))
+    told = "; ".join(_cost(term.title, *costs[i], after=i - before) for i, term in enumerate(terms))
     return Prose(
         "A step without guidance is one prediction, in one call of the"
-        f" {network_word(model.NETWORK)}. {costs}. The same settings give the same picture again."
+        f" {network_word(model.NETWORK)}. {told}. The same settings give the same picture again."
     )
 
 
@@ -222,19 +221,18 @@ def _sum(guidance: Guidance) -> str:
 
 def _rows(guidance: Guidance) -> int:
     """Rows of the network that a step costs."""
-    return 1 + sum(term.cost[0] for term in guidance.terms)
+    return 1 + sum(rows for rows, _ in guidance.costs)
 
 
-def _cost(term: Term, after: int) -> str:
+def _cost(title: str, rows: int, calls: int, *, after: int) -> str:
     """What a term costs that stands so far after the first one with a call of its own."""
-    rows, calls = term.cost
     if not rows:
-        return f"{term.title} adds none"
+        return f"{title} adds none"
     where = f"in the {'first' if after > 0 else 'same'} call"
     if calls:
         own = "that second call" if after else "a call of its own"
         where = f"in {own}, because its input depends on what the first call gave"
-    return f"{term.title} adds {rows}, {where}"
+    return f"{title} adds {rows}, {where}"
 
 
 def listed(names: Sequence[str], comma: str = ", ") -> str:

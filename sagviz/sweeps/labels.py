@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sagviz import describe
@@ -30,7 +32,19 @@ class Axis:
         return title_of_column(self.name)
 
     def label(self, value: Any) -> str:
-        """A value with the name of its setting: "CFG scale 3", "seed 7", "no SAG"."""
+        """A value with the name of its setting: "CFG scale 3", "seed 7", "no SAG"; in full where
+        another value of the sweep has the same words.
+        """
+        words = self._words(value)
+        if self._counts[words] <= 1:
+            return words
+        return repr(value) if isinstance(value, Guidance) else f"{self.title} {value!r}"
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(map(self._words, self.values))
+
+    def _words(self, value: Any) -> str:
         kind, _ = term_of(self.name)
         if value is None and kind is not None:
             return f"no {kind.title}"
@@ -39,9 +53,7 @@ class Axis:
         if self.name == "steps":
             return counted(value)
         if isinstance(value, Guidance):
-            words = [describe.of_guidance(other) for other in self.values]
-            shown = describe.of_guidance(value)
-            return shown if words.count(shown) == 1 else repr(value)
+            return describe.of_guidance(value)
         return f"{self.title} {value:g}" if isinstance(value, float) else f"{self.title} {value}"
 
 

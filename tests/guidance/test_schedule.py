@@ -222,6 +222,7 @@ def test_the_form_says_what_it_has_no_place_for(model: sv.Model, trace: sv.Trace
     said = playground.settings.restore(trace.settings)
     assert playground.cfg_scale == 7.0
     assert any("a curve: the form takes its peak alone" in line for line in said)
+    assert not any("sets its scale only" in line for line in said)
     playground.close()
 
 

@@ -171,8 +171,9 @@ def test_a_known_projection() -> None:
     assert equivalent_cfg(step) == pytest.approx(3 + 2 / 2, abs=1e-5)
 
 
-def test_two_equal_branches_have_no_direction() -> None:
-    """An empty prompt: the direction is 0, and nothing is equivalent to anything."""
+@pytest.mark.parametrize("rounding", [0, 1e-7])
+def test_two_equal_branches_have_no_direction(rounding: float) -> None:
+    """An empty prompt: the direction is 0 but for rounding, and nothing is equivalent to it."""
     out = noise()
     step = Step(
         index=0,
@@ -180,7 +181,7 @@ def test_two_equal_branches_have_no_direction() -> None:
         guidance=Guidance((CFG(3.0),)),
         x_t=out,
         out_uncond=out,
-        out_cond=out,
+        out_cond=out + rounding * noise(seed=1),
     )
     assert math.isnan(equivalent_cfg(step))
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import build_pixels
+from tiny import build_pixels, build_sdxl
 from tiny_transformers import build_flux
 
 import sagviz as sv
-from sagviz import PAG, SEG
+from sagviz import APG, PAG, SEG
 from sagviz.reports import prose
 
 
@@ -102,6 +102,21 @@ def test_the_prompt_may_be_empty_and_the_negative_one_not(model: sv.Model) -> No
     said = prose.of_cfg(runs(model, "a fox", negative_prompt="a dog")[-1]).text
     assert "once with the negative prompt" in said
     assert "adds nothing" not in said
+
+
+def test_where_no_prompt_is_another_text_than_an_empty_one_cfg_is_not_idle(tmp_path: Path) -> None:
+    """SDXL reads zeros where there is no prompt at all."""
+    last = runs(sv.load(build_sdxl(tmp_path)))[-1]
+    assert last[0].terms["cfg"].abs().max() > 0.1
+    assert "adds nothing" not in prose.of_cfg(last).text
+
+
+def test_the_branch_that_two_terms_read_counts_once(model: sv.Model) -> None:
+    made = runs(model, "a cat", terms=APG(2.0))
+    said = told(model, made)
+    assert made[-1].samples == 3 * len(made[-1])
+    assert "APG adds none" in said
+    assert "3 steps of CFG for 2 of CFG + SAG + APG" in said
 
 
 def test_a_scheduler_that_only_adds_noise(model: sv.Model) -> None:

@@ -223,6 +223,23 @@ def test_cells_are_found_by_their_settings(model: sv.Model) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        [CFG(3.0) + SAG(0.3), CFG(3.0) + SAG(0.1 + 0.2)],
+        [CFG([1, 1, 3, 3, 5, 5, 7, 7, 9]), CFG([1, 9, 3, 9, 5, 9, 7, 9, 9])],
+    ],
+    ids=["rounded", "shortened"],
+)
+def test_a_page_shows_values_of_the_same_words_apart(
+    model: sv.Model, tmp_path: Path, guidance: list[Any]
+) -> None:
+    made = sv.sweep(model, "a fox", guidance=guidance, steps=2, progress=False)
+    assert made.to_html(tmp_path / "page.html").read_text().count("<button") == 2
+    for axis in axes_of(made).values():
+        assert len(set(map(axis.label, axis.values))) == len(axis.values), axis.name
+
+
 def test_questions_about_settings_make_no_cells(model: sv.Model) -> None:
     """Of a million cells all would take half a minute and half a gigabyte."""
     guidance: list[Any] = [None, CFG(2.0), CFG(2.0) + SAG(1.0, threshold=0.9), CFG(3.0) + SAG(0.5)]

@@ -153,6 +153,30 @@ def test_capitals_do_not_matter(model: sv.Model) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("guidance", "words"),
+    [
+        (SAG(1.0), "that run had no CFG"),
+        (CFG(3.0, start=0.3, stop=0.8) + SAG(1.0), "the form sets its scale only"),
+        (CFG(3.0) + SAG(0.5), ""),
+        (None, ""),
+    ],
+    ids=str,
+)
+def test_a_run_comes_back_as_it_was_or_is_told_of(
+    model: sv.Model, guidance: Any, words: str
+) -> None:
+    """The form has a CFG that acts at every step."""
+    trace = sv.trace(model, "a fox", steps=3, seed=4, guidance=guidance, progress=False)
+    playground = Playground(model)
+    said = playground.settings.restore(trace.settings)
+    assert [words in each for each in said] == [True] * bool(words)
+    again = playground.run()[-1].latents
+    same = torch.allclose(again, trace.latents, rtol=0, atol=1e-4)
+    assert same == (not words)
+    playground.close()
+
+
 def test_picture_carries_its_settings_which_load_restores(
     playground: Playground, model: sv.Model
 ) -> None:

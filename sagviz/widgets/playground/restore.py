@@ -39,7 +39,7 @@ def lost(model: Model, kinds: Kinds, settings: Settings, *, has_image: bool) -> 
     """Sentences on what the form has no place for, and on what this model cannot do as that run's
     did.
     """
-    said = _lost_terms(model, kinds, settings.guidance)
+    said = [*_lost_branch(model, settings), *_lost_terms(model, kinds, settings.guidance)]
     others = {name: own for name, own in settings.inputs.items() if name != "image"}
     if extras := replace(settings, inputs=others, strength=None).extras:
         said.append(f"that run was given {extras}, for which the form has no place")
@@ -82,9 +82,19 @@ def read_settings(png: bytes | str | Path) -> Settings:
         ) from error
 
 
+def _lost_branch(model: Model, settings: Settings) -> list[str]:
+    """Of a run without CFG, which has one branch; the form's have the negative prompt's as well."""
+    first, *_ = settings.texts(settings.guidance).values()
+    if not settings.guidance.terms or not model.reads_text or first == settings.negative_text:
+        return []
+    return ["that run had no CFG: the form has CFG 1, under which other terms start elsewhere"]
+
+
 def _lost_terms(model: Model, kinds: Kinds, guidance: Guidance) -> list[str]:
     """Of terms whose other fields, curves or very kind the form does not set."""
-    said, sag = list[str](), guidance.get(SAG)
+    said, cfg, sag = list[str](), guidance.get(CFG), guidance.get(SAG)
+    if cfg and replace(cfg, scale=cfg.peak) != CFG(cfg.peak):
+        said.append(f"that run had {cfg!r}: the form sets its scale only")
     if sag and sag != model.sag(sag.scale, **_mask_settings(sag)):
         said.append(f"that run had {sag!r}: the form sets its scale, threshold and blur only")
     curves = [repr(term) for term in guidance.terms if isinstance(term.scale, Schedule)]
