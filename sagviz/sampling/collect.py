@@ -61,15 +61,15 @@ class Kept:
         return replace(self.unfinished(), pictures=pngs, latent_rgb=rgb)
 
     def unfinished(self) -> Trace:
-        """The steps alone, for which nothing has to be computed; the latest, where none was chosen
-        so far.
+        """The steps alone, for which nothing has to be computed; before the end the latest, too,
+        which says how far the run has come.
         """
         run = self.run
         # before the first step the picture may not be encoded yet, or be what stopped the run
         inputs = {} if self.last is None else run.inputs.tensors
         steps = self.steps
-        if self.latest is not None and not (steps or self.ended):
-            steps = [self.latest]
+        if self.latest is not None and not (self.ended or self.latest.index in self.indices):
+            steps = [*steps, self.latest]
         return Trace(run.settings, tuple(steps), run.evaluations, inputs=inputs)
 
 

@@ -160,7 +160,7 @@ def trace(
             pooled_prompt_embeds, negative_pooled_prompt_embeds, image, strength, paint, capture:
             as for `steps`.
         keep: which steps to keep: all (`None`), every k-th and the last (a number), or these
-            indices.
+            indices; of a run that is stopped also the last that was made.
         progress: whether to show a progress bar, or a function to tell (done, total) after each
             step.
 

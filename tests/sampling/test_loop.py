@@ -575,6 +575,26 @@ def test_keep_says_which_steps_stay(model: sv.Model, keep: Any, indices: Any) ->
 
 
 @pytest.mark.parametrize(
+    ("keep", "indices"),
+    [(None, range(5)), (3, [0, 3, 4]), (4, [0, 4]), ([1, 5], [1, 4]), ([], [4])],
+    ids=str,
+)
+def test_a_run_that_is_stopped_keeps_its_last_step_too(
+    model: sv.Model, keep: Any, indices: Any
+) -> None:
+    def stop(done: int, _: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    whole = run(model, steps=7)
+    with pytest.raises(Interrupted) as stopped:
+        run(model, steps=7, keep=keep, progress=stop)
+    part = stopped.value.trace
+    assert [step.index for step in part] == list(indices)
+    assert all(same(step, whole[step.index]) for step in part)
+
+
+@pytest.mark.parametrize(
     "keep", [0, 8, -1, True, 2.5, "all", "last", [7], [-1], [0, "1"], [0.5]], ids=repr
 )
 def test_a_keep_that_names_no_steps_is_refused(model: sv.Model, keep: Any) -> None:
