@@ -65,7 +65,7 @@ def code_of_run(model: Model, trace: Trace) -> str:
         model: what made the trace.
         trace: the run; where it was given tensors, the code loads it from a file.
     """
-    used = [settings.guidance for settings in _ancestry(trace.settings)]
+    used = [settings.guidance for settings in trace.settings.ancestry]
     lines = [*_head(model, used, _masks(trace)), *_run(model, trace), "trace.image"]
     return "\n".join(lines)
 
@@ -102,7 +102,7 @@ def _import(kind: type[Term]) -> str:
 
 def _used(trace: Trace, step: Step) -> list[Guidance]:
     """Every guidance that the step comes of."""
-    return [step.guidance, *(settings.guidance for settings in _ancestry(trace.settings))]
+    return [step.guidance, *(settings.guidance for settings in trace.settings.ancestry)]
 
 
 def _classifier(model: Model, used: list[Guidance]) -> list[str]:
@@ -127,7 +127,7 @@ def _load(model: Model) -> str:
 
 def _run(model: Model, trace: Trace) -> list[str]:
     """How the trace came about: the first run, and the branches that its steps went through."""
-    root, *branches = _ancestry(trace.settings)
+    root, *branches = trace.settings.ancestry
     if root.inputs:
         return [
             f"trace = sv.Trace.load({FILE!r})  # was given {', '.join(root.inputs)}: write it once"
@@ -145,25 +145,12 @@ def _run(model: Model, trace: Trace) -> list[str]:
     return lines
 
 
-def _ancestry(settings: Settings) -> list[Settings]:
-    """The first run's settings and those of the branches that left their mark: one that was left
-    again earlier did not.
-    """
-    kept = [settings]
-    while kept[0].before is not None:
-        before, left_at = kept[0].before, kept[0].branched_at
-        while before.before is not None and (before.branched_at or 0) >= (left_at or 0):
-            before = before.before
-        kept.insert(0, before)
-    return kept
-
-
 def _masks(trace: Trace) -> Masks:
     """The hand-made mask of each branch that left its mark: `None` where it gave one up, `...`
     where it has nothing to say, as without SAG.
     """
     at, said = {step.index: step.hand_mask for step in trace}, list[Tensor | EllipsisType | None]()
-    for settings in _ancestry(trace.settings)[1:]:
+    for settings in trace.settings.ancestry[1:]:
         mask = at.get(settings.branched_at or 0)
         known = mask is not None or any(isinstance(each, Tensor) for each in said)
         said.append(mask if known and settings.guidance.get(SAG) else ...)
@@ -203,7 +190,7 @@ def _step(trace: Trace, step: Step) -> list[str]:
     own = _own(trace, step)
     mask = _new_mask(own, step)
     removed = own is not None and own.hand_mask is not None and step.hand_mask is None
-    loaded = bool(_ancestry(trace.settings)[0].inputs)  # with the steps that were kept alone
+    loaded = bool(trace.settings.ancestry[0].inputs)  # with the steps that were kept alone
     at = [other.index for other in trace].index(step.index) if loaded else step.index
     if own is not None and own.guidance == step.guidance and mask is None and not removed:
         return [place, f"step = trace[{at}]"]

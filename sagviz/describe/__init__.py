@@ -14,6 +14,7 @@ from sagviz.describe.quantities import push_title as push_title
 from sagviz.describe.sentences import NOTHING as NOTHING
 from sagviz.describe.sentences import SHARES as SHARES
 from sagviz.describe.sentences import WAYS as WAYS
+from sagviz.describe.sentences import by_stretch as by_stretch
 from sagviz.describe.sentences import file_stem as file_stem
 from sagviz.describe.sentences import of_guidance as of_guidance
 from sagviz.describe.sentences import of_run as of_run

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 from sagviz import measure
 from sagviz.checks import shortened
@@ -44,13 +45,24 @@ def of_guidance(guidance: Guidance) -> str:
     return " + ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
 
 
+def by_stretch(settings: Settings, words: Callable[[Guidance], str]) -> list[str]:
+    """What the words say of a run's guidance; of a branch also of that of the runs that it left,
+    where it acted.
+    """
+    return [
+        f"from step {start + 1} on {words(own)}" if start else words(own)
+        for start, own in settings.stretches.items()
+    ]
+
+
 def of_run(trace: Trace) -> str:
     """Which run it is, in a few words: prompt, seeds, scales, steps, what it began with, and
     whether it was stopped.
     """
-    settings, guidance = trace.settings, trace.settings.guidance
-    stopped = "" if trace.pictures else f", stopped after {len(trace)}"
-    scales = ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
+    settings = trace.settings
+    made = trace[-1].number if len(trace) else 0  # `keep` may have left out some of them
+    stopped = "" if trace.pictures else f", stopped after {made}"
+    scales = ", ".join(by_stretch(settings, _scales))
     prompt = shortened(settings.caption, LONGEST) or "no prompt"
     last = settings.seeds[-1]
     seeds = f"seed {settings.seed}" if settings.images == 1 else f"seeds {settings.seed} to {last}"
@@ -60,11 +72,15 @@ def of_run(trace: Trace) -> str:
     return f"{prompt}, {seeds}, {scales}, {settings.steps} steps{start}{stopped}"
 
 
+def _scales(guidance: Guidance) -> str:
+    return ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
+
+
 def file_stem(settings: Settings) -> str:
     """A run as a file's name without its ending: the first words of the prompt, the seed, the
     scales.
     """
-    words = re.sub(r"\W+", "-", settings.prompt.lower()).strip("-")[:LETTERS].rstrip("-")
+    words = re.sub(r"\W+", "-", settings.caption.lower()).strip("-")[:LETTERS].rstrip("-")
     scales = [f"{term.name}{term.scale:g}" for term in settings.guidance.terms] or ["plain"]
     return "-".join([words or "no-prompt", f"seed{settings.seed}", *scales])
 

@@ -20,9 +20,9 @@ from sagviz.errors import ArgumentError, TraceError
 from sagviz.guidance import SAG, Term
 from sagviz.image import MASK_COLOUR, MASK_TINT, heat_map
 from sagviz.models import Model, as_model
+from sagviz.player.about import settings_table, title
 from sagviz.player.planes import Plane, colours, cost, planes, shares
 from sagviz.player.stills import PREDICTED, Predictions, Progress, picture, spread
-from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -73,7 +73,7 @@ def pack(
     return {
         "runs": runs,
         "index": round(at * (max(len(run["steps"]) for run in runs) - 1)),
-        "title": _title(traces[0]),
+        "title": title(whole),
         "panes": panes,
         "shown": [name for name, _ in panes if name in SHOWN or name in terms],
         "hues": {name: kind.colour for name, kind in terms.items()},
@@ -119,7 +119,7 @@ def _run(trace: Trace, steps: Sequence[Step], rgb: Tensor) -> dict[str, Any]:
     ]
     return {
         "name": describe.of_guidance(trace.settings.guidance),
-        "settings": _settings(trace),
+        "settings": settings_table(trace),
         "terms": [_term(term) for term in acting.values()],
         "evaluations": trace.evaluations,
         "kept": len(trace),
@@ -179,47 +179,6 @@ def _term(term: Term) -> dict[str, Any]:
         "high": max(high, term.peak),
         "step": term.scale_step,
     }
-
-
-def _settings(trace: Trace) -> list[tuple[str, str]]:
-    s = trace.settings
-    rows = {
-        "prompt": s.caption or "(none)",
-        "negative prompt": s.negative_prompt,
-        "seed": str(s.seed),
-        "steps": f"{s.steps}, {s.scheduler['class']}",
-        "guidance": _guidance(s),
-        "given": s.extras,
-        "model": s.model,
-        "size": f"{s.size[1]} × {s.size[0]} pixels",
-        "network calls": _calls(trace),
-    }
-    return [(name, value) for name, value in rows.items() if value]
-
-
-def _guidance(settings: Settings) -> str:
-    """Of a branch that of the run that it left too."""
-    if settings.before is None or not settings.branched_at:
-        return repr(settings.guidance)
-    begun = _guidance(settings.before)
-    return f"{begun}; from step {settings.branched_at + 1} on {settings.guidance!r}"
-
-
-def _calls(trace: Trace) -> str:
-    """What the kept steps cost; of steps that shared calls with another run, which counts them,
-    what they would cost alone.
-    """
-    calls = sum(1 + any(term.second_pass for term in step.guidance.terms) for step in trace)
-    outputs = [name for step in trace for name in step.tensors if "out_" in name]
-    predictions = len(outputs) * trace.settings.images
-    if trace.forwards >= calls and trace.samples >= predictions:
-        return f"{trace.forwards}, {trace.samples} predictions"
-    return f"{calls}, {predictions} predictions, some of them shared with another run"
-
-
-def _title(trace: Trace) -> str:
-    prompt = trace.settings.caption
-    return f"{f'“{prompt}”' if prompt else 'no prompt'}, seed {trace.settings.seed}"
 
 
 def _charts(runs: list[dict[str, Any]], terms: dict[str, type[Term]]) -> dict[str, Any]:

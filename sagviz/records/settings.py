@@ -73,6 +73,24 @@ class Settings:
         return self.before.guidance_at(index) if left and self.before else self.guidance
 
     @property
+    def ancestry(self) -> list[Settings]:
+        """The first run's settings and those of the branches that left their mark: one that was
+        left again earlier did not.
+        """
+        kept = [self]
+        while kept[0].before is not None:
+            before, left_at = kept[0].before, kept[0].branched_at
+            while before.before is not None and (before.branched_at or 0) >= (left_at or 0):
+                before = before.before
+            kept.insert(0, before)
+        return kept
+
+    @property
+    def stretches(self) -> dict[int, Guidance]:
+        """The guidance of each part of the run, by the index of the part's first step."""
+        return {each.branched_at or 0: each.guidance for each in self.ancestry}
+
+    @property
     def seeds(self) -> range:
         """One for each image."""
         return range(self.seed, self.seed + self.images)
@@ -85,7 +103,8 @@ class Settings:
     @property
     def extras(self) -> str:
         """What it was given that most runs are not, for people; "" without any."""
-        named = {name: getattr(self, name) for name in ("strength", "clip_skip", "timesteps")}
+        named = {"eta": self.eta or None}  # 0 is what most runs have
+        named |= {name: getattr(self, name) for name in ("strength", "clip_skip", "timesteps")}
         there = [f"{name} {value}" for name, value in named.items() if value is not None]
         return ", ".join([*self.inputs, *there])
 

@@ -19,6 +19,7 @@ from torch import Tensor
 import sagviz as sv
 from sagviz import CFG, SAG, cli, describe, measure
 from sagviz.diffusion.noise_level import NoiseLevel
+from sagviz.errors import Interrupted
 from sagviz.guidance import Guidance
 from sagviz.image import preview, to_png
 from sagviz.player import PAGE_BYTES, fragment, page
@@ -176,6 +177,90 @@ def test_calls_are_those_of_the_run_itself(model: sv.Model) -> None:
         )
         assert said == f"{calls}, {predictions} predictions"
         assert other.startswith(said)
+
+
+def told(trace: sv.Trace, **how: Any) -> dict[str, str]:
+    """The table of settings under a run."""
+    return dict(pack([trace], 10**6, **how)["runs"][0]["settings"])
+
+
+def test_calls_say_of_which_steps_they_are(model: sv.Model) -> None:
+    """They cost what the same steps cost in the whole run; a run that was stopped left none out."""
+    whole, last = (
+        sv.trace(model, "a fox", steps=4, guidance=BOTH, keep=keep, progress=False)
+        for keep in (None, [3])
+    )
+    alone = f"{whole[3].forwards}, {whole[3].samples} predictions; of the kept steps alone, 1 of 4"
+    assert told(last)["network calls"] == alone
+    assert "kept" not in told(whole)["network calls"]
+    assert "kept" not in told(stopped_after(2, model, guidance=BOTH))["network calls"]
+
+
+def stopped_after(steps: int, model: sv.Model, **settings: Any) -> sv.Trace:
+    """A run of 8 steps that Ctrl-C ends after some of them."""
+
+    def stop(done: int, _: int) -> None:
+        if done == steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as stopped:
+        sv.trace(model, "a fox", steps=8, progress=stop, **settings)
+    return stopped.value.trace
+
+
+@pytest.mark.parametrize("keep", [None, 4, [6], []], ids=str)
+def test_a_run_that_was_stopped_says_after_how_many_steps(model: sv.Model, keep: Any) -> None:
+    for steps in (1, 5, 7):
+        words = describe.of_run(stopped_after(steps, model, keep=keep))
+        assert words.endswith(f", 8 steps, stopped after {steps}")
+
+
+def test_a_branch_says_what_guided_which_of_its_steps(model: sv.Model) -> None:
+    """A branch that was left before it began has left no mark."""
+    trace = sv.trace(model, "a fox", steps=8, guidance=CFG(3.0), progress=False)
+    late = sv.branch(model, trace, 5, guidance=CFG(5.0), progress=False)
+    early = sv.branch(model, late, 3, guidance=CFG(8.0), progress=False)
+    later = sv.branch(model, late, 6, guidance=None, progress=False)
+    anew = sv.branch(model, late, 0, guidance=CFG(8.0), progress=False)
+    for run, record, words in (
+        (trace, "CFG(3.0)", "CFG 3"),
+        (late, "CFG(3.0); from step 6 on CFG(5.0)", "CFG 3, from step 6 on CFG 5"),
+        (early, "CFG(3.0); from step 4 on CFG(8.0)", "CFG 3, from step 4 on CFG 8"),
+        (
+            later,
+            "CFG(3.0); from step 6 on CFG(5.0); from step 7 on None",
+            "CFG 3, from step 6 on CFG 5, from step 7 on plain",
+        ),
+        (anew, "CFG(8.0)", "CFG 8"),
+    ):
+        assert told(run)["guidance"] == record
+        assert describe.of_run(run) == f"a fox, seed {run.settings.seed}, {words}, 8 steps"
+
+
+def test_noise_that_is_added_on_the_way_is_told(model: sv.Model) -> None:
+    plain, noisy = (
+        told(sv.trace(model, "a fox", steps=1, seed=3, eta=eta, progress=False))
+        for eta in (0.0, 0.9)
+    )
+    assert noisy == plain | {"given": "eta 0.9"}
+
+
+def test_the_heading_names_what_is_shown(model: sv.Model) -> None:
+    """The image of the batch, by its seed; of several runs all."""
+    batch = sv.trace(model, "a fox", images=3, seed=7, steps=1, progress=False)
+    for image in range(3):
+        seed = told(batch, image=image)["seed"]
+        assert pack([batch], 10**6, image=image)["title"] == f"“a fox”, seed {seed}"
+    owl = sv.trace(model, "an owl", seed=3, steps=1, progress=False)
+    assert pack([batch, owl, batch], 10**6)["title"] == "“a fox”, seed 7; “an owl”, seed 3"
+
+
+def test_a_files_name_says_what_the_run_was_given(traces: tuple[sv.Trace, ...]) -> None:
+    settings = traces[0].settings
+    given = replace(settings, prompt="", inputs={"prompt_embeds": ("0123456789abcdef",)})
+    assert describe.file_stem(settings) == "a-fox-seed3-cfg3"
+    assert describe.file_stem(given) == "given-embeddings-seed3-cfg3"
+    assert describe.file_stem(replace(settings, prompt="")) == "no-prompt-seed3-cfg3"
 
 
 def test_one_image_of_a_batch(model: sv.Model) -> None:

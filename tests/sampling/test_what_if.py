@@ -177,6 +177,20 @@ def test_a_branch_leaves_at_its_step_and_says_so(
     assert all(same(a, b) and a.guidance == b.guidance for a, b in zip(loaded, new, strict=True))
 
 
+@pytest.mark.parametrize("starts", [(), (4,), (4, 2), (2, 4), (2, 2), (4, 0), (0, 3), (1, 4, 3)])
+def test_the_stretches_are_what_guided_each_step(
+    model: sv.Model, trace: sv.Trace, starts: tuple[int, ...]
+) -> None:
+    """One of branches that left each other at these steps, in this order."""
+    for number, start in enumerate(starts):
+        trace = sv.branch(model, trace, start, guidance=CFG(5.0 + number), progress=False)
+    stretches = trace.settings.stretches
+    assert [*stretches] == sorted({0, *stretches})
+    acted = [stretches[max(start for start in stretches if start <= i)] for i in range(len(trace))]
+    assert acted == [trace.settings.guidance_at(step.index) for step in trace]
+    assert set(stretches.values()) == set(acted), "each of them acted"
+
+
 def test_a_hand_made_mask_takes_the_place_of_the_attentions(
     model: sv.Model, trace: sv.Trace
 ) -> None:

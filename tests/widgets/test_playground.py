@@ -236,6 +236,16 @@ def test_what_the_form_has_no_place_for_is_said(playground: Playground, model: s
         assert words in playground.notice.value
 
 
+def test_what_the_form_sets_is_not_said_to_be_lost(playground: Playground) -> None:
+    playground.set({"scheduler": "ddim", "eta": 0.5})
+    settings = playground.prepare()[1].settings
+    assert "eta 0.5" in settings.extras
+    playground.reset()
+    playground.load(to_png(Image.new("RGB", (4, 4)), settings.note()))
+    assert "Run makes it again" in playground.notice.value
+    assert playground.eta == 0.5
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -41,7 +41,7 @@ def lost(model: Model, kinds: Kinds, settings: Settings, *, has_image: bool) -> 
     """
     said = [*_lost_branch(model, settings), *_lost_terms(model, kinds, settings.guidance)]
     others = {name: own for name, own in settings.inputs.items() if name != "image"}
-    if extras := replace(settings, inputs=others, strength=None).extras:
+    if extras := replace(settings, inputs=others, strength=None, eta=0.0).extras:
         said.append(f"that run was given {extras}, for which the form has no place")
     if "image" in settings.inputs and not has_image:
         said.append(
