@@ -18,8 +18,9 @@ from sagviz.models import Model
 from sagviz.plot.decoder import Decoder
 from sagviz.plot.display import Panel, Panels, Strip
 from sagviz.plot.legend import bar, swatch, written
-from sagviz.plot.pictures import TERM_COLOURS, StepPictures, magnitude, top
+from sagviz.plot.pictures import TERM_COLOURS, StepPictures, first_image, magnitude, top
 from sagviz.records.about_runs import about_runs, as_traces
+from sagviz.records.settings import Settings
 from sagviz.records.step import Step
 from sagviz.records.trace import Trace
 
@@ -30,7 +31,8 @@ IN_STRIP = ("x_t", "x0_hat", "attention", "mask", "x0_guided")
 
 @about_runs
 def step_panel(trace: Trace, step: int | Step, model: Model | None = None) -> Panels:
-    """Every quantity of one step, from x_t to what the guidance made of it.
+    """Every quantity of one step, from x_t to what the guidance made of it; of a batch those of its
+    first image.
 
     Args:
         trace: sets the colour scale, which is the same for all its steps.
@@ -44,13 +46,13 @@ def step_panel(trace: Trace, step: int | Step, model: Model | None = None) -> Pa
         >>> [panel.title for panel in sv.plot.step_panel(trace, 1).panels]
         ['noisy latent xₜ', 'prediction x̂₀', 'CFG: ε(xₜ, c) − ε(xₜ)', 'guided x̂₀']
     """
-    pictures = StepPictures(trace, trace.as_step(step), model, top(trace))
+    pictures = first_image(trace, trace.as_step(step), model)
     return Panels((*_before_guidance(pictures), _panel("x0_guided", pictures)))
 
 
 def before_guidance(trace: Trace, step: Step, model: Model | Decoder | None) -> list[Panel]:
     """The same without what the guidance made of it."""
-    return _before_guidance(StepPictures(trace, step, model, top(trace)))
+    return _before_guidance(first_image(trace, step, model))
 
 
 def _before_guidance(pictures: StepPictures) -> list[Panel]:
@@ -92,7 +94,7 @@ def _term_panel(kind: type[Term], term: Tensor, size: tuple[int, int]) -> Panel:
 @about_runs
 def film_strip(trace: Trace, model: Model | None = None, count: int = 8) -> Strip:
     """The run at `count` steps, evenly spread: what goes in, what the network sees in it, where it
-    looks, what comes out.
+    looks, what comes out; of a batch the first image.
 
     Args:
         trace: a run with at least one step.
@@ -113,6 +115,7 @@ def film_strip(trace: Trace, model: Model | None = None, count: int = 8) -> Stri
     if not len(trace):
         raise TraceError("this trace holds no step to show; run at least one")
     count = check_whole("count", count, 1, 4096)
+    trace = trace.of_image(0)
     chosen = [trace[int(i)] for i in np.unique(np.linspace(0, len(trace) - 1, count).round())]
     high = top(trace)
     pictures = [StepPictures(trace, step, model, high) for step in chosen]
@@ -148,9 +151,8 @@ def triptych(traces: Sequence[Trace]) -> Panels:
         ['plain', 'CFG 3', 'CFG 3 + SAG 1']
     """
     finished = as_traces(traces)
-    starts = [_start(trace) for trace in finished]
-    again = "the same prompt and noise"
-    words = [again if start in starts[:i] else start for i, start in enumerate(starts)]
+    starts = [_start(trace.settings.of_image(0)) for trace in finished]
+    words = [_begun(start, starts[:i]) for i, start in enumerate(starts)]
     return Panels(tuple(map(_finished, finished, words)), width=280, columns=3)
 
 
@@ -159,9 +161,24 @@ def _finished(trace: Trace, words: str) -> Panel:
     return Panel(trace.image, title, words, "image", sharp=False)
 
 
-def _start(trace: Trace) -> str:
-    """What a picture was made from, in words."""
-    settings = trace.settings
+def _start(settings: Settings) -> dict[str, object]:
+    """What the prompt and the noise of a picture come of: in words, and, by name, what these do not
+    say.
+    """
     prompt = f"“{settings.caption}”" if settings.caption else "no prompt"
+    negative = settings.negative_prompt and f", negative prompt “{settings.negative_prompt}”"
     steps = f", {settings.steps} steps" if settings.caption else ""
-    return f"{prompt}, seed {settings.seed}{steps}"
+    words = f"{prompt}{negative}, seed {settings.seed}{steps}"
+    names = ("size", "strength", "eta", "clip_skip")
+    return {"words": words, **{name: getattr(settings, name) for name in names}, **settings.inputs}
+
+
+def _begun(start: dict[str, object], before: Sequence[dict[str, object]]) -> str:
+    """The words of a start, or that it is one of those before; where one of these has the same
+    words, also what is not as there.
+    """
+    if start in before:
+        return "the same prompt and noise"
+    alike = next((other for other in before if other["words"] == start["words"]), start)
+    apart = [name for name in alike | start if alike.get(name) != start.get(name)]
+    return ", ".join([str(start["words"]), *(f"other {name}" for name in apart)])

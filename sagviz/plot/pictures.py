@@ -133,3 +133,9 @@ class StepPictures:
         if name in ("x_t", "x_degraded"):
             return self.noisy(value)
         return self.latent(value)
+
+
+def first_image(trace: Trace, step: Step, model: Model | Decoder | None) -> StepPictures:
+    """Those of a batch's first image, whose numbers are its own, too."""
+    one = trace.of_image(0)
+    return StepPictures(one, step.of_image(0), model, top(one))

@@ -66,7 +66,7 @@ def schematic(trace: Trace, step: int | Step, model: Model | None = None) -> Dra
         >>> sv.plot.schematic(trace, 1).words[:56]
         'Diagram of step 2: the network predicts noise and attent'
     """
-    step = trace.as_step(step)
+    trace, step = trace.of_image(0), trace.as_step(step).of_image(0)
     if step.eps_degraded is None or step.attention is None:
         raise TraceError(
             f"SAG does not act at step {step.number} of this trace, or reads no attention there;"

@@ -14,7 +14,7 @@ from matplotlib import get_data_path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.font_manager import findSystemFonts, get_font
 from matplotlib.lines import Line2D
-from tiny import is_one_sentence
+from tiny import is_one_sentence, noise
 
 import sagviz as sv
 from sagviz import CFG, SAG, measure, plot
@@ -172,6 +172,48 @@ def test_a_picture_and_noise_are_said_once(traces: tuple[sv.Trace, ...], model: 
     assert set(others) == {"the same prompt and noise"}
     another = sv.trace(model, "a fox", steps=1, seed=4, progress=False)
     assert "seed 4" in plot.triptych([traces[0], another]).panels[1].words
+
+
+def test_another_start_says_what_is_other(model: sv.Model) -> None:
+    """The noise, the size, the picture, the negative prompt; what is the same is said to be."""
+
+    def run(**changes: Any) -> sv.Trace:
+        given = {"guidance": CFG(3.0), "steps": 2, "seed": 3, "progress": False, **changes}
+        return sv.trace(model, "a fox", **given)
+
+    first = run()
+    second, third = run(noise=noise(1)), run(noise=noise(1), guidance=SAG(1.0))
+    begun, same = "“a fox”, seed 3, 2 steps", "the same prompt and noise"
+    for others, words in (
+        ([run(guidance=SAG(1.0))], [same]),
+        ([run(images=2)], [same]),
+        ([second, third, run()], [f"{begun}, other noise", same, same]),
+        ([run(size=(48, 64))], [f"{begun}, other size"]),
+        ([run(eta=0.5)], [f"{begun}, other eta"]),
+        ([run(image=first.image, strength=1.0)], [f"{begun}, other strength, other image"]),
+        (
+            [run(negative_prompt="blur"), run(negative_prompt="blur", guidance=CFG(5.0))],
+            ["“a fox”, negative prompt “blur”, seed 3, 2 steps", same],
+        ),
+        ([run(seed=4)], ["“a fox”, seed 4, 2 steps"]),
+    ):
+        panels = plot.triptych([first, *others]).panels
+        assert [panel.words for panel in panels] == [begun, *words]
+
+
+def test_numbers_under_a_picture_are_those_of_its_image(model: sv.Model) -> None:
+    """Of a batch that is the first, whatever the others have."""
+    whole = sv.trace(
+        model, "a fox", steps=3, seed=3, images=3, guidance=CFG(3.0) + SAG(1.0), progress=False
+    )
+    first = whole.of_image(0)
+    assert measure.coverage(whole[1]) != measure.coverage(first[1])
+    for shown in (
+        lambda trace: [panel.words for panel in plot.step_panel(trace, 1).panels],
+        lambda trace: alts(plot.film_strip(trace)._repr_html_()),
+        lambda trace: plot.schematic(trace, 1).words,
+    ):
+        assert shown(whole) == shown(first)
 
 
 def test_the_difference_is_that_of_the_pixels_and_frames_the_most(
