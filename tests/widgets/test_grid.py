@@ -321,6 +321,29 @@ def test_menus_and_traits_are_one(made: sv.Sweep) -> None:
     shown.close()
 
 
+def test_measures_are_those_of_every_cell_that_is_done(fresh: sv.Sweep, model: sv.Model) -> None:
+    """Those of the table, though the first cell has not all of them; they come with the cells, and
+    a damaged one is in nobody's way.
+    """
+    shown, known = Grid(fresh), []
+    for cell in (*fresh.cells[:3], None):
+        known.append([name for _, name in shown.menus.measures.options])
+        assert set(known[-1]) - {""} <= set(fresh.table().columns)
+        if cell is not None:
+            assert len([*fresh.run(model, cells=[cell])]) == 1
+            shown.refresh()
+    assert known[0] == [""]
+    assert "coverage" in set(known[3]) - set(known[2])
+    shown.menus.measures.value = "coverage"
+    assert shown.measure == "coverage"
+    path = fresh.store.path / f"{fresh.cells[0].key}.sagtrace"  # type: ignore[union-attr]
+    path.write_bytes(b"")
+    again = Grid(fresh, measure="coverage")
+    assert again.menus.measures.value == "coverage"
+    for each in (shown, again):
+        each.close()
+
+
 def test_a_cell_opens_large_or_with_its_steps(made: sv.Sweep, model: sv.Model) -> None:
     shown = Grid(made, model=model, selected=(1, 2))
     assert shown.opened.trace is not None

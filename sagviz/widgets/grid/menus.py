@@ -83,11 +83,10 @@ class Menus(W.VBox):
             _offer(menu, _places(axis), axis.values.index(value))
 
     def _show_measures(self) -> None:
-        """As soon as there are any."""
-        if len(self.measures.options) == 1 and (known := self.settings.known_measures):
-            named = [(measure_words(name), name) for name in known]
-            self.measures.options = [("nothing", ""), *named]
-        self.measures.value = self.settings.measure if len(self.measures.options) > 1 else ""
+        """Those of the cells that are done by now."""
+        known, chosen = self.settings.known_measures, self.settings.measure
+        options = [("nothing", ""), *((measure_words(name), name) for name in known)]
+        _offer(self.measures, options, chosen if chosen in known else "")
 
     def _menu(self, name: str, label: str, words: str) -> W.Dropdown:
         made = labelled(W.Dropdown(description=label), words)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import traitlets
 
 from sagviz.checks import check_kind
-from sagviz.errors import ArgumentError
+from sagviz.errors import ArgumentError, TraceError
 from sagviz.plot.sheet import Sheet, Window
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.layout import Crossing, cross
@@ -51,6 +53,7 @@ class GridSettings(WidgetSettings):
         self.sweep = sweep
         self._crossing: Crossing | None = None
         self._crossed: object = None  # what `_crossing` is of
+        self._measures = dict[str, list[str]]()  # of the cells that were done so far
         super().__init__(**options)
         page, selected = self.page, self.selected
         self.adjust("rows", None)
@@ -77,11 +80,20 @@ class GridSettings(WidgetSettings):
 
     @property
     def known_measures(self) -> list[str]:
-        """The measures of the first cell that is done; none where nothing is."""
-        for cell in self.sweep.cells:
-            if self.sweep.status(cell) == "done":
-                return list(next(self.sweep.store.measures([cell.key]))[0])
-        return []
+        """The measures that any of the cells has that are done; none where nothing is."""
+        statuses = self.sweep.store.look()
+        done = [cell.key for cell in self.sweep.cells if statuses.get(cell.key) == "done"]
+        self._measures |= self._names([key for key in done if key not in self._measures])
+        return list(dict.fromkeys(name for names in self._measures.values() for name in names))
+
+    def _names(self, keys: Sequence[str]) -> dict[str, list[str]]:
+        """The measures of these cells by key; of damaged ones nothing is known."""
+        try:
+            found = self.sweep.store.measures(keys)
+            return {key: [*chain(*rows)] for key, rows in zip(keys, found, strict=True)}
+        except TraceError:
+            apart = keys if len(keys) > 1 else ()
+            return {k: names for key in apart for k, names in self._names([key]).items()}
 
     def adjust(self, name: str, before: Any) -> None:
         """The setting that one axis takes from the other is given the other's in exchange."""
