@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -53,7 +53,7 @@ class GridSettings(WidgetSettings):
         self.sweep = sweep
         self._crossing: Crossing | None = None
         self._crossed: object = None  # what `_crossing` is of
-        self._measures = dict[str, list[str]]()  # of the cells that were done so far
+        self._measures = dict[object, list[str]]()  # of each kind of cells that were done so far
         super().__init__(**options)
         page, selected = self.page, self.selected
         self.adjust("rows", None)
@@ -80,20 +80,18 @@ class GridSettings(WidgetSettings):
 
     @property
     def known_measures(self) -> list[str]:
-        """The measures that any of the cells has that are done; none where nothing is."""
+        """The measures of the cells that are done; none where nothing is. They depend on the terms
+        and on when these act: one cell of each such kind is read.
+        """
         statuses = self.sweep.store.look()
-        done = [cell.key for cell in self.sweep.cells if statuses.get(cell.key) == "done"]
-        self._measures |= self._names([key for key in done if key not in self._measures])
-        return list(dict.fromkeys(name for names in self._measures.values() for name in names))
-
-    def _names(self, keys: Sequence[str]) -> dict[str, list[str]]:
-        """The measures of these cells by key; of damaged ones nothing is known."""
-        try:
-            found = self.sweep.store.measures(keys)
-            return {key: [*chain(*rows)] for key, rows in zip(keys, found, strict=True)}
-        except TraceError:
-            apart = keys if len(keys) > 1 else ()
-            return {k: names for key in apart for k, names in self._names([key]).items()}
+        for cell in self.sweep.cells:
+            terms = cell.settings.guidance.terms
+            kind = tuple((term.name, term.start, term.stop) for term in terms)
+            if kind not in self._measures and statuses.get(cell.key) == "done":
+                with suppress(TraceError):  # of a damaged one nothing is known
+                    (images,) = self.sweep.store.measures([cell.key])
+                    self._measures[kind] = [*chain(*images)]
+        return list(dict.fromkeys(chain(*self._measures.values())))
 
     def adjust(self, name: str, before: Any) -> None:
         """The setting that one axis takes from the other is given the other's in exchange."""
