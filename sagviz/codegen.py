@@ -80,7 +80,9 @@ def _head(model: Model, used: list[Guidance], masks: Masks, *names: str) -> list
     """
     torch_too = ["import torch"] if any(isinstance(mask, Tensor) for mask in masks) else []
     lines = ["import sagviz as sv", *_imports(used, names), *torch_too]
-    return [*lines, "", f"model = {_load(model)}", *_classifier(model, used)]
+    own = model.own_guidance
+    given = [] if own is None else [f"model.embedded_guidance = {own!r}"]
+    return [*lines, "", f"model = {_load(model)}", *given, *_classifier(model, used)]
 
 
 def _imports(used: list[Guidance], names: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import ExifTags, Image
-from tiny import is_one_sentence
+from tiny import build_pixels, is_one_sentence
 from warm import NEW
 
 import sagviz as sv
@@ -21,6 +21,7 @@ from sagviz.cli import main
 from sagviz.cli.term_flags import TermFlag, term_flags
 from sagviz.guidance import Term
 from sagviz.records.settings import Settings
+from sagviz.reports.parameters import Parameters
 
 LONG = "n" * 300  # no file can be called so
 
@@ -223,6 +224,18 @@ def test_help_is_everywhere(arguments: list[str], capsys: pytest.CaptureFixture[
         main(arguments)
     assert stop.value.code == 0
     assert "sagviz" in capsys.readouterr().out
+
+
+def test_a_model_of_pixels_is_estimated_without_cfg_and_takes_no_prompt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_pixels().save_pretrained(tmp_path / "pixels")
+    assert main(["estimate", str(tmp_path / "pixels")]) == 0
+    capsys.readouterr()
+    given = ["--model", str(tmp_path / "pixels"), "-o", str(tmp_path / "a.png"), "--steps", "1"]
+    assert main(["generate", Parameters.prompt, *given]) == 2
+    assert "prompt" in capsys.readouterr().err
+    assert main(["generate", *given]) == 0
 
 
 @pytest.mark.slow

@@ -102,8 +102,9 @@ def _words(tokens: Tokens) -> list[Word]:
     if tokenizer is None:
         return [Word(EMPTY, 0, len(ids))]
     begin = int(ids[0] == tokenizer.bos_token_id) if tokens.begin is None else tokens.begin
-    end = ids.index(tokenizer.eos_token_id, begin)
-    pieces, known = tokenizer.convert_ids_to_tokens(ids[: end + 1]), added(tokenizer)
+    # a message that was cut has lost its end
+    end = next((i for i in range(begin, len(ids)) if ids[i] == tokenizer.eos_token_id), len(ids))
+    pieces, known = [*tokenizer.convert_ids_to_tokens(ids[: end + 1]), ""], added(tokenizer)
     ends = [
         place + 1
         for place in range(begin, end)
@@ -117,7 +118,7 @@ def _words(tokens: Tokens) -> list[Word]:
         Word(_name(tokenizer, ids[first:beyond], known), first, beyond) for first, beyond in spans
     ]
     start = [Word(START, 0, begin)] * (begin > 0)
-    return [*start, *words, Word(END, end, len(ids))]
+    return [*start, *words, *[Word(END, end, len(ids))] * (end < len(ids))]
 
 
 def _goes_on(piece: str, following: str, known: Collection[str]) -> bool:

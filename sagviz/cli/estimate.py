@@ -11,8 +11,8 @@ from sagviz.files import from_home
 from sagviz.mini import NAME
 
 ABOUT = (
-    "Tell the memory of a run with CFG + SAG. Only the configuration of the model is read, no"
-    " weights."
+    "Tell the memory of a run with CFG + SAG, or SAG alone where a model reads no text. Only the"
+    " configuration of the model is read, no weights."
 )
 
 
@@ -41,11 +41,12 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the estimate."""
-    from sagviz.guidance import CFG, SAG
+    from sagviz.guidance import CFG, as_guidance
     from sagviz.models.load import load
     from sagviz.sampling.estimate import estimate
 
     model = load(arguments.model, device="meta", dtype=arguments.dtype)
     size = None if arguments.size is None else tuple(arguments.size)
+    guidance = as_guidance(CFG(3.0) if model.reads_text else None) + model.sag()
     images, steps = arguments.images, arguments.steps
-    print(estimate(model, guidance=CFG(3.0) + SAG(1.0), steps=steps, images=images, size=size))
+    print(estimate(model, guidance=guidance, steps=steps, images=images, size=size))

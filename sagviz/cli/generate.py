@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     parameters = Parameters.checked(settings(arguments))
     model = parameters.load()
     given = {**parameters.settings(model), **schedule(arguments), **_from_picture(arguments)}
+    given["prompt"] = parameters.prompt  # what a report takes for its own is asked for here
     more = given.pop("terms") + terms(arguments)
     guidance = as_guidance(given.pop("cfg")) + given.pop("sag") + more
     keep: list[int] | None = [] if out.suffix.lower() == ".png" else None

@@ -90,8 +90,15 @@ class Model(Predictor, Prompted):
     def __repr__(self) -> str:
         return f"<Model {self.name} on {self.device}, {format_dtype(self.dtype)}>"
 
-    def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
-        return can_be_reopened(self.name, self.reopen), ()  # as `load` opened it
+    def __reduce__(self) -> tuple[Callable[[], Model], tuple[()], dict[str, float]]:
+        given = {} if self.own_guidance is None else {"embedded_guidance": self.own_guidance}
+        return can_be_reopened(self.name, self.reopen), (), given  # as `load` opened it
+
+    @property
+    def noted_name(self) -> str:
+        """Its name as records have it: with the guidance that it is given where that is another."""
+        own = self.own_guidance
+        return self.name if own is None else f"{self.name}, embedded guidance {own:g}"
 
     @property
     def pixels_per_cell(self) -> int:

@@ -35,6 +35,12 @@ class Predictor(Worker):
         return False
 
     @property
+    def own_guidance(self) -> float | None:
+        """The scale that the network is given, where it reads one and it is not the usual."""
+        given = self.embedded_guidance
+        return given if self.reads_guidance and given != type(self).embedded_guidance else None
+
+    @property
     def max_tokens(self) -> int:
         """How many tokens of a text it reads; 0 where it reads none."""
         return getattr(self.tokenizer, "model_max_length", 0)

@@ -46,7 +46,7 @@ class QwenImage(PackedTransformer):
 
     @property
     def max_tokens(self) -> int:
-        return 1024  # as diffusers' pipeline has it
+        return 512  # as many as diffusers' pipeline passes on
 
     @property
     def autoencoder_channels(self) -> int:

@@ -16,6 +16,7 @@ from sagviz.models.offload import execution_device
 from sagviz.models.sdxl import SDXL
 
 WEIGHT = re.compile(r":\s*\+?([-+.,\de]+)\s*\)$")  # the end of (word:1.3)
+JOINED = re.compile(r"\.(and|blend|swap)\(")  # compel's own syntax, which has quotation marks
 
 
 @names_arguments()
@@ -72,14 +73,22 @@ def weighted(model: Model, prompt: str, *, negative_prompt: str = "") -> dict[st
 
 def _as_compel(text: str) -> str:
     """(word:1.3) as compel writes it, (word)1.3, also in one another."""
-    written, opened = "", list[int]()
+    written, opened, joined = "", list[int](), JOINED.search(text)
+    weighed = -1  # where the last weight ends
     for letter in text:
-        escaped, written = written.endswith("\\"), written + letter
+        escaped = written.endswith("\\")
+        if letter == '"' and not (escaped or joined):
+            written += "\\"  # else compel leaves it out
+        if letter.isdigit() and weighed == len(written):
+            written += " "  # else it would be a digit of the weight
+        written += letter
         if letter == "(" and not escaped:
             opened.append(len(written) - 1)
         if letter == ")" and opened and not escaped:
             start = opened.pop()
-            written = written[:start] + WEIGHT.sub(_weight, written[start:])
+            inner, count = WEIGHT.subn(_weight, written[start:])
+            written = written[:start] + inner
+            weighed = len(written) if count else -1
     return written
 
 

@@ -209,7 +209,7 @@ def prepare(
     if warns and total.needs_both_branches and advice:
         warn(advice)
     settings = Settings(
-        model=model.name,
+        model=model.noted_name,
         fingerprint=fingerprint(model, [total]) if known is None else known,
         prompt=prompt,
         negative_prompt=negative_prompt,

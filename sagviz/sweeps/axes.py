@@ -106,7 +106,7 @@ def begin(
         steps=counts if timesteps is None else (run.settings.steps,),
         schedulers=kinds,
         guidance=sums,
-        model=model.name,
+        model=model.noted_name,
         fingerprint=found,
         negative_prompt=run.settings.negative_prompt,
         images=run.settings.images,

@@ -21,7 +21,9 @@ from tiny_transformers import TRANSFORMERS, build_pixart, build_sd3, prompt_of
 import sagviz as sv
 from sagviz import CFG, PAG, SAG, SEG, SLG, Capture
 from sagviz.attention.layers import has_text, layers, middle_block, self_attentions
+from sagviz.attention.words import words_of
 from sagviz.guidance import Guidance
+from sagviz.models.transformer import packed, unpacked
 
 Open = Callable[[str], Family]
 pytestmark = pytest.mark.filterwarnings("ignore:.*distilled to its guidance")
@@ -206,3 +208,32 @@ def test_a_place_shares_its_attention_among_words_and_picture(families: Open, na
     assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
     assert ("[picture]" in shares) == (name == "sd3")
     assert "fox" in shares
+
+
+LONG = "a fox " * 150
+
+
+def test_words_of_a_message_that_lost_its_end_are_told(families: Open) -> None:
+    model = families("z_image").model
+    (tokens,), words = model.token_lists(LONG), words_of(model, LONG)
+    assert tokens.tokenizer.eos_token_id not in tokens.ids[tokens.begin :]
+    assert [word.first for word in words[1:]] == [word.beyond for word in words[:-1]]
+    assert words[-1].beyond == len(tokens.ids)
+
+
+def test_qwen_reads_as_much_of_a_prompt_as_diffusers(families: Open) -> None:
+    family = families("qwen")
+    channels, height, width = family.model.latent_shape((32, 32))
+    start = noise(1, (height, width), 0, channels)
+    with pytest.warns(sv.SagvizWarning, match="longer than"):
+        trace = sv.trace(family.model, LONG, steps=2, size=(32, 32), noise=start, progress=False)
+    theirs = family.pipe(
+        LONG,
+        latents=packed(start),
+        true_cfg_scale=1.0,
+        num_inference_steps=2,
+        height=32,
+        width=32,
+        output_type="latent",
+    ).images
+    assert difference(trace.latents, unpacked(theirs, (height // 2, width // 2))) < BOUND

@@ -72,6 +72,16 @@ def test_brackets_in_one_another_and_other_numbers(
     assert torch.equal(sv.weighted(found.model, written)["prompt_embeds"], expected.embeds)
 
 
+def test_quotation_marks_and_numbers_after_a_weight_stay(model: sv.Model) -> None:
+    def made(prompt: str) -> torch.Tensor:
+        return sv.weighted(model, prompt)["prompt_embeds"]
+
+    assert torch.equal(made('a "fox" blue'), model.embed('a "fox" blue').text)
+    assert torch.equal(made("(a fox:1.3)2 owls"), made("(a fox:1.3) 2 owls"))
+    joined = '("a fox", "an owl").and()'
+    assert made(joined).shape[1] == 2 * made("a fox").shape[1], "compel's own way stays"
+
+
 @pytest.mark.parametrize("weight", ["-1", "1,3", "1.2.3"])
 def test_a_weight_that_is_none_is_refused(model: sv.Model, weight: str) -> None:
     with pytest.raises(ArgumentError, match=rf"weight '{weight}' in the prompt; give one") as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from tiny import build_pipe, build_sdxl, build_unet, difference, is_one_sentence
 
 import sagviz as sv
 from sagviz import CFG, SAG
+from sagviz.codegen import code_of_run
 from sagviz.diffusion.seeds import generator
 from sagviz.errors import ArgumentError
 
@@ -138,6 +140,12 @@ def test_a_latent_consistency_model_is_that_of_diffusers(tmp_path: Path, build: 
         ).images
         assert difference(found[scale], theirs) < BOUND
         assert trace.samples == 4
+        notes = "embedded guidance 3" in trace.settings.model, "= 3.0" in code_of_run(model, trace)
+        assert notes == (scale == 3.0,) * 2
+    pipe.save_pretrained(tmp_path / "saved")
+    opened = sv.load(tmp_path / "saved")
+    opened.embedded_guidance = 3.0
+    assert pickle.loads(pickle.dumps(opened)).embedded_guidance == 3.0
     assert difference(found[3.0], found[8.5]) > 10 * BOUND
     assert model.network_bytes(1, (4, 16, 16)) > 0
 
