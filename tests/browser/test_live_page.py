@@ -432,6 +432,41 @@ def test_going_on_keeps_the_steps_before(shown: Reader) -> None:
         assert np.array_equal(a, b) is same
 
 
+def test_steps_before_going_on_are_shown_as_they_ran(shown: Reader) -> None:
+    """With the scales, the threshold and the blur that they ran with: pictures, also decoded ones,
+    and words; the steps after them with the new ones.
+    """
+    shown.run()
+    shown.go(3)
+    shown.set(".tries .knob:nth-child(1) input[type=number]", 1.3)
+    shown.page.locator(".tries .note", has_text="Step 3 as tried: one pass").wait_for()
+    for name, scale in (("cfg", 8), ("sag", 0)):
+        shown.set(f".sagviz-player .knob.{name} input[type=number]", scale)
+    shown.page.get_by_role("button", name="Go on from here").click()
+    shown.until("^Done")
+    guidance = "CFG(3) + SAG(1); from step 3 on CFG(8) + SAG(0, threshold=1.3)"
+    table = shown.page.locator(".settings table").last
+    assert table.locator("tr", has_text="guidance").locator("td").text_content() == guidance
+    panes = ("x0_guided", "cfg", "sag")
+    for decoded in (True, False):
+        for step, same in ((2, True), (4, False)):
+            shown.go(step)
+            shown.page.wait_for_timeout(300)  # until a hand counts as resting
+            if decoded:  # by now or soon
+                frames = ".pane.x0_guided .frame:not([hidden]) canvas.decoded"
+                shown.page.wait_for_function(f"document.querySelectorAll('{frames}').length == 2")
+            for pane in panes:
+                a, b = (shown.pixels(f".pane.{pane} .frame:nth-child({i}) canvas") for i in (1, 2))
+                assert np.array_equal(a, b) is same, (pane, step, decoded)
+            words = shown.page.locator(".caption").all_inner_texts()
+            told = [caption.partition(". ")[2] for caption in words]
+            assert (told[0] == told[1]) is same
+        shown.page.locator("label", has_text="decoded pictures").locator("input").evaluate(
+            "it => it.click()"
+        )
+    assert "as tried" not in shown.text(".tries .note")
+
+
 def test_cfg_stands_beside_both(shown: Reader) -> None:
     """From the same noise: the first latent is one."""
     shown.run(beside=True)

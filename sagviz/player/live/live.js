@@ -139,7 +139,7 @@ class Live {
   goOn() {
     const { run, step } = this.tries.at, { prompt, negative, mask } = this.ask.read();
     if (this.running || !run) return;
-    const painted = this.tries.paintedAt(run, step), place = run.steps.indexOf(step);
+    const painted = this.tries.paintedAt(step), place = run.steps.indexOf(step);
     const after = Array.from({ length: run.given.steps - step.index }, (_, i) => [step.index + i, painted]);
     const settings = {
       ...run.given, prompt, negative, mask, ...this.player.state.scales[run.number], ...this.tries.wanted,
