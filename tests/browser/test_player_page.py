@@ -379,6 +379,31 @@ def test_several_runs_stand_beside_each_other_flip_and_differ(
     assert shown.pixels("x0_hat", 3).max() > 10
 
 
+def test_pushes_differ_by_all_that_they_are_apart(model: sv.Model, reader: Opener) -> None:
+    """Beyond what a screen can show of each, on the scale of their sizes."""
+    rgb = torch.randn((5, 3), generator=torch.Generator().manual_seed(0))
+    runs = [
+        replace(
+            sv.trace(model, "a fox", steps=3, seed=3, guidance=CFG(scale), progress=False),
+            latent_rgb=rgb,
+        )
+        for scale in (6.0, 16.0)
+    ]
+    shown = reader(runs)
+    shown.page.get_by_label("difference (D)").check()
+    pushes = [scale * run[0].pushes["cfg"][0] for scale, run in zip((6, 16), runs, strict=True)]
+    colours = [torch.einsum("chw,ck->khw", push, rgb[:-1]) for push in pushes]
+    assert min(float(colour.abs().max()) for colour in colours) > 1  # more than a screen has
+    apart = torch.linalg.vector_norm(colours[0] - colours[1], dim=0)
+    for pane in ("cfg", "sum"):
+        shown.show(pane)
+        low, _, end = shown.text(f".pane.{pane} .legend").split()
+        assert low == "0"
+        assert float(end) > 1
+        wanted = heat_map(apart, 0, float(end), "magma")
+        assert np.abs(shown.pixels(pane, 2) - wanted).max() <= 12  # the legend's end is rounded
+
+
 def test_any_pair_of_runs_is_compared(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
     """Of three, pictures are large enough on a page as wide as a notebook's cell."""
     shown = reader([*traces, traces[0]], width=768)
