@@ -50,7 +50,7 @@ function decodedStep(name, run, step, scales) {
 // show, and are apart by more: the colours' end is that of their sizes.
 function difference(name, runs, steps, look) {
   const [a, b] = runs.map((run, i) => quantity(name, run, steps[i], look));
-  if (!a || !b || a.values.length !== b.values.length) return null;
+  if (!a || !b || a.width !== b.width || a.height !== b.height) return null;
   if (isOfPushes(name, look.scales[runs[0].number])) {
     const made = coloured(size(minus(a, b)), "magma", name, look, null);
     return { ...made, legend: { ...made.legend, open: !look.own } };

@@ -404,6 +404,20 @@ def test_pushes_differ_by_all_that_they_are_apart(model: sv.Model, reader: Opene
         assert np.abs(shown.pixels(pane, 2) - wanted).max() <= 12  # the legend's end is rounded
 
 
+def test_pictures_of_other_shapes_have_no_difference(model: sv.Model, reader: Opener) -> None:
+    """Though they have as many cells."""
+    runs = [
+        sv.trace(model, "a fox", steps=1, seed=3, size=size, progress=False)
+        for size in ((64, 128), (128, 64))
+    ]
+    shown = reader(runs)
+    shown.page.get_by_label("difference (D)").check()
+    for pane in ("x0_hat", "image"):
+        shown.show(pane)
+        frame = shown.page.locator(f".pane.{pane} .frame:visible")
+        assert frame.get_attribute("data-none") == "none at this step"
+
+
 def test_any_pair_of_runs_is_compared(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
     """Of three, pictures are large enough on a page as wide as a notebook's cell."""
     shown = reader([*traces, traces[0]], width=768)
