@@ -467,6 +467,20 @@ def test_steps_before_going_on_are_shown_as_they_ran(shown: Reader) -> None:
     assert "as tried" not in shown.text(".tries .note")
 
 
+def test_going_on_takes_nothing_from_the_form(shown: Reader) -> None:
+    """Which may be filled in for the next run already."""
+    shown.run(prompt="a koala", negative="red")
+    shown.go(2)
+    shown.fill(prompt="a whale on a blue background", negative="blue", mask="random", seed=9)
+    shown.page.get_by_role("button", name="Go on from here").click()
+    shown.until("^Done")
+    pictures = [shown.page.locator(".finished canvas").nth(i) for i in (0, 1)]
+    a, b = (picture.evaluate("it => it.toDataURL('image/png')") for picture in pictures)
+    assert a == b
+    assert shown.text(".run-title") == "Your run: “a koala”, seed 7"
+    assert "prompt=a+koala&negative=red&seed=7" in shown.page.url
+
+
 def test_cfg_stands_beside_both(shown: Reader) -> None:
     """From the same noise: the first latent is one."""
     shown.run(beside=True)

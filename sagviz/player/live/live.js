@@ -135,14 +135,15 @@ class Live {
     return this.work;
   }
 
-  // On from the step that is shown, with the scales, the threshold, the blur and the mask that stand below "What if?".
+  // On from the step that is shown, with the scales, the threshold, the blur and the mask that stand below "What if?"; all else is
+  // the run's, whatever the form says by now.
   goOn() {
-    const { run, step } = this.tries.at, { prompt, negative, mask } = this.ask.read();
+    const { run, step } = this.tries.at;
     if (this.running || !run) return;
     const painted = this.tries.paintedAt(step), place = run.steps.indexOf(step);
     const after = Array.from({ length: run.given.steps - step.index }, (_, i) => [step.index + i, painted]);
     const settings = {
-      ...run.given, prompt, negative, mask, ...this.player.state.scales[run.number], ...this.tries.wanted,
+      ...run.given, ...this.player.state.scales[run.number], ...this.tries.wanted,
       start: { index: step.index, x_t: (step.ran ?? step).record.x_t }, painted: painted && Object.fromEntries(after),
     };
     this.tries.reset();
