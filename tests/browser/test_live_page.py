@@ -481,6 +481,18 @@ def test_going_on_takes_nothing_from_the_form(shown: Reader) -> None:
     assert "prompt=a+koala&negative=red&seed=7" in shown.page.url
 
 
+def test_a_link_asks_for_both_though_the_first_was_cancelled(shown: Reader) -> None:
+    shown.page.locator(".reset").click()
+    shown.fill(steps=100, beside=True, sag=0.7)
+    shown.page.locator(".run").click()
+    shown.until(r"^Step \d+ of 100")
+    shown.page.locator(".cancel").click()
+    shown.until("^Cancelled")
+    assert shown.page.locator(".pane.x0_hat .frame:visible").count() == 1  # CFG alone
+    assert "steps=100&sag=0.7&beside=true" in shown.page.url
+    assert "null" not in shown.page.url
+
+
 def test_cfg_stands_beside_both(shown: Reader) -> None:
     """From the same noise: the first latent is one."""
     shown.run(beside=True)

@@ -170,7 +170,7 @@ class Live {
       const began = performance.now();
       for (const [i, settings] of plans.entries()) {
         if (this.stopped) break;
-        runs.push(emptyRun(settings, this.known, head));
+        runs.push({ ...emptyRun(settings, this.known, head), plan: plans[plans.length - 1] });
         if (!(await this.computeOne(runs, plans.slice(i + 1)))) break;
       }
       this.finished(runs, performance.now() - began);
@@ -271,9 +271,10 @@ class Live {
     if (settings) this.writeAddress();
   }
 
+  // What was asked for: of two runs beside each other the second one's settings, though it may have been cancelled before it began.
   get shownSettings() {
-    const runs = this.player.runs, { given } = runs[runs.length - 1];
-    return given && { ...given, beside: runs.length > 1 && !given.start };
+    const runs = this.player.runs, { plan } = runs[runs.length - 1];
+    return plan && { ...plan, beside: plan.beside && !plan.start };
   }
 
   writeAddress() {
