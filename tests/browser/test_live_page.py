@@ -332,6 +332,39 @@ def test_cancel_keeps_the_steps_that_there_are(shown: Reader) -> None:
     shown.until("^Cancelled")
 
 
+def test_after_cancel_steps_stand_where_they_were(shown: Reader) -> None:
+    """Thumb, cursor and curves, and the step beside one of a run that came further."""
+    shown.page.locator(".reset").click()
+    shown.fill(steps=100)
+    shown.page.locator(".run").click()
+    shown.until(r"^Step \d+ of 100")
+    shown.page.locator(".cancel").click()
+    shown.until("^Cancelled")
+    last = int(re.search(r"\d+", shown.text(".readout"))[0])
+    drawn = "it => Number([...it.getAttribute('d').matchAll(/[ML]([\\d.]+)/g)].at(-1)[1])"
+    end = shown.page.locator("path.coverage").evaluate(drawn)
+    assert end == pytest.approx(1000 * (last - 1) / 99, abs=0.06)
+    assert shown.page.locator(".step").evaluate("it => [it.value, it.max]") == [f"{last - 1}", "99"]
+    cursor, chart = (
+        shown.page.locator(part).first.bounding_box() for part in (".cursor", ".chart svg")
+    )
+    assert cursor is not None
+    assert chart is not None
+    assert cursor["x"] == pytest.approx(chart["x"] + chart["width"] * (last - 1) / 99, abs=1)
+    shown.page.get_by_role("button", name="Go on from here").click()
+    further = f"() => parseInt(document.querySelector('.status').innerText.slice(5)) >= {last + 3}"
+    shown.page.wait_for_function(further)
+    shown.page.locator(".cancel").click()
+    shown.until("^Cancelled")
+    for step in (1, last):
+        shown.go(step)
+        assert shown.text(".readout") == f"Step {step} of 100"
+        told = shown.page.locator(".caption").all_inner_texts()
+        assert [re.search(r"Step (\d+)", words)[1] for words in told] == [str(step)] * 2
+    shown.page.locator(".step").press("End")
+    assert int(re.search(r"\d+", shown.text(".readout"))[0]) >= last + 3
+
+
 def test_a_scale_makes_the_guided_picture_anew_at_once(shown: Reader) -> None:
     shown.run()
     shown.go(2)

@@ -589,6 +589,45 @@ def test_runs_of_different_lengths_keep_step(
         assert words in shown.text(".caption")
 
 
+def test_kept_steps_stand_where_they_were(
+    model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
+    """Of a run that was stopped, and of one that keeps some steps only, beside a whole one and
+    alone: pictures, curves, the cursor and the slider's thumb.
+    """
+    stopped = replace(traces[1], pictures=(), steps=traces[1].steps[:3])
+    some = replace(traces[1], steps=(*traces[1].steps[:2], traces[1].steps[4]))
+    more = sv.trace(model, "a fox", steps=20, seed=3, guidance=BOTH, progress=False)
+    early = replace(more, pictures=(), steps=more.steps[:8])
+    shown = reader([stopped, some, early, traces[1]])
+    for index, wanted in ((1, (2, 2, 6, 2)), (2, (3, 2, 8, 3)), (4, (3, 5, 8, 5))):
+        shown.go(index)
+        captions = [shown.text(".caption", number) for number in range(4)]
+        found = [int(re.search(r"Step (\d+)", words)[1]) for words in captions]
+        assert tuple(found) == wanted
+        whole = traces[1][index]
+        assert shown.text(".readout") == f"Step {index + 1} of 5"
+        assert shown.text(".times") == f"t = {round(whole.t)}, σ = {whole.sigma:.2f}"
+    drawn = "all => all.map(line => [...line.getAttribute('d').matchAll(/[ML]([\\d.]+)/g)].at(-1))"
+    ends = shown.page.locator("path.coverage").evaluate_all(drawn)
+    assert [float(end[1]) for end in ends] == [500, 1000, 368.4, 1000]
+    for trace, steps in ((stopped, (1, 3)), (some, (1, 2, 5))):
+        shown = reader(trace)
+        for step in steps:
+            shown.page.locator(".step").focus()
+            assert shown.text(".readout") == f"Step {step} of 5"
+            line, chart = (
+                shown.page.locator(part).first.bounding_box() for part in (".cursor", ".chart svg")
+            )
+            share = (step - 1) / 4
+            assert line["x"] == pytest.approx(chart["x"] + chart["width"] * share, abs=1)
+            assert shown.page.locator(".step").evaluate("it => it.value / it.max") == share
+            shown.page.keyboard.press("ArrowRight" if trace is some else "End")
+    place = shown.page.locator(".charts").bounding_box()
+    shown.page.mouse.click(place["x"] + 0.4 * place["width"], place["y"] + 20)
+    assert shown.text(".readout") == "Step 2 of 5"
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_it_is_accessible_and_fits(
     traces: tuple[sv.Trace, ...], reader: Opener, width: int, dark: bool
