@@ -21,7 +21,7 @@ function partsOf({ panes, scales, view, front, base, ...looks }) {
 // What of an address a player of this data can show, as its state; all else is passed over.
 function fromAddress(address, data) {
   const given = new URLSearchParams(address.replace(/^#/, "")), state = {};
-  const steps = data.runs.reduce((a, b) => (b.steps.length > a.steps.length ? b : a)).steps;
+  const { steps } = leading(data.runs);
   const wanted = Number(given.get("step")) - 1;
   if (given.has("step") && Number.isFinite(wanted)) {
     const apart = steps.map(({ index }) => Math.abs(index - wanted));

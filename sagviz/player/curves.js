@@ -13,13 +13,30 @@ function planned(run) {
   return run.planned ?? run.steps.length;
 }
 
+// How far along its run a step is, from 0 to 1: the kept steps of a run that was stopped, or that keeps only some, stand where they were.
+function wayOf(run, step) {
+  return step.index / Math.max(1, run.evaluations - 1);
+}
+
+// Which of a run's kept steps is nearest to that.
+function nearest(run, way) {
+  const apart = run.steps.map((step) => Math.abs(wayOf(run, step) - way));
+  return apart.indexOf(Math.min(...apart));
+}
+
+// The run through whose kept steps the slider goes: one that comes furthest, of these the one with most steps. As in pack.py.
+function leading(runs) {
+  const far = (run) => (run.planned ? 1 : wayOf(run, run.steps[run.steps.length - 1]));
+  return runs.reduce((a, b) => (far(b) > far(a) || (far(b) === far(a) && planned(b) > planned(a)) ? b : a));
+}
+
 // The points of one run; a gap where a step lacks the measure.
 function path(run, name, low, high) {
   let pen = "M";
-  return run.steps.map((step, i) => {
+  return run.steps.map((step) => {
     const value = step.measures[name];
     if (value === undefined) { pen = "M"; return ""; }
-    const x = (1000 * i) / Math.max(1, planned(run) - 1);
+    const x = 1000 * wayOf(run, step);
     const y = 96 - (92 * (value - low)) / (high - low || 1);
     const point = `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
     pen = "L";

@@ -9,8 +9,8 @@ const NOTE = "A preview of this one step with other scales, put together here fr
 function bar(player) {
   player.playButton = make("button", { type: "button", class: "play", onclick: () => player.change("playing", !player.state.playing) });
   player.slider = make("input", {
-    type: "range", min: 0, max: player.last, step: 1, class: "step", "aria-label": "Step",
-    oninput: () => player.change("index", player.slider.valueAsNumber),
+    type: "range", min: 0, max: player.longest.evaluations - 1, step: 1, class: "step", "aria-label": "Step",
+    oninput: () => player.goTo(player.slider.valueAsNumber / Math.max(1, player.slider.max)),
   });
   player.readout = make("output", { class: "readout" });
   player.times = make("span", { class: "times" });
@@ -41,8 +41,7 @@ function dashes(r, count) {
 function scrub(player, place, event) {
   const move = ({ clientX }) => {
     const { left, width } = player.slider.getBoundingClientRect();
-    const share = (clientX - left - THUMB / 2) / (width - THUMB);
-    player.change("index", Math.round(share * player.last));
+    player.goTo((clientX - left - THUMB / 2) / (width - THUMB));
   };
   move(event);
   place.setPointerCapture(event.pointerId);

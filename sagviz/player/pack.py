@@ -72,7 +72,7 @@ def pack(
     panes = _panes(runs, terms)
     return {
         "runs": runs,
-        "index": round(at * (max(len(run["steps"]) for run in runs) - 1)),
+        "index": round(at * (len(leading(runs)["steps"]) - 1)),
         "title": title(whole),
         "panes": panes,
         "shown": [name for name, _ in panes if name in SHOWN or name in terms],
@@ -93,11 +93,22 @@ def opened(traces: Sequence[Trace], index: int | None) -> float:
     """
     if not traces:
         raise ArgumentError("there is no trace to show; give one, or several in a list")
-    longest = max(traces, key=len)
+    longest = max(traces, key=lambda t: (t[-1].index / max(1, t.evaluations - 1), len(t)))
     wanted = longest[len(longest) // 2].index if index is None else index
     check_whole("index", wanted, 0, longest.evaluations - 1)
     apart = [abs(step.index - wanted) for step in longest]
     return apart.index(min(apart)) / max(1, len(longest) - 1)
+
+
+def leading(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The packed run through whose steps the player's slider goes: one that comes furthest, of
+    these the one with most steps. As in curves.js.
+    """
+
+    def far(run: dict[str, Any]) -> float:
+        return run["steps"][-1]["index"] / max(1, run["evaluations"] - 1)
+
+    return max(runs, key=lambda run: (far(run), len(run["steps"])))
 
 
 def one_image(trace: Trace, image: int) -> Trace:

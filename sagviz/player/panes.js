@@ -15,6 +15,11 @@ function quantity(name, run, step, look) {
   return { ...map, values: map.values.map((value) => value - step.threshold) };
 }
 
+// Whether it is a term's push, or the sum of all.
+function isOfPushes(name, scales) {
+  return name === "sum" || name in scales;
+}
+
 // {bitmap: what the decoder made, or image: pixels, legend: {table, low, high, open: whether more than high may be} for maps, margin: the map whose cells near 0 are to be marked, mask: the one whose
 // rim is to be drawn, more: words about this very picture}, or null.
 function picture(name, run, step, look) {
@@ -23,7 +28,7 @@ function picture(name, run, step, look) {
   const bitmap = look.decoded && decodedStep(name, run, step, look.scales[run.number]);
   if (bitmap) return { bitmap };
   const below = look.over ? plane(run, step, "x0_hat") : null;
-  const isPush = name === "sum" || name in look.scales[run.number];
+  const isPush = isOfPushes(name, look.scales[run.number]);
   if (name === "mask") return { image: tinted(plane(run, step, "x0_hat"), shown, look.masked), mask: shown, legend: { colour: look.masked.colour, words: "blurred" } };
   if (name === "attention") return coloured(shown, "viridis", name, look, below);
   if (name === "margin") return { ...coloured(shown, "PuOr", name, look, below), margin: shown };
@@ -41,10 +46,15 @@ function decodedStep(name, run, step, scales) {
   return moved ? null : run.bitmaps[name]?.[run.steps.indexOf(step)];
 }
 
-// How far two runs are apart in each cell: 0 is equal, 1 half the way from black to white.
+// How far two runs are apart in each cell: 0 is equal, 1 half the way from black to white. Pushes may be far beyond what a screen can
+// show, and are apart by more: the colours' end is that of their sizes.
 function difference(name, runs, steps, look) {
   const [a, b] = runs.map((run, i) => quantity(name, run, steps[i], look));
-  if (!a || !b || a.values.length !== b.values.length) return null;
+  if (!a || !b || a.width !== b.width || a.height !== b.height) return null;
+  if (isOfPushes(name, look.scales[runs[0].number])) {
+    const made = coloured(size(minus(a, b)), "magma", name, look, null);
+    return { ...made, legend: { ...made.legend, open: !look.own } };
+  }
   const apart = a.channels === 1 ? minus(a, b) : minus(clipped(a), clipped(b));
   return coloured(size(apart), "magma", "difference", look, null);
 }

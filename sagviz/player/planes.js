@@ -22,11 +22,12 @@ function add(a, scale, b) {
   for (let i = 0; i < a.length; i++) a[i] += scale * b[i];
 }
 
-// Guidance is linear: the sum of scale times term over the terms that acted in this step.
+// Guidance is linear: the sum of scale times term over the terms that acted in this step. Where a step was made with other scales
+// than the run's, `shares` has them as shares of these; planes from Python are multiplied by theirs already.
 function push(run, step, scales, names) {
   const [channels, height, width] = run.planes.x0_hat.shape;
   const values = new Float32Array(channels * height * width);
-  for (const name of names) if (name in step.at) add(values, scales[name], plane(run, step, name).values);
+  for (const name of names) if (name in step.at) add(values, scales[name] * (step.shares?.[name] ?? 1), plane(run, step, name).values);
   return { channels, height, width, values };
 }
 

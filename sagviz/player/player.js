@@ -81,7 +81,6 @@ class Player {
     this.runs = data.runs;
     this.limits = limitsOf(data.runs);
     this.tables = Object.fromEntries(Object.entries(data.colours).map(([name, table]) => [name, fromBase64(table)]));
-    this.longest = this.runs.reduce((a, b) => (planned(b) > planned(a) ? b : a));
     const looks = { decoded: true, smooth: false, over: false, sized: true, own: false };
     this.unchanged = { index: data.index, panes: data.shown, playing: false, view: "beside", front: 0, base: 0, speed: 10, scales: this.runs.map(scalesOf), ...looks };
     this.state = { ...this.unchanged, ...state };
@@ -100,17 +99,27 @@ class Player {
     if (this.state.playing) this.play(true);
   }
 
-  get last() { return planned(this.longest) - 1; }
+  get longest() { return leading(this.runs); }
 
   // The last step that there is: a run that still computes has not come to its end.
-  get reach() { return Math.max(...this.runs.map((run) => (run.steps.length === planned(run) ? this.last : run.steps.length - 1))); }
+  get reach() { return this.longest.steps.length - 1; }
 
   get grows() { return this.runs.some((run) => run.steps.length < planned(run)); }
 
-  // The step of a run beside the slider's: the same share of the way where runs have different lengths.
+  // How far along the slider stands, which goes through the kept steps of the longest run.
+  get way() {
+    const { longest } = this;
+    return wayOf(longest, longest.steps[Math.min(this.state.index, this.reach)]);
+  }
+
+  // The step of a run beside the slider's: as far along its way, where runs have different lengths.
   step(run) {
-    const place = Math.round((this.state.index / Math.max(1, this.last)) * (planned(run) - 1));
-    return run.steps[Math.min(place, run.steps.length - 1)];
+    return run.steps[nearest(run, this.way)];
+  }
+
+  // To the kept step that is nearest there.
+  goTo(way) {
+    this.change("index", nearest(this.longest, way));
   }
 
   // Shows that a run has got a step more, or goes to it.
@@ -218,8 +227,8 @@ class Player {
   // Draws the step that the slider stands at.
   show() {
     const steps = this.runs.map((run) => this.step(run));
-    this.slider.value = this.state.index;
-    this.charts.move(this.last ? this.state.index / this.last : 0);
+    this.slider.value = this.step(this.longest).index;
+    this.charts.move(this.way);
     for (const figure of this.shown) this.draw(figure, steps);
   }
 
@@ -266,10 +275,11 @@ class Player {
   tell() {
     const { playing } = this.state;
     const steps = this.runs.map((run) => this.step(run));
-    const place = `Step ${this.step(this.longest).index + 1} of ${this.longest.evaluations}`;
+    const { longest } = this, { index, t, sigma } = this.step(longest); // all of one run
+    const place = `Step ${index + 1} of ${longest.evaluations}`;
     this.slider.setAttribute("aria-valuetext", place);
     say(this.readout, place);
-    say(this.times, `t = ${Math.round(steps[0].t)}, σ = ${steps[0].sigma.toFixed(2)}`);
+    say(this.times, `t = ${Math.round(t)}, σ = ${sigma.toFixed(2)}`);
     this.charts.tell(steps);
     this.captions.forEach((caption, r) => {
       caption.setAttribute("aria-live", playing || this.grows ? "off" : "polite");

@@ -332,6 +332,39 @@ def test_cancel_keeps_the_steps_that_there_are(shown: Reader) -> None:
     shown.until("^Cancelled")
 
 
+def test_after_cancel_steps_stand_where_they_were(shown: Reader) -> None:
+    """Thumb, cursor and curves, and the step beside one of a run that came further."""
+    shown.page.locator(".reset").click()
+    shown.fill(steps=100)
+    shown.page.locator(".run").click()
+    shown.until(r"^Step \d+ of 100")
+    shown.page.locator(".cancel").click()
+    shown.until("^Cancelled")
+    last = int(re.search(r"\d+", shown.text(".readout"))[0])
+    drawn = "it => Number([...it.getAttribute('d').matchAll(/[ML]([\\d.]+)/g)].at(-1)[1])"
+    end = shown.page.locator("path.coverage").evaluate(drawn)
+    assert end == pytest.approx(1000 * (last - 1) / 99, abs=0.06)
+    assert shown.page.locator(".step").evaluate("it => [it.value, it.max]") == [f"{last - 1}", "99"]
+    cursor, chart = (
+        shown.page.locator(part).first.bounding_box() for part in (".cursor", ".chart svg")
+    )
+    assert cursor is not None
+    assert chart is not None
+    assert cursor["x"] == pytest.approx(chart["x"] + chart["width"] * (last - 1) / 99, abs=1)
+    shown.page.get_by_role("button", name="Go on from here").click()
+    further = f"() => parseInt(document.querySelector('.status').innerText.slice(5)) >= {last + 3}"
+    shown.page.wait_for_function(further)
+    shown.page.locator(".cancel").click()
+    shown.until("^Cancelled")
+    for step in (1, last):
+        shown.go(step)
+        assert shown.text(".readout") == f"Step {step} of 100"
+        told = shown.page.locator(".caption").all_inner_texts()
+        assert [re.search(r"Step (\d+)", words)[1] for words in told] == [str(step)] * 2
+    shown.page.locator(".step").press("End")
+    assert int(re.search(r"\d+", shown.text(".readout"))[0]) >= last + 3
+
+
 def test_a_scale_makes_the_guided_picture_anew_at_once(shown: Reader) -> None:
     shown.run()
     shown.go(2)
@@ -430,6 +463,67 @@ def test_going_on_keeps_the_steps_before(shown: Reader) -> None:
         shown.go(step)
         a, b = (shown.pixels(f".pane.x_t .frame:nth-child({i}) canvas") for i in (1, 2))
         assert np.array_equal(a, b) is same
+
+
+def test_steps_before_going_on_are_shown_as_they_ran(shown: Reader) -> None:
+    """With the scales, the threshold and the blur that they ran with: pictures, also decoded ones,
+    and words; the steps after them with the new ones.
+    """
+    shown.run()
+    shown.go(3)
+    shown.set(".tries .knob:nth-child(1) input[type=number]", 1.3)
+    shown.page.locator(".tries .note", has_text="Step 3 as tried: one pass").wait_for()
+    for name, scale in (("cfg", 8), ("sag", 0)):
+        shown.set(f".sagviz-player .knob.{name} input[type=number]", scale)
+    shown.page.get_by_role("button", name="Go on from here").click()
+    shown.until("^Done")
+    guidance = "CFG(3) + SAG(1); from step 3 on CFG(8) + SAG(0, threshold=1.3)"
+    table = shown.page.locator(".settings table").last
+    assert table.locator("tr", has_text="guidance").locator("td").text_content() == guidance
+    panes = ("x0_guided", "cfg", "sag")
+    for decoded in (True, False):
+        for step, same in ((2, True), (4, False)):
+            shown.go(step)
+            shown.page.wait_for_timeout(300)  # until a hand counts as resting
+            if decoded:  # by now or soon
+                frames = ".pane.x0_guided .frame:not([hidden]) canvas.decoded"
+                shown.page.wait_for_function(f"document.querySelectorAll('{frames}').length == 2")
+            for pane in panes:
+                a, b = (shown.pixels(f".pane.{pane} .frame:nth-child({i}) canvas") for i in (1, 2))
+                assert np.array_equal(a, b) is same, (pane, step, decoded)
+            words = shown.page.locator(".caption").all_inner_texts()
+            told = [caption.partition(". ")[2] for caption in words]
+            assert (told[0] == told[1]) is same
+        shown.page.locator("label", has_text="decoded pictures").locator("input").evaluate(
+            "it => it.click()"
+        )
+    assert "as tried" not in shown.text(".tries .note")
+
+
+def test_going_on_takes_nothing_from_the_form(shown: Reader) -> None:
+    """Which may be filled in for the next run already."""
+    shown.run(prompt="a koala", negative="red")
+    shown.go(2)
+    shown.fill(prompt="a whale on a blue background", negative="blue", mask="random", seed=9)
+    shown.page.get_by_role("button", name="Go on from here").click()
+    shown.until("^Done")
+    pictures = [shown.page.locator(".finished canvas").nth(i) for i in (0, 1)]
+    a, b = (picture.evaluate("it => it.toDataURL('image/png')") for picture in pictures)
+    assert a == b
+    assert shown.text(".run-title") == "Your run: “a koala”, seed 7"
+    assert "prompt=a+koala&negative=red&seed=7" in shown.page.url
+
+
+def test_a_link_asks_for_both_though_the_first_was_cancelled(shown: Reader) -> None:
+    shown.page.locator(".reset").click()
+    shown.fill(steps=100, beside=True, sag=0.7)
+    shown.page.locator(".run").click()
+    shown.until(r"^Step \d+ of 100")
+    shown.page.locator(".cancel").click()
+    shown.until("^Cancelled")
+    assert shown.page.locator(".pane.x0_hat .frame:visible").count() == 1  # CFG alone
+    assert "steps=100&sag=0.7&beside=true" in shown.page.url
+    assert "null" not in shown.page.url
 
 
 def test_cfg_stands_beside_both(shown: Reader) -> None:

@@ -379,6 +379,45 @@ def test_several_runs_stand_beside_each_other_flip_and_differ(
     assert shown.pixels("x0_hat", 3).max() > 10
 
 
+def test_pushes_differ_by_all_that_they_are_apart(model: sv.Model, reader: Opener) -> None:
+    """Beyond what a screen can show of each, on the scale of their sizes."""
+    rgb = torch.randn((5, 3), generator=torch.Generator().manual_seed(0))
+    runs = [
+        replace(
+            sv.trace(model, "a fox", steps=3, seed=3, guidance=CFG(scale), progress=False),
+            latent_rgb=rgb,
+        )
+        for scale in (6.0, 16.0)
+    ]
+    shown = reader(runs)
+    shown.page.get_by_label("difference (D)").check()
+    pushes = [scale * run[0].pushes["cfg"][0] for scale, run in zip((6, 16), runs, strict=True)]
+    colours = [torch.einsum("chw,ck->khw", push, rgb[:-1]) for push in pushes]
+    assert min(float(colour.abs().max()) for colour in colours) > 1  # more than a screen has
+    apart = torch.linalg.vector_norm(colours[0] - colours[1], dim=0)
+    for pane in ("cfg", "sum"):
+        shown.show(pane)
+        low, _, end = shown.text(f".pane.{pane} .legend").split()
+        assert low == "0"
+        assert float(end) > 1
+        wanted = heat_map(apart, 0, float(end), "magma")
+        assert np.abs(shown.pixels(pane, 2) - wanted).max() <= 12  # the legend's end is rounded
+
+
+def test_pictures_of_other_shapes_have_no_difference(model: sv.Model, reader: Opener) -> None:
+    """Though they have as many cells."""
+    runs = [
+        sv.trace(model, "a fox", steps=1, seed=3, size=size, progress=False)
+        for size in ((64, 128), (128, 64))
+    ]
+    shown = reader(runs)
+    shown.page.get_by_label("difference (D)").check()
+    for pane in ("x0_hat", "image"):
+        shown.show(pane)
+        frame = shown.page.locator(f".pane.{pane} .frame:visible")
+        assert frame.get_attribute("data-none") == "none at this step"
+
+
 def test_any_pair_of_runs_is_compared(traces: tuple[sv.Trace, ...], reader: Opener) -> None:
     """Of three, pictures are large enough on a page as wide as a notebook's cell."""
     shown = reader([*traces, traces[0]], width=768)
@@ -548,6 +587,45 @@ def test_runs_of_different_lengths_keep_step(
     for index, words in ((0, first), (1, first), (4, "Step 2, the last of 2")):
         shown.go(index)
         assert words in shown.text(".caption")
+
+
+def test_kept_steps_stand_where_they_were(
+    model: sv.Model, traces: tuple[sv.Trace, ...], reader: Opener
+) -> None:
+    """Of a run that was stopped, and of one that keeps some steps only, beside a whole one and
+    alone: pictures, curves, the cursor and the slider's thumb.
+    """
+    stopped = replace(traces[1], pictures=(), steps=traces[1].steps[:3])
+    some = replace(traces[1], steps=(*traces[1].steps[:2], traces[1].steps[4]))
+    more = sv.trace(model, "a fox", steps=20, seed=3, guidance=BOTH, progress=False)
+    early = replace(more, pictures=(), steps=more.steps[:8])
+    shown = reader([stopped, some, early, traces[1]])
+    for index, wanted in ((1, (2, 2, 6, 2)), (2, (3, 2, 8, 3)), (4, (3, 5, 8, 5))):
+        shown.go(index)
+        captions = [shown.text(".caption", number) for number in range(4)]
+        found = [int(re.search(r"Step (\d+)", words)[1]) for words in captions]
+        assert tuple(found) == wanted
+        whole = traces[1][index]
+        assert shown.text(".readout") == f"Step {index + 1} of 5"
+        assert shown.text(".times") == f"t = {round(whole.t)}, σ = {whole.sigma:.2f}"
+    drawn = "all => all.map(line => [...line.getAttribute('d').matchAll(/[ML]([\\d.]+)/g)].at(-1))"
+    ends = shown.page.locator("path.coverage").evaluate_all(drawn)
+    assert [float(end[1]) for end in ends] == [500, 1000, 368.4, 1000]
+    for trace, steps in ((stopped, (1, 3)), (some, (1, 2, 5))):
+        shown = reader(trace)
+        for step in steps:
+            shown.page.locator(".step").focus()
+            assert shown.text(".readout") == f"Step {step} of 5"
+            line, chart = (
+                shown.page.locator(part).first.bounding_box() for part in (".cursor", ".chart svg")
+            )
+            share = (step - 1) / 4
+            assert line["x"] == pytest.approx(chart["x"] + chart["width"] * share, abs=1)
+            assert shown.page.locator(".step").evaluate("it => it.value / it.max") == share
+            shown.page.keyboard.press("ArrowRight" if trace is some else "End")
+    place = shown.page.locator(".charts").bounding_box()
+    shown.page.mouse.click(place["x"] + 0.4 * place["width"], place["y"] + 20)
+    assert shown.text(".readout") == "Step 2 of 5"
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])

@@ -21,7 +21,7 @@ class Decoding {
   /** @param {{run: any, step: any, name: string}} what */
   async decode({ run, step, name }) {
     const { engine, player } = this.page;
-    const latents = name === "x0_hat" ? step.record.x0_hat : guidedLatents(step.record, scalesOf(run));
+    const latents = name === "x0_hat" ? step.record.x0_hat : guidedLatents(step.record, step.made);
     const { image } = await engine.ask({ do: "decode", latents }), place = run.steps.indexOf(step);
     if (place < 0) return; // another one has been tried there meanwhile
     run.bitmaps[name][place] = await createImageBitmap(new ImageData(new Uint8ClampedArray(image.rgba), image.width, image.height));

@@ -135,14 +135,15 @@ class Live {
     return this.work;
   }
 
-  // On from the step that is shown, with the scales, the threshold, the blur and the mask that stand below "What if?".
+  // On from the step that is shown, with the scales, the threshold, the blur and the mask that stand below "What if?"; all else is
+  // the run's, whatever the form says by now.
   goOn() {
-    const { run, step } = this.tries.at, { prompt, negative, mask } = this.ask.read();
+    const { run, step } = this.tries.at;
     if (this.running || !run) return;
-    const painted = this.tries.paintedAt(run, step), place = run.steps.indexOf(step);
+    const painted = this.tries.paintedAt(step), place = run.steps.indexOf(step);
     const after = Array.from({ length: run.given.steps - step.index }, (_, i) => [step.index + i, painted]);
     const settings = {
-      ...run.given, prompt, negative, mask, ...this.player.state.scales[run.number], ...this.tries.wanted,
+      ...run.given, ...this.player.state.scales[run.number], ...this.tries.wanted,
       start: { index: step.index, x_t: (step.ran ?? step).record.x_t }, painted: painted && Object.fromEntries(after),
     };
     this.tries.reset();
@@ -169,7 +170,7 @@ class Live {
       const began = performance.now();
       for (const [i, settings] of plans.entries()) {
         if (this.stopped) break;
-        runs.push(emptyRun(settings, this.known, head));
+        runs.push({ ...emptyRun(settings, this.known, head), plan: plans[plans.length - 1] });
         if (!(await this.computeOne(runs, plans.slice(i + 1)))) break;
       }
       this.finished(runs, performance.now() - began);
@@ -270,9 +271,10 @@ class Live {
     if (settings) this.writeAddress();
   }
 
+  // What was asked for: of two runs beside each other the second one's settings, though it may have been cancelled before it began.
   get shownSettings() {
-    const runs = this.player.runs, { given } = runs[runs.length - 1];
-    return given && { ...given, beside: runs.length > 1 && !given.start };
+    const runs = this.player.runs, { plan } = runs[runs.length - 1];
+    return plan && { ...plan, beside: plan.beside && !plan.start };
   }
 
   writeAddress() {

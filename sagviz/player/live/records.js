@@ -1,21 +1,33 @@
 // The engine's records as the player's runs: planes in colours, measures, words.
 
 // A run whose steps are still to come: it grows by `addStep`.
-/** @param {any[]} [head] steps that another run made */
+/** @param {any[]} [head] steps that another run made, which are shown as they ran there */
 function emptyRun(settings, known, head = []) {
   const { words, limits } = known;
-  const terms = ["cfg", "sag"].filter((name) => settings[name] !== null).map((name) => ({ name, title: words.titles[name], scale: settings[name], ...limits[name] }));
+  const terms = ["cfg", "sag"].filter((name) => settings[name] !== null).map((name) => ({ name, title: words.titles[name], scale: slidScale(name, settings, head), ...limits[name] }));
   return {
-    settings: tableOf(settings, known), given: settings, name: nameOf(settings, words), terms, evaluations: settings.steps, planned: settings.steps,
-    steps: [...head], words: {}, planes: { x0_hat: { shape: [3, ...known.latent.slice(1)] }, attention: { high: topOf(head) } },
+    settings: tableOf(settings, known, head), given: settings, name: nameOf(settings, words), terms, evaluations: settings.steps, planned: settings.steps,
+    steps: head.map((step) => ({ ...step, shares: sharesOf(terms, step.made) })), words: {}, planes: { x0_hat: { shape: [3, ...known.latent.slice(1)] }, attention: { high: topOf(head) } },
     decoded: { x0_hat: true }, bitmaps: { x0_hat: [], x0_guided: [] }, image: null, number: 0,
   };
+}
+
+// What a term's slider is at first: the run's own scale or, where that is 0, the last one of the steps before it, as in Python.
+/** @param {string} name @returns {number} */
+function slidScale(name, settings, head) {
+  return settings[name] || (head.findLast(({ made }) => made[name])?.made[name] ?? settings[name]);
+}
+
+// The scales that a step was made with, as shares of what the sliders are at first.
+/** @param {{name: string, scale: number}[]} terms @returns {Record<string, number>} */
+function sharesOf(terms, made) {
+  return Object.fromEntries(terms.map(({ name, scale }) => [name, scale ? made[name] / scale : 1]));
 }
 function topOf(steps) {
   return Math.max(0, ...steps.flatMap(({ at }) => (at.attention ? Math.max(...at.attention.values) : [])));
 }
 function addStep(run, record, known) {
-  run.steps.push(stepOf(record, run.given, known));
+  run.steps.push({ ...stepOf(record, run.given, known), shares: sharesOf(run.terms, run.given) });
   run.planes.attention.high = Math.max(run.planes.attention.high, ...record.attention);
 }
 
@@ -106,12 +118,19 @@ function nameOf(settings, { titles }) {
 }
 
 /** @returns {[string, string][]} */
-function tableOf(settings, { sampler, model }) {
+function tableOf(settings, { sampler, model }, head = []) {
   const rows = {
     prompt: settings.prompt || "(none)", "negative prompt": settings.negative, seed: String(settings.seed), steps: `${settings.steps}, ${sampler}`,
-    guidance: codeOf(settings), model,
+    guidance: stretchesOf(settings, head).join("; "), model,
   };
   return Object.entries(rows).filter(([, value]) => value);
+}
+
+// Its guidance, and before it that of the steps that other runs made.
+function stretchesOf(settings, head) {
+  const all = [...head.map(({ made, index }) => ({ code: codeOf(made), index })), { code: codeOf(settings), index: head.length ? settings.start.index : 0 }];
+  const changes = all.filter(({ code }, i) => code !== all[i - 1]?.code);
+  return changes.map(({ code, index }) => (index ? `from step ${index + 1} on ${code}` : code));
 }
 
 // Its guidance as Python has it.

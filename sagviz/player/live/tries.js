@@ -31,8 +31,16 @@ class Tries {
 
   // The mask that was painted for this step, now or when it ran.
   /** @returns {Uint8Array | undefined} */
-  paintedAt(run, step) {
-    return this.painted.get(step.index) ?? run.given.painted?.[step.index];
+  paintedAt(step) {
+    return this.painted.get(step.index) ?? (step.ran ?? step).made.painted?.[step.index];
+  }
+
+  // What a step is to be made with: where a slider was not moved, what it ran with, which another run's step before a branch has
+  // of its own.
+  wantedAt(run, step) {
+    const { made } = step.ran ?? step, wanted = this.wanted;
+    const own = (name) => (wanted[name] === run.given[name] ? made[name] : wanted[name]);
+    return { psi: own("psi"), sigma: own("sigma"), painted: this.paintedAt(step) };
   }
 
   // What the sliders say.
@@ -67,11 +75,11 @@ class Tries {
     const { run, step } = this.at;
     if (!run || this.page.running || run.steps.length < planned(run)) return;
     if (this.busy) return void (this.later = true);
-    const wanted = { ...this.wanted, painted: this.paintedAt(run, step) }, ran = step.ran ?? step;
+    const wanted = this.wantedAt(run, step), ran = step.ran ?? step;
     if (isSame(wanted, step)) return;
     this.busy = true;
     try {
-      await this.replace(run, run.steps.indexOf(step), ran, isSame(wanted, ran) ? null : { ...run.given, ...wanted });
+      await this.replace(run, run.steps.indexOf(step), ran, isSame(wanted, ran) ? null : { ...ran.made, ...wanted });
     } catch (error) {
       say(this.note, /** @type {Error} */ (error).message);
     }
@@ -89,7 +97,7 @@ class Tries {
     } else {
       const began = performance.now();
       const { step: record } = await this.page.engine.ask({ do: "again", record: ran.record, settings });
-      this.put(run, place, { ...stepOf(record, settings, this.page.known), ran });
+      this.put(run, place, { ...stepOf(record, settings, this.page.known), shares: ran.shares, ran });
       say(this.note, `Step ${ran.index + 1} as tried: one pass of the network, ${Math.round(performance.now() - began)} ms. The steps after it would change too.`);
     }
     if (this.page.player.runs.includes(run)) this.page.player.renew();

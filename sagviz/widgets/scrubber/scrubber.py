@@ -15,7 +15,7 @@ from sagviz.html import table
 from sagviz.models import Model
 from sagviz.player import PAGE_BYTES, fragment
 from sagviz.player.document import strips
-from sagviz.player.pack import pack
+from sagviz.player.pack import leading, pack
 from sagviz.plot.curves import guidance_curves
 from sagviz.records.about_runs import as_traces
 from sagviz.records.trace import Trace
@@ -74,7 +74,7 @@ class ScrubberSettings(WidgetSettings):
         runs, name, value = self.data["runs"], proposal["trait"].name, proposal["value"]
         count, things = len(runs), "runs"
         if name == "index":
-            count, things = max(len(run["steps"]) for run in runs), "steps"
+            count, things = len(leading(runs)["steps"]), "steps"
         if value >= count:
             raise ArgumentError(
                 f"{name} is {value}; there are {count} {things} to show, counted from 0"
@@ -150,7 +150,7 @@ class Scrubber(View):
     def static_html(self) -> str:
         """The player as it was seen last; where no script runs, the step in pictures and words."""
         settings, looks = self.settings, self.stage.looks
-        longest = max((run["steps"] for run in settings.data["runs"]), key=len)
+        longest = leading(settings.data["runs"])["steps"]
         index = longest[settings.index]["index"]
         names = ("panes", "view", "front", "base")
         state = {**looks, **{name: getattr(settings, name) for name in names}}
