@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from sagviz import describe
 from sagviz.errors import ArgumentError
 from sagviz.sweeps.columns import counted, is_scale, quoted
 from sagviz.sweeps.labels import RUN, Axis, axes_of, values_of, varies
@@ -81,7 +82,7 @@ class Crossing:
         rest = [self.axes[name].label(own[name]) for name in self._rest if name in own]
         batch = [f"image {image}"] if len(self.axes["image"].values) > 1 else []
         first = [quoted(run.prompt), f"seed {run.seed}"]
-        then = [self.axes["guidance"].label(own["guidance"]), counted(run.steps)]
+        then = [describe.of_guidance(run.guidance), counted(run.steps)]
         return ", ".join([*first, *then, *rest, *batch])
 
     def shared(self) -> list[str]:
