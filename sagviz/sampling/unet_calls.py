@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -36,8 +37,12 @@ class UNetCalls:
 
     def __init__(self, model: Model, max_rows: int | None = None) -> None:
         self.model, self.max_rows = model, max_rows
-        self._compiled, self._dtype = is_compiled(model.network), model.dtype
+        self._compiled = is_compiled(model.network)
         self._embeddings: dict[tuple[Text, int, int], Conditioning] = {}
+
+    @cached_property
+    def _dtype(self) -> torch.dtype:
+        return self.model.dtype  # a network takes a while to say it
 
     @torch.no_grad()
     def complete(self, runs: Sequence[Run], steps: Sequence[Step]) -> list[Step]:
