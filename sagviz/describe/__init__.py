@@ -19,3 +19,4 @@ from sagviz.describe.sentences import file_stem as file_stem
 from sagviz.describe.sentences import of_guidance as of_guidance
 from sagviz.describe.sentences import of_run as of_run
 from sagviz.describe.sentences import of_step as of_step
+from sagviz.describe.sentences import quoted as quoted

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 
 from sagviz import measure
 from sagviz.checks import shortened
@@ -40,9 +41,14 @@ WAYS = (  # up to which cosine it points where
 )
 
 
-def of_guidance(guidance: Guidance) -> str:
+def quoted(prompt: str) -> str:
+    """A prompt as it is shown to people."""
+    return f"“{prompt}”" if prompt else "no prompt"
+
+
+def of_guidance(guidance: Guidance, between: str = " + ") -> str:
     """`CFG 3 + SAG 1`, or `plain`."""
-    return " + ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
+    return between.join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
 
 
 def by_stretch(settings: Settings, words: Callable[[Guidance], str]) -> list[str]:
@@ -62,7 +68,7 @@ def of_run(trace: Trace) -> str:
     settings = trace.settings
     made = trace[-1].number if len(trace) else 0  # `keep` may have left out some of them
     stopped = "" if trace.pictures else f", stopped after {made}"
-    scales = ", ".join(by_stretch(settings, _scales))
+    scales = ", ".join(by_stretch(settings, partial(of_guidance, between=", ")))
     prompt = shortened(settings.caption, LONGEST) or "no prompt"
     last = settings.seeds[-1]
     seeds = f"seed {settings.seed}" if settings.images == 1 else f"seeds {settings.seed} to {last}"
@@ -70,10 +76,6 @@ def of_run(trace: Trace) -> str:
         "" if settings.strength is None else f", from a picture at strength {settings.strength:g}"
     )
     return f"{prompt}, {seeds}, {scales}, {settings.steps} steps{start}{stopped}"
-
-
-def _scales(guidance: Guidance) -> str:
-    return ", ".join(f"{term.title} {term.scale:g}" for term in guidance.terms) or "plain"
 
 
 def file_stem(settings: Settings) -> str:

@@ -65,8 +65,8 @@ class Perturbed(Term):
         Without a prompt, a single branch may be under another text than CFG's.
         """
         name, before = self.output_name, old.guidance.get(type(self))
-        branches = (old.guidance.needs_both_branches, new.guidance.needs_both_branches)
-        same_text = new.out_cond is not None or branches[0] == branches[1]
+        alike = old.guidance.needs_both_branches == new.guidance.needs_both_branches
+        same_text = alike or new.out_cond is not None
         same = before is not None and before.perturbation(old) == self.perturbation(new)
         return {name: old.kept[name]} if same_text and same and name in old.kept else {}
 

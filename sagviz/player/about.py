@@ -14,8 +14,7 @@ def title(traces: Sequence[Trace]) -> str:
 
 
 def _begun(trace: Trace) -> str:
-    prompt = trace.settings.caption
-    return f"{f'“{prompt}”' if prompt else 'no prompt'}, seed {trace.settings.seed}"
+    return f"{describe.quoted(trace.settings.caption)}, seed {trace.settings.seed}"
 
 
 def settings_table(trace: Trace) -> list[tuple[str, str]]:

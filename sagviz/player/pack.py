@@ -93,7 +93,7 @@ def opened(traces: Sequence[Trace], index: int | None) -> float:
     """
     if not traces:
         raise ArgumentError("there is no trace to show; give one, or several in a list")
-    longest = max(traces, key=lambda t: (t[-1].index / max(1, t.evaluations - 1), len(t)))
+    longest = max(traces, key=lambda trace: _extent(trace[-1].index, trace.evaluations, len(trace)))
     wanted = longest[len(longest) // 2].index if index is None else index
     check_whole("index", wanted, 0, longest.evaluations - 1)
     apart = [abs(step.index - wanted) for step in longest]
@@ -105,10 +105,15 @@ def leading(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     these the one with most steps. As in curves.js.
     """
 
-    def far(run: dict[str, Any]) -> float:
-        return run["steps"][-1]["index"] / max(1, run["evaluations"] - 1)
+    def extent(run: dict[str, Any]) -> tuple[float, int]:
+        return _extent(run["steps"][-1]["index"], run["evaluations"], len(run["steps"]))
 
-    return max(runs, key=lambda run: (far(run), len(run["steps"])))
+    return max(runs, key=extent)
+
+
+def _extent(last: int, evaluations: int, steps: int) -> tuple[float, int]:
+    """How far a run comes, from 0 to 1, and in how many kept steps."""
+    return last / max(1, evaluations - 1), steps
 
 
 def one_image(trace: Trace, image: int) -> Trace:

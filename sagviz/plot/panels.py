@@ -165,10 +165,9 @@ def _start(settings: Settings) -> dict[str, object]:
     """What the prompt and the noise of a picture come of: in words, and, by name, what these do not
     say.
     """
-    prompt = f"“{settings.caption}”" if settings.caption else "no prompt"
     negative = settings.negative_prompt and f", negative prompt “{settings.negative_prompt}”"
     steps = f", {settings.steps} steps" if settings.caption else ""
-    words = f"{prompt}{negative}, seed {settings.seed}{steps}"
+    words = f"{describe.quoted(settings.caption)}{negative}, seed {settings.seed}{steps}"
     names = ("size", "strength", "eta", "clip_skip")
     return {"words": words, **{name: getattr(settings, name) for name in names}, **settings.inputs}
 

@@ -39,11 +39,6 @@ def title_of_column(column: str) -> str:
     return f"{kind.title} {kind.field_titles.get(part, part.replace('_', ' '))}"
 
 
-def quoted(prompt: str) -> str:
-    """A prompt as it is shown to people."""
-    return f"“{prompt}”" if prompt else "no prompt"
-
-
 def counted(steps: int) -> str:
     """A number of steps."""
     return f"{steps} step{'s' * (steps != 1)}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from sagviz import describe
 from sagviz.guidance import Guidance
-from sagviz.sweeps.columns import counted, is_scale, quoted, term_of, title_of_column
+from sagviz.sweeps.columns import counted, is_scale, term_of, title_of_column
 from sagviz.sweeps.plan import Cell
 from sagviz.sweeps.results import Sweep
 
@@ -49,7 +49,7 @@ class Axis:
         if value is None and kind is not None:
             return f"no {kind.title}"
         if self.name == "prompt":
-            return quoted(value)
+            return describe.quoted(value)
         if self.name == "steps":
             return counted(value)
         if isinstance(value, Guidance):

@@ -10,7 +10,7 @@ from typing import Any
 
 from sagviz import describe
 from sagviz.errors import ArgumentError
-from sagviz.sweeps.columns import counted, is_scale, quoted
+from sagviz.sweeps.columns import counted, is_scale
 from sagviz.sweeps.labels import RUN, Axis, axes_of, values_of, varies
 from sagviz.sweeps.plan import Cell
 from sagviz.sweeps.results import Sweep
@@ -81,7 +81,7 @@ class Crossing:
         run, own = cell.settings, values_of(cell)
         rest = [self.axes[name].label(own[name]) for name in self._rest if name in own]
         batch = [f"image {image}"] if len(self.axes["image"].values) > 1 else []
-        first = [quoted(run.prompt), f"seed {run.seed}"]
+        first = [describe.quoted(run.prompt), f"seed {run.seed}"]
         then = [describe.of_guidance(run.guidance), counted(run.steps)]
         return ", ".join([*first, *then, *rest, *batch])
 

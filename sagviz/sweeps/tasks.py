@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 
-from sagviz.describe import of_guidance
+from sagviz.describe import of_guidance, quoted
 from sagviz.errors import ArgumentError, SagvizError
 from sagviz.guidance import Guidance
 from sagviz.models import Model, Origin
 from sagviz.models.fingerprint import fingerprint, uses_classifier
 from sagviz.models.load import load
-from sagviz.sweeps.columns import quoted
 from sagviz.sweeps.fsspec_store import store_at
 from sagviz.sweeps.plan import Cell, Plan
 from sagviz.sweeps.store import Store

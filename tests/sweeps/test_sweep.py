@@ -222,7 +222,6 @@ def test_cells_are_found_by_their_settings(model: sv.Model) -> None:
         begin(model, "a fox").trace()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "guidance",
     [
@@ -240,6 +239,7 @@ def test_a_page_shows_values_of_the_same_words_apart(
         assert len(set(map(axis.label, axis.values))) == len(axis.values), axis.name
 
 
+@pytest.mark.slow
 def test_questions_about_settings_make_no_cells(model: sv.Model) -> None:
     """Of a million cells all would take half a minute and half a gigabyte."""
     guidance: list[Any] = [None, CFG(2.0), CFG(2.0) + SAG(1.0, threshold=0.9), CFG(3.0) + SAG(0.5)]

@@ -152,7 +152,6 @@ def test_capitals_do_not_matter(model: sv.Model) -> None:
     assert lower[1].pictures == upper[1].pictures
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guidance", "words"),
     [
@@ -177,6 +176,7 @@ def test_a_run_comes_back_as_it_was_or_is_told_of(
     playground.close()
 
 
+@pytest.mark.slow
 def test_picture_carries_its_settings_which_load_restores(
     playground: Playground, model: sv.Model
 ) -> None:

@@ -10,6 +10,7 @@ import traitlets
 
 from sagviz.checks import check_kind
 from sagviz.errors import ArgumentError, TraceError
+from sagviz.guidance import Guidance
 from sagviz.plot.sheet import Sheet, Window
 from sagviz.sweeps import Sweep
 from sagviz.sweeps.layout import Crossing, cross
@@ -83,14 +84,15 @@ class GridSettings(WidgetSettings):
         """The measures of the cells that are done; none where nothing is. They depend on the terms
         and on when these act: one cell of each such kind is read.
         """
-        statuses = self.sweep.store.look()
-        for cell in self.sweep.cells:
-            terms = cell.settings.guidance.terms
-            kind = tuple((term.name, term.start, term.stop) for term in terms)
-            if kind not in self._measures and statuses.get(cell.key) == "done":
+        unread = set(map(_kind, self.sweep.plan.guidance)) - set(self._measures)
+        statuses = self.sweep.store.look() if unread else {}
+        for cell in self.sweep.cells if statuses else ():
+            kind = _kind(cell.settings.guidance)
+            if kind in unread and statuses.get(cell.key) == "done":
                 with suppress(TraceError):  # of a damaged one nothing is known
                     (images,) = self.sweep.store.measures([cell.key])
                     self._measures[kind] = [*chain(*images)]
+                    unread.remove(kind)
         return list(dict.fromkeys(chain(*self._measures.values())))
 
     def adjust(self, name: str, before: Any) -> None:
@@ -129,3 +131,8 @@ class GridSettings(WidgetSettings):
         place: tuple[int, ...] = proposal["value"]
         check_place("selected", place, self.crossing.shape)
         return place
+
+
+def _kind(guidance: Guidance) -> tuple[tuple[str, float, float], ...]:
+    """What the measures of a cell depend on."""
+    return tuple((term.name, term.start, term.stop) for term in guidance.terms)
