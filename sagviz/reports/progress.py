@@ -73,8 +73,11 @@ def announced(run: int = 0, runs: int = 1) -> bool | Callable[[int, int], None]:
 
 
 def _announce(run: int, runs: int, done: int, total: int) -> None:
-    words = f"sagviz step {run * total + done} of {runs * total}"
-    print(words, file=sys.stderr, flush=True)
+    """In one piece: the kernel may send what is written at any moment, and `print` writes the end
+    of the line by itself.
+    """
+    sys.stderr.write(f"sagviz step {run * total + done} of {runs * total}\n")
+    sys.stderr.flush()
 
 
 class Bar:

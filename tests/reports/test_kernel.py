@@ -14,6 +14,21 @@ from sagviz.guidance import Guidance
 from sagviz.reports.kernel import REMEMBERED, WarmKernel, run
 
 MEMORY = "import psutil\nprint(psutil.Process().memory_info().rss)"
+ANNOUNCED = """
+import sys, threading
+from sagviz.reports import announced
+
+over = threading.Event()
+
+def send() -> None:
+    while not over.wait(1e-4):
+        sys.stderr.flush()
+
+threading.Thread(target=send).start()
+for done in range(500):
+    announced()(done, 500)
+over.set()
+"""
 HELD = "many = [bytes(1000) for _ in range(100_000)]\nimport sys\nsys.behind = bytes(1000)"
 
 
@@ -51,6 +66,13 @@ def test_each_notebook_finds_the_kernel_empty_and_the_same_client(
             assert session.digest_history_size == REMEMBERED
         kernel.stop()
     assert len(clients) == 1
+
+
+def test_no_step_stays_in_the_notebook(tmp_path: Path, folder: Path) -> None:
+    """Whenever the kernel sends off what it has to say."""
+    announces = _with_cell(tmp_path / "announces.ipynb", ANNOUNCED)
+    (cell,) = run(announces, {}, Guidance(), folder, False).cells
+    assert not cell.outputs
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
