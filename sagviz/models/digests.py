@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ PROBES = 16  # numbers of each weight tensor that are looked at again
 ROW = 1024  # words of 8 bytes that are summed at a time
 
 Named = tuple[str, Tensor]
+NamedModule = tuple[str, nn.Module]
 
 
 class Digests:
@@ -33,12 +34,17 @@ class Digests:
         return known[1]
 
     @torch.no_grad()  # which makes views in half the time
-    def of_weights(self, name: str, network: nn.Module) -> str:
-        """Names, shapes, number formats and bits of all weights, wherever they are."""
-        return self.of(name, _sign(_tensors(network)), lambda: _digest(weights(network).items()))
+    def of_weights(
+        self, name: str, network: nn.Module, modules: Sequence[NamedModule] | None = None
+    ) -> str:
+        """Names, shapes, number formats and bits of all weights, wherever they are; `modules` are
+        those of the network, where the caller has walked through it.
+        """
+        found = _tensors(network, [*walk(network)] if modules is None else modules)
+        return self.of(name, _sign(found), lambda: _digest(weights(network).items()))
 
 
-def walk(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def walk(network: nn.Module) -> Iterator[NamedModule]:
     """Every module once, with its path: several times as fast as torch's own `named_modules`."""
     waiting, seen = [("", network)], set[int]()
     while waiting:
@@ -49,11 +55,11 @@ def walk(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             waiting += [(f"{path}.{k}", v) for k, v in module._modules.items() if v is not None]
 
 
-def _tensors(network: nn.Module) -> list[Named]:
+def _tensors(network: nn.Module, modules: Sequence[NamedModule]) -> list[Named]:
     """What a network holds now; what its hooks hold where it waits on the meta device."""
     found = [
         (f"{path}.{name}", value)
-        for path, module in walk(network)
+        for path, module in modules
         for part in (module._parameters, module._buffers)
         for name, value in part.items()
         if value is not None

@@ -79,8 +79,9 @@ def part_for(found: str, guidance: Guidance) -> str:
 
 def _of_network(model: Model, name: str, network: nn.Module) -> list[Any]:
     network = plain(network)
-    state = [[path, own] for path, module in walk(network) if (own := _acting(module))]
-    return [name, model.digests.of_weights(name, network), _settings(network), state]
+    modules = [*walk(network)]
+    state = [[path, own] for path, module in modules if (own := _acting(module))]
+    return [name, model.digests.of_weights(name, network, modules), _settings(network), state]
 
 
 def _acting(module: nn.Module) -> dict[str, Any]:
@@ -92,14 +93,15 @@ def _acting(module: nn.Module) -> dict[str, Any]:
         return {name: own[name] for name in OF_ADAPTER if name in own} | {
             "active": getattr(module, "active_adapters", None)
         }
-    found = {k: own[k] for k, usual in OF_LAYER.items() if own.get(k, usual) != usual}
-    return found | _processor(own.get("processor") or module._modules.get("processor"))
+    found = {k: own[k] for k in OF_LAYER.keys() & own.keys() if own[k] != OF_LAYER[k]}
+    processor = own.get("processor") or own["_modules"].get("processor")
+    return found if processor is None else found | _processor(processor)
 
 
 def _processor(processor: object) -> dict[str, Any]:
     """Its class and what it is set to, unless diffusers has it: those compute the same."""
     kind = type(processor)
-    if processor is None or kind.__module__.startswith("diffusers."):
+    if kind.__module__.startswith("diffusers."):
         return {}
     own = getattr(processor, "__dict__", {})
     return {

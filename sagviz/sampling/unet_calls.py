@@ -37,12 +37,16 @@ class UNetCalls:
 
     def __init__(self, model: Model, max_rows: int | None = None) -> None:
         self.model, self.max_rows = model, max_rows
-        self._compiled = is_compiled(model.network)
         self._embeddings: dict[tuple[Text, int, int], Conditioning] = {}
+
+    # A network takes a while to say either.
+    @cached_property
+    def _compiled(self) -> bool:
+        return is_compiled(self.model.network)
 
     @cached_property
     def _dtype(self) -> torch.dtype:
-        return self.model.dtype  # a network takes a while to say it
+        return self.model.dtype
 
     @torch.no_grad()
     def complete(self, runs: Sequence[Run], steps: Sequence[Step]) -> list[Step]:

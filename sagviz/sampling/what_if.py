@@ -72,10 +72,11 @@ def what_if(
         >>> sv.what_if(model, trace, 2, guidance=CFG(3.0) + SAG(1.0, threshold=1.5)).forwards
         1
     """
-    run, first = depart(model, trace, index, guidance, mask)
-    _warn_of_idle(mask, run, [first.index])
-    with run.model.undisturbed(), explained(lambda: too_much_between(run.model)):
-        (done,) = UNetCalls(run.model).complete([run], [first.to(run.model.device)])
+    model = as_model(model)
+    with model.undisturbed(), explained(lambda: too_much_between(model)):
+        run, first = depart(model, trace, index, guidance, mask)
+        _warn_of_idle(mask, run, [first.index])
+        (done,) = UNetCalls(model).complete([run], [first.to(run.device_times.device)])
         return to_host(run, replace(done, x_next=advance(run, done)), first.x_t)
 
 
