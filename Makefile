@@ -13,6 +13,7 @@
 # make hostile    20,000 examples of hostile input, a trace bit by bit, injected words: what is refused
 # make evidence   these five: all of docs/evidence.md, for hours
 # make study      when guidance helps: a day of one core, goes on where it was stopped, writes the table of notebooks/study.ipynb
+# make restudy    10 pictures of each of its settings made again, beside those of the table: some minutes
 # make render     the README's pictures and the notebooks' outputs, made again
 # make clean      removes what these made, virtual environments included
 # make help       these lines
@@ -32,10 +33,10 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo lab live render study bench parity residue faults hostile evidence test test-fast test-colab lint api site chromium clean help
+.PHONY: demo lab live render study restudy bench parity residue faults hostile evidence test test-fast test-colab lint api site chromium clean help
 
 # Tests must neither reach for a hub nor for a display.
-OFFLINE := test test-fast test-colab bench parity residue faults hostile
+OFFLINE := test test-fast test-colab restudy bench parity residue faults hostile
 $(OFFLINE): export HF_HUB_OFFLINE := 1
 $(OFFLINE): export TRANSFORMERS_OFFLINE := 1
 $(OFFLINE): export MPLBACKEND := Agg
@@ -57,6 +58,10 @@ render: .venv/.dev chromium
 study: export OMP_NUM_THREADS := 1
 study: .venv/.report
 	nice -n 19 $(BIN)/python -m sagviz.mini.study
+
+restudy: export SAGVIZ_CELLS := every
+restudy: .venv/.dev
+	$(pytest) tests/mini/test_study.py -k made_again
 
 # Each writes its section of docs/evidence.md.
 TABLES ?= start engine large peer growth microscope browser
