@@ -61,7 +61,7 @@ study: .venv/.report
 
 restudy: export SAGVIZ_CELLS := every
 restudy: .venv/.dev
-	$(pytest) tests/mini/test_study.py -k made_again
+	$(pytest) --dist load tests/mini/test_study.py -k made_again
 
 # Each writes its section of docs/evidence.md.
 TABLES ?= start engine large peer growth microscope browser
