@@ -71,7 +71,7 @@ def forest(rows: pd.DataFrame, title: str, *, at: float | None = None) -> Drawin
     places = range(len(rows))
     axes.errorbar(rows.value, places, xerr=_sides(rows), fmt="o", color=LINE_COLOURS[0], capsize=3)
     axes.set_yticks(places, names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)  # from the first row down
     if at is not None:
         axes.axvline(at, color="#999999", linewidth=1)
     return Drawing([cast(Figure, axes.figure)], _words(title, names, rows), min_width=480)
