@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -34,14 +34,12 @@ class Digests:
         return known[1]
 
     @torch.no_grad()  # which makes views in half the time
-    def of_weights(
-        self, name: str, network: nn.Module, modules: Sequence[NamedModule] | None = None
-    ) -> str:
-        """Names, shapes, number formats and bits of all weights, wherever they are; `modules` are
-        those of the network, where the caller has walked through it.
+    def of_weights(self, name: str, network: nn.Module, modules: Iterable[NamedModule]) -> str:
+        """Names, shapes, number formats and bits of all weights, wherever they are; `modules` is
+        the walk through the network.
         """
-        found = _tensors(network, [*walk(network)] if modules is None else modules)
-        return self.of(name, _sign(found), lambda: _digest(weights(network).items()))
+        sign = _sign(_tensors(network, modules))
+        return self.of(name, sign, lambda: _digest(weights(network).items()))
 
 
 def walk(network: nn.Module) -> Iterator[NamedModule]:
@@ -55,7 +53,7 @@ def walk(network: nn.Module) -> Iterator[NamedModule]:
             waiting += [(f"{path}.{k}", v) for k, v in module._modules.items() if v is not None]
 
 
-def _tensors(network: nn.Module, modules: Sequence[NamedModule]) -> list[Named]:
+def _tensors(network: nn.Module, modules: Iterable[NamedModule]) -> list[Named]:
     """What a network holds now; what its hooks hold where it waits on the meta device."""
     found = [
         (f"{path}.{name}", value)

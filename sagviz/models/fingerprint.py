@@ -63,7 +63,7 @@ def fingerprint(model: Model, guidance: Iterable[Guidance] = ()) -> str:
         content.append([model.embedded_guidance])
     found, classifier = _hash(content)[:16], model.classifier
     if any(map(uses_classifier, guidance)) and isinstance(classifier, nn.Module):
-        return found + AND + model.digests.of_weights("classifier", classifier)
+        return found + AND + model.digests.of_weights("classifier", classifier, walk(classifier))
     return found
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from sagviz import measure
+from sagviz import describe, measure
 from sagviz.checks import names_arguments
 from sagviz.diffusion.precision import exact
 from sagviz.guidance import CFG, Guidance, Term, as_guidance, title_of
@@ -254,7 +254,6 @@ def atlas(
     if guidance is None and model.reads_text:
         guidance = CFG(3.0)
     run, whole, left_out = all_terms(model, as_guidance(guidance), step, options)
-    words = f"“{prompt}”" if prompt else "no prompt"
     at = f"step {whole.number} of {run.evaluations}, run with {as_guidance(guidance)}"
-    title = f"{words}, seed {run.settings.seed}, {at}"
+    title = f"{describe.quoted(prompt)}, seed {run.settings.seed}, {at}"
     return Atlas(whole, model.latent_rgb, title, left_out)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from sagviz import measure
+from sagviz import describe, measure
 from sagviz.checks import names_arguments
 from sagviz.html import grid, img, page, write_page
 from sagviz.image import heat_map, to_png
@@ -242,5 +242,5 @@ def layers(model: Model, trace: Trace, step: int) -> Layers:
     check_made_by(model, trace)
     own, found = by_head(model, trace, trace.position(step))
     settings, at = trace.settings, trace[trace.position(step)].number
-    words = f"“{settings.caption}”" if settings.caption else "no prompt"
+    words = describe.quoted(settings.caption)
     return Layers(own, found, f"{words}, seed {settings.seed}, step {at} of {trace.evaluations}")

@@ -179,7 +179,7 @@ def _replay(run: Run, trace: Trace, position: int) -> None:
             f"step {index + 1} needs all steps before it, and this trace keeps fewer; run it"
             " without keep="
         )
-    device = run.model.device  # which takes a walk through the network to know
+    device = run.device_times.device  # the model's, which takes a walk through it to know
     with run.model.undisturbed():
         for step in before:
             advance(run, step.to(device))
