@@ -37,8 +37,13 @@ SIGMAS = (1 - sv.load().scheduler.alphas_cumprod).sqrt()
 
 
 def again(answer: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """The same with noise of its own."""
-    return lambda *given: answer(*given) + torch.randn(())
+    """The same with noise of its own: in each number, one of which might be near 0 by chance."""
+
+    def with_noise(*given: torch.Tensor) -> torch.Tensor:
+        made = answer(*given)
+        return made + torch.randn_like(made)
+
+    return with_noise
 
 
 WRONG: list[tuple[str, Any, str]] = [
